@@ -1,0 +1,39 @@
+"""How long calls report where they are, and how they are stopped.
+
+The engine is synchronous: a long call takes a ``progress`` callback and a ``cancel`` token, and
+looks at the token between two units of work (a slice, a lesion, a block of a download).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from mois_core.errors import Cancelled
+
+Progress = Callable[[int, int, str], None]
+"""Called with (units done, units in total, what is being done)."""
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """The progress callback of a caller who does not want one."""
+
+
+class CancelToken:
+    """Set from any thread by whoever wants a call to stop; looked at by the call itself."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._event.is_set()
+
+    def cancel(self) -> None:
+        """Ask the call that holds this token to stop at its next unit of work."""
+        self._event.set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` if someone asked to stop."""
+        if self._event.is_set():
+            raise Cancelled("cancelled")
