@@ -1,0 +1,199 @@
+"""Bringing a checkpoint into the store from a file or a zip: the way for a site without a network.
+
+A zip is never unpacked: the one member that is wanted is read as a stream into a file whose name we
+chose, so that no path inside a zip is ever used. (A ``.pt`` file is a zip as well; what a file is
+taken for is decided by its suffix.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from mois_core.errors import BadInput
+from mois_core.progress import CancelToken, Progress, silent
+from mois_core.weights import registry, store
+
+STORED_SUFFIX = {".pt": ".pt", ".pth": ".pt", ".safetensors": ".safetensors"}
+"""What a file that someone hands us may be called, and how it is called in the store."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What is known beforehand of a checkpoint that is about to enter the store."""
+
+    name: str
+    label: str
+    """Where it comes from, for its note and for messages."""
+    licence: str | None
+    sha256: str | None
+    """What the checkpoint must have, if that is known."""
+
+
+def import_file(
+    path: str | os.PathLike[str],
+    name: str | None = None,
+    progress: Progress = silent,
+    cancel: CancelToken | None = None,
+    *,
+    member: str | None = None,
+) -> Path:
+    """Copy a checkpoint into the store and return where it is.
+
+    Without a name, a file that is called as published gets the published name and any other keeps
+    its own; in that case nothing that is already in the store is replaced. A file that takes the
+    name of a published checkpoint whose checksum is known must be that checkpoint.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise BadInput(f"there is no file {path}")
+    entry = registry.lookup(name) if name else registry.published_as(path.name)
+    chosen = store.check_name(name or (entry.name if entry else path.stem))
+    if name is None and store.find(chosen) is not None:
+        raise BadInput(
+            f"'{chosen}' is already there; 'mois weights import FILE --name {chosen}' replaces it"
+        )
+    arrival = Arrival(
+        name=chosen,
+        label=f"imported from {path.name}",
+        licence=entry.licence if entry else None,
+        sha256=entry.sha256 if entry else None,
+    )
+    with store.workspace(chosen) as folder:
+        if path.suffix.lower() == ".zip":
+            preferred = entry.source.member if entry and _is_zipped(entry) else None
+            return take_from_zip(path, arrival, folder, progress, cancel, member, preferred)
+        suffix = STORED_SUFFIX.get(path.suffix.lower())
+        if suffix is None or member is not None:
+            raise BadInput(
+                f"{path.name} is not a zip"
+                if suffix
+                else f"{path.name} is not a checkpoint: that is .pt, .pth, .safetensors or a .zip"
+            )
+        try:
+            with path.open("rb") as stream:
+                size = path.stat().st_size
+                return _take(stream, size, suffix, arrival, folder, progress, cancel)
+        except PermissionError as error:
+            raise BadInput(f"cannot read {path}: {error.strerror}") from error
+
+
+def take_from_zip(
+    archive: Path,
+    arrival: Arrival,
+    folder: Path,
+    progress: Progress,
+    cancel: CancelToken | None,
+    member: str | None = None,
+    preferred: str | None = None,
+) -> Path:
+    """Store the checkpoint inside a zip: the one asked for, the preferred one, or the only one."""
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            info = _choose(zipped, archive, arrival.name, member, preferred)
+            suffix = STORED_SUFFIX[PurePosixPath(info.filename).suffix.lower()]
+            with zipped.open(info) as stream:
+                return _take(stream, info.file_size, suffix, arrival, folder, progress, cancel)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise BadInput(f"{archive} is not a whole zip ({error}); get it again") from error
+    except (NotImplementedError, RuntimeError) as error:
+        raise BadInput(
+            f"{archive} cannot be read ({error}); unpack it yourself and import the checkpoint"
+        ) from error
+
+
+def _choose(
+    zipped: zipfile.ZipFile, archive: Path, name: str, member: str | None, preferred: str | None
+) -> zipfile.ZipInfo:
+    found = [info for info in zipped.infolist() if _is_checkpoint(info)]
+    listed = ", ".join(info.filename for info in found)
+    if member is not None:
+        wanted = [info for info in found if info.filename == member]
+        if not wanted:
+            raise BadInput(f"{archive.name} has no checkpoint '{member}'; it has: {listed or '-'}")
+        return wanted[0]
+    if not found:
+        raise BadInput(f"{archive} holds no checkpoint (.pt, .pth or .safetensors)")
+    best = [info for info in found if PurePosixPath(info.filename).name == preferred]
+    for choice in (best, found):
+        if len(choice) == 1:
+            return choice[0]
+    raise BadInput(
+        f"{archive.name} holds several checkpoints: {listed}. Choose one: "
+        f'mois weights import "{archive}" --name {name} --member MEMBER'
+    )
+
+
+def _is_checkpoint(info: zipfile.ZipInfo) -> bool:
+    path = PurePosixPath(info.filename)
+    # macOS puts a shadow of every file into its zips, under the same suffix.
+    shadow = path.name.startswith("._")
+    return path.suffix.lower() in STORED_SUFFIX and not info.is_dir() and not shadow
+
+
+def _is_zipped(entry: registry.Entry) -> bool:
+    return isinstance(entry.source, registry.Zenodo)
+
+
+def _take(
+    stream: IO[bytes],
+    size: int,
+    suffix: str,
+    arrival: Arrival,
+    folder: Path,
+    progress: Progress,
+    cancel: CancelToken | None,
+) -> Path:
+    """Copy, check and install; whatever goes wrong, only a whole checkpoint gets its name."""
+    store.require_space(folder, size)
+    draft = folder / f"{arrival.name}.import{suffix}"
+    digest, done = hashlib.sha256(), 0
+    try:
+        with draft.open("wb") as file:
+            for block in _blocks(stream, arrival.label):
+                if cancel is not None:
+                    cancel.check()
+                file.write(block)
+                digest.update(block)
+                done += len(block)
+                progress(done, size, f"copying {arrival.name}")
+            store.sync(file)
+        sha256 = digest.hexdigest()
+        if arrival.sha256 not in (None, sha256):
+            raise BadInput(
+                f"this is not the published '{arrival.name}': its SHA-256 is {sha256}, not "
+                f"{arrival.sha256}. Copy it again, or import it under another name with --name"
+            )
+        _check_loadable(draft, arrival.label)
+        return store.install(draft, arrival.name, suffix, sha256, arrival.label, arrival.licence)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _blocks(stream: IO[bytes], label: str) -> Iterator[bytes]:
+    """Blocks of a stream whose read errors are told apart from those of the disk written to."""
+    while True:
+        try:
+            block = stream.read(store.BLOCK)
+        except OSError as error:
+            raise BadInput(f"reading failed ({label}): {error.strerror or error}") from error
+        if not block:
+            return
+        yield block
+
+
+def _check_loadable(draft: Path, label: str) -> None:
+    # Here, since it brings torch, which 'mois weights list' can do without.
+    from mois_core.network.checkpoint import read_checkpoint
+
+    try:
+        read_checkpoint(draft)
+    except BadInput as error:
+        # The draft's path means nothing to whoever gave us the file.
+        raise BadInput(str(error).replace(str(draft), f"the file ({label})")) from error
