@@ -1,0 +1,105 @@
+"""The published checkpoint files, read safely and strictly.
+
+A file is never trusted: pickles are loaded with ``weights_only=True``, so nothing in them runs,
+and every key must be there with the right shape.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mois_core.errors import BadInput
+
+KEYS_SHOWN = 5
+SAFETENSORS_SUFFIX = ".safetensors"
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a ``.pt`` or ``.safetensors`` file, whichever published form it has."""
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"there is no checkpoint file at {path}")
+    if path.stat().st_size == 0:
+        raise BadInput(f"{path} is empty; download or copy the checkpoint again")
+    content = _read_safetensors(path) if path.suffix == SAFETENSORS_SUFFIX else _read_torch(path)
+    state = content.get("model", content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping) or not state:
+        raise BadInput(f"{path} holds no network weights")
+    wrong = [str(k) for k, v in state.items() if not (isinstance(k, str) and torch.is_tensor(v))]
+    if wrong:
+        raise BadInput(f"{path} holds no plain network weights: {_some(wrong)} is no tensor")
+    return dict(state)
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise BadInput(f"{path} is not a whole .safetensors file; get it again") from error
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "weights_only" in str(error).lower():
+            raise BadInput(
+                f"{path} holds more than weights, or is no checkpoint; "
+                "it was not loaded, since such a file can run code"
+            ) from error
+        raise BadInput(f"{path} is not a PyTorch checkpoint") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        if zipfile.is_zipfile(path):
+            raise BadInput(
+                f"{path} is a zip archive but no checkpoint; "
+                "unpack it, or import it with 'mois weights import'"
+            ) from error
+        raise BadInput(f"{path} is cut short or is not a PyTorch checkpoint; get it again") from error
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Put a state dict into a network; every key must fit. ``source`` names it in errors."""
+    wanted = model.state_dict()
+    missing = [key for key in wanted if key not in state]
+    extra = [key for key in state if key not in wanted]
+    misshaped = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    faults = [
+        f"{len(keys)} {what}: {_some(keys)}"
+        for what, keys in (("missing", missing), ("unknown", extra), ("of another shape", misshaped))
+        if keys
+    ]
+    if faults:
+        raise BadInput(f"{source} does not fit this model; keys {'; '.join(faults)}")
+    model.load_state_dict(state, strict=True)
+
+
+def from_sam2(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A SAM 2.1 state dict completed to one for a model with exemplars.
+
+    The exemplar attention starts as a copy of the memory attention, the rest as the model has
+    it, which is how the published training starts.
+    """
+    wanted = model.state_dict()
+    completed = dict(state)
+    for key, value in wanted.items():
+        if key not in state and "exemplar" in key:
+            twin = key.replace("exemplar_attention.", "memory_attention.", 1)
+            completed[key] = state.get(twin, value)
+    return completed
+
+
+def _some(keys: list[str]) -> str:
+    shown = ", ".join(keys[:KEYS_SHOWN])
+    rest = len(keys) - KEYS_SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown

@@ -1,0 +1,163 @@
+"""How a slice looks at what is remembered: the stack behind memory and exemplar attention.
+
+The same stack serves tracking (memories of one lesion in neighbouring slices), the search
+(exemplars from anywhere in the scan) and SLM-SAM 2's short memory. Its work falls into three
+parts, so that each can be done once for all that share it:
+
+* `ConditioningStack.query` depends on the slice alone;
+* `ConditioningStack.keys` depends on the tokens alone;
+* `ConditioningStack.forward` brings the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mois_core.network.attention import attend, attends_raw_memory
+from mois_core.network.position import rotary_table, rotate, sine_map
+
+POSITION_WEIGHT = 0.1
+"""How strongly a slice's own positions enter at the input of the stack."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What is to be attended to: [batch, n, memory width] and the encoding of where it is.
+
+    The tokens are whole maps; or object pointers, which have no place in the plane.
+    """
+
+    content: Tensor
+    position: Tensor
+
+
+@dataclass(frozen=True)
+class LayerKeys:
+    """Keys and values of one layer; the values are raw memory where that is faster."""
+
+    key: Tensor
+    value: Tensor
+
+
+Keys = tuple[LayerKeys, ...]
+"""Keys and values for every layer of a stack."""
+
+
+def join_keys(*groups: Keys) -> Keys:
+    """Keys of several groups of tokens as one, in the given order.
+
+    Groups computed once for many slices have a batch of one and are repeated for the others.
+    """
+    batch = max(group[0].key.shape[0] for group in groups)
+
+    def joined(parts: list[Tensor]) -> Tensor:
+        return torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
+
+    return tuple(
+        LayerKeys(joined([k.key for k in layer]), joined([k.value for k in layer]))
+        for layer in zip(*groups, strict=True)
+    )
+
+
+class RotaryAttention(nn.Module):
+    """Single-head attention whose queries and keys are turned by their place in the plane."""
+
+    def __init__(self, width: int, memory_width: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(memory_width, width)
+        self.v_proj = nn.Linear(memory_width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def keys(self, keyed: Tensor, content: Tensor, table: Tensor | None) -> LayerKeys:
+        """Keys from ``keyed`` (turned if a table is given) and values from ``content``."""
+        key = self.k_proj(keyed)
+        if table is not None:
+            key = rotate(key, table)
+        return LayerKeys(key, content if attends_raw_memory(content) else self.v_proj(content))
+
+    def forward(self, x: Tensor, keys: LayerKeys, table: Tensor) -> Tensor:
+        q = rotate(self.q_proj(x), table)
+        k, v = (t.expand(q.shape[0], -1, -1) for t in (keys.key, keys.value))
+        out = attend(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1)
+        return self.out_proj(self.v_proj(out) if attends_raw_memory(x) else out)
+
+
+class ConditioningLayer(nn.Module):
+    """Self-attention over the slice, attention to the keys, a perceptron; each normed first."""
+
+    def __init__(self, width: int, memory_width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = RotaryAttention(width, width)
+        self.cross_attn_image = RotaryAttention(width, memory_width)
+        self.linear1 = nn.Linear(width, hidden)
+        self.linear2 = nn.Linear(hidden, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def look_at_slice(self, x: Tensor, table: Tensor) -> Tensor:
+        """The self-attention; in the first layer it is the same for every lesion."""
+        normed = self.norm1(x)
+        keys = self.self_attn.keys(normed, normed, table)
+        return x + self.dropout(self.self_attn(normed, keys, table))
+
+    def look_at_keys(self, x: Tensor, keys: LayerKeys, table: Tensor) -> Tensor:
+        """The attention to what is remembered, and the perceptron behind it."""
+        x = x + self.dropout(self.cross_attn_image(self.norm2(x), keys, table))
+        change = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x)))))
+        return x + self.dropout(change)
+
+
+class ConditioningStack(nn.Module):
+    """A few layers that turn a slice's map into one that knows what is looked for."""
+
+    def __init__(
+        self, width: int, memory_width: int, hidden: int, layers: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ConditioningLayer(width, memory_width, hidden, dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def _table(self, positions: int, device: torch.device) -> Tensor:
+        side = round(positions**0.5)
+        return rotary_table(self.norm.weight.shape[0], side, side, device)
+
+    def query(self, coarse: Tensor) -> Tensor:
+        """A slice's map [batch, width, side, side] as it is after the first self-attention."""
+        position = sine_map(*coarse.shape[1:], coarse.device).to(coarse.dtype)
+        x = (coarse + POSITION_WEIGHT * position).flatten(2).transpose(1, 2)
+        return self.layers[0].look_at_slice(x, self._table(x.shape[1], x.device))
+
+    def keys_of_maps(self, maps: Tokens, side: int) -> Keys:
+        """Keys of whole maps of the given side, which are turned like the slice itself."""
+        return self._keys(maps, rotary_table(self.norm.weight.shape[0], side, side, maps.content.device))
+
+    def keys_of_pointers(self, pointers: Tokens) -> Keys:
+        """Keys of object pointers, which have no place in the plane."""
+        return self._keys(pointers, None)
+
+    def _keys(self, tokens: Tokens, table: Tensor | None) -> Keys:
+        dtype = self.norm.weight.dtype
+        content = tokens.content.to(dtype)
+        keyed = content + tokens.position.to(dtype)
+        return tuple(layer.cross_attn_image.keys(keyed, content, table) for layer in self.layers)
+
+    def forward(self, query: Tensor, keys: Keys) -> Tensor:
+        """The conditioned map [batch, width, side, side] from `query` and keys."""
+        table = self._table(query.shape[1], query.device)
+        x = query
+        for number, (layer, layer_keys) in enumerate(zip(self.layers, keys, strict=True)):
+            if number > 0:
+                x = layer.look_at_slice(x, table)
+            x = layer.look_at_keys(x, layer_keys, table)
+        x = self.norm(x).transpose(1, 2)
+        side = round(x.shape[2] ** 0.5)
+        return x.unflatten(2, (side, side))

@@ -1,0 +1,186 @@
+"""What a network consists of: frozen dataclasses and the named presets.
+
+A published model is a set of numbers here plus a class in ``model``; which class is decided by
+the parts that the config has (an exemplar branch, a short memory, or neither).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from mois_core.errors import BadInput
+
+STRIDE = 16
+"""Model pixels per token of the map that memories and exemplars are compared on."""
+
+PUBLISHED_NO_EXEMPLAR_TOKENS = 4096
+"""Length of the learned no-exemplar bank in the published models, whatever their image size."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Hiera: four stages, each half as large and twice as wide as the one before."""
+
+    width: int
+    heads: int
+    stages: tuple[int, int, int, int]
+    global_blocks: tuple[int, ...]
+    windows: tuple[int, int, int, int] = (8, 4, 14, 7)
+    position_grid: int = 7
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        if any(window % 2 for window in self.windows[:3]):
+            raise ValueError(f"windows of the first three stages must be even: {self.windows}")
+
+
+@dataclass(frozen=True)
+class ExemplarConfig:
+    """The branch that MOIS-SAM2 adds. The alternatives are those of the paper's ablation."""
+
+    attention: Literal["dedicated", "shared"] = "dedicated"
+    """A stack of its own, or the memory attention used a second time."""
+    pointers: Literal["placed", "unplaced", "none"] = "placed"
+    """Object pointers with their slice distance, without it, or no pointers at all."""
+    no_exemplar_tokens: int | None = None
+    """Length of the learned bank; None means one token per position of the map."""
+
+
+@dataclass(frozen=True)
+class ShortMemoryConfig:
+    """SLM-SAM 2's second memory. It was trained with one slice and is run with seven."""
+
+    slices: int = 7
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One network. ``preset`` gives the published ones; any other can be built the same way."""
+
+    encoder: EncoderConfig
+    image_size: int = 1024
+    width: int = 256
+    memory_width: int = 64
+    attention_layers: int = 4
+    attention_hidden: int = 2048
+    decoder_hidden: int = 2048
+    iou_hidden: int = 256
+    dropout: float = 0.1
+    layer_scale: float = 1e-6
+    memories: int = 7
+    max_pointers: int = 16
+    stability_delta: float = 0.05
+    stability_threshold: float = 0.98
+    pixel_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    exemplars: ExemplarConfig | None = None
+    short_memory: ShortMemoryConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_size % 32 or self.image_size <= 0:
+            raise ValueError(f"image_size must be a multiple of 32, not {self.image_size}")
+        if (self.image_size // 4) % self.encoder.windows[0]:
+            raise ValueError("a quarter of image_size must be a multiple of the first window")
+        if self.width % self.memory_width:
+            raise ValueError("width must be a multiple of memory_width: a pointer is split so")
+        if self.exemplars and self.short_memory:
+            raise ValueError("a network has exemplars or a short memory, not both")
+        if self.exemplars and self.no_exemplar_tokens % self.map_size**2:
+            raise ValueError("no_exemplar_tokens must be a multiple of the map's positions")
+
+    @property
+    def map_size(self) -> int:
+        """Side of the map that memories and exemplars are compared on."""
+        return self.image_size // STRIDE
+
+    @property
+    def low_res_size(self) -> int:
+        """Side of the mask logits as the decoder gives them."""
+        return self.image_size // 4
+
+    @property
+    def pointer_tokens(self) -> int:
+        """Tokens of memory width that one object pointer is split into."""
+        return self.width // self.memory_width
+
+    @property
+    def no_exemplar_tokens(self) -> int:
+        """Length of the learned no-exemplar bank of a network with exemplars."""
+        asked = self.exemplars.no_exemplar_tokens if self.exemplars else None
+        return self.map_size**2 if asked is None else asked
+
+
+HIERA_T = EncoderConfig(96, 1, (1, 2, 7, 2), (5, 7, 9))
+HIERA_S = EncoderConfig(96, 1, (1, 2, 11, 2), (7, 10, 13))
+HIERA_B_PLUS = EncoderConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), position_grid=14)
+HIERA_L = EncoderConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8))
+HIERA_TINY = EncoderConfig(16, 1, (1, 2, 3, 2), (4,), windows=(8, 4, 6, 3), position_grid=5)
+HIERA_PHANTOM = EncoderConfig(24, 1, (1, 2, 5, 2), (5,), windows=(8, 4, 8, 4))
+
+PUBLISHED_EXEMPLARS = ExemplarConfig(no_exemplar_tokens=PUBLISHED_NO_EXEMPLAR_TOKENS)
+
+
+def _sam2(encoder: EncoderConfig) -> NetworkConfig:
+    return NetworkConfig(encoder, pixel_mean=IMAGENET_MEAN, pixel_std=IMAGENET_STD)
+
+
+TINY_SHAPE = {
+    "image_size": 256,
+    "width": 64,
+    "memory_width": 16,
+    "attention_layers": 2,
+    "attention_hidden": 128,
+}
+"""The small models that figures of the published code exist for."""
+
+PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
+    {
+        "mois-sam2-b+": NetworkConfig(HIERA_B_PLUS, exemplars=PUBLISHED_EXEMPLARS),
+        "sam2.1-t": _sam2(HIERA_T),
+        "sam2.1-s": _sam2(HIERA_S),
+        "sam2.1-b+": _sam2(HIERA_B_PLUS),
+        "sam2.1-l": _sam2(HIERA_L),
+        "slm-sam2-t": NetworkConfig(
+            HIERA_T,
+            pixel_mean=IMAGENET_MEAN,
+            pixel_std=IMAGENET_STD,
+            short_memory=ShortMemoryConfig(),
+        ),
+        "mois-tiny": NetworkConfig(HIERA_TINY, exemplars=PUBLISHED_EXEMPLARS, **TINY_SHAPE),
+        "slm-tiny": NetworkConfig(
+            HIERA_TINY,
+            pixel_mean=IMAGENET_MEAN,
+            pixel_std=IMAGENET_STD,
+            short_memory=ShortMemoryConfig(),
+            **TINY_SHAPE,
+        ),
+        "phantom": NetworkConfig(
+            HIERA_PHANTOM,
+            image_size=384,
+            width=96,
+            memory_width=32,
+            attention_layers=2,
+            attention_hidden=256,
+            decoder_hidden=256,
+            iou_hidden=128,
+            dropout=0.0,
+            layer_scale=0.1,
+            exemplars=ExemplarConfig(),
+        ),
+    }
+)
+
+
+def preset(name: str) -> NetworkConfig:
+    """The config of a named model."""
+    try:
+        return PRESETS[name]
+    except KeyError:
+        known = ", ".join(PRESETS)
+        raise BadInput(f"there is no model called '{name}'; known are {known}") from None

@@ -1,0 +1,104 @@
+"""MOIS-SAM2: SAM 2.1 and a second attention that looks at exemplars from anywhere in the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mois_core.network.conditioning import ConditioningStack, Keys, Tokens, join_keys
+from mois_core.network.config import NetworkConfig
+from mois_core.network.model import Sam2, SliceFeatures, _learned
+from mois_core.network.position import sine_line
+
+
+@dataclass(frozen=True)
+class ExemplarView:
+    """One lesion on one slice, as the network sees an exemplar."""
+
+    slice: int
+    is_prompted: bool
+    """Whether the user clicked on this slice; carried masks are weaker evidence."""
+    memory: Tensor
+    """[memory width, side, side]."""
+    pointer: Tensor
+    """[width]."""
+
+
+@dataclass(frozen=True)
+class ExemplarKeys:
+    """Keys of a set of exemplars: the maps' are the same for every slice that is searched."""
+
+    maps: Keys
+    pointers: Tensor
+    """[1, tokens, memory width]: placed anew for every slice."""
+    slices: tuple[int, ...]
+
+
+class MoisSam2(Sam2):
+    """SAM 2.1 with an exemplar branch."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        memory_width, width = config.memory_width, config.width
+        if config.exemplars.attention == "dedicated":
+            self.exemplar_attention = self._stack()
+        # In the published files, though the published code never applies it.
+        self.exemplar_obj_ptr_proj = nn.Linear(width, width)
+        self.exemplar_type_enc = _learned(2, 1, 1, memory_width)
+        self.no_exemplar_embed = _learned(config.no_exemplar_tokens, 1, memory_width)
+        self.no_exemplar_pos_enc = _learned(config.no_exemplar_tokens, 1, memory_width)
+
+    @property
+    def _search_stack(self) -> ConditioningStack:
+        dedicated = self.config.exemplars.attention == "dedicated"
+        return self.exemplar_attention if dedicated else self.memory_attention
+
+    def exemplar_query(self, features: SliceFeatures) -> Tensor:
+        """The part of exemplar attention that depends on the slice alone."""
+        return self._search_stack.query(features.coarse.to(self.dtype))
+
+    def exemplar_keys(self, exemplars: Sequence[ExemplarView]) -> ExemplarKeys:
+        """Everything about a set of exemplars that does not depend on the slice searched."""
+        plane = self.memory_plane()
+        kinds = self.exemplar_type_enc.flatten(1)
+        content = torch.cat([e.memory.to(self.device).flatten(1).T for e in exemplars])
+        position = torch.cat([plane + kinds[int(e.is_prompted)] for e in exemplars])
+        maps = Tokens(content.unsqueeze(0), position.unsqueeze(0))
+        return ExemplarKeys(
+            self._search_stack.keys_of_maps(maps, self.config.map_size),
+            self.split_pointers([e.pointer.unsqueeze(0) for e in exemplars]),
+            tuple(e.slice for e in exemplars),
+        )
+
+    def attend_to_exemplars(
+        self, query: Tensor, exemplars: ExemplarKeys, slices: Sequence[int]
+    ) -> Tensor:
+        """The maps of ``slices`` (one query each), knowing what the exemplars look like."""
+        keys = exemplars.maps
+        if self.config.exemplars.pointers != "none":
+            content = exemplars.pointers.expand(len(slices), -1, -1)
+            position = torch.stack([self._distances(exemplars.slices, n) for n in slices])
+            placed = self._search_stack.keys_of_pointers(Tokens(content, position))
+            keys = join_keys(keys, placed)
+        return self._search_stack(query, keys)
+
+    def _distances(self, exemplar_slices: Sequence[int], searched: int) -> Tensor:
+        """Encoding of how far each exemplar's pointer tokens are from the slice searched."""
+        distance = torch.tensor([searched - n for n in exemplar_slices], device=self.device)
+        if self.config.exemplars.pointers == "unplaced":
+            place = distance.new_zeros(len(distance), self.config.memory_width).float()
+        else:
+            span = max(int(distance.max() - distance.min()), 1)
+            place = sine_line(distance / span, self.config.memory_width)
+        return place.repeat_interleave(self.config.pointer_tokens, dim=0)
+
+    def attend_to_nothing(self, query: Tensor) -> Tensor:
+        """The maps of slices that are searched before there is any exemplar."""
+        learned = Tokens(
+            self.no_exemplar_embed.transpose(0, 1), self.no_exemplar_pos_enc.transpose(0, 1)
+        )
+        keys = self._search_stack.keys_of_maps(learned, self.config.map_size)
+        return self._search_stack(query, keys)

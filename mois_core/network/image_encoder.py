@@ -1,0 +1,188 @@
+"""From a slice to feature maps: the Hiera trunk and the feature pyramid behind it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mois_core.network.config import EncoderConfig
+from mois_core.network.layers import DropPath, Mlp
+
+POOL = 2
+"""Side of the cells that the queries are pooled over where a new stage begins."""
+
+
+def _pool(x: Tensor) -> Tensor:
+    """Maximum over 2 x 2 cells of a map with channels last."""
+    return F.max_pool2d(x.permute(0, 3, 1, 2), POOL).permute(0, 2, 3, 1)
+
+
+def _to_windows(x: Tensor, side: int) -> Tensor:
+    """Cut a map [batch, rows, columns, channels] into windows, zeros beyond its border."""
+    rows, columns = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, -columns % side, 0, -rows % side))
+    x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))
+    return x.transpose(2, 3).flatten(0, 2)
+
+
+def _from_windows(x: Tensor, batch: int, rows: int, columns: int) -> Tensor:
+    """Put windows together again and cut off what lay beyond the border."""
+    side = x.shape[1]
+    across = -(-columns // side)
+    x = x.unflatten(0, (batch, -1, across)).transpose(2, 3)
+    return x.flatten(3, 4).flatten(1, 2)[:, :rows, :columns]
+
+
+class PatchEmbedding(nn.Module):
+    """Overlapping patches of the image become the tokens of the first stage."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, kernel_size=7, stride=4, padding=3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).permute(0, 2, 3, 1)
+
+
+class WindowAttention(nn.Module):
+    """Self-attention within the tokens it is given, with pooled queries where asked."""
+
+    def __init__(self, width: int, width_out: int, heads: int, pools: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.pools = pools
+        self.qkv = nn.Linear(width, 3 * width_out)
+        self.proj = nn.Linear(width_out, width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = x.shape[1:3]
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        if self.pools:
+            q = _pool(q)
+            rows, columns = rows // POOL, columns // POOL
+        q, k, v = (
+            t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)
+        )
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).flatten(2).unflatten(1, (rows, columns)))
+
+
+class HieraBlock(nn.Module):
+    """Attention within windows (or over the whole map) and a perceptron, both residual."""
+
+    def __init__(
+        self, width: int, width_out: int, heads: int, window: int, pools: bool, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.pools = pools
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = WindowAttention(width, width_out, heads, pools)
+        self.norm2 = nn.LayerNorm(width_out, eps=1e-6)
+        self.mlp = Mlp((width_out, 4 * width_out, width_out), F.gelu)
+        self.drop_path = DropPath(drop_path)
+        if width != width_out:
+            self.proj = nn.Linear(width, width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm1(x)
+        if self.pools:
+            x = _pool(self.proj(normed))
+        batch, rows, columns = x.shape[:3]
+        if self.window:
+            change = self.attn(_to_windows(normed, self.window))
+            change = _from_windows(change, batch, rows, columns)
+        else:
+            change = self.attn(normed)
+        x = x + self.drop_path(change)
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Hiera(nn.Module):
+    """The trunk: four maps with 4, 8, 16 and 32 image pixels per token."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        grid, window = config.position_grid, config.windows[0]
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.width, grid, grid))
+        self.pos_embed_window = nn.Parameter(torch.zeros(1, config.width, window, window))
+        self.patch_embed = PatchEmbedding(config.width)
+        self.blocks = nn.ModuleList()
+        self.stage_ends: list[int] = []
+        depth = sum(config.stages)
+        width, heads = config.width, config.heads
+        for stage, length in enumerate(config.stages):
+            for position in range(length):
+                number = len(self.blocks)
+                starts_stage = stage > 0 and position == 0
+                # The first block of a stage still sees the map of the stage before it.
+                side = config.windows[stage - starts_stage]
+                self.blocks.append(
+                    HieraBlock(
+                        width,
+                        2 * width if starts_stage else width,
+                        2 * heads if starts_stage else heads,
+                        window=0 if number in config.global_blocks else side,
+                        pools=starts_stage,
+                        drop_path=config.drop_path * number / max(depth - 1, 1),
+                    )
+                )
+                if starts_stage:
+                    width, heads = 2 * width, 2 * heads
+            self.stage_ends.append(len(self.blocks) - 1)
+
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        coarse = F.interpolate(self.pos_embed.float(), size=(rows, columns), mode="bicubic")
+        side = self.pos_embed_window.shape[-1]
+        fine = self.pos_embed_window.float().tile(1, 1, rows // side, columns // side)
+        return (coarse + fine).permute(0, 2, 3, 1)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.patch_embed(images)
+        x = x + self._positions(*x.shape[1:3]).to(x.dtype)
+        maps = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in self.stage_ends:
+                maps.append(x)
+        return maps
+
+
+class Lateral(nn.Module):
+    """The projection of one stage to the width of the pyramid."""
+
+    def __init__(self, width: int, width_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width_out, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class FeaturePyramid(nn.Module):
+    """Brings the four maps to one width; only stride 16 gets the map below it added."""
+
+    def __init__(self, encoder_width: int, width: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(Lateral(encoder_width * 2**s, width) for s in (3, 2, 1, 0))
+
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        last, third, second, first = (
+            lateral(x.permute(0, 3, 1, 2))
+            for lateral, x in zip(self.convs, reversed(maps), strict=True)
+        )
+        third = third + F.interpolate(last.float(), scale_factor=2.0, mode="nearest").to(third)
+        return first, second, third
+
+
+class ImageEncoder(nn.Module):
+    """Trunk and pyramid: three maps of one width with 4, 8 and 16 image pixels per token."""
+
+    def __init__(self, config: EncoderConfig, width: int) -> None:
+        super().__init__()
+        self.trunk = Hiera(config)
+        self.neck = FeaturePyramid(config.width, width)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.neck(self.trunk(images))

@@ -1,0 +1,85 @@
+"""Small layers that several parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of a map [batch, channels, rows, columns]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels_last = x.permute(0, 2, 3, 1)
+        normed = F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6)
+        return normed.permute(0, 3, 1, 2)
+
+
+class Mlp(nn.Module):
+    """A perceptron whose layers but the last are followed by an activation."""
+
+    def __init__(
+        self, sizes: tuple[int, ...], activation: Callable[[Tensor], Tensor] = F.relu
+    ) -> None:
+        super().__init__()
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairs)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+class ConvNextBlock(nn.Module):
+    """A 7 x 7 depthwise convolution and a perceptron per position, added to the input."""
+
+    def __init__(self, channels: int, layer_scale: float) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
+        self.norm = ChannelNorm(channels)
+        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.pwconv2 = nn.Linear(4 * channels, channels)
+        self.gamma = nn.Parameter(torch.full((channels,), layer_scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        change = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
+        change = self.gamma * self.pwconv2(F.gelu(self.pwconv1(change)))
+        return x + change.permute(0, 3, 1, 2)
+
+
+class ConvNextStack(nn.Module):
+    """Two ConvNeXt blocks: SAM 2 fuses image and mask with them, SLM-SAM 2 its two memories."""
+
+    def __init__(self, channels: int, layer_scale: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(ConvNextBlock(channels, layer_scale) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class DropPath(nn.Module):
+    """During training, leaves out a residual branch for a random part of the batch."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+        return x * x.new_empty(shape).bernoulli_(keep) / keep

@@ -1,0 +1,344 @@
+"""The networks as wholes: the stages of SAM 2.1, called one by one and batched.
+
+`Sam2` has what every model here shares. `mois_core.network.exemplar.MoisSam2` adds the
+exemplar branch and `mois_core.network.short_long.SlmSam2` the second memory; `build` picks by
+config. The attribute names are those of the published checkpoints.
+
+A stage takes and returns plain values, so the order of things (which slice, which lesion, which
+memories) is decided by whoever calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mois_core.network.conditioning import ConditioningStack, Keys, Tokens, join_keys
+from mois_core.network.config import NetworkConfig
+from mois_core.network.image_encoder import ImageEncoder
+from mois_core.network.layers import Mlp
+from mois_core.network.mask_decoder import MaskDecoder, RawMasks, stability
+from mois_core.network.memory import MASK_SCALE, MASK_SHIFT, MemoryEncoder
+from mois_core.network.position import sine_line, sine_map
+from mois_core.network.prompt_encoder import PADDING, PromptEncoder
+
+NO_OBJECT_LOGIT = -1024.0
+"""Logit of every pixel of a mask whose object is not on the slice."""
+
+
+@dataclass(frozen=True)
+class SliceFeatures:
+    """What is known of one or several slices before anyone clicks; batch first."""
+
+    coarse: Tensor
+    """[batch, width, side, side], 16 model pixels per position."""
+    middle: Tensor
+    """[batch, width / 4, 2 side, 2 side]."""
+    fine: Tensor
+    """[batch, width / 8, 4 side, 4 side]."""
+
+    def __getitem__(self, index: slice) -> SliceFeatures:
+        return SliceFeatures(self.coarse[index], self.middle[index], self.fine[index])
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SliceFeatures:
+        """The same features in another memory."""
+        return SliceFeatures(
+            *(t.to(device, non_blocking=non_blocking) for t in (self.coarse, self.middle, self.fine))
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the features take."""
+        return self.coarse.nbytes + self.middle.nbytes + self.fine.nbytes
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Clicks in model pixels and, for a correction, the logits that they correct.
+
+    A box is its two corners with labels of their own.
+    """
+
+    points: Tensor
+    """[batch, n, (x, y)]."""
+    labels: Tensor
+    """[batch, n]: 1 positive, 0 negative, 2 and 3 the corners of a box, -1 nothing."""
+    logits: Tensor | None = None
+    """[batch, 1, low, low]: what the network said before."""
+
+    @classmethod
+    def none(cls, batch: int, device: torch.device) -> Prompts:
+        """No prompt at all, as when tracking and searching."""
+        labels = torch.full((batch, 1), PADDING, device=device)
+        return cls(torch.zeros(batch, 1, 2, device=device), labels)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One mask per prompt, and what it was chosen from."""
+
+    logits: Tensor
+    """[batch, 1, low, low]: the mask, -1024 everywhere where the object is absent."""
+    candidates: Tensor
+    """[batch, 1 or 3, low, low]: what it was chosen from."""
+    ious: Tensor
+    """[batch, 1 or 3]: predicted quality of the candidates."""
+    pointer: Tensor
+    """[batch, width]: the object as a vector."""
+    score: Tensor
+    """[batch, 1]: logit that the object is on the slice."""
+    raw: RawMasks | None
+    """The decoder's own output; None for a mask that was not decoded."""
+
+
+class Sam2(nn.Module):
+    """SAM 2.1: encode slices, decode prompts, remember masks, attend to memories."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, memory_width = config.width, config.memory_width
+        self.image_encoder = ImageEncoder(config.encoder, width)
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.memory_attention = self._stack()
+        self.memory_encoder = MemoryEncoder(width, memory_width, config.layer_scale)
+        self.maskmem_tpos_enc = _learned(config.memories, 1, 1, memory_width)
+        self.no_mem_embed = _learned(1, 1, width)
+        self.no_mem_pos_enc = _learned(1, 1, width)
+        self.no_obj_ptr = _learned(1, width)
+        self.no_obj_embed_spatial = _learned(1, memory_width)
+        self.sam_prompt_encoder = PromptEncoder(width, config.image_size, config.map_size)
+        self.sam_mask_decoder = MaskDecoder(width, config.decoder_hidden, config.iou_hidden)
+        self.obj_ptr_proj = Mlp((width, width, width, width))
+        self.obj_ptr_tpos_proj = nn.Linear(width, memory_width)
+
+    def _stack(self) -> ConditioningStack:
+        config = self.config
+        return ConditioningStack(
+            config.width,
+            config.memory_width,
+            config.attention_hidden,
+            config.attention_layers,
+            config.dropout,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.no_mem_embed.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the encoder, the attentions and the memory encoder."""
+        return self.memory_attention.norm.weight.dtype
+
+    def set_precision(self, dtype: torch.dtype) -> Sam2:
+        """Run the parts that cost time in ``dtype``.
+
+        Prompts and the mask decoder stay in float32: they are half a percent of the work, and
+        half precision would move clicks by pixels.
+        """
+        for name, part in self.named_children():
+            if isinstance(part, (ImageEncoder, MemoryEncoder, ConditioningStack)):
+                getattr(self, name).to(dtype)
+        return self
+
+    # ---- slices ---------------------------------------------------------------------------
+
+    def encode(self, images: Tensor) -> SliceFeatures:
+        """Encode slices given as brightness from 0 to 1, [batch, 1 or 3, size, size]."""
+        images = images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
+        mean = images.new_tensor(self.config.pixel_mean)[:, None, None]
+        std = images.new_tensor(self.config.pixel_std)[:, None, None]
+        fine, middle, coarse = self.image_encoder(((images - mean) / std).to(self.dtype))
+        decoder = self.sam_mask_decoder
+        return SliceFeatures(
+            coarse, decoder.conv_s1(middle.float()), decoder.conv_s0(fine.float())
+        )
+
+    # ---- prompts --------------------------------------------------------------------------
+
+    def decode(
+        self, features: SliceFeatures, coarse: Tensor, prompts: Prompts | None = None
+    ) -> Decoded:
+        """Masks for prompts on one slice, or without prompts from what ``coarse`` knows.
+
+        ``coarse`` [batch, width, side, side] is the slice's map after `without_memory` or an
+        attention; the slice itself or ``coarse`` may have a batch of one and serve all prompts.
+        One point can mean several things, so up to one point gives the best of three masks.
+        """
+        prompts = prompts or Prompts.none(coarse.shape[0], coarse.device)
+        is_ambiguous = prompts.labels.shape[1] <= 1
+        raw = self._raw_masks(features, coarse, prompts.points, prompts.labels, prompts.logits)
+        return self._choose(raw, self._best_of_three if is_ambiguous else self._stable_single)
+
+    def decode_search(self, features: SliceFeatures, coarse: Tensor, gate: bool = True) -> Decoded:
+        """One mask of everything that ``coarse`` knows to look for, on each slice.
+
+        With ``gate`` a slice whose object score is not positive is left empty, as published.
+        """
+        none = Prompts.none(coarse.shape[0], coarse.device)
+        raw = self._raw_masks(features, coarse, none.points, none.labels, None)
+        return self._choose(raw, self._stable_single, gate)
+
+    def decode_mask(self, features: SliceFeatures, mask: Tensor) -> Decoded:
+        """A mask given by the user, [batch, 1, size, size] of zeros and ones, taken as it is.
+
+        The decoder runs only for the object pointer.
+        """
+        mask = mask.to(self.device, torch.float32)
+        batch = mask.shape[0]
+        none = Prompts.none(batch, self.device)
+        prompt = self.mask_downsample(mask)
+        raw = self._raw_masks(features, features.coarse, none.points, none.labels, prompt)
+        present = mask.flatten(1).any(dim=1, keepdim=True)
+        logits = F.interpolate(
+            mask * MASK_SCALE + MASK_SHIFT,
+            (self.config.low_res_size,) * 2,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        # The pointer is gated twice: by what the decoder thinks and by what the user drew.
+        pointer = self._pointer(raw.tokens[:, 0], raw.score > 0)
+        return Decoded(
+            logits=logits,
+            candidates=logits,
+            ious=torch.ones(batch, 1, device=self.device),
+            pointer=torch.where(present, pointer, self.no_obj_ptr),
+            score=present * MASK_SCALE + MASK_SHIFT,
+            raw=None,
+        )
+
+    def _raw_masks(
+        self,
+        features: SliceFeatures,
+        coarse: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        logits: Tensor | None,
+    ) -> RawMasks:
+        encoder = self.sam_prompt_encoder
+        return self.sam_mask_decoder(
+            coarse.float(),
+            features.middle,
+            features.fine,
+            encoder.points(points, labels),
+            encoder.mask(logits),
+            encoder.positions(),
+        )
+
+    def _best_of_three(self, raw: RawMasks) -> tuple[Tensor, Tensor, Tensor]:
+        """Candidates, their quality, and for each the token that becomes its pointer."""
+        return raw.logits[:, 1:], raw.ious[:, 1:], raw.tokens[:, 1:]
+
+    def _stable_single(self, raw: RawMasks) -> tuple[Tensor, Tensor, Tensor]:
+        """The single mask, or the best of the three where it hangs on the threshold."""
+        config = self.config
+        steady = stability(raw.logits[:, 0], config.stability_delta) >= config.stability_threshold
+        chosen = torch.where(steady, 0, 1 + raw.ious[:, 1:].argmax(dim=1))
+        rows = torch.arange(len(chosen), device=chosen.device)
+        logits, ious = raw.logits[rows, chosen], raw.ious[rows, chosen]
+        return logits[:, None], ious[:, None], raw.tokens[:, :1]
+
+    def _choose(self, raw: RawMasks, choice, gate: bool = True) -> Decoded:
+        candidates, ious, tokens = choice(raw)
+        present = raw.score > 0
+        if gate:
+            candidates = torch.where(present[:, :, None, None], candidates, NO_OBJECT_LOGIT)
+        rows = torch.arange(len(ious), device=ious.device)
+        best = ious.argmax(dim=1)
+        return Decoded(
+            logits=candidates[rows, best][:, None],
+            candidates=candidates,
+            ious=ious,
+            pointer=self._pointer(tokens[rows, best], present),
+            score=raw.score,
+            raw=raw,
+        )
+
+    def _pointer(self, token: Tensor, present: Tensor) -> Tensor:
+        return torch.where(present, self.obj_ptr_proj(token), self.no_obj_ptr)
+
+    # ---- memory ---------------------------------------------------------------------------
+
+    def remember(
+        self, features: SliceFeatures, logits: Tensor, score: Tensor, from_clicks: bool
+    ) -> Tensor:
+        """What later slices can attend to, [batch, memory width, side, side]."""
+        memory = self.memory_encoder(features.coarse.to(self.dtype), logits, from_clicks).float()
+        absent = (score <= 0)[:, :, None, None]
+        return memory + absent * self.no_obj_embed_spatial[:, :, None, None]
+
+    def without_memory(self, features: SliceFeatures) -> Tensor:
+        """The map of a slice that is looked at for the first time."""
+        return features.coarse.float() + self.no_mem_embed.reshape(1, -1, 1, 1)
+
+    def memory_query(self, features: SliceFeatures) -> Tensor:
+        """The part of memory attention that depends on the slice alone."""
+        return self.memory_attention.query(features.coarse.to(self.dtype))
+
+    def memory_keys(
+        self,
+        maps: Sequence[tuple[int, Tensor]],
+        pointers: Sequence[tuple[int, Tensor]],
+        slices: int,
+    ) -> Keys:
+        """Keys for what one or several lesions left on other slices of a scan.
+
+        ``maps`` are pairs of a temporal index and a memory [batch, memory width, side, side];
+        ``pointers`` are pairs of a distance in slices and a pointer [batch, width]. The number
+        of ``slices`` in the scan sets the scale of the distances.
+        """
+        return self._keys_of_memories(self.memory_attention, maps, pointers, slices)
+
+    def _keys_of_memories(
+        self,
+        stack: ConditioningStack,
+        maps: Sequence[tuple[int, Tensor]],
+        pointers: Sequence[tuple[int, Tensor]],
+        slices: int,
+    ) -> Keys:
+        keys = stack.keys_of_maps(self._map_tokens(maps), self.config.map_size)
+        if not pointers:
+            return keys
+        return join_keys(keys, stack.keys_of_pointers(self._pointer_tokens(pointers, slices)))
+
+    def _map_tokens(self, maps: Sequence[tuple[int, Tensor]]) -> Tokens:
+        plane = self.memory_plane()
+        times = self.maskmem_tpos_enc.flatten(1)
+        content = torch.cat([memory.flatten(2).transpose(1, 2) for _, memory in maps], dim=1)
+        position = torch.cat([plane + times[index] for index, _ in maps], dim=0)
+        return Tokens(content, position.unsqueeze(0))
+
+    def memory_plane(self) -> Tensor:
+        """Encoding of the positions of a memory map, [side * side, memory width]."""
+        side = self.config.map_size
+        return sine_map(self.config.memory_width, side, side, self.device).flatten(1).T
+
+    def _pointer_tokens(self, pointers: Sequence[tuple[int, Tensor]], slices: int) -> Tokens:
+        # A scan of one slice has no distances, and no pointers to place either.
+        scale = max(min(slices, self.config.max_pointers) - 1, 1)
+        distance = torch.tensor([d / scale for d, _ in pointers], device=self.device)
+        position = self.obj_ptr_tpos_proj(sine_line(distance, self.config.width))
+        return Tokens(
+            self.split_pointers([pointer for _, pointer in pointers]),
+            position.repeat_interleave(self.config.pointer_tokens, dim=0).unsqueeze(0),
+        )
+
+    def split_pointers(self, pointers: Sequence[Tensor]) -> Tensor:
+        """Pointers [batch, width] as tokens of memory width, [batch, tokens, memory width]."""
+        stacked = torch.stack(list(pointers), dim=1).to(self.device, torch.float32)
+        return stacked.unflatten(2, (-1, self.config.memory_width)).flatten(1, 2)
+
+    def attend_to_memory(self, query: Tensor, keys: Keys) -> Tensor:
+        """The slice's map, knowing what the lesion looked like on other slices."""
+        return self.memory_attention(query.expand(keys[0].key.shape[0], -1, -1), keys)
+
+
+def _learned(*shape: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.trunc_normal_(torch.zeros(shape), std=0.02))

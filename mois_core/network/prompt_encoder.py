@@ -1,0 +1,66 @@
+"""Clicks, boxes and masks as tokens for the mask decoder."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mois_core.network.layers import ChannelNorm
+from mois_core.network.position import RandomFrequencies
+
+NEGATIVE, POSITIVE, BOX_FIRST, BOX_SECOND = 0, 1, 2, 3
+PADDING = -1
+"""Label of a point that is not there; the published models always see at least one."""
+
+MASK_CHANNELS = 16
+
+
+class PromptEncoder(nn.Module):
+    """Encodes prompts given in model pixels; runs in float32 in every precision."""
+
+    def __init__(self, width: int, image_size: int, map_size: int) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.map_size = map_size
+        self.pe_layer = RandomFrequencies(width)
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, width)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, MASK_CHANNELS // 4, kernel_size=2, stride=2),
+            ChannelNorm(MASK_CHANNELS // 4),
+            nn.GELU(),
+            nn.Conv2d(MASK_CHANNELS // 4, MASK_CHANNELS, kernel_size=2, stride=2),
+            ChannelNorm(MASK_CHANNELS),
+            nn.GELU(),
+            nn.Conv2d(MASK_CHANNELS, width, kernel_size=1),
+        )
+        self.no_mask_embed = nn.Embedding(1, width)
+
+    def positions(self) -> Tensor:
+        """Encoding of the map's own positions, [1, width, side, side]."""
+        return self.pe_layer.grid(self.map_size).unsqueeze(0)
+
+    def points(self, points: Tensor, labels: Tensor) -> Tensor:
+        """Points [batch, n, (x, y)] in model pixels -> tokens [batch, n + 1, width].
+
+        The corners of a box are two points with labels of their own. One padding point is always
+        added, as in training.
+        """
+        points = F.pad(points.float() + 0.5, (0, 0, 0, 1))
+        labels = F.pad(labels, (0, 1), value=PADDING)
+        kinds = torch.cat([embedding.weight for embedding in self.point_embeddings])
+        tokens = self.pe_layer(points / self.image_size) + kinds[labels.clamp(min=0).long()]
+        is_padding = (labels == PADDING).unsqueeze(-1)
+        return torch.where(is_padding, self.not_a_point_embed.weight, tokens)
+
+    def mask(self, logits: Tensor | None) -> Tensor:
+        """Low-resolution logits [batch, 1, low, low] as a map to add to the features."""
+        if logits is None:
+            return self.no_mask_embed.weight[:, :, None, None]
+        side = 4 * self.map_size
+        if logits.shape[-1] != side:
+            logits = F.interpolate(
+                logits.float(), (side, side), mode="bilinear", align_corners=False, antialias=True
+            )
+        return self.mask_downscaling(logits.float())

@@ -1,0 +1,30 @@
+"""From a slice to the network's input: brightness from 0 to 1, square, any aspect ratio.
+
+The slice is stretched to a square, as in training; coordinates follow by the same two factors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+FULL_BRIGHTNESS = 255.0
+
+
+def model_input(image: np.ndarray, size: int) -> Tensor:
+    """A slice [rows, columns] of brightness 0 to 255 as [1, size, size], never rounded."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
+    scaled = F.interpolate(
+        pixels / FULL_BRIGHTNESS, (size, size), mode="bicubic", align_corners=False, antialias=True
+    )
+    return scaled[0].clamp(0, 1)
+
+
+def published_input(image: np.ndarray, size: int) -> Tensor:
+    """The same as the published app does it: cut to whole numbers before and after resizing."""
+    pixels = Image.fromarray(image.astype(np.uint8))
+    resized = np.array(pixels.resize((size, size), Image.Resampling.BICUBIC))
+    return torch.from_numpy(resized / np.float32(FULL_BRIGHTNESS))[None].float()
