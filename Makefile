@@ -1,0 +1,56 @@
+# Every task of the project in one place. `make help` lists them.
+#
+# CONSTRAINTS= (empty) takes the newest versions instead of the locked ones, which need
+# Python 3.11 or newer. ARGS= passes options on to pytest or to `mois bench`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CONSTRAINTS ?= --constraint requirements.lock
+ARGS ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# torch comes first and by its exact version: asked for by another package, pip would look for the
+# newest one.
+TORCH := $(shell grep '^torch==' requirements.lock)
+# A test that takes minutes on purpose gets half an hour before it counts as stuck.
+FULL_TIMEOUT := 1800
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-full demo bench lint format clean
+
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: $(STAMP) ## run the tests, except those that need the full-size golden set or minutes
+	$(BIN)/python -m pytest -m "not full" $(ARGS)
+
+test-full: $(STAMP) ## run every test
+	$(BIN)/python -m pytest --timeout $(FULL_TIMEOUT) $(ARGS)
+
+demo: $(STAMP) ## segment a phantom from a few clicks; results in demo/
+	$(BIN)/mois demo --out demo
+
+bench: $(STAMP) ## time each step of the network on this machine
+	$(BIN)/mois bench $(ARGS)
+
+lint: $(STAMP) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## put everything into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what the other tasks made, except the environment
+	rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find mois_core MOISSAM2Segment Testing -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(CONSTRAINTS) setuptools wheel
+	$(PIP) $(CONSTRAINTS) $(TORCH)
+	$(PIP) $(CONSTRAINTS) --editable '.[tools,test]'
+	SAM2_BUILD_CUDA=0 $(PIP) $(CONSTRAINTS) --no-deps --no-build-isolation sam2
+	touch $@
