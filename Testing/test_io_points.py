@@ -1,0 +1,163 @@
+"""Clicks travel as Slicer Markups files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mois_core.errors import BadInput
+from mois_core.io import Click, click_label, read_points, write_points
+
+
+def write_markups(path, *points, system="LPS", markup_type="Fiducial"):
+    """Each point is (label, position) or (label, position, status)."""
+    markup = {
+        "type": markup_type,
+        "coordinateSystem": system,
+        "controlPoints": [
+            {"label": label, "position": position, "positionStatus": (*status, "defined")[0]}
+            for label, position, *status in points
+        ],
+    }
+    if system is None:
+        del markup["coordinateSystem"]
+    path.write_text(json.dumps({"markups": [markup]}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def a_file(tmp_path):
+    return tmp_path / "Klicks für später.mrk.json"
+
+
+def refusal(path) -> str:
+    with pytest.raises(BadInput) as caught:
+        read_points(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_labels_say_which_lesion_and_whether_positive(a_file):
+    write_markups(a_file, ("7+", [1, 2, 3]), ("7-", [4, 5, 6]), (" 012 - ", [7, 8, 9]))
+    assert read_points(a_file) == [
+        Click(7, True, (-1, -2, 3)),
+        Click(7, False, (-4, -5, 6)),
+        Click(12, False, (-7, -8, 9)),
+    ]
+
+
+def test_other_labels_are_new_lesions_with_free_numbers_in_file_order(a_file):
+    labels = ["F-1", "3-", "F-2", "", "1+", "7", "0+", "+", "Läsion 2+", "7++"]
+    write_markups(a_file, *[(label, [0, 0, n]) for n, label in enumerate(labels)])
+    clicks = read_points(a_file)
+    assert [click.lesion for click in clicks] == [2, 3, 4, 5, 1, 6, 7, 8, 9, 10]
+    assert [click.positive for click in clicks] == [True, False] + [True] * 8
+    assert [click.ras[2] for click in clicks] == list(range(len(labels)))
+
+
+@pytest.mark.parametrize(
+    ("system", "ras"),
+    [
+        ("LPS", (-1, -2, 3)),
+        ("RAS", (1, 2, 3)),
+        (None, (-1, -2, 3)),
+        (1, (-1, -2, 3)),
+        (0, (1, 2, 3)),
+        ("1", (-1, -2, 3)),
+        ("0", (1, 2, 3)),
+    ],
+)
+def test_the_coordinate_system_is_honoured(a_file, system, ras):
+    write_markups(a_file, ("1+", [1, 2, 3]), system=system)
+    assert read_points(a_file)[0].ras == ras
+
+
+def test_points_not_yet_placed_are_skipped_and_take_no_number(a_file):
+    write_markups(
+        a_file,
+        ("F-1", [0, 0, 0], "undefined"),
+        ("2+", None, "undefined"),
+        ("F-2", [0, 0, 1], "preview"),
+        ("F-3", [0, 0, 2], "missing"),
+        ("F-4", [0, 0, 4]),
+        ("F-5", [0, 0, 5]),
+    )
+    assert read_points(a_file) == [Click(1, True, (0, 0, 4)), Click(2, True, (0, 0, 5))]
+
+
+def test_several_point_lists_in_one_file_are_read_together(a_file):
+    write_markups(a_file, ("F-1", [0, 0, 1]))
+    document = json.loads(a_file.read_text())
+    second = {"type": "Fiducial", "coordinateSystem": "RAS"}
+    second["controlPoints"] = [{"label": "1-", "position": [1, 1, 1]}]
+    document["markups"].append(second)
+    a_file.write_text(json.dumps(document))
+    assert read_points(a_file) == [Click(2, True, (0, 0, 1)), Click(1, False, (1, 1, 1))]
+
+
+coordinate = st.floats(-1e4, 1e4)
+clicks = st.builds(
+    Click,
+    st.integers(1, 65535),
+    st.booleans(),
+    st.tuples(coordinate, coordinate, coordinate),
+)
+
+
+@given(st.lists(clicks, min_size=1, max_size=8))
+def test_written_clicks_are_read_unchanged(tmp_path_factory, some_clicks):
+    path = tmp_path_factory.getbasetemp() / "there and back.mrk.json"
+    write_points(path, some_clicks)
+    assert read_points(path) == some_clicks
+
+
+def test_written_files_have_what_slicer_looks_for(a_file):
+    write_points(a_file, [Click(7, False, (1, 2, 3))])
+    document = json.loads(a_file.read_text(encoding="utf-8"))
+    assert "markups-schema-v1" in document["@schema"]
+    (markup,) = document["markups"]
+    assert (markup["type"], markup["coordinateSystem"]) == ("Fiducial", "LPS")
+    (point,) = markup["controlPoints"]
+    assert (point["label"], point["position"]) == (click_label(7, False), [-1, -2, 3])
+    assert (click_label(7, True), click_label(7, False)) == ("7+", "7-")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not valid JSON"),
+        (b'{"markups": [', "not valid JSON"),
+        (b"\xff\xfe\x00\x01", "not valid JSON"),
+        (b"[1, 2]", "no list of markups"),
+        (b'{"markups": {}}', "no list of markups"),
+        (b'{"markups": [3]}', "no list of markups"),
+        (b'{"markups": []}', "no placed points"),
+        (b'{"markups": [{"type": "Fiducial"}]}', "no placed points"),
+        (b'{"markups": [{"type": "Fiducial", "controlPoints": 4}]}', "damaged"),
+        (b'{"markups": [{"type": "Fiducial", "controlPoints": [4]}]}', "damaged"),
+    ],
+)
+def test_what_is_no_point_list_is_refused(a_file, content, says):
+    a_file.write_bytes(content)
+    assert says in refusal(a_file)
+
+
+@pytest.mark.parametrize("position", [None, [1, 2], [1, 2, 3, 4], "here", [1, 2, "x"], [1, 2, {}]])
+def test_a_point_without_a_position_is_refused(a_file, position):
+    write_markups(a_file, ("F-1", position))
+    assert "'F-1' has no position" in refusal(a_file)
+
+
+def test_other_refusals(a_file):
+    assert "cannot be opened" in refusal(a_file)
+    write_markups(a_file, ("1+", [0, 0, 0]), markup_type="Line")
+    assert "'Line'" in refusal(a_file)
+    write_markups(a_file, ("1+", [0, 0, 0]), system="XYZ")
+    assert "'XYZ'" in refusal(a_file)
+    write_markups(a_file, ("70000+", [0, 0, 0]))
+    assert "highest is 65535" in refusal(a_file)
+    write_markups(a_file, ("1+", [0, 0, float("nan")]))
+    assert "no position" in refusal(a_file)
