@@ -51,8 +51,7 @@ def import_file(
     name of a published checkpoint whose checksum is known must be that checkpoint.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise BadInput(f"there is no file {path}")
+    suffix = _stored_suffix(path, member)
     entry = registry.lookup(name) if name else registry.published_as(path.name)
     chosen = store.check_name(name or (entry.name if entry else path.stem))
     if name is None and store.find(chosen) is not None:
@@ -67,21 +66,28 @@ def import_file(
     )
     with store.workspace(chosen) as folder:
         if path.suffix.lower() == ".zip":
-            preferred = entry.source.member if entry and _is_zipped(entry) else None
+            published = entry.source if entry else None
+            preferred = published.member if isinstance(published, registry.Zenodo) else None
             return take_from_zip(path, arrival, folder, progress, cancel, member, preferred)
-        suffix = STORED_SUFFIX.get(path.suffix.lower())
-        if suffix is None or member is not None:
-            raise BadInput(
-                f"{path.name} is not a zip"
-                if suffix
-                else f"{path.name} is not a checkpoint: that is .pt, .pth, .safetensors or a .zip"
-            )
-        try:
-            with path.open("rb") as stream:
-                size = path.stat().st_size
-                return _take(stream, size, suffix, arrival, folder, progress, cancel)
-        except PermissionError as error:
-            raise BadInput(f"cannot read {path}: {error.strerror}") from error
+        with path.open("rb") as stream:
+            size = path.stat().st_size
+            return _take(stream, size, suffix, arrival, folder, progress, cancel)
+
+
+def _stored_suffix(path: Path, member: str | None) -> str:
+    """The suffix in the store; `BadInput` for a file that is none of ours or cannot be read."""
+    if not path.is_file():
+        raise BadInput(f"there is no file {path}")
+    suffix = path.suffix.lower()
+    if suffix != ".zip" and suffix not in STORED_SUFFIX:
+        raise BadInput(f"{path.name} is not a checkpoint: that is .pt, .pth, .safetensors or .zip")
+    if suffix != ".zip" and member is not None:
+        raise BadInput(f"{path.name} is not a zip, so there is no member of it to choose")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+    return STORED_SUFFIX.get(suffix, suffix)
 
 
 def take_from_zip(
@@ -98,11 +104,17 @@ def take_from_zip(
         with zipfile.ZipFile(archive) as zipped:
             info = _choose(zipped, archive, arrival.name, member, preferred)
             suffix = STORED_SUFFIX[PurePosixPath(info.filename).suffix.lower()]
-            with zipped.open(info) as stream:
+            with _open_member(zipped, info, archive) as stream:
                 return _take(stream, info.file_size, suffix, arrival, folder, progress, cancel)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BadInput(f"{archive} is not a whole zip ({error}); get it again") from error
-    except (NotImplementedError, RuntimeError) as error:
+
+
+def _open_member(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> IO[bytes]:
+    try:
+        return zipped.open(info)
+    except RuntimeError as error:
+        # A password, or a compression that Python does not know.
         raise BadInput(
             f"{archive} cannot be read ({error}); unpack it yourself and import the checkpoint"
         ) from error
@@ -135,10 +147,6 @@ def _is_checkpoint(info: zipfile.ZipInfo) -> bool:
     # macOS puts a shadow of every file into its zips, under the same suffix.
     shadow = path.name.startswith("._")
     return path.suffix.lower() in STORED_SUFFIX and not info.is_dir() and not shadow
-
-
-def _is_zipped(entry: registry.Entry) -> bool:
-    return isinstance(entry.source, registry.Zenodo)
 
 
 def _take(

@@ -60,7 +60,7 @@ def store_dir() -> Path:
     try:
         if chosen:
             return Path(chosen).expanduser().absolute()
-        if os.name == "nt":
+        if sys.platform == "win32":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
         elif sys.platform == "darwin":
             base = Path.home() / "Library" / "Application Support"
@@ -290,7 +290,7 @@ def _disk_errors() -> Iterator[None]:
         ) from error
 
 
-def check_length(path: Path, windows: bool = os.name == "nt") -> None:
+def check_length(path: Path, windows: bool = sys.platform == "win32") -> None:
     """Raise `BadInput` for a path that Windows would refuse with a riddle."""
     if windows and len(str(path)) > WINDOWS_PATH_LIMIT:
         raise BadInput(
