@@ -19,7 +19,7 @@ from torch import Tensor
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.network.config import preset
 from mois_core.network.loading import build
-from mois_core.network.model import Sam2
+from mois_core.network.model import Sam2, SliceFeatures
 from mois_core.network.position import sine_map
 from mois_core.preprocess import FULL_BRIGHTNESS, published_input
 
@@ -95,6 +95,7 @@ class Recipe:
         self.golden = golden
         self.facts = golden.facts
         self.results = Results()
+        self.features: dict[int, SliceFeatures] = {}
         differs = self.facts.get("differs", "")
         self.fill_holes = "hole filling on" in differs
         self.memory_dtype = torch.float32 if "stay float32" in differs else torch.bfloat16
@@ -117,6 +118,7 @@ class Recipe:
             self.images,
             self.golden.volume.shape[1:],
             self.record,
+            self.features,
             self.fill_holes,
             self.memory_dtype,
             short_reach,
@@ -124,9 +126,8 @@ class Recipe:
 
     def record(self, name: str, value: Tensor) -> None:
         """Keep what the set has a figure for."""
-        probes = self.facts.get("probes", {})
-        wanted = {name, f"{name}.bits", f"{name}_half"} & (set(self.golden.arrays) | set(probes))
-        if wanted:
+        known = set(self.golden.arrays) | set(self.facts.get("probes", {}))
+        if known & {name, f"{name}.bits", f"{name}_half"}:
             self.results.arrays[name] = value.detach().float().cpu().clone()
 
     @torch.no_grad()
@@ -139,10 +140,26 @@ class Recipe:
             self._short_long(model)
         else:
             self._objects_and_search(model)
-            for name, steps in self.facts.get("scenarios", {}).items():
+            for name, steps in self._scenarios().items():
                 if isinstance(steps, list) and (self.golden.has(name)):
                     self._scenario(name, steps, model)
         return self.results
+
+    def _scenarios(self) -> dict[str, Any]:
+        """The steps as the set spells them out; the first two follow from its click list."""
+        first = self.facts["clicks"][0]
+        positive, negative = first["positive_xy"], first["second_negative_xy"]
+        one = {"slice": first["slice"], "points_xy": [positive], "labels": [1]}
+        correction = {
+            "slice": first["slice"],
+            "points_xy": [negative],
+            "labels": [0],
+            "keep_earlier_points": True,
+            "arrays": "corr.iter.*",
+        }
+        both = one | {"points_xy": [positive, negative], "labels": [1, 0], "arrays": "corr.app.*"}
+        implied = {"corr.iter": [one, correction], "corr.app": [both]}
+        return implied | self.facts.get("scenarios", {})
 
     def _inputs(self) -> None:
         resized = (self.images[:, 0] * FULL_BRIGHTNESS).round()
@@ -306,8 +323,9 @@ class Recipe:
             for number in frames:
                 stacked = torch.stack([own[number] for own in masks.values()])
                 self.record(f"{name}.f{number}.video", stacked)
-            first = next(iter(masks.values()))[frames[0]]
-            self.record(f"{name}.video_of_frame_after_repropagation", first)
+            if frames:
+                first = next(iter(masks.values()))[frames[0]]
+                self.record(f"{name}.video_of_frame_after_repropagation", first)
 
     def _short_long(self, model: Sam2) -> None:
         start = self.facts["prompt_slice"]

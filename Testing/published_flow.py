@@ -60,6 +60,7 @@ class PublishedPredictor:
         images: Tensor,
         shape: tuple[int, int],
         record: Record,
+        features: dict[int, SliceFeatures],
         fill_holes: bool = False,
         memory_dtype: torch.dtype = torch.bfloat16,
         short_reach: int | None = None,
@@ -72,10 +73,11 @@ class PublishedPredictor:
         self.memory_dtype = memory_dtype
         self.short_reach = short_reach
         self.bank: dict[str, ExemplarView] = {}
-        self._features: dict[int, SliceFeatures] = {}
+        self._features = features
 
     def features(self, number: int) -> SliceFeatures:
-        """Each slice is encoded once; the published cache of one slice gives the same numbers."""
+        """Each slice is encoded once, also for several predictors with the same encoder; the
+        published cache of one slice gives the same numbers."""
         if number not in self._features:
             self._features[number] = self.model.encode(self.images[number : number + 1])
         return self._features[number]
