@@ -21,7 +21,9 @@ CLEAR_LOGIT = 1e-3
 PROBE_SPREAD = 4
 """A projection of the difference on unit noise stays within four of its standard deviations."""
 
-DIRECT = re.compile(r"^enc\.|click1|^box\.|^com\.|^corr\.(iter|app)\.(?!fwd)|^n\d+\.prompt\.|mem_pos")
+DIRECT = re.compile(
+    r"^enc\.|click1|^box\.|^com\.|^corr\.(iter|app)\.(?!fwd)|^n\d+\.prompt\.|mem_pos"
+)
 QUALITY = ("ious", "iou4", "iou", "stab")
 GATED = ("best", "multi", "obj_ptr", "mem_fp32", "video", "filled")
 
@@ -185,9 +187,7 @@ def _compare_probes(golden: GoldenSet, ours: Results) -> Iterator[Row]:
         values = values.astype(np.float64)
         noises = [unit_noise(f"probe{i}", values.shape).astype(np.float64) for i in range(4)]
         projections = [float((values * n).sum() / np.sqrt(values.size)) for n in noises]
-        measured = np.array(
-            [*projections, values.mean(), values.std(), np.abs(values).max()]
-        )
+        measured = np.array([*projections, values.mean(), values.std(), np.abs(values).max()])
         expected = np.array(probe["values"])
         rms = float(np.hypot(expected[4], expected[5]))
         limit = 1e-4 if DIRECT.search(name) else (1e-2 if full else 2e-3)
@@ -255,7 +255,9 @@ def _judge_components(ours: Results, prefix: str, listed: list[Any], count: int)
     for _, x, y, area in listed:
         label = labels[int(y), int(x)]
         inside = label > 0 and by_label[label] == area
-        matched += bool(inside and np.isclose(depth[int(y), int(x)], depth[labels == label].max(), atol=1e-2))
+        matched += bool(
+            inside and np.isclose(depth[int(y), int(x)], depth[labels == label].max(), atol=1e-2)
+        )
     clear = bool((np.abs(logits) > CLEAR_LOGIT).all())
     if clear:
         ok = len(found) == count and matched == len(listed)

@@ -1,4 +1,4 @@
-"""Golden sets: figures of the published implementations, and running our network on their recipe."""
+"""Golden sets: figures of the published implementations, and our network on the same recipe."""
 
 from __future__ import annotations
 
@@ -182,7 +182,9 @@ class Recipe:
             for level, value in enumerate(maps):
                 self.record(f"enc.s{number}.fpn{level}", value[0])
             if any(name.startswith(f"enc.s{number}.trunk") for name in names):
-                mean, std = (torch.tensor(t)[:, None, None] for t in (config.pixel_mean, config.pixel_std))
+                mean, std = (
+                    torch.tensor(t)[:, None, None] for t in (config.pixel_mean, config.pixel_std)
+                )
                 trunk = model.image_encoder.trunk((image.expand(-1, 3, -1, -1) - mean) / std)
                 for level, value in enumerate(trunk):
                     self.record(f"enc.s{number}.trunk{level}", value[0].permute(2, 0, 1))
@@ -200,9 +202,7 @@ class Recipe:
         for click in facts["clicks"]:
             owner, number = click["object"], click["slice"]
             name, state = f"obj{owner}", ObjectState()
-            flow.click(
-                state, number, [click["positive_xy"]], [1], f"{name}.click1", owner=owner
-            )
+            flow.click(state, number, [click["positive_xy"]], [1], f"{name}.click1", owner=owner)
             clicked = flow.to_video(state.new_prompted[number].logits)[0, 0]
             merged = torch.zeros(self.golden.volume.shape, dtype=torch.bool)
             merged[number] = clicked > 0
@@ -288,7 +288,9 @@ class Recipe:
         elif step.get("com"):
             com = self.facts[name]
             scale = com["scale_to_model_pixels"]
-            flow.click(state, number, [com["xy_lowres"]], step["labels"], prefix, scale_to_model=scale)
+            flow.click(
+                state, number, [com["xy_lowres"]], step["labels"], prefix, scale_to_model=scale
+            )
         else:
             flow.click(
                 state,
@@ -332,7 +334,9 @@ class Recipe:
         mask = torch.from_numpy(self.golden.arrays["in.mask_prompt"])
         self.results.arrays["in.mask_prompt"] = mask.float()
         last = len(self.images) - 1
-        for reach in sorted({int(m[1]) for n in self.golden.arrays if (m := re.match(r"n(\d+)\.", n))}):
+        for reach in sorted(
+            {int(m[1]) for n in self.golden.arrays if (m := re.match(r"n(\d+)\.", n))}
+        ):
             flow, state = self.predictor(model, short_reach=reach), ObjectState()
             flow.mask(state, start, mask, f"n{reach}.prompt")
             forward = flow.track(state, last - start, False, f"n{reach}.fwd")

@@ -23,7 +23,9 @@ HEADER = f"{'array':<56} {'max abs':>10} {'max rel':>10}  {'tolerance':<34} verd
 
 def format_row(row: Row) -> str:
     """A row as it is printed."""
-    return f"{row.name:<56} {row.max_abs:>10.3g} {row.max_rel:>10.3g}  {row.bound:<34} {row.verdict}"
+    return (
+        f"{row.name:<56} {row.max_abs:>10.3g} {row.max_rel:>10.3g}  {row.bound:<34} {row.verdict}"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,7 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         total += len(rows)
         bad = [row for row in rows if not row.passed]
         failed += len(bad)
-        print(f"\n{golden.name} ({golden.facts['kind']}): {len(rows) - len(bad)} of {len(rows)} rows")
+        print(
+            f"\n{golden.name} ({golden.facts['kind']}): {len(rows) - len(bad)} of {len(rows)} rows"
+        )
         print(HEADER)
         for row in bad if args.failures else rows:
             print(format_row(row))

@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with every command; apart from `main` so that tests can ask it for its help."""
     parser = argparse.ArgumentParser(
         prog="mois",
-        description="Interactive segmentation of many lesions in whole-body MRI, from a few clicks.",
+        description="Interactive segmentation of many lesions in whole-body MRI from a few clicks.",
         epilog="'mois COMMAND --help' explains a command with examples. Research use only.",
     )
     parser.add_argument("--version", action="version", version=f"mois {__version__}")

@@ -61,7 +61,9 @@ def _read_torch(path: Path) -> object:
                 f"{path} is a zip archive but no checkpoint; "
                 "unpack it, or import it with 'mois weights import'"
             ) from error
-        raise BadInput(f"{path} is cut short or is not a PyTorch checkpoint; get it again") from error
+        raise BadInput(
+            f"{path} is cut short or is not a PyTorch checkpoint; get it again"
+        ) from error
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -76,7 +78,11 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
     ]
     faults = [
         f"{len(keys)} {what}: {_some(keys)}"
-        for what, keys in (("missing", missing), ("unknown", extra), ("of another shape", misshaped))
+        for what, keys in (
+            ("missing", missing),
+            ("unknown", extra),
+            ("of another shape", misshaped),
+        )
         if keys
     ]
     if faults:

@@ -138,7 +138,9 @@ class ConditioningStack(nn.Module):
 
     def keys_of_maps(self, maps: Tokens, side: int) -> Keys:
         """Keys of whole maps of the given side, which are turned like the slice itself."""
-        return self._keys(maps, rotary_table(self.norm.weight.shape[0], side, side, maps.content.device))
+        return self._keys(
+            maps, rotary_table(self.norm.weight.shape[0], side, side, maps.content.device)
+        )
 
     def keys_of_pointers(self, pointers: Tokens) -> Keys:
         """Keys of object pointers, which have no place in the plane."""

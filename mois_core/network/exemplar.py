@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mois_core.network.conditioning import ConditioningStack, Keys, Tokens, join_keys
 from mois_core.network.config import NetworkConfig
-from mois_core.network.model import Sam2, SliceFeatures, _learned
+from mois_core.network.layers import learned
+from mois_core.network.model import Sam2, SliceFeatures
 from mois_core.network.position import sine_line
 
 
@@ -47,9 +48,9 @@ class MoisSam2(Sam2):
             self.exemplar_attention = self._stack()
         # In the published files, though the published code never applies it.
         self.exemplar_obj_ptr_proj = nn.Linear(width, width)
-        self.exemplar_type_enc = _learned(2, 1, 1, memory_width)
-        self.no_exemplar_embed = _learned(config.no_exemplar_tokens, 1, memory_width)
-        self.no_exemplar_pos_enc = _learned(config.no_exemplar_tokens, 1, memory_width)
+        self.exemplar_type_enc = learned(2, 1, 1, memory_width)
+        self.no_exemplar_embed = learned(config.no_exemplar_tokens, 1, memory_width)
+        self.no_exemplar_pos_enc = learned(config.no_exemplar_tokens, 1, memory_width)
 
     @property
     def _search_stack(self) -> ConditioningStack:

@@ -9,6 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def learned(*shape: int) -> nn.Parameter:
+    """An embedding, drawn as the published models draw theirs before training."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.zeros(shape), std=0.02))
+
+
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels of a map [batch, channels, rows, columns]."""
 

@@ -33,8 +33,9 @@ def load_model(
 ) -> Sam2:
     """Build a network, fill it and put it where it will run; never downloads anything.
 
-    Without a checkpoint the weights are random. ``init="sam2"`` reads a SAM 2.1 checkpoint into a model with exemplars. ``dtype`` is the
-    precision of the parts that cost time, float32 if not given.
+    Without a checkpoint the weights are random. ``init="sam2"`` reads a SAM 2.1 checkpoint into a
+    model with exemplars. ``dtype`` is the precision of the parts that cost time, float32 if not
+    given.
     """
     is_config = isinstance(preset_or_config, NetworkConfig)
     config = preset_or_config if is_config else preset(preset_or_config)

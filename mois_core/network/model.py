@@ -10,7 +10,7 @@ memories) is decided by whoever calls them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mois_core.network.conditioning import ConditioningStack, Keys, Tokens, join_keys
 from mois_core.network.config import NetworkConfig
 from mois_core.network.image_encoder import ImageEncoder
-from mois_core.network.layers import Mlp
+from mois_core.network.layers import Mlp, learned
 from mois_core.network.mask_decoder import MaskDecoder, RawMasks, stability
 from mois_core.network.memory import MASK_SCALE, MASK_SHIFT, MemoryEncoder
 from mois_core.network.position import sine_line, sine_map
@@ -47,7 +47,10 @@ class SliceFeatures:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SliceFeatures:
         """The same features in another memory."""
         return SliceFeatures(
-            *(t.to(device, non_blocking=non_blocking) for t in (self.coarse, self.middle, self.fine))
+            *(
+                t.to(device, non_blocking=non_blocking)
+                for t in (self.coarse, self.middle, self.fine)
+            )
         )
 
     @property
@@ -95,6 +98,10 @@ class Decoded:
     """The decoder's own output; None for a mask that was not decoded."""
 
 
+Choice = Callable[[RawMasks], tuple[Tensor, Tensor, Tensor]]
+"""Candidates, their quality, and for each the token that becomes its pointer."""
+
+
 class Sam2(nn.Module):
     """SAM 2.1: encode slices, decode prompts, remember masks, attend to memories."""
 
@@ -106,11 +113,11 @@ class Sam2(nn.Module):
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.memory_attention = self._stack()
         self.memory_encoder = MemoryEncoder(width, memory_width, config.layer_scale)
-        self.maskmem_tpos_enc = _learned(config.memories, 1, 1, memory_width)
-        self.no_mem_embed = _learned(1, 1, width)
-        self.no_mem_pos_enc = _learned(1, 1, width)
-        self.no_obj_ptr = _learned(1, width)
-        self.no_obj_embed_spatial = _learned(1, memory_width)
+        self.maskmem_tpos_enc = learned(config.memories, 1, 1, memory_width)
+        self.no_mem_embed = learned(1, 1, width)
+        self.no_mem_pos_enc = learned(1, 1, width)
+        self.no_obj_ptr = learned(1, width)
+        self.no_obj_embed_spatial = learned(1, memory_width)
         self.sam_prompt_encoder = PromptEncoder(width, config.image_size, config.map_size)
         self.sam_mask_decoder = MaskDecoder(width, config.decoder_hidden, config.iou_hidden)
         self.obj_ptr_proj = Mlp((width, width, width, width))
@@ -156,9 +163,7 @@ class Sam2(nn.Module):
         std = images.new_tensor(self.config.pixel_std)[:, None, None]
         fine, middle, coarse = self.image_encoder(((images - mean) / std).to(self.dtype))
         decoder = self.sam_mask_decoder
-        return SliceFeatures(
-            coarse, decoder.conv_s1(middle.float()), decoder.conv_s0(fine.float())
-        )
+        return SliceFeatures(coarse, decoder.conv_s1(middle.float()), decoder.conv_s0(fine.float()))
 
     # ---- prompts --------------------------------------------------------------------------
 
@@ -233,7 +238,7 @@ class Sam2(nn.Module):
         )
 
     def _best_of_three(self, raw: RawMasks) -> tuple[Tensor, Tensor, Tensor]:
-        """Candidates, their quality, and for each the token that becomes its pointer."""
+        """What one click can mean; the single mask takes no part."""
         return raw.logits[:, 1:], raw.ious[:, 1:], raw.tokens[:, 1:]
 
     def _stable_single(self, raw: RawMasks) -> tuple[Tensor, Tensor, Tensor]:
@@ -245,7 +250,7 @@ class Sam2(nn.Module):
         logits, ious = raw.logits[rows, chosen], raw.ious[rows, chosen]
         return logits[:, None], ious[:, None], raw.tokens[:, :1]
 
-    def _choose(self, raw: RawMasks, choice, gate: bool = True) -> Decoded:
+    def _choose(self, raw: RawMasks, choice: Choice, gate: bool = True) -> Decoded:
         candidates, ious, tokens = choice(raw)
         present = raw.score > 0
         if gate:
@@ -338,7 +343,3 @@ class Sam2(nn.Module):
     def attend_to_memory(self, query: Tensor, keys: Keys) -> Tensor:
         """The slice's map, knowing what the lesion looked like on other slices."""
         return self.memory_attention(query.expand(keys[0].key.shape[0], -1, -1), keys)
-
-
-def _learned(*shape: int) -> nn.Parameter:
-    return nn.Parameter(nn.init.trunc_normal_(torch.zeros(shape), std=0.02))
