@@ -7,6 +7,7 @@ and every key must be there with the right shape.
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,17 +19,20 @@ from torch import Tensor, nn
 from mois_core.errors import BadInput
 
 KEYS_SHOWN = 5
-SAFETENSORS_SUFFIX = ".safetensors"
+
+ZIP_START, PICKLE_START = b"PK", b"\x80"
+HEADER_START = 8
+"""Where the header of a ``.safetensors`` file begins, behind its length; it is JSON."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a ``.pt`` or ``.safetensors`` file, whichever published form it has."""
     path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name the checkpoint file in it")
     if not path.is_file():
         raise BadInput(f"there is no checkpoint file at {path}")
-    if path.stat().st_size == 0:
-        raise BadInput(f"{path} is empty; download or copy the checkpoint again")
-    content = _read_safetensors(path) if path.suffix == SAFETENSORS_SUFFIX else _read_torch(path)
+    content = _read(path)
     state = content.get("model", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:
         raise BadInput(f"{path} holds no network weights")
@@ -38,32 +42,60 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return dict(state)
 
 
+def _read(path: Path) -> object:
+    """Whatever a file holds. Its first bytes tell the format, since files get renamed."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(HEADER_START + 1)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
+    if not start:
+        raise BadInput(f"{path} is empty; download or copy the checkpoint again")
+    if start[HEADER_START:] == b"{":
+        return _read_safetensors(path)
+    if start.startswith((ZIP_START, PICKLE_START)):
+        return _read_torch(path)
+    raise BadInput(
+        f"{path} is no checkpoint: it begins like neither a PyTorch nor a .safetensors file"
+    )
+
+
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except Exception as error:
         raise BadInput(f"{path} is not a whole .safetensors file; get it again") from error
 
 
 def _read_torch(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # Open, since PyTorch judges a path by its suffix.
+        with path.open("rb") as file, warnings.catch_warnings():
+            # What PyTorch thinks of a file that it then refuses helps nobody.
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "weights_only" in str(error).lower():
+        raise BadInput(
+            f"{path} holds more than weights, or is damaged; "
+            "it was not loaded, since such a file can run code"
+        ) from error
+    except Exception as error:
+        # A damaged file can make the reader stumble over anything, down to its own assertions.
+        if _is_zip_archive(path):
             raise BadInput(
-                f"{path} holds more than weights, or is no checkpoint; "
-                "it was not loaded, since such a file can run code"
-            ) from error
-        raise BadInput(f"{path} is not a PyTorch checkpoint") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
-        if zipfile.is_zipfile(path):
-            raise BadInput(
-                f"{path} is a zip archive but no checkpoint; "
+                f"{path} is a zip archive but no whole checkpoint; "
                 "unpack it, or import it with 'mois weights import'"
             ) from error
         raise BadInput(
             f"{path} is cut short or is not a PyTorch checkpoint; get it again"
         ) from error
+
+
+def _is_zip_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -58,11 +58,11 @@ def usable_device(device: str | torch.device | None) -> torch.device:
     except RuntimeError:
         raise BadInput(f"'{device}' is no device; use cpu, cuda or mps") from None
     there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
     }
-    if not there.get(asked.type, False):
-        usable = ", ".join(name for name, is_there in there.items() if is_there)
-        raise BadInput(f"there is no {asked.type} device on this machine; usable: {usable}")
+    if (asked.index or 0) >= there.get(asked.type, 0):
+        usable = ", ".join(name for name, count in there.items() if count)
+        raise BadInput(f"there is no device '{asked}' on this machine; usable: {usable}")
     return asked
