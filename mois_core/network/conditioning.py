@@ -37,10 +37,13 @@ class Tokens:
 
 @dataclass(frozen=True)
 class LayerKeys:
-    """Keys and values of one layer; the values are raw memory where that is faster."""
+    """Keys and values of one layer."""
 
     key: Tensor
     value: Tensor
+    is_raw: bool
+    """Whether the values are memory as it is, to be projected after the attention. It is kept
+    with them, since keys outlive the gradient mode in which they were made."""
 
 
 Keys = tuple[LayerKeys, ...]
@@ -58,7 +61,7 @@ def join_keys(*groups: Keys) -> Keys:
         return torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
 
     return tuple(
-        LayerKeys(joined([k.key for k in layer]), joined([k.value for k in layer]))
+        LayerKeys(joined([k.key for k in layer]), joined([k.value for k in layer]), layer[0].is_raw)
         for layer in zip(*groups, strict=True)
     )
 
@@ -78,13 +81,14 @@ class RotaryAttention(nn.Module):
         key = self.k_proj(keyed)
         if table is not None:
             key = rotate(key, table)
-        return LayerKeys(key, content if attends_raw_memory(content) else self.v_proj(content))
+        is_raw = attends_raw_memory(content)
+        return LayerKeys(key, content if is_raw else self.v_proj(content), is_raw)
 
     def forward(self, x: Tensor, keys: LayerKeys, table: Tensor) -> Tensor:
         q = rotate(self.q_proj(x), table)
         k, v = (t.expand(q.shape[0], -1, -1) for t in (keys.key, keys.value))
         out = attend(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1)
-        return self.out_proj(self.v_proj(out) if attends_raw_memory(x) else out)
+        return self.out_proj(self.v_proj(out) if keys.is_raw else out)
 
 
 class ConditioningLayer(nn.Module):

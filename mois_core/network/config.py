@@ -16,6 +16,12 @@ from mois_core.errors import BadInput
 STRIDE = 16
 """Model pixels per token of the map that memories and exemplars are compared on."""
 
+WIDTH_UNIT = 16
+"""The mask decoder has eight heads, and half the width in its attention to the image."""
+
+MEMORY_WIDTH_UNIT = 4
+"""A place is told by a sine and a cosine for its row, and the same for its column."""
+
 PUBLISHED_NO_EXEMPLAR_TOKENS = 4096
 """Length of the learned no-exemplar bank in the published models, whatever their image size."""
 
@@ -38,6 +44,8 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if any(window % 2 for window in self.windows[:3]):
             raise ValueError(f"windows of the first three stages must be even: {self.windows}")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} cannot be split among {self.heads} heads")
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,12 @@ class NetworkConfig:
             raise ValueError(f"image_size must be a multiple of 32, not {self.image_size}")
         if (self.image_size // 4) % self.encoder.windows[0]:
             raise ValueError("a quarter of image_size must be a multiple of the first window")
+        if self.width <= 0 or self.width % WIDTH_UNIT:
+            raise ValueError(f"width must be a multiple of {WIDTH_UNIT}, not {self.width}")
+        if self.memory_width <= 0 or self.memory_width % MEMORY_WIDTH_UNIT:
+            raise ValueError(
+                f"memory_width must be a multiple of {MEMORY_WIDTH_UNIT}, not {self.memory_width}"
+            )
         if self.width % self.memory_width:
             raise ValueError("width must be a multiple of memory_width: a pointer is split so")
         if self.exemplars and self.short_memory:
