@@ -21,6 +21,9 @@ from mois_core.network.config import (
 from mois_core.network.loading import build
 from mois_core.network.model import Sam2
 
+SAME = 2e-5
+"""What the order of sums may change in float32."""
+
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
 SAM = NetworkConfig(
@@ -69,3 +72,15 @@ def relative_rms(ours: Tensor, theirs: Tensor) -> float:
     """Root mean square of the difference, relative to that of what it is compared with."""
     difference = (ours.double() - theirs.double()).square().mean().sqrt()
     return float(difference / theirs.double().square().mean().sqrt().clamp(min=1e-30))
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal numbers, the same in every run and (but for rounding) every precision."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def assert_same(ours: Tensor, theirs: Tensor, bound: float = SAME) -> None:
+    """The same shape, and the same numbers but for the order in which sums were taken."""
+    assert ours.shape == theirs.shape
+    assert relative_rms(ours, theirs) <= bound

@@ -20,7 +20,7 @@ def fill_small_holes(logits: Tensor, largest: int = LARGEST_HOLE) -> Tensor:
     The labelling runs on the CPU, where a low-resolution mask takes a millisecond; the published
     code has it as a CUDA kernel only, so that results depend on the machine.
     """
-    background = (logits <= 0).flatten(0, -3).cpu().numpy()
+    background = (logits <= 0).reshape(-1, *logits.shape[-2:]).cpu().numpy()
     holes = np.zeros_like(background)
     for plane, hole in zip(background, holes, strict=True):
         labels, count = ndimage.label(plane, structure=EIGHT_CONNECTED)
