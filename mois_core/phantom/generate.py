@@ -1,0 +1,256 @@
+"""`make_phantom`: from a seed to a scan and its truth, all in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from mois_core.errors import BadInput
+from mois_core.phantom.appearance import ATTRIBUTES, Appearance, check_attributes, draw_appearances
+from mois_core.phantom.body import paint_body
+from mois_core.phantom.grid import Grid
+from mois_core.phantom.lesions import paint_lesions
+from mois_core.phantom.patient import Patient, draw_patient
+from mois_core.phantom.plan import Coverage, LesionPlan, plan_lesions
+from mois_core.phantom.scanner import Scanner, acquire, find_scanner
+
+HELD_OUT_FROM = 100_000
+"""Seeds from here on are for testing only; the training code refuses them."""
+
+_LESIONS, _SLICES, _HEIGHT_CM = (2, 400), (1, 51), (100.0, 200.0)
+_ROWS, _COLUMNS = (64, 2048), (32, 2048)
+_VOXELS_PER_LESION = 400
+"""Air and healthy tissue included: with fewer, lesions would have no voxel of their own."""
+
+
+def is_held_out(seed: int) -> bool:
+    """Whether a phantom with this seed must never be trained on."""
+    return seed >= HELD_OUT_FROM
+
+
+@dataclass(frozen=True)
+class PhantomSettings:
+    """Everything about a phantom that is not drawn from its seed."""
+
+    lesions: int = 30
+    slices: int | None = None
+    """None: as many as the scanner's site usually takes."""
+    size: tuple[int, int] = (1024, 320)
+    """Rows and columns. The field of view stays, the voxels grow or shrink."""
+    vendor: str = "siemens"
+    field_tesla: float = 3.0
+    attributes: tuple[str, ...] = ATTRIBUTES
+    """What tells appearances apart; a single one makes a harder benchmark."""
+    appearances: int = 4
+    burden_cm3: float | None = None
+    """What the volumes of all lesions, distractors too, are scaled to; None: as drawn."""
+    height_cm: float = 160.0
+    noise: float = 1.0
+    """Factors on the scanner's own noise, bias field and seams."""
+    bias: float = 1.0
+    seams: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attributes", check_attributes(self.attributes))
+        _check("lesions", self.lesions, _LESIONS)
+        if self.slices is not None:
+            _check("slices", self.slices, _SLICES)
+        _check("rows", self.size[0], _ROWS)
+        _check("columns", self.size[1], _COLUMNS)
+        _check("appearances", self.appearances, (2, 4))
+        _check("the height in cm", self.height_cm, _HEIGHT_CM)
+        if self.burden_cm3 is not None:
+            _check("the burden in cm3", self.burden_cm3, (0.2, 5000))
+        voxels = self.size[0] * self.size[1] * self.scanner.slices
+        if voxels < _VOXELS_PER_LESION * self.lesions:
+            raise BadInput(
+                f"{self.size[0]}x{self.size[1]} with {self.scanner.slices} slices is too small "
+                f"for {self.lesions} lesions; choose a larger size or fewer lesions"
+            )
+        for name in ("noise", "bias", "seams"):
+            _check(f"the factor on {name}", getattr(self, name), (0, 10))
+
+    @property
+    def scanner(self) -> Scanner:
+        """The preset with this phantom's own factors and slice count."""
+        preset = find_scanner(self.vendor, self.field_tesla)
+        return dataclasses.replace(
+            preset,
+            slices=preset.slices if self.slices is None else self.slices,
+            noise=preset.noise * self.noise,
+            bias=preset.bias * self.bias,
+            seams=preset.seams * self.seams,
+        )
+
+
+def _check(what: str, value: float, allowed: tuple[float, float]) -> None:
+    low, high = allowed
+    if not low <= value <= high:
+        raise BadInput(f"{what} must be from {low:g} to {high:g}, not {value:g}")
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """The truth about one lesion, measured on the painted labels."""
+
+    id: int
+    appearance: int
+    target: bool
+    shape: str
+    centroid_ras: tuple[float, float, float]
+    """In mm, moved to the nearest voxel centre inside the lesion."""
+    volume_cm3: float
+    voxels: int
+    slices: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """A patient with lesions, drawn but not yet painted."""
+
+    seed: int
+    settings: PhantomSettings
+    patient: Patient
+    coverage: Coverage
+    appearances: tuple[Appearance, ...]
+    target: int
+    """Index of the appearance to be found."""
+    plans: tuple[LesionPlan, ...]
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A scan and its truth. Arrays are indexed [k, j, i], like those of a `Volume`: slices run to
+    posterior, rows to superior (upwards), columns to the patient's left."""
+
+    case: Case
+    scan: np.ndarray
+    """int16"""
+    instances: np.ndarray
+    """uint16; a lesion's id, or 0."""
+    ijk_to_ras: np.ndarray
+    spacing: tuple[float, float, float]
+    lesions: tuple[Lesion, ...]
+
+    @property
+    def seed(self) -> int:
+        return self.case.seed
+
+    @property
+    def appearances(self) -> tuple[Appearance, ...]:
+        return self.case.appearances
+
+    @property
+    def target(self) -> int:
+        return self.case.target
+
+    def labels_of(self, appearance: int) -> np.ndarray:
+        """uint8: 1 in every lesion of one appearance."""
+        chosen = np.zeros(int(self.instances.max()) + 1, dtype=np.uint8)
+        chosen[[lesion.id for lesion in self.lesions if lesion.appearance == appearance]] = 1
+        return chosen[self.instances]
+
+    @property
+    def semantic(self) -> np.ndarray:
+        """uint8: 1 in every lesion of the target appearance."""
+        return self.labels_of(self.target)
+
+
+def random_stream(seed: int, purpose: str, visit: int = 0) -> np.random.Generator:
+    """Independent random numbers for one purpose, so that, say, another scanner or another number
+    of lesions leaves the patient as it is."""
+    sequence = np.random.SeedSequence([seed, visit, *purpose.encode()])
+    return np.random.Generator(np.random.PCG64(sequence))
+
+
+def make_phantom(seed: int, settings: PhantomSettings | None = None, **changes: object) -> Phantom:
+    """The phantom of a seed. `changes` are fields of `PhantomSettings`, on top of `settings`."""
+    return render(draw_case(seed, dataclasses.replace(settings or PhantomSettings(), **changes)))
+
+
+def draw_case(seed: int, settings: PhantomSettings) -> Case:
+    """Draw patient, appearances and lesions."""
+    if seed < 0:
+        raise BadInput(f"the seed must not be negative, but is {seed}")
+    scanner = settings.scanner
+    coverage = Coverage(scanner.slices, scanner.slice_mm)
+    patient = draw_patient(
+        random_stream(seed, "patient"),
+        settings.height_cm * 10,
+        max(scanner.slices, 20) * scanner.slice_mm,
+    )
+    looks = random_stream(seed, "appearances")
+    appearances = draw_appearances(looks, settings.attributes, settings.appearances)
+    target = int(looks.integers(len(appearances)))
+    plans = plan_lesions(
+        random_stream(seed, "lesions"),
+        patient,
+        coverage,
+        appearances,
+        target,
+        settings.lesions,
+        settings.burden_cm3,
+    )
+    return Case(seed, settings, patient, coverage, tuple(appearances), target, tuple(plans))
+
+
+def render(case: Case, visit: int = 0) -> Phantom:
+    """Paint and scan a case. At a later visit the same patient lies a little differently."""
+    rows, columns = case.settings.size
+    scanner = case.settings.scanner
+    grid = Grid(rows, columns, scanner.slices, case.patient.height, scanner.slice_mm)
+    body, inside = paint_body(
+        random_stream(case.seed, "body"),
+        random_stream(case.seed, "today", visit),
+        grid,
+        case.patient,
+        scanner.fat_failure,
+    )
+    instances = paint_lesions(grid, body, inside, case.plans, case.appearances)
+    if visit:
+        body, instances = _moved(random_stream(case.seed, "position", visit), grid, body, instances)
+    scan = acquire(random_stream(case.seed, "scan", visit), grid, body, scanner)
+    return Phantom(
+        case=case,
+        scan=scan,
+        instances=instances,
+        ijk_to_ras=grid.ijk_to_ras,
+        spacing=grid.spacing,
+        lesions=tuple(_measure(grid, instances, case)),
+    )
+
+
+def _moved(rng, grid: Grid, *volumes: np.ndarray) -> list[np.ndarray]:
+    """Shift by up to a few mm in the plane; what leaves the field of view is air."""
+    up, across = rng.uniform(-7, 7), rng.uniform(-4, 4)
+    shift = (0, round(up / grid.spacing[1]), round(across / grid.spacing[0]))
+    return [np.roll(volume, shift, axis=(0, 1, 2)) for volume in volumes]
+
+
+def _measure(grid: Grid, instances: np.ndarray, case: Case) -> list[Lesion]:
+    boxes = ndimage.find_objects(instances)
+    voxel_cm3 = grid.spacing[0] * grid.spacing[1] * grid.spacing[2] / 1000
+    lesions = []
+    for plan in case.plans:
+        box = boxes[plan.id - 1]
+        inside = np.argwhere(instances[box] == plan.id)
+        offset = (inside - inside.mean(axis=0)) * np.array(grid.spacing[::-1])
+        nearest = inside[np.argmin((offset * offset).sum(axis=1))]
+        k, j, i = (int(n) + cut.start for n, cut in zip(nearest, box, strict=True))
+        place = (grid.ijk_to_ras * np.array([i, j, k, 1.0])).sum(axis=1)[:3]
+        lesions.append(
+            Lesion(
+                id=plan.id,
+                appearance=plan.appearance,
+                target=plan.appearance == case.target,
+                shape=plan.shape,
+                centroid_ras=tuple(round(float(mm), 3) for mm in place),
+                volume_cm3=round(len(inside) * voxel_cm3, 4),
+                voxels=len(inside),
+                slices=len(np.unique(inside[:, 0])),
+            )
+        )
+    return lesions

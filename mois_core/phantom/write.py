@@ -1,0 +1,55 @@
+"""A phantom as files. The same phantom always gives the same bytes, wherever it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mois_core.errors import BadInput
+from mois_core.geometry import Volume
+from mois_core.io.atomic import atomic_write
+from mois_core.io.images import write_image
+from mois_core.phantom.follow_up import Change
+from mois_core.phantom.generate import Phantom, is_held_out
+
+
+def write_phantom(
+    phantom: Phantom, folder: str | os.PathLike[str], changes: Sequence[Change] = ()
+) -> None:
+    """Write `scan.nii.gz`, `instances.nii.gz`, `semantic.nii.gz` and, last, `lesions.json`."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be made a folder to write to: {error.strerror}") from error
+    volumes = {
+        "scan": phantom.scan,
+        "instances": phantom.instances,
+        "semantic": phantom.semantic,
+    }
+    for name, array in volumes.items():
+        write_image(folder / f"{name}.nii.gz", Volume(array, phantom.ijk_to_ras))
+    table = json.dumps(describe(phantom, changes), indent=1) + "\n"
+    with atomic_write(folder / "lesions.json") as temporary:
+        temporary.write_bytes(table.encode())
+
+
+def describe(phantom: Phantom, changes: Sequence[Change] = ()) -> dict[str, object]:
+    """The content of `lesions.json`; with the changes since the baseline, if there was one."""
+    table: dict[str, object] = {
+        "seed": phantom.seed,
+        "held_out": is_held_out(phantom.seed),
+        "settings": asdict(phantom.case.settings),
+        "target_appearance": phantom.target,
+        "appearances": [
+            {"id": number, "name": look.name, "target": number == phantom.target, **asdict(look)}
+            for number, look in enumerate(phantom.appearances)
+        ],
+        "lesions": [asdict(lesion) for lesion in phantom.lesions],
+    }
+    if changes:
+        table["changes"] = [asdict(change) for change in changes]
+    return table
