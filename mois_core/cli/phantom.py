@@ -1,0 +1,144 @@
+"""``mois phantom``: write a synthetic whole-body scan and everything that is true about it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mois_core.errors import BadInput
+
+_DESCRIPTION = """\
+Write a synthetic coronal whole-body scan (T2-weighted, fat-suppressed) with known lesions.
+
+The lesions come in several appearances, one of which is the target. Which one it is changes from
+seed to seed: brightness alone never tells, exemplars do. DIR receives
+
+  scan.nii.gz       the scan
+  instances.nii.gz  every lesion with its own number
+  semantic.nii.gz   1 in the lesions of the target appearance
+  lesions.json      appearances, and for each lesion its place, volume and appearance
+
+The same seed and options always give the same bytes. Seeds below 100000 are for training;
+100000 and above are held out for testing, and training refuses them."""
+
+_EXAMPLES = """\
+examples:
+  mois phantom --seed 100001 --out case            a patient at full size, 1024x320
+  mois phantom --seed 7 --out small --size 512x160 --slices 24
+                                                   the same field of view in larger voxels
+  mois phantom --seed 7 --out other --vendor philips --field 1.5
+                                                   another site's scanner
+  mois phantom --seed 100002 --out few --cohort low-burden
+                                                   a patient of one of the four test sets
+  mois phantom --seed 7 --out hard --attributes rim
+                                                   appearances that differ in their rim only
+  mois phantom --seed 7 --out pair --follow-up     also pair/follow-up: the patient later on"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Declare the arguments. What is not given is left to the seed, the cohort or the scanner."""
+    parser = commands.add_parser(
+        "phantom",
+        help="make a synthetic scan with known lesions",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, required=True, metavar="N", help="which patient")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--follow-up",
+        action="store_true",
+        help="write a later scan of the patient into DIR/follow-up: lesions keep their numbers, "
+        "and its lesions.json says which grew, shrank, are gone or new",
+    )
+    patient = parser.add_argument_group("patient")
+    patient.add_argument(
+        "--cohort",
+        metavar="NAME",
+        help="draw slices, lesions, burden and scanner as in one of the sets: training, in-domain, "
+        "field-strength, low-burden, vendor; other options override single values",
+    )
+    patient.add_argument("--lesions", type=int, metavar="N", help="2 to 400 (default 30)")
+    patient.add_argument(
+        "--burden-cm3", type=float, metavar="V", help="volume of all lesions together"
+    )
+    patient.add_argument(
+        "--attributes",
+        type=_names,
+        metavar="A,B",
+        help="what tells appearances apart: contrast, texture, edge, rim, shape (default all; a "
+        "single one is harder)",
+    )
+    patient.add_argument("--appearances", type=int, metavar="N", help="2 to 4 (default 4)")
+    patient.add_argument("--height-cm", type=float, metavar="H", help="100 to 200 (default 160)")
+    scanner = parser.add_argument_group("scanner")
+    scanner.add_argument("--vendor", metavar="NAME", help="siemens (default) or philips")
+    scanner.add_argument(
+        "--field", type=float, dest="field_tesla", metavar="T", help="3 (default) or 1.5"
+    )
+    scanner.add_argument(
+        "--slices",
+        type=int,
+        metavar="N",
+        help="1 to 51; whole-body scans have 20 or more (default 28 to 46, by scanner)",
+    )
+    scanner.add_argument(
+        "--size", type=_size, metavar="ROWSxCOLUMNS", help="matrix (default 1024x320)"
+    )
+    for name, what in (("noise", "noise"), ("bias", "coil shading"), ("seams", "station seams")):
+        scanner.add_argument(
+            f"--{name}", type=float, metavar="F", help=f"factor on the {what} (default 1)"
+        )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make the phantom, write it, and say what is in it."""
+    from mois_core.phantom import (
+        PhantomSettings,
+        cohort_settings,
+        make_follow_up,
+        make_phantom,
+        write_phantom,
+    )
+
+    names = (
+        "lesions", "burden_cm3", "attributes", "appearances", "height_cm", "vendor",
+        "field_tesla", "slices", "size", "noise", "bias", "seams",
+    )  # fmt: skip
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if args.cohort is None:
+        settings = PhantomSettings(**given)
+    else:
+        settings = cohort_settings(args.cohort, args.seed, **given)
+    if args.out.exists() and not args.out.is_dir():
+        raise BadInput(f"{args.out} is a file; --out takes a folder")
+    phantom = make_phantom(args.seed, settings)
+    write_phantom(phantom, args.out)
+    print(_summary(args.out, phantom))
+    if args.follow_up:
+        later, changes = make_follow_up(phantom)
+        write_phantom(later, args.out / "follow-up", changes)
+        print(_summary(args.out / "follow-up", later))
+
+
+def _summary(folder: Path, phantom) -> str:
+    targets = [lesion for lesion in phantom.lesions if lesion.target]
+    volume = sum(lesion.volume_cm3 for lesion in targets)
+    return (
+        f"{folder}: {'x'.join(str(n) for n in phantom.scan.shape[::-1])} voxels, "
+        f"{len(phantom.lesions)} lesions; target {phantom.appearances[phantom.target].name}: "
+        f"{len(targets)} lesions, {volume:.0f} cm3"
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        raise argparse.ArgumentTypeError(f"write it as ROWSxCOLUMNS, like 512x160, not {text!r}")
+    return int(rows), int(columns)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
