@@ -6,7 +6,12 @@ import importlib
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"load_model": "mois_core.network.loading"}
+_PUBLIC = {
+    "Session": "mois_core.session",
+    "Settings": "mois_core.state",
+    "Volume": "mois_core.geometry",
+    "load_model": "mois_core.network.loading",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -44,14 +44,9 @@ class SliceFeatures:
     def __getitem__(self, index: slice) -> SliceFeatures:
         return SliceFeatures(self.coarse[index], self.middle[index], self.fine[index])
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> SliceFeatures:
-        """The same features in another memory."""
-        return SliceFeatures(
-            *(
-                t.to(device, non_blocking=non_blocking)
-                for t in (self.coarse, self.middle, self.fine)
-            )
-        )
+    def to(self, where: torch.device | torch.dtype) -> SliceFeatures:
+        """The same features in another memory or precision."""
+        return SliceFeatures(self.coarse.to(where), self.middle.to(where), self.fine.to(where))
 
     @property
     def nbytes(self) -> int:
@@ -96,6 +91,11 @@ class Decoded:
     """[batch, 1]: logit that the object is on the slice."""
     raw: RawMasks | None
     """The decoder's own output; None for a mask that was not decoded."""
+
+    def __getitem__(self, index: slice) -> Decoded:
+        """A part of the batch, without the decoder's own output."""
+        fields = (self.logits, self.candidates, self.ious, self.pointer, self.score)
+        return Decoded(*(value[index] for value in fields), raw=None)
 
 
 Choice = Callable[[RawMasks], tuple[Tensor, Tensor, Tensor]]
@@ -230,8 +230,8 @@ class Sam2(nn.Module):
         encoder = self.sam_prompt_encoder
         return self.sam_mask_decoder(
             coarse.float(),
-            features.middle,
-            features.fine,
+            features.middle.float(),
+            features.fine.float(),
             encoder.points(points, labels),
             encoder.mask(logits),
             encoder.positions(),

@@ -1,0 +1,129 @@
+"""A lesion's mask, kept as small as the lesion: one cropped plane per slice.
+
+Hundreds of lesions in a whole-body scan, and every earlier version of them for undo, would not
+fit into memory as full volumes. Masks are values: changing one makes another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """The part of one slice that a mask lies in."""
+
+    row: int
+    column: int
+    pixels: np.ndarray
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Where the pixels belong in the slice."""
+        rows, columns = self.pixels.shape
+        return slice(self.row, self.row + rows), slice(self.column, self.column + columns)
+
+    @classmethod
+    def crop(cls, mask: np.ndarray) -> Plane | None:
+        """The smallest plane that holds a slice's mask; None if the mask is empty."""
+        rows = np.flatnonzero(mask.any(axis=1))
+        if not len(rows):
+            return None
+        columns = np.flatnonzero(mask.any(axis=0))
+        window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        pixels = mask[window].astype(bool)
+        pixels.flags.writeable = False
+        return cls(int(rows[0]), int(columns[0]), pixels)
+
+
+def _no_planes() -> Mapping[int, Plane]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A mask on a stack of slices of the given shape (rows, columns)."""
+
+    shape: tuple[int, int]
+    planes: Mapping[int, Plane] = field(default_factory=_no_planes)
+
+    @classmethod
+    def from_stack(cls, stack: np.ndarray, first_slice: int = 0) -> Mask:
+        """The mask in an array [slices, rows, columns]."""
+        planes = {first_slice + n: Plane.crop(image) for n, image in enumerate(stack)}
+        return cls(stack.shape[1:], _kept(planes))
+
+    def with_slice(self, number: int, image: np.ndarray | None) -> Mask:
+        """The same mask with one slice replaced (None empties it)."""
+        plane = None if image is None else Plane.crop(image)
+        return Mask(self.shape, _kept({**self.planes, number: plane}))
+
+    def without(self, other: np.ndarray) -> Mask:
+        """The part of the mask outside a boolean array [slices, rows, columns]."""
+        return Mask(
+            self.shape,
+            _kept({n: Plane.crop(self.image(n) & ~other[n]) for n in self.planes}),
+        )
+
+    def union(self, other: Mask) -> Mask:
+        """Everything that is in either."""
+        planes = dict(self.planes)
+        for number in other.planes:
+            planes[number] = Plane.crop(self.image(number) | other.image(number))
+        return Mask(self.shape, _kept(planes))
+
+    def image(self, number: int) -> np.ndarray:
+        """One slice at full size."""
+        image = np.zeros(self.shape, dtype=bool)
+        plane = self.planes.get(number)
+        if plane is not None:
+            image[plane.window] = plane.pixels
+        return image
+
+    def paint(self, stack: np.ndarray, value: object) -> None:
+        """Write a value into an array [slices, rows, columns] wherever the mask is."""
+        for number, plane in self.planes.items():
+            stack[number][plane.window][plane.pixels] = value
+
+    def read(self, stack: np.ndarray) -> np.ndarray:
+        """The values of an array [slices, rows, columns] under the mask."""
+        parts = [stack[n][p.window][p.pixels] for n, p in sorted(self.planes.items())]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=stack.dtype)
+
+    def same_as(self, other: Mask) -> bool:
+        """Whether both cover exactly the same voxels."""
+        return self.planes.keys() == other.planes.keys() and all(
+            (plane.row, plane.column) == (twin.row, twin.column)
+            and np.array_equal(plane.pixels, twin.pixels)
+            for plane, twin in ((plane, other.planes[n]) for n, plane in self.planes.items())
+        )
+
+    @property
+    def voxels(self) -> int:
+        """Size in voxels."""
+        return sum(int(plane.pixels.sum()) for plane in self.planes.values())
+
+    @property
+    def slices(self) -> tuple[int, ...]:
+        """Slices that the mask lies on, in order."""
+        return tuple(sorted(self.planes))
+
+    def __bool__(self) -> bool:
+        return bool(self.planes)
+
+    def __iter__(self) -> Iterator[tuple[int, Plane]]:
+        return iter(sorted(self.planes.items()))
+
+
+def overlap(first: Mask, second: Mask) -> int:
+    """Voxels that both masks cover."""
+    shared = first.planes.keys() & second.planes.keys()
+    return sum(int((first.image(n) & second.image(n)).sum()) for n in shared)
+
+
+def _kept(planes: Mapping[int, Plane | None]) -> Mapping[int, Plane]:
+    return MappingProxyType({n: planes[n] for n in sorted(planes) if planes[n] is not None})

@@ -1,0 +1,70 @@
+"""What happens when the device runs out of memory: make room, try again, say so.
+
+Operations commit their result at the end, so one that failed half way can simply be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from mois_core.embeddings import HOST, Embeddings
+from mois_core.errors import BadInput
+from mois_core.network.model import Sam2
+
+Result = TypeVar("Result")
+
+MADE_ROOM = "The graphics memory was full; encoded slices were moved to main memory."
+MOVED_TO_CPU = "The graphics memory is too small; work goes on on the processor, more slowly."
+NO_MEMORY = "the computer's memory is full; close other programs, or lower the memory budget"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory is full; Metal has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    )
+
+
+class MemoryGuard:
+    """Runs operations and falls back step by step: less on the device, then the processor."""
+
+    def __init__(self, model: Sam2, embeddings: Embeddings) -> None:
+        self.model = model
+        self.embeddings = embeddings
+        self.on_notice: Callable[[str], None] = lambda text: None
+        """Told in a sentence for the user when work goes on differently than before."""
+
+    def run(self, operation: Callable[[], Result]) -> Result:
+        """The operation's result; `BadInput` if there is no memory left anywhere."""
+        fallbacks = iter((self._make_room, self._move_to_cpu))
+        while True:
+            try:
+                return operation()
+            except (RuntimeError, MemoryError) as error:
+                if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                    raise
+                fallback = next(fallbacks, None)
+                if fallback is None or isinstance(error, MemoryError):
+                    raise BadInput(NO_MEMORY) from error
+            fallback()
+
+    def _make_room(self) -> None:
+        self.embeddings.shrink_device_budget()
+        _empty_cache()
+        self.on_notice(MADE_ROOM)
+
+    def _move_to_cpu(self) -> None:
+        self.embeddings.release_device()
+        self.model.to(HOST)
+        _empty_cache()
+        self.on_notice(MOVED_TO_CPU)
+
+
+def _empty_cache() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
