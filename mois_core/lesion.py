@@ -6,7 +6,7 @@ history, so nothing has to be copied and nothing can be half changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -102,3 +102,10 @@ class Lesion:
     def prompts_on(self, number: int) -> bool:
         """Whether the user clicked or boxed the lesion on a slice."""
         return number in self.boxes or bool(self.clicks_on(number))
+
+
+def painting_order(lesions: Iterable[Lesion]) -> list[Lesion]:
+    """Lesions that count, in the order in which a label map paints them: where they overlap, the
+    last one has the voxel, so what the user pointed at wins over what was found."""
+    counting = [lesion for lesion in lesions if lesion.status.counts]
+    return sorted(counting, key=lambda lesion: lesion.status is Status.PROMPTED)

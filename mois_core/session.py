@@ -22,7 +22,7 @@ from mois_core.exemplars import Exemplar, candidates, choose, choose_as_publishe
 from mois_core.geometry import SliceStack, Volume
 from mois_core.history import History
 from mois_core.intensity import normalise
-from mois_core.lesion import Box, Click, Lesion, Status
+from mois_core.lesion import Box, Click, Lesion, Status, painting_order
 from mois_core.masks import Mask
 from mois_core.memory_guard import MemoryGuard
 from mois_core.network.exemplar import MoisSam2
@@ -104,8 +104,7 @@ class Session:
         Where lesions overlap, what the user pointed at wins over what was found.
         """
         stack = np.zeros(self.stack.array.shape, dtype=np.uint16)
-        counting = [lesion for lesion in self.lesions if lesion.status.counts]
-        for lesion in sorted(counting, key=lambda le: le.status is Status.PROMPTED):
+        for lesion in painting_order(self.lesions):
             lesion.mask.paint(stack, lesion.id)
         return self.stack.to_volume(stack)
 
