@@ -235,7 +235,11 @@ class Recipe:
         automatic = how.get("use_automatic_segmentation", False)
         # The published code leaves the gate out in "automatic" mode too.
         gate = not (how.get("switch_off_object_score_check", False) or automatic)
-        exemplars = flow.offered(how["exemplars"], how["num_max_exemplars"], how["only_prompted"])
+        # Where ours left something else in the bank, that is a row of its own and no crash.
+        known = [key for key in how["exemplars"] if key in flow.bank]
+        exemplars = flow.offered(known, how["num_max_exemplars"], how["only_prompted"])
+        if not (exemplars or automatic):
+            return
         for number in how["slices"]:
             prefix = f"{name}.s{number}"
             logits = flow.search(number, None if automatic else exemplars, prefix, gate)
@@ -258,7 +262,8 @@ class Recipe:
                 only_prompted = "prompted only" in step["search"]
                 self._note_bank(name, flow)
                 chosen = flow.offered(flow.bank, most, only_prompted)
-                flow.search(number, chosen, f"{name}.sem.s{number}")
+                if chosen:
+                    flow.search(number, chosen, f"{name}.sem.s{number}")
             else:
                 state = states.setdefault(owner, ObjectState())
                 self._prompt(name, step, flow, state, prefix)
