@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from mois_core import weights
-from mois_core.progress import Progress, silent
+from mois_core.cli.progress_bar import progress_bar
 from mois_core.weights.store import FOLDER_VARIABLE, Listed, megabytes
 
 DESCRIPTION = """\
@@ -33,8 +30,6 @@ environment:
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY  the way to the network
   HF_HUB_OFFLINE=1  no downloads at all
   HF_ENDPOINT, MOIS_ZENODO_ENDPOINT  mirrors of the two servers"""
-
-BAR_CELLS = 30
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -75,11 +70,11 @@ def run(args: argparse.Namespace) -> None:
     if args.action == "list":
         _print_list(weights.list_entries())
     elif args.action == "download":
-        with _progress_bar() as progress:
+        with progress_bar(megabytes) as progress:
             path = weights.download(args.name, progress, force=args.force)
         print(f"{args.name} is in {path}")
     elif args.action == "import":
-        with _progress_bar() as progress:
+        with progress_bar(megabytes) as progress:
             path = weights.import_file(args.file, args.name, progress, member=args.member)
         print(f"{args.file} is now '{path.stem}' in {path}")
     elif args.action == "remove":
@@ -111,27 +106,3 @@ def _state(entry: Listed) -> str:
     if entry.path:
         return "yes"
     return f"{megabytes(entry.partial)} of it" if entry.partial else "no"
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A bar for a person at a terminal; nothing in a log file, where it would fill pages."""
-    if not sys.stderr.isatty():
-        yield silent
-        return
-    shown = ""
-
-    def draw(done: int, total: int, what: str) -> None:
-        nonlocal shown
-        part = min(done / total, 1.0) if total else 1.0
-        bar = "#" * round(part * BAR_CELLS)
-        line = f"{what} [{bar:<{BAR_CELLS}}] {megabytes(done)} of {megabytes(total)}"
-        if line != shown:
-            print(f"\r{line:<{len(shown)}}", end="", file=sys.stderr, flush=True)
-            shown = line
-
-    try:
-        yield draw
-    finally:
-        if shown:
-            print(f"\r{'':<{len(shown)}}\r", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,74 @@
+"""A progress bar for a person at a terminal; nothing in a log file, where it would fill pages."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+BAR_CELLS = 30
+
+_WORTH_AN_ESTIMATE_SECONDS = 10
+_UP_TO_SECONDS = 90
+
+
+class ProgressBar:
+    """One line at the bottom of the terminal, drawn over whenever something has changed."""
+
+    def __init__(self, amount: Callable[[int], str], is_shown: bool) -> None:
+        self._amount = amount
+        self._is_shown = is_shown
+        self._line = ""
+        self._what: str | None = None
+        self._first_part = 0.0
+        self._started = 0.0
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """The callback that long calls report to."""
+        if not self._is_shown:
+            return
+        part = min(done / total, 1.0) if total else 1.0
+        if what != self._what:
+            self._what, self._first_part, self._started = what, part, time.monotonic()
+        bar = "#" * round(part * BAR_CELLS)
+        line = f"{what} [{bar:<{BAR_CELLS}}] {self._amount(done)} of {self._amount(total)}"
+        line += self._remaining(part)
+        # A line that wraps could not be drawn over.
+        line = line[: shutil.get_terminal_size().columns - 1]
+        if line != self._line:
+            print(f"\r{line:<{len(self._line)}}", end="", file=sys.stderr, flush=True)
+            self._line = line
+
+    def say(self, text: str) -> None:
+        """Print a line of its own, terminal or not; the bar comes back below it."""
+        self.clear()
+        print(text, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Wipe the bar away."""
+        if self._line:
+            print(f"\r{'':<{len(self._line)}}\r", end="", file=sys.stderr, flush=True)
+            self._line = ""
+
+    def _remaining(self, part: float) -> str:
+        """Said only once it can be told with some certainty and is worth knowing."""
+        seconds = time.monotonic() - self._started
+        progress = part - self._first_part
+        if progress <= 0 or seconds < _WORTH_AN_ESTIMATE_SECONDS:
+            return ""
+        left = seconds * (1 - part) / progress
+        if left < 1:
+            return ""
+        return f", {left:.0f} s left" if left < _UP_TO_SECONDS else f", {left / 60:.0f} min left"
+
+
+@contextmanager
+def progress_bar(amount: Callable[[int], str] = str) -> Iterator[ProgressBar]:
+    """A bar for the block that leaves nothing behind; ``amount`` writes how much is done."""
+    bar = ProgressBar(amount, is_shown=sys.stderr.isatty())
+    try:
+        yield bar
+    finally:
+        bar.clear()
