@@ -107,3 +107,17 @@ def test_masks_of_another_shape_are_refused():
     thick = thicken(SliceStack(Volume(np.ones((3, 78, 4)), np.eye(4))))
     with pytest.raises(ValueError, match="shape"):
         thick.to_original(np.zeros((3, 78, 4)))
+    with pytest.raises(ValueError, match="shape"):
+        thick.from_original(np.zeros((3, 10, 4)))
+
+
+@pytest.mark.parametrize("directions", [np.eye(3), AXIAL_STORAGE, TILTED])
+def test_labels_on_the_scan_become_labels_of_slabs_and_none_is_lost(directions):
+    scan = a_blob_scan((0, 0, 0), 8.0, directions, (2, 1, 2), shape=(20, 61, 20))
+    thick = thicken(SliceStack(scan))
+    labels = np.zeros(scan.array.shape, dtype=np.uint8)
+    labels.ravel()[[5, 12_000, 24_000]] = 1, 2, 3
+    slabs = thick.from_original(labels)
+    assert slabs.shape == thick.volume.array.shape and slabs.dtype == labels.dtype
+    assert np.unique(slabs).tolist() == [0, 1, 2, 3]
+    assert np.array_equal(thick.to_original(slabs)[labels > 0], labels[labels > 0])

@@ -39,6 +39,21 @@ class ThickSlices:
             return labels
         return self.original.to_volume(labels[self.slab_of_slice])
 
+    def from_original(self, labels: np.ndarray) -> np.ndarray:
+        """A mask or label array on the scan's grid as one of the thick volume: a slab has what
+        any of its slices has, the highest label where they differ."""
+        if labels.shape != self.original.volume.array.shape:
+            raise ValueError(
+                f"shape {labels.shape} is not the scan's {self.original.volume.array.shape}"
+            )
+        if self.slab_of_slice is None:
+            return labels
+        slices = self.original.from_volume(labels)
+        thick = np.zeros(self.volume.array.shape, dtype=labels.dtype)
+        for number, slab in enumerate(self.slab_of_slice):
+            np.maximum(thick[slab], slices[number], out=thick[slab])
+        return thick
+
 
 def thicken(stack: SliceStack, spacing_mm: float = TRAINING_SLICE_SPACING_MM) -> ThickSlices:
     """Average the slices of a stack in slabs of `spacing_mm`; thick slices are left as they are.
