@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Click:
     lesion: int
     positive: bool
     ras: tuple[float, float, float]
+    label: str = field(default="", compare=False)
+    """What the file calls the point, for messages about it."""
 
 
 def click_label(lesion: int, positive: bool) -> str:
@@ -74,8 +76,10 @@ def _number_lesions(labelled: list[tuple[str, tuple]], path: Path) -> list[Click
         raise BadInput(f"{path} has lesion number {max(taken)}; the highest is {HIGHEST_LABEL}.")
     free = (number for number in count(1) if number not in taken)
     return [
-        Click(int(match[1]), match[2] == "+", ras) if match else Click(next(free), True, ras)
-        for match, (_, ras) in zip(matches, labelled, strict=True)
+        Click(int(match[1]), match[2] == "+", ras, label)
+        if match
+        else Click(next(free), True, ras, label)
+        for match, (label, ras) in zip(matches, labelled, strict=True)
     ]
 
 
