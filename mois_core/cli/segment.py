@@ -1,0 +1,302 @@
+"""``mois segment``: from a scan and a few clicks to every lesion, in one go."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mois_core.cli import model_choice
+from mois_core.cli.outputs import check_outputs
+from mois_core.cli.progress_bar import ProgressBar, progress_bar
+from mois_core.errors import BadInput
+
+if TYPE_CHECKING:
+    from mois_core.geometry import SliceStack
+    from mois_core.io import Click
+    from mois_core.resample import ThickSlices
+    from mois_core.session import Session
+    from mois_core.state import Settings
+
+_DESCRIPTION = """\
+Outline the lesions that were clicked on, search the rest of the scan for others
+like them, and write all of them down.
+
+SCAN is an image in any format that SimpleITK reads (NIfTI, NRRD, MetaImage, ...)
+or a DICOM folder. FILE.mrk.json is a point list from 3D Slicer: a point labelled
+7+ is in lesion 7, one labelled 7- is not, and any other label is a new lesion.
+Lesion n has label value n in the result; findings take the numbers after.
+
+The network was trained on coronal whole-body MRI. Nothing leaves this computer."""
+
+_EPILOG = """\
+examples:
+  mois segment scan.nii.gz --points clicks.mrk.json --model mois-sam2-b+ \\
+      --out lesions.seg.nrrd --report lesions.csv --picture lesions.png
+  mois segment dicom/ --series 1.2.840.99 --points clicks.mrk.json \\
+      --model weights.pt --out lesions.nii.gz --no-search
+      only the lesions that were clicked on
+  mois segment today.nii.gz --exemplar-labels lesions-2023.nii.gz \\
+      --exemplar-scan scan-2023.nii.gz --model mois-sam2-b+ --out today.seg.nrrd
+      no clicks at all: the lesions of an earlier scan say what to look for
+
+output:
+  --out      .seg.nrrd (named, coloured segments for 3D Slicer), or .nii.gz, .nii
+             or .nrrd (label values), on the scan's own voxels
+  --report   .csv: one row per lesion; .json: also totals, model and parameters
+  --picture  .png: maximum projection and the busiest slices with outlines
+
+exit codes: 0 done, 2 bad input (nothing is written), 130 cancelled with Ctrl-C"""
+
+_SHORT_REACH_MM = 3.9
+"""Half the distance of the training slices: below it, averaging is worth a hint."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Declare the arguments. What is not given is left to the engine's own defaults."""
+    parser = commands.add_parser(
+        "segment",
+        help="outline clicked lesions and find all others like them",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scan", type=Path, metavar="SCAN", help="image file or DICOM folder")
+    parser.add_argument("--points", type=Path, metavar="FILE.mrk.json", help="the clicks")
+    parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+    model_choice.add_arguments(parser)
+
+    files = parser.add_argument_group("results")
+    files.add_argument("--out", type=Path, required=True, metavar="OUT.seg.nrrd")
+    files.add_argument("--report", type=Path, metavar="OUT.csv|OUT.json")
+    files.add_argument("--picture", type=Path, metavar="OUT.png")
+    files.add_argument(
+        "--save-session", type=Path, metavar="FILE", help="everything, to go on from later"
+    )
+
+    search = parser.add_argument_group("search")
+    search.add_argument(
+        "--no-search", action="store_true", help="stop after the lesions that were clicked on"
+    )
+    search.add_argument(
+        "--exemplars", type=int, metavar="K", help="lesions that a slice is compared with (10)"
+    )
+    search.add_argument(
+        "--smallest", type=float, metavar="CM3", help="leave out smaller findings (0.1)"
+    )
+    search.add_argument(
+        "--findings",
+        choices=("components", "reprompted"),
+        help="outlines as the search draws them, or drawn anew from each finding's middle",
+    )
+    search.add_argument("--inside", type=Path, metavar="LABELMAP", help="search only in here")
+    search.add_argument("--outside", type=Path, metavar="LABELMAP", help="do not search in here")
+    search.add_argument(
+        "--exemplar-labels",
+        type=Path,
+        metavar="LABELMAP",
+        help="lesions outlined before, to search for as well or instead of clicks",
+    )
+    search.add_argument(
+        "--exemplar-scan", type=Path, metavar="SCAN", help="the scan they lie in, if not SCAN"
+    )
+
+    how = parser.add_argument_group("slices")
+    how.add_argument(
+        "--window", type=int, metavar="N", help="slices a lesion is carried each way (3)"
+    )
+    how.add_argument("--axis", choices=("coronal", "sagittal", "axial"), help="(coronal)")
+    how.add_argument(
+        "--thicken",
+        action="store_true",
+        help="average thin slices to the 7.8 mm of the training scans; results come back on the "
+        "scan's own voxels",
+    )
+    how.add_argument(
+        "--reference", action="store_true", help="do as the published app does, to compare with it"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check everything, segment, write."""
+    _check_arguments(args)
+
+    from mois_core.cli.results import Results, result_line, write_results
+    from mois_core.cli.working_scan import lesions_on_scan, working_scan
+    from mois_core.geometry import SliceStack
+    from mois_core.io import read_scan
+    from mois_core.session import Session
+
+    settings = _settings(args)
+    stack = SliceStack(read_scan(args.scan, args.series), settings.axis)
+    clicks = _read_clicks(args.points, stack) if args.points else []
+    with progress_bar() as bar:
+        _warn(bar, stack, args.thicken)
+        scan = working_scan(stack, args.thicken)
+        regions = _read_regions(args, scan)
+        seeds = _read_seeds(args, scan, settings)
+        model = model_choice.choose_model(args)
+        if not (args.no_search or model.network.config.exemplars):
+            raise BadInput(
+                f"the model {model.info.preset} cannot search; add --no-search, or choose a "
+                "MOIS-SAM2 model"
+            )
+        session = Session(model.network, scan.volume, settings, args.reference, model.info)
+        session.guard.on_notice = bar.say
+        if seeds:
+            session.add_exemplars(*seeds)
+        segment(session, clicks, not args.no_search, regions, bar)
+    results = Results(
+        stack=stack,
+        labels=scan.to_original(session.labels()),
+        lesions=lesions_on_scan(scan, session.lesions),
+        model=model.info,
+        parameters=_parameters(args, session),
+        session=session,
+    )
+    write_results(results, args.out, args.report, args.picture, args.save_session)
+    print(f"{args.out}: {result_line(results)}")
+
+
+def segment(
+    session: Session,
+    clicks: list[Click],
+    search: bool,
+    regions: dict[str, object],
+    bar: ProgressBar,
+) -> None:
+    """What a user would do in the module: click, wait, search."""
+    from mois_core.session import NewClick
+
+    if search:
+        session.prepare(_first_slice(session, clicks), bar)
+    if clicks:
+        new = [NewClick(click.ras, click.positive, click.lesion) for click in clicks]
+        session.clicks(new, progress=bar)
+    if not search:
+        return
+    if not session.exemplars_for(0):
+        bar.say("The network outlined nothing at the clicks, so there was nothing to search for.")
+        return
+    session.find_similar(bar, **regions)
+
+
+def _first_slice(session: Session, clicks: list[Click]) -> int:
+    if not clicks:
+        return 0
+    position, _, _ = session.stack.point_from_ras(clicks[0].ras)
+    return round(float(position))
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    """All that can be told without opening a file."""
+    from mois_core.cli.results import check_endings
+
+    if args.points is None and args.exemplar_labels is None:
+        raise BadInput("give the clicks with --points, or earlier lesions with --exemplar-labels")
+    if args.points is None and args.no_search:
+        raise BadInput("without --points and with --no-search there is nothing to do")
+    if args.exemplar_scan is not None and args.exemplar_labels is None:
+        raise BadInput("--exemplar-scan needs the lesions in it; give --exemplar-labels")
+    if args.thicken and args.save_session is not None:
+        raise BadInput("a session on averaged slices cannot be saved; drop one of the two options")
+    named = {
+        "--out": args.out,
+        "--report": args.report,
+        "--picture": args.picture,
+        "--save-session": args.save_session,
+    }
+    outputs = {option: path for option, path in named.items() if path is not None}
+    check_endings(args.out, args.report, args.picture)
+    inputs = (args.scan, args.points, args.inside, args.outside, args.exemplar_labels)
+    model_file = (Path(args.model), args.exemplar_scan)
+    check_outputs(outputs, [path for path in (*inputs, *model_file) if path is not None])
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from mois_core.state import Settings
+
+    given = {
+        "axis": args.axis,
+        "window": args.window,
+        "exemplars": args.exemplars,
+        "smallest_cm3": args.smallest,
+        "findings": args.findings,
+    }
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _read_clicks(path: Path, stack: SliceStack) -> list[Click]:
+    from mois_core.io import read_points
+
+    clicks = read_points(path)
+    for click in clicks:
+        if not stack.contains(click.ras):
+            r, a, s = click.ras
+            raise BadInput(
+                f"{path}: the point {click.label!r} at R {r:.1f}, A {a:.1f}, S {s:.1f} mm lies "
+                "outside the scan"
+            )
+    positive = {click.lesion for click in clicks if click.positive}
+    for click in clicks:
+        if click.lesion not in positive:
+            raise BadInput(
+                f"{path}: lesion {click.lesion} has no positive click, only {click.label!r}"
+            )
+    return clicks
+
+
+def _warn(bar: ProgressBar, stack: SliceStack, is_thickened: bool) -> None:
+    warning = stack.acquisition_warning()
+    if warning:
+        bar.say(f"Warning: {warning}")
+    if not is_thickened and stack.count > 1 and stack.slice_spacing < _SHORT_REACH_MM:
+        bar.say(
+            f"Note: slices are {stack.slice_spacing:.2g} mm apart, those of the training scans "
+            "7.8 mm; --thicken averages them."
+        )
+
+
+def _read_regions(args: argparse.Namespace, scan: ThickSlices) -> dict[str, object]:
+    from mois_core.cli.working_scan import read_labels_on
+
+    regions = {}
+    for name in ("inside", "outside"):
+        path = getattr(args, name)
+        if path is not None:
+            mask = read_labels_on(scan.original.volume, path, "the scan") > 0
+            regions[name] = scan.from_original(mask)
+    return regions
+
+
+def _read_seeds(args: argparse.Namespace, scan: ThickSlices, settings: Settings) -> tuple:
+    from mois_core.cli.working_scan import read_labels_on, working_scan
+    from mois_core.geometry import SliceStack
+    from mois_core.io import read_scan
+
+    if args.exemplar_labels is None:
+        return ()
+    if args.exemplar_scan is None:
+        labels = read_labels_on(scan.original.volume, args.exemplar_labels, "the scan")
+        return (scan.from_original(labels),)
+    earlier = SliceStack(read_scan(args.exemplar_scan), settings.axis)
+    labels = read_labels_on(earlier.volume, args.exemplar_labels, str(args.exemplar_scan))
+    thick = working_scan(earlier, args.thicken)
+    return thick.from_original(labels), thick.volume
+
+
+def _parameters(args: argparse.Namespace, session: Session) -> dict[str, object]:
+    """What the result depends on; file names are left out, they often name the patient."""
+    return {
+        **asdict(session.settings),
+        "search": not args.no_search,
+        "thicken": args.thicken,
+        "reference": args.reference,
+        "inside": args.inside is not None,
+        "outside": args.outside is not None,
+        "exemplar_labels": args.exemplar_labels is not None,
+        "device": str(session.model.device),
+        "dtype": str(session.model.dtype).removeprefix("torch."),
+    }
