@@ -1,0 +1,63 @@
+"""``mois train``: train a network from a config."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+_DESCRIPTION = """\
+Train a network as a config file says. The run can be stopped at any time: the same command goes
+on where the last checkpoint was written, with the same result as without the stop. DIR receives
+
+  newest.pt   the whole state of the run
+  best.pt     the state that did best at a validation
+  log.jsonl   all numbers; also as TensorBoard logs where that is installed"""
+
+_EXAMPLES = """\
+examples:
+  mois train --config phantom-1-clicks.json --out runs/clicks
+  torchrun --nproc-per-node 2 --module mois_core train --config FILE --out DIR
+                         on two GPUs, or in two processes; the result is the same"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Declare the arguments."""
+    parser = commands.add_parser(
+        "train",
+        help="train a network",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="what to do, as JSON"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and logs"
+    )
+    parser.add_argument(
+        "--start", metavar="FILE", help="checkpoint to start from, in place of the config's"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train."""
+    import dataclasses
+
+    from mois_core.training import processes
+    from mois_core.training.config import read_config
+    from mois_core.training.run import Trainer
+    from mois_core.training.validation import measure, validation_phantoms
+
+    config = read_config(args.config)
+    if args.start:
+        config = dataclasses.replace(config, start=args.start)
+    how = config.validation
+    phantoms = validation_phantoms(how) if how.every and how.phantoms else []
+    measured = (lambda model: measure(model, phantoms, how.exemplars)) if phantoms else None
+    trainer = Trainer(config, args.out, measure=measured)
+    try:
+        trainer.run()
+    finally:
+        processes.leave()

@@ -1,0 +1,83 @@
+"""One scan to learn from: upright slices, lesions by number, and which of them look alike.
+
+A case is what `mois prepare` writes and what phantoms are turned into. Held-out phantoms are
+refused here, at the only door, so that no config can let one in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mois_core.errors import BadInput
+from mois_core.geometry import SliceStack, Volume
+from mois_core.intensity import normalise
+from mois_core.io.atomic import atomic_write
+from mois_core.phantom import PhantomSettings, is_held_out, make_phantom
+
+MOST_LESIONS = 255
+"""Lesion numbers are kept in a byte; the published preparation keeps the 255 largest as well."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A scan and its lesions as [slices, rows, columns], upright as the session sees them."""
+
+    name: str
+    images: np.ndarray
+    """uint8, brightness 0 to 255 as in inference, rounded."""
+    labels: np.ndarray
+    """uint8 lesion numbers, 0 for none."""
+    kinds: np.ndarray
+    """uint8, for each lesion number the look it has; where looks are not known, all have 0."""
+
+    def __post_init__(self) -> None:
+        if self.images.shape != self.labels.shape:
+            raise ValueError(f"images {self.images.shape} and labels {self.labels.shape} differ")
+
+    @property
+    def count(self) -> int:
+        """How many slices there are."""
+        return self.images.shape[0]
+
+    def save(self, path: Path) -> None:
+        """Write the case as one compressed file, whole or not at all."""
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, images=self.images, labels=self.labels, kinds=self.kinds)
+
+    @classmethod
+    def load(cls, path: Path) -> Case:
+        """Read a case that `save` wrote."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(path.stem, file["images"], file["labels"], file["kinds"])
+        except (OSError, KeyError, ValueError) as error:
+            raise BadInput(
+                f"{path} is no prepared case, or is damaged; run 'mois prepare' again"
+            ) from error
+
+
+def case_of(name: str, volume: Volume, labels: np.ndarray, kinds: np.ndarray) -> Case:
+    """A case from a volume and its lesion numbers, both in the volume's own order [k, j, i]."""
+    stack = SliceStack(volume)
+    images = stack.from_volume(normalise(volume.array))
+    return Case(
+        name,
+        np.ascontiguousarray(np.rint(images), dtype=np.uint8),
+        np.ascontiguousarray(stack.from_volume(labels), dtype=np.uint8),
+        np.asarray(kinds, dtype=np.uint8),
+    )
+
+
+def phantom_case(seed: int, settings: PhantomSettings) -> Case:
+    """A phantom as a case; its lesions are of one kind if they have the same appearance."""
+    if is_held_out(seed):
+        raise BadInput(f"phantom {seed} is held out for testing and must not be trained on")
+    phantom = make_phantom(seed, settings)
+    kinds = np.zeros(len(phantom.lesions) + 1, dtype=np.uint8)
+    for lesion in phantom.lesions:
+        kinds[lesion.id] = lesion.appearance
+    volume = Volume(phantom.scan, phantom.ijk_to_ras)
+    return case_of(f"phantom-{seed}", volume, phantom.instances, kinds)

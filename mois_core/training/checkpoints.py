@@ -1,0 +1,69 @@
+"""The whole state of a run in one file, written whole or not at all, and read back exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mois_core.errors import BadInput
+from mois_core.io.atomic import atomic_write
+
+NEWEST, BEST = "newest.pt", "best.pt"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. The position in the data and all draws follow from the step alone."""
+
+    step: int = 0
+    best: float = -1.0
+    """The best value at a validation so far."""
+
+
+def save(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    config: dict[str, Any],
+) -> None:
+    """Write everything that going on needs. The weights are under "model", as published."""
+    content = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": progress.step,
+        "best": progress.best,
+        "random": torch.get_rng_state(),
+        "config": config,
+    }
+    if torch.cuda.is_available():
+        content["random_cuda"] = torch.cuda.get_rng_state()
+    with atomic_write(path) as temporary:
+        torch.save(content, temporary)
+
+
+def resume(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, config: dict[str, Any]
+) -> Progress:
+    """Put a saved state back and say how far it was."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadInput(f"{path} is no whole checkpoint; remove it to start anew") from error
+    differing = sorted(
+        key for key in config if key in content["config"] and content["config"][key] != config[key]
+    )
+    if set(differing) - {"threads", "checkpoint_every", "log_every"}:
+        raise BadInput(
+            f"{path} is from a run with another {differing[0]}; choose another --out to start anew"
+        )
+    model.load_state_dict(content["model"])
+    optimiser.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["random"])
+    if "random_cuda" in content and torch.cuda.is_available():
+        torch.cuda.set_rng_state(content["random_cuda"])
+    return Progress(content["step"], content["best"])

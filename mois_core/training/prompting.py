@@ -1,0 +1,185 @@
+"""Lesions of a sample through the network as the session takes them: clicks, then neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mois_core.memories import maps_seen, pointers_seen
+from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
+from mois_core.tracker import LOGIT_LIMIT
+from mois_core.training.clicks import correction, first_click
+from mois_core.training.losses import LossWeights, Tally, add_instances
+from mois_core.training.sampling import FEWEST_PIXELS, ScanSample
+
+
+@dataclass(frozen=True)
+class Item:
+    """A lesion that is clicked on one of the pieces."""
+
+    scan: int
+    piece: int
+    index: int
+    """Of the piece among those of all scans."""
+    lesion: int
+    kind: int
+
+
+@dataclass(frozen=True, eq=False)
+class Traces:
+    """What the clicked lesions leave, and the carried ones on other pieces."""
+
+    memory: Tensor
+    """[n, memory width, side, side]."""
+    pointer: Tensor
+    """[n, width]."""
+    found: Tensor
+    """[n]: whether there is a mask at all."""
+
+    def __getitem__(self, index: Sequence[int]) -> Traces:
+        where = torch.as_tensor(list(index), dtype=torch.long)
+        return Traces(self.memory[where], self.pointer[where], self.found[where])
+
+
+def stored(memory: Tensor) -> Tensor:
+    """Memories are kept in bfloat16; the network should know what that does to them."""
+    return memory.to(torch.bfloat16).to(memory.dtype)
+
+
+def choose_items(
+    rngs: Sequence[np.random.Generator],
+    samples: Sequence[ScanSample],
+    consecutive: int,
+    prompted: int,
+    most: int,
+) -> list[Item]:
+    """Lesions to click: up to ``most`` on the piece ``prompted``, one on each single piece."""
+    items, before = [], 0
+    for scan, sample in enumerate(samples):
+        pieces = [(prompted, most)]
+        pieces += [(piece, 1) for piece in range(consecutive, len(sample.slices))]
+        for piece, wanted in pieces:
+            sizes = np.bincount(sample.labels[piece].numpy().ravel(), minlength=1)
+            visible = [int(n) for n in np.flatnonzero(sizes) if n and sizes[n] >= FEWEST_PIXELS]
+            rngs[scan].shuffle(visible)
+            # Lesions of the kinds that will be asked for first, so that they can be exemplars.
+            asked = sample.asked
+            turn = asked[(piece - consecutive) % len(asked)] if piece >= consecutive else None
+            visible.sort(
+                key=lambda n, s=sample, t=turn: (
+                    t is not None and s.kinds[n] != t,
+                    s.kinds[n] not in s.asked,
+                )
+            )
+            for lesion in visible[:wanted]:
+                kind = int(sample.kinds[lesion])
+                items.append(Item(scan, piece, before + piece, lesion, kind))
+        before += len(sample.slices)
+    return items
+
+
+def masks_of(samples: Sequence[ScanSample], items: Sequence[Item], piece: int | None = None):
+    """The truth of each item on its own piece, or on another one of its scan, as [n, 1, r, c]."""
+    planes = [
+        samples[item.scan].labels[item.piece if piece is None else piece] == item.lesion
+        for item in items
+    ]
+    return torch.stack(planes)[:, None].float()
+
+
+def features_of(features: SliceFeatures, indices: Sequence[int]) -> SliceFeatures:
+    """The features of some pieces, in the given order; one piece may come several times."""
+    return features[torch.as_tensor(list(indices), dtype=torch.long)]
+
+
+def click(
+    model: Sam2,
+    rngs: Sequence[np.random.Generator],
+    features: SliceFeatures,
+    truth: Tensor,
+    corrections: int,
+    origin: tuple[int, int],
+    tally: Tally,
+    weights: LossWeights,
+) -> Decoded:
+    """One click on each lesion and some corrections, every one of them supervised.
+
+    ``rngs`` has a generator for each lesion.
+    """
+    masks = truth[:, 0].numpy() > 0
+    clicks = [[first_click(mask)] for mask in masks]
+    coarse = model.without_memory(features)
+    logits = None
+    for step in range(1 + corrections):
+        points = torch.tensor([[c[:2] for c in own] for own in clicks]) + torch.tensor(
+            [float(origin[1]), float(origin[0])]
+        )
+        labels = torch.tensor([[c[2] for c in own] for own in clicks])
+        decoded = model.decode(features, coarse, Prompts(points, labels, logits))
+        name = "correction" if step else "click"
+        add_instances(tally, name, decoded.raw, truth, step == 0, weights)
+        logits = decoded.logits.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        if step < corrections:
+            shown = F.interpolate(logits, truth.shape[-2:], mode="bilinear", align_corners=False)
+            answers = shown[:, 0].numpy() > 0
+            for rng, own, answer, mask in zip(rngs, clicks, answers, masks, strict=True):
+                own.append(correction(rng, answer, mask))
+    return decoded
+
+
+def remember_clicks(
+    model: Sam2,
+    features: SliceFeatures,
+    decoded: Decoded,
+    truth: Tensor,
+    is_painted: Tensor,
+) -> Traces:
+    """What is kept of the answers; where ``is_painted``, of the truth as if the user drew it."""
+    logits, pointer, score = decoded.logits, decoded.pointer, decoded.score
+    if is_painted.any():
+        painted = model.decode_mask(features, truth)
+        drawn = is_painted[:, None]
+        logits = torch.where(drawn[:, :, None, None], painted.logits, logits)
+        pointer = torch.where(drawn, painted.pointer, pointer)
+        score = torch.where(drawn, painted.score, score)
+    memory = stored(model.remember(features, logits, score, True))
+    return Traces(memory, pointer, (logits > 0).flatten(1).any(dim=1))
+
+
+def carry(
+    model: Sam2,
+    features: SliceFeatures,
+    samples: Sequence[ScanSample],
+    items: Sequence[Item],
+    start: Traces,
+    consecutive: int,
+    tally: Tally,
+    weights: LossWeights,
+) -> dict[int, Traces]:
+    """Carry items that were clicked on the same piece to all consecutive ones, up and down."""
+    config = model.config
+    prompted = items[0].piece
+    carried: dict[int, Traces] = {}
+    # Distances are scaled by this number in every scan that is at least so deep.
+    slices = config.max_pointers
+    order = [*range(prompted + 1, consecutive), *range(prompted - 1, -1, -1)]
+    for piece in order:
+        reverse = piece < prompted
+        where = ({prompted: start}, carried, piece, reverse)
+        maps = [(n, t.memory) for n, t in maps_seen(*where, config.memories)]
+        placed = pointers_seen(*where, slices, config.max_pointers)
+        keys = model.memory_keys(maps, [(d, t.pointer) for d, t in placed], slices)
+        here = features_of(features, [item.index - prompted + piece for item in items])
+        coarse = model.attend_to_memory(model.memory_query(here), keys).float()
+        decoded = model.decode(here, coarse)
+        truth = masks_of(samples, items, piece)
+        add_instances(tally, "carried", decoded.raw, truth, True, weights)
+        memory = stored(model.remember(here, decoded.logits, decoded.score, False))
+        found = (decoded.logits > 0).flatten(1).any(dim=1)
+        carried[piece] = Traces(memory, decoded.pointer, found)
+    return carried

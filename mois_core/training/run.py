@@ -1,0 +1,178 @@
+"""A training run from its config to its last checkpoint.
+
+All that a step draws is seeded by the run's seed, the step's number and the scan's place in the
+step. A run that was killed therefore goes on as if nothing had happened, and several processes
+compute what one would.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mois_core.errors import BadInput
+from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint
+from mois_core.network.config import NetworkConfig, preset
+from mois_core.network.loading import build
+from mois_core.network.model import Sam2
+from mois_core.training import processes
+from mois_core.training.checkpoints import BEST, NEWEST, Progress, resume, save
+from mois_core.training.config import TrainConfig
+from mois_core.training.journal import Journal
+from mois_core.training.losses import LOSSES
+from mois_core.training.optimiser import make_optimiser, set_rates
+from mois_core.training.sampling import sample_scan
+from mois_core.training.scans import load_scans
+from mois_core.training.stacks import Stack
+from mois_core.training.step import run_step
+
+Measure = Callable[[Sam2], dict[str, float]]
+"""Validation: names and values, of which "score" decides what the best checkpoint is."""
+
+
+def network_config(config: TrainConfig) -> NetworkConfig:
+    """The preset's config with the run's changes."""
+    return _changed(preset(config.model), config.changes)
+
+
+def _changed(own: Any, changes: dict[str, Any]) -> Any:
+    known = {one.name for one in dataclasses.fields(own)}
+    for name in changes:
+        if name not in known:
+            raise BadInput(f"changes: the network's config has no '{name}'")
+    made = {
+        name: _changed(getattr(own, name), value)
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in changes.items()
+    }
+    return dataclasses.replace(own, **made)
+
+
+def new_model(config: TrainConfig) -> Sam2:
+    """The network as the run begins with it."""
+    torch.manual_seed(config.seed)
+    model = build(network_config(config))
+    if config.start is not None:
+        state = read_checkpoint(config.start)
+        state = from_sam2(model, state) if config.start_is_sam2 else state
+        load_into(model, state, config.start)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(fnmatch(name, one) for one in config.frozen))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device).train()
+
+
+class Trainer:
+    """One run: holds the network, the optimiser and how far they are."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        out: Path,
+        scans: list[Stack] | None = None,
+        measure: Measure | None = None,
+    ) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.rank, self.processes = processes.join()
+        if config.sampling.scans < self.processes:
+            raise BadInput(
+                f"{config.sampling.scans} scans per step are too few for "
+                f"{self.processes} processes; raise sampling.scans"
+            )
+        self.config = config
+        self.out = out
+        self.model = new_model(config)
+        self.scans = scans or load_scans(config.data, self.model.config.image_size)
+        self.measure = measure
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimiser = make_optimiser(self.model, config.optimisation)
+        self.progress = Progress()
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / NEWEST).is_file():
+            self.progress = resume(out / NEWEST, self.model, self.optimiser, asdict(config))
+        self.journal = Journal(out, config.steps) if self.rank == 0 else None
+
+    def run(self, until: int | None = None) -> None:
+        """Go on to the last step, or to one before it."""
+        config = self.config
+        last = min(until or config.steps, config.steps)
+        while self.progress.step < last:
+            started = time.monotonic()
+            losses = self.step(self.progress.step)
+            step = self.progress.step + 1
+            self.progress = dataclasses.replace(self.progress, step=step)
+            if self.journal:
+                every = step % config.log_every == 0 or step == last
+                self.journal.step(step, losses, time.monotonic() - started, every)
+            if self.measure and config.validation.every and step % config.validation.every == 0:
+                self._validate()
+            if step % config.checkpoint_every == 0 or step == last:
+                self._save(NEWEST)
+
+    def step(self, number: int) -> dict[str, float]:
+        """One step; gives the loss and its parts."""
+        config = self.config
+        how = config.sampling
+        seed = (config.seed, number)
+        mine = processes.share_of(how.scans, self.rank, self.processes)
+        rngs = [np.random.default_rng([*seed, 1 + place]) for place in mine]
+        samples = [
+            sample_scan(rng, self.scans[int(rng.integers(len(self.scans)))], how) for rng in rngs
+        ]
+        set_rates(self.optimiser, config.optimisation, number, config.steps)
+        shared = np.random.default_rng([*seed, 0])
+        device = self.model.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=config.autocast):
+            tally = run_step(
+                self.model,
+                shared,
+                rngs,
+                samples,
+                how.consecutive,
+                config.task,
+                config.asking,
+                config.losses,
+            )
+        loss, parts = tally.total(LOSSES)
+        self.optimiser.zero_grad(set_to_none=True)
+        if loss.requires_grad:
+            loss.backward()
+        processes.average_gradients(self.parameters)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, config.optimisation.clip))
+        total = sum(tally.weights.get(name, 0.0) * value for name, value in parts.items())
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise BadInput(
+                f"the loss of step {number} is not a finite number; the last good state is in "
+                f"{self.out / NEWEST}. A lower rate or a smaller clip may help"
+            )
+        self.optimiser.step()
+        return {"loss": total, **parts, "norm": norm}
+
+    def _validate(self) -> None:
+        if self.rank == 0:
+            self.model.eval()
+            values = self.measure(self.model)
+            self.model.train()
+            self.journal.validation(self.progress.step, values)
+            if values["score"] > self.progress.best:
+                self.progress = dataclasses.replace(self.progress, best=values["score"])
+                self._save(BEST)
+
+    def _save(self, name: str) -> None:
+        if self.rank == 0:
+            config = asdict(self.config)
+            save(self.out / name, self.model, self.optimiser, self.progress, config)

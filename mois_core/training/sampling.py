@@ -1,0 +1,112 @@
+"""What one step learns from: slices, or pieces of slices, of a few scans.
+
+Of each scan come some consecutive slices, on which lesions are followed, and some single ones
+from elsewhere, which give exemplars to search the others with. Everything is drawn from a
+generator that the step's number seeds, so a step is the same whenever and wherever it is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mois_core.preprocess import FULL_BRIGHTNESS
+from mois_core.training.stacks import Sight, Stack
+
+_JITTER = 0.3
+"""How far from the middle of a piece, as a part of its side, its lesion may lie."""
+
+FEWEST_PIXELS = 12
+"""A lesion that shows fewer model pixels than this is not clicked."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many slices of how many scans, and how much of each."""
+
+    scans: int = 4
+    """Scans per step, over all processes."""
+    consecutive: int = 4
+    """Slices that lesions are followed through."""
+    elsewhere: int = 3
+    """Further slices of each scan."""
+    size: int | None = None
+    """Side of the pieces in model pixels; None for whole slices."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanSample:
+    """The pieces of one scan: the consecutive ones first."""
+
+    images: Tensor
+    """[pieces, 1, size, size], brightness 0 to 1."""
+    labels: Tensor
+    """uint8 [pieces, size, size]."""
+    slices: tuple[int, ...]
+    kinds: np.ndarray
+    asked: tuple[int, ...]
+    """The kinds of lesions to ask for."""
+    scan_slices: int
+
+
+def sample_scan(rng: np.random.Generator, stack: Stack, how: Sampling) -> ScanSample:
+    """Draw the pieces of one scan around lesions of two of its kinds."""
+    size = how.size or stack.images.shape[-1]
+    seen = [sight for sight in stack.sights if sight.pixels >= FEWEST_PIXELS]
+    kinds = sorted({sight.kind for sight in seen})
+    asked = tuple(int(kind) for kind in rng.permutation(kinds)[:2])
+    by_kind = [[sight for sight in seen if sight.kind == kind] for kind in asked]
+    first = _pick(rng, by_kind[0])
+    length = min(how.consecutive, stack.count)
+    start = int(np.clip(first.slice - rng.integers(length), 0, stack.count - length))
+    places = [(number, first) for number in range(start, start + length)]
+    for number in range(how.elsewhere):
+        sight = _pick(rng, by_kind[number % len(by_kind)])
+        places.append((sight.slice, sight))
+    corner = _corner(rng, first, size, stack.images.shape[-1])
+    corners = [corner] * length + [
+        _corner(rng, sight, size, stack.images.shape[-1]) for _, sight in places[length:]
+    ]
+    cuts = [
+        (number, slice(row, row + size), slice(column, column + size))
+        for (number, _), (row, column) in zip(places, corners, strict=True)
+    ]
+    mirrored = slice(None, None, -1) if rng.random() < 0.5 else slice(None)
+    images = np.stack([stack.images[cut][:, mirrored] for cut in cuts])
+    labels = np.stack([stack.labels[cut][:, mirrored] for cut in cuts])
+    return ScanSample(
+        _varied(rng, images),
+        torch.from_numpy(labels),
+        tuple(number for number, _ in places),
+        stack.kinds,
+        asked,
+        stack.count,
+    )
+
+
+def _pick(rng: np.random.Generator, sights: Sequence[Sight]) -> Sight:
+    """A lesion first and then one of its slices: long lesions are not drawn more often."""
+    lesion = rng.choice(sorted({sight.lesion for sight in sights}))
+    own = [sight for sight in sights if sight.lesion == lesion]
+    return own[int(rng.integers(len(own)))]
+
+
+def _corner(rng: np.random.Generator, sight: Sight, size: int, whole: int) -> tuple[int, int]:
+    """Top left of a piece with the lesion somewhere around its middle."""
+    if size == whole:
+        return 0, 0
+    shift = rng.uniform(-_JITTER, _JITTER, size=2) * size
+    middle = np.array([sight.row, sight.column]) + shift - size / 2
+    row, column = np.clip(np.rint(middle), 0, whole - size).astype(int)
+    return int(row), int(column)
+
+
+def _varied(rng: np.random.Generator, images: np.ndarray) -> Tensor:
+    """Brightness of the same tissue differs between scanners: one change for all slices."""
+    gain, shift, gamma = rng.uniform(0.9, 1.1), rng.uniform(-0.02, 0.02), rng.uniform(0.85, 1.18)
+    brightness = torch.from_numpy(images).float()[:, None] / FULL_BRIGHTNESS
+    return (brightness.pow(float(gamma)) * float(gain) + float(shift)).clamp(0, 1)

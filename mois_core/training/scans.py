@@ -1,0 +1,86 @@
+"""All scans of a run, at the model's size: prepared files and phantoms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mois_core.errors import BadInput
+from mois_core.phantom import PhantomSettings
+from mois_core.training.cases import Case, phantom_case
+from mois_core.training.config import Data, Phantoms
+from mois_core.training.stacks import Stack
+
+INDEX = "cases.json"
+"""What `mois prepare` writes beside the cases: for each its patient's fold."""
+
+_SCANNERS = (("siemens", 3.0), ("siemens", 3.0), ("siemens", 1.5), ("philips", 3.0))
+"""Half of the phantoms are from the commonest scanner."""
+
+_WHOLE, _SMALL = (1024, 320), (512, 160)
+_SMALL_NOISE = 0.7
+"""Averaging four voxels to one halves their noise, stretching to the model's size some more."""
+
+
+def phantom_settings(seed: int, is_whole: bool | None = None) -> PhantomSettings:
+    """How the phantom of a training seed is scanned: as varied as the test cohorts together.
+
+    One in four is made at full size, unless it is asked for; a small one takes a fifth of the
+    time, and once stretched to the model's size they look much the same.
+    """
+    rng = np.random.default_rng(seed)
+    is_whole = seed % 4 == 0 if is_whole is None else is_whole
+    vendor, tesla = _SCANNERS[int(rng.integers(len(_SCANNERS)))]
+    return PhantomSettings(
+        lesions=int(rng.integers(24, 48)),
+        slices=int(rng.integers(24, 36)),
+        size=_WHOLE if is_whole else _SMALL,
+        vendor=vendor,
+        field_tesla=tesla,
+        noise=float(rng.uniform(0.6, 1.4)) * (1 if is_whole else _SMALL_NOISE),
+        bias=float(rng.uniform(0.5, 1.3)),
+    )
+
+
+def load_scans(data: Data, size: int) -> list[Stack]:
+    """Everything to learn from."""
+    cases = _prepared(data, held_back=False) if data.prepared else []
+    scans = [Stack.of(case, size) for case in cases]
+    for seed in range(data.phantoms.first, data.phantoms.first + data.phantoms.count):
+        scans.append(Stack.of(_phantom(seed, data.phantoms), size))
+    scans = [scan for scan in scans if scan.sights]
+    if not scans:
+        raise BadInput("there is nothing to learn from: no scan with a lesion in it")
+    return scans
+
+
+def held_back(data: Data) -> list[Case]:
+    """The prepared cases of the fold that is left out."""
+    return _prepared(data, held_back=True) if data.prepared and data.fold is not None else []
+
+
+def _prepared(data: Data, held_back: bool) -> list[Case]:
+    folder = Path(data.prepared)
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder} was not written by 'mois prepare': {INDEX} is missing") from error
+    wanted = [
+        entry
+        for entry in index["cases"]
+        if (data.fold is not None and entry["fold"] == data.fold) == held_back
+    ]
+    return [Case.load(folder / entry["file"]) for entry in wanted]
+
+
+def _phantom(seed: int, how: Phantoms) -> Case:
+    path = None if how.cache is None else Path(how.cache) / f"phantom-{seed}.npz"
+    if path is not None and path.is_file():
+        return Case.load(path)
+    case = phantom_case(seed, phantom_settings(seed))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        case.save(path)
+    return case

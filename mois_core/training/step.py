@@ -1,0 +1,95 @@
+"""One step: a few scans through the click branch and the search, and the loss of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mois_core.network.config import STRIDE
+from mois_core.network.exemplar import MoisSam2
+from mois_core.network.model import Sam2
+from mois_core.training.losses import LossWeights, Tally
+from mois_core.training.prompting import (
+    carry,
+    choose_items,
+    click,
+    features_of,
+    masks_of,
+    remember_clicks,
+)
+from mois_core.training.sampling import ScanSample
+from mois_core.training.searching import Asking, search
+from mois_core.training.windows import window
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of the network in a step."""
+
+    clicks: bool = True
+    carry: bool = True
+    search: bool = True
+    most_corrections: int = 6
+    mean_corrections: float = 2.0
+    """Their number is drawn anew for each step, small ones more often."""
+    most_lesions: int = 3
+    painted: float = 0.5
+    """Share of exemplars that are outlined by the user instead of clicked."""
+
+
+def run_step(
+    model: Sam2,
+    shared: np.random.Generator,
+    rngs: Sequence[np.random.Generator],
+    samples: Sequence[ScanSample],
+    consecutive: int,
+    task: Task,
+    asking: Asking,
+    weights: LossWeights,
+) -> Tally:
+    """The losses of a step. ``shared`` draws what is the same for all scans and in all processes,
+    ``rngs`` has a generator for each scan: which process a scan is in changes nothing."""
+    prompted = int(shared.integers(consecutive))
+    drawn = int(shared.geometric(1 / (1 + task.mean_corrections))) - 1
+    corrections = min(drawn, task.most_corrections)
+    whole, size = model.config.image_size, samples[0].images.shape[-1]
+    places = (whole - size) // STRIDE + 1
+    origin = tuple(int(n) * STRIDE for n in shared.integers(places, size=2))
+    tally = Tally()
+    with window(model, size, *origin):
+        features = model.encode(torch.cat([sample.images for sample in samples]))
+        items = choose_items(rngs, samples, consecutive, prompted, task.most_lesions)
+        if not items:
+            return tally
+        truth = masks_of(samples, items)
+        here = features_of(features, [item.index for item in items])
+        by_item = [rngs[item.scan] for item in items]
+        decoded = click(model, by_item, here, truth, corrections, origin, tally, weights)
+        if not (task.carry or task.search):
+            return tally
+        is_painted = torch.tensor([rng.random() < task.painted for rng in by_item])
+        clicked = remember_clicks(model, here, decoded, truth, is_painted)
+        index = [n for n, item in enumerate(items) if item.piece == prompted]
+        followed = [items[n] for n in index]
+        carried = {}
+        if task.carry and followed:
+            start = clicked[index]
+            carried = carry(model, features, samples, followed, start, consecutive, tally, weights)
+        if task.search and isinstance(model, MoisSam2):
+            search(
+                model,
+                rngs,
+                asking,
+                features,
+                samples,
+                items,
+                clicked,
+                followed,
+                carried,
+                tally,
+                weights,
+            )
+    return tally

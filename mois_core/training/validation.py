@@ -1,0 +1,71 @@
+"""Does the search look at its exemplars? Right ones against wrong ones and none, by the session.
+
+Measured on phantoms of the training range that are not trained on. What the search itself marks
+is compared, without the lesions that were clicked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mois_core.errors import BadInput
+from mois_core.geometry import Volume
+from mois_core.network.model import Sam2
+from mois_core.phantom import Phantom, is_held_out, make_phantom
+from mois_core.scores import dice
+from mois_core.session import NewClick, Session
+from mois_core.training.config import Validation
+from mois_core.training.scans import phantom_settings
+
+
+def validation_phantoms(how: Validation) -> list[Phantom]:
+    """The phantoms of a run's validation."""
+    seeds = range(how.first_phantom, how.first_phantom + how.phantoms)
+    if any(is_held_out(seed) for seed in seeds):
+        raise BadInput("phantoms that are held out for testing must not be used in training")
+    return [make_phantom(seed, phantom_settings(seed, is_whole=False)) for seed in seeds]
+
+
+def measure(model: Sam2, phantoms: Sequence[Phantom], exemplars: int) -> dict[str, float]:
+    """Mean Dice of the search with right, wrong and no exemplars, and of clicked lesions."""
+    rows = [_measure_one(model, phantom, exemplars) for phantom in phantoms]
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return {**means, "score": means["right"] - 0.5 * means["wrong"] + 0.5 * means["clicked"]}
+
+
+def _measure_one(model: Sam2, phantom: Phantom, exemplars: int) -> dict[str, float]:
+    volume = Volume(phantom.scan, phantom.ijk_to_ras)
+    truth = phantom.semantic > 0
+    session = Session(model, volume)
+    found, clicked = _search(session, phantom, phantom.target, exemplars)
+    session.find_similar(use_exemplars=False)
+    alone = session.stack.to_volume(session.semantic)
+    looks = [lesion.appearance for lesion in phantom.lesions if not lesion.target]
+    other = max(set(looks), key=lambda look: (looks.count(look), -look))
+    while session.undo():
+        pass
+    wrong, _ = _search(session, phantom, other, exemplars)
+    return {
+        "right": dice(found, truth),
+        "wrong": dice(wrong, truth),
+        "none": dice(alone, truth),
+        "none all": dice(alone, phantom.instances > 0),
+        "clicked": clicked,
+    }
+
+
+def _search(
+    session: Session, phantom: Phantom, look: int, exemplars: int
+) -> tuple[np.ndarray, float]:
+    lesions = [lesion for lesion in phantom.lesions if lesion.appearance == look][:exemplars]
+    numbers = session.clicks([NewClick(lesion.centroid_ras) for lesion in lesions])
+    clicked = [
+        dice(session.mask(number), phantom.instances == lesion.id)
+        for number, lesion in zip(numbers, lesions, strict=True)
+    ]
+    if not any(session.exemplars_for(n) for n in range(session.stack.count)):
+        return np.zeros(phantom.instances.shape, dtype=bool), float(np.mean(clicked))
+    session.find_similar()
+    return session.stack.to_volume(session.semantic), float(np.mean(clicked))
