@@ -73,8 +73,15 @@ class Embeddings:
     @property
     def nbytes(self) -> int:
         """Memory that all of it takes."""
-        near = sum(entry.nbytes for entry in self._near.values())
-        return near + sum(features.nbytes for features in self._far.values())
+        return self._near_nbytes + self._far_nbytes
+
+    @property
+    def _near_nbytes(self) -> int:
+        return sum(entry.nbytes for entry in self._near.values())
+
+    @property
+    def _far_nbytes(self) -> int:
+        return sum(features.nbytes for features in self._far.values())
 
     def prepare(
         self,
@@ -133,6 +140,7 @@ class Embeddings:
         self._near.clear()
         self._far.clear()
 
+    @torch.no_grad()
     def _encode(self, number: int) -> SliceFeatures:
         features = self.model.encode(self._image(number).unsqueeze(0))
         self.encoded += 1
@@ -142,8 +150,9 @@ class Embeddings:
     def _entry(self, number: int) -> _Entry:
         entry = self._near.get(number)
         if entry is None:
-            far = self._far.pop(number, None)
+            far = self._far.get(number)
             features = self._encode(number) if far is None else far.to(self.model.device)
+            self._far.pop(number, None)
             entry = self._keep(number, features)
         self._near.move_to_end(number)
         return entry
@@ -174,24 +183,21 @@ class Embeddings:
     def _fit_near(self, newest: int) -> None:
         """Bring the device's share down to its budget: first what is quickly made again."""
         others = [n for n in self._near if n != newest]
-        used = sum(entry.nbytes for entry in self._near.values())
         for number in others:
-            if used <= self._near_budget:
-                return
-            queries = self._near[number].queries
-            used -= sum(query.nbytes for query in queries.values())
-            queries.clear()
+            if self._near_nbytes <= self._near_budget:
+                break
+            self._near[number].queries.clear()
         for number in others:
-            if used <= self._near_budget:
-                return
+            if self._near_nbytes <= self._near_budget:
+                break
             entry = self._near.pop(number)
-            used -= entry.nbytes
             if self.model.device != HOST:
                 self._far[number] = entry.features.to(HOST)
         self._fit_far()
 
     def _fit_far(self) -> None:
-        used = sum(features.nbytes for features in self._far.values())
+        # A network on the processor shares the host's memory with what was put aside there.
+        used = self.nbytes if self.model.device == HOST else self._far_nbytes
         while used > self._host_budget and self._far:
             _, features = self._far.popitem(last=False)
             used -= features.nbytes

@@ -48,13 +48,19 @@ def exemplars_of(lesion: Lesion) -> list[Exemplar]:
 
 
 def choose(candidates: Sequence[Exemplar], searched: int, most: int) -> list[Exemplar]:
-    """The paper's rule: prompted over inferred, newer over older, nearer over farther."""
+    """The paper's rule: prompted over inferred, newer over older, nearer over farther.
 
-    def rank(exemplar: Exemplar) -> tuple[bool, int, int]:
+    The chosen ones keep the order they came in: to the network it makes no difference, and slices
+    with the same exemplars can share what is computed from them.
+    """
+
+    def rank(index: int) -> tuple[bool, int, int]:
+        exemplar = candidates[index]
         distance = abs(exemplar.view.slice - searched)
         return not exemplar.view.is_prompted, -exemplar.changed, distance
 
-    return sorted(candidates, key=rank)[:most]
+    chosen = sorted(range(len(candidates)), key=rank)[:most]
+    return [candidates[index] for index in sorted(chosen)]
 
 
 def choose_as_published(candidates: Sequence[Exemplar], searched: int, most: int) -> list[Exemplar]:

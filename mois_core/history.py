@@ -23,7 +23,8 @@ class History(Generic[State]):
         self.present = state
 
     def amend(self, state: State) -> None:
-        """Replace the present state as part of the same step."""
+        """Replace the present state as part of the same step; what could be redone is gone."""
+        self.future.clear()
         self.present = state
 
     def undo(self) -> str | None:

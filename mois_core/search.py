@@ -37,7 +37,7 @@ class Search:
         self.tracker = tracker
         self.embeddings = tracker.embeddings
         self.gate = gate
-        self._keys: tuple[tuple, ExemplarKeys] | None = None
+        self._keys: tuple[Sequence[Exemplar], ExemplarKeys] | None = None
 
     @torch.no_grad()
     def run(
@@ -96,11 +96,11 @@ class Search:
             yield waiting, current
 
     def _keys_of(self, exemplars: Sequence[Exemplar]) -> ExemplarKeys:
-        identity = _identity(exemplars)
-        if self._keys is None or self._keys[0] != identity:
+        if self._keys is None or _identity(self._keys[0]) != _identity(exemplars):
             self._keys = None
             views = [exemplar.view for exemplar in exemplars]
-            self._keys = identity, self.tracker.model.exemplar_keys(views)
+            # The exemplars are kept with their keys: identities of what is gone are given again.
+            self._keys = exemplars, self.tracker.model.exemplar_keys(views)
         return self._keys[1]
 
 

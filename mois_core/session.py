@@ -32,7 +32,7 @@ from mois_core.progress import CancelToken, Progress, silent
 from mois_core.search import Search, findings_of, numbered, reprompted
 from mois_core.seeding import seeds_from_labels
 from mois_core.shaping import Shaper
-from mois_core.state import LARGEST_LABEL, ModelInfo, Settings, State
+from mois_core.state import ModelInfo, Settings, State
 from mois_core.tracker import Tracker
 
 Point = Sequence[float]
@@ -73,10 +73,10 @@ class Session:
             self.settings.device_budget,
             self.settings.host_budget,
         )
-        self.guard = MemoryGuard(model, self.embeddings)
         fill = self.settings.fill_holes and not reference
         self.tracker = Tracker(self.embeddings, self.stack.shape, fill, reference)
         self.search = Search(self.tracker, self.settings.gate)
+        self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
         self.shaper = Shaper(self.tracker, self.settings.window, reference)
         self.history = History(State())
         self.semantic: np.ndarray | None = None
@@ -132,8 +132,8 @@ class Session:
         """Begin a lesion; it has no mask before the first click."""
         state = self.state
         number = state.next_id if number is None else number
-        if number in state.lesions or not 0 < number <= LARGEST_LABEL:
-            raise BadInput(f"{number} cannot be the number of a new lesion")
+        if number in state.lesions:
+            raise BadInput(f"there is a lesion number {number} already")
         lesion = Lesion(number, Status.PROMPTED, Mask(self.stack.shape), name)
         self.history.commit("new lesion", state.with_lesions(lesion))
         return number
@@ -161,6 +161,8 @@ class Session:
         cancel: CancelToken | None = None,
     ) -> list[int]:
         """Several clicks as one step; lesions that share a slice share the pass."""
+        if not new:
+            return []
         state = self.state.ticked()
         work: list[tuple[int, int]] = []
         owners = []
@@ -225,7 +227,7 @@ class Session:
 
         Slices that differ from before count as prompted, exactly as painted.
         """
-        stack = self.stack.from_volume(np.asarray(mask, dtype=bool))
+        stack = self._mask_stack(mask)
         state = self.state.ticked()
         owner = state.next_id if lesion is None else lesion
         before = state.lesions.get(owner) or Lesion(owner, Status.PROMPTED, Mask(self.stack.shape))
@@ -240,14 +242,17 @@ class Session:
         cancel: CancelToken | None = None,
         joined: bool = True,
     ) -> None:
-        """Carry lesions to their neighbouring slices (all prompted ones if none are named).
+        """Carry lesions to their neighbouring slices (all lesions if none are named).
 
         With ``joined`` this is part of the step before it, so one undo takes back both.
         """
         state = self.state
         wanted = list(state.lesions) if numbers is None else list(numbers)
-        prompted = [n for n in wanted if state.lesion(n).prompted]
-        carried = self.guard.run(lambda: self._carried(state, prompted, progress, cancel))
+        # One whose last click is gone has nothing to be carried from, but slices to be emptied.
+        open_ones = [n for n in wanted if state.lesion(n).prompted or state.lesion(n).carried]
+        if not open_ones:
+            return
+        carried = self.guard.run(lambda: self._carried(state, open_ones, progress, cancel))
         if joined and self.history.past:
             self.history.amend(carried)
         else:
@@ -294,12 +299,13 @@ class Session:
 
     def _set_status(self, what: str, numbers: Iterable[int], status: Status) -> None:
         state = self.state
-        lesions = [state.lesion(number) for number in numbers]
-        changed = [
-            replace(le, status=Status.PROMPTED if le.prompted and status.counts else status)
-            for le in lesions
-        ]
-        self.history.commit(what, state.with_lesions(*changed))
+        changed = []
+        for lesion in (state.lesion(number) for number in numbers):
+            new = Status.PROMPTED if lesion.prompted and status.counts else status
+            if new is not lesion.status:
+                changed.append(replace(lesion, status=new))
+        if changed:
+            self.history.commit(what, state.with_lesions(*changed))
 
     def rename(self, number: int, name: str) -> None:
         """Give a lesion a name."""
@@ -310,7 +316,8 @@ class Session:
         """Remove lesions; a later search may find them again."""
         for number in numbers:
             self.lesion(number)
-        self.history.commit("delete", self.state.without_lesions(*numbers))
+        if numbers:
+            self.history.commit("delete", self.state.without_lesions(*numbers))
 
     def merge(self, *numbers: int) -> int:
         """Make several lesions one, under the lowest of their numbers."""
@@ -329,7 +336,8 @@ class Session:
         pieces = self.guard.run(
             lambda: self.shaper.split(state.lesion(number), state.next_id, state.clock)
         )
-        self.history.commit("split", state.with_lesions(*pieces))
+        if len(pieces) > 1:
+            self.history.commit("split", state.with_lesions(*pieces))
         return [piece.id for piece in pieces]
 
     # ---- exemplars and search --------------------------------------------------------------
@@ -369,21 +377,20 @@ class Session:
         """
         if not isinstance(self.model, MoisSam2):
             raise BadInput("this model cannot search; choose a MOIS-SAM2 model")
-        if use_exemplars and not candidates(self.lesions, self.state.seeds):
+        if use_exemplars and not self.exemplars_for(0):
             raise BadInput("there is nothing to search for yet; click on a lesion first")
         allowed = self._allowed(inside, outside)
         numbers = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
         choice = self.exemplars_for if use_exemplars else None
         state = self.state
 
-        def run() -> list[Lesion]:
+        def run() -> tuple[np.ndarray, list[Lesion]]:
             found = self.search.run(numbers, choice, progress, cancel)
             if allowed is not None:
                 found &= allowed
-            self.semantic = found
-            return self._findings(found, state, progress, cancel)
+            return found, self._findings(found, state, progress, cancel)
 
-        findings = self.guard.run(run)
+        self.semantic, findings = self.guard.run(run)
         undecided = [le.id for le in self.lesions if le.status is Status.FOUND]
         fresh = state.without_lesions(*undecided).with_lesions(*findings)
         self.history.commit("find similar", fresh)
@@ -413,9 +420,9 @@ class Session:
             return None
         allowed = np.ones(self.stack.array.shape, dtype=bool)
         if inside is not None:
-            allowed &= self.stack.from_volume(np.asarray(inside, dtype=bool))
+            allowed &= self._mask_stack(inside)
         if outside is not None:
-            allowed &= ~self.stack.from_volume(np.asarray(outside, dtype=bool))
+            allowed &= ~self._mask_stack(outside)
         if not allowed.any():
             raise BadInput("the region leaves nothing of the scan to search")
         return allowed
@@ -440,6 +447,15 @@ class Session:
             raise BadInput(f"the point ({shown}) lies outside the scan")
         number, x, y = self.stack.point_from_ras(point)
         return int(np.floor(number + 0.5)), float(x), float(y)
+
+    def _mask_stack(self, mask: np.ndarray) -> np.ndarray:
+        mask = np.asarray(mask, dtype=bool)
+        if mask.shape != self.volume.array.shape:
+            raise BadInput(
+                f"the mask has {mask.shape} voxels and the scan has {self.volume.array.shape}; "
+                "they must be on the same grid"
+            )
+        return self.stack.from_volume(mask)
 
     def _input(self, number: int) -> Tensor:
         make = published_input if self.reference else model_input

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from mois_core.components import connected_pieces
+from mois_core.exemplars import candidates
 from mois_core.lesion import Click, Lesion, Status
 from mois_core.masks import Mask
 from mois_core.memories import around_every_prompt, around_first_prompt
@@ -45,8 +47,9 @@ class Shaper:
         self, state: State, work: Sequence[tuple[int, int]], continued: bool
     ) -> State:
         for owner, number in work:
-            if not state.lesions[owner].prompts_on(number):
-                state = state.with_lesions(_unprompted(state.lesions[owner], number))
+            lesion = state.lesions[owner]
+            if not lesion.prompts_on(number) and number not in lesion.painted:
+                state = state.with_lesions(_unprompted(lesion, number))
         decoded = [(state.lesions[o], n) for o, n in work if state.lesions[o].prompts_on(n)]
         if not decoded:
             return state
@@ -81,8 +84,8 @@ class Shaper:
             for le in lesions
         ]
         changed = self.tracker.carry(lesions, rounds, progress, cancel)
-        prompted = sum(len(lesion.prompted) for lesion in state.lesions.values())
-        if prompted >= most_exemplars:
+        offered = candidates(state.lesions.values(), state.seeds)
+        if sum(exemplar.view.is_prompted for exemplar in offered) >= most_exemplars:
             # Prompted exemplars alone fill the bank, so no carried one will be asked for.
             changed = [_without_carried_memory(lesion) for lesion in changed]
         return state.with_lesions(*changed)
@@ -116,14 +119,15 @@ class Shaper:
         for lesion in lesions[1:]:
             mask = mask.union(lesion.mask)
         traces = [(n, t) for lesion in lesions for n, t in lesion.prompted.items()]
-        shared = {n for n in mask.planes if sum(n in lesion.mask.planes for lesion in lesions) > 1}
+        touched = Counter(n for le in lesions for n in {*le.mask.planes, *le.prompted})
+        shared = {number for number, count in touched.items() if count > 1}
         prompted = {n: trace for n, trace in traces if n not in shared}
         for number in sorted(shared & {n for n, _ in traces}):
             prompted[number] = self.tracker.painted(number, mask.image(number))
         carried = {n: t for le in lesions for n, t in le.carried.items()}
         return replace(
             first,
-            status=Status.PROMPTED if prompted else first.status,
+            status=Status.PROMPTED if prompted else _decided(*lesions),
             mask=mask,
             clicks=tuple(sorted((c for le in lesions for c in le.clicks), key=lambda c: c.id)),
             boxes=MappingProxyType({n: b for le in reversed(lesions) for n, b in le.boxes.items()}),
@@ -153,7 +157,7 @@ class Shaper:
             parts.append(
                 Lesion(
                     id=lesion.id if index == 0 else next_id + index - 1,
-                    status=lesion.status,
+                    status=_decided(lesion),
                     mask=mask,
                     name=lesion.name if index == 0 else "",
                     clicks=tuple(
@@ -174,6 +178,13 @@ def _unprompted(lesion: Lesion, number: int) -> Lesion:
         mask=lesion.mask.with_slice(number, None),
         prompted=MappingProxyType({n: t for n, t in lesion.prompted.items() if n != number}),
     )
+
+
+def _decided(*lesions: Lesion) -> Status:
+    """What lesions are that the user took in hand: no search may replace them any more."""
+    if len(lesions) == 1 and lesions[0].status is not Status.FOUND:
+        return lesions[0].status
+    return Status.ACCEPTED if any(le.status.counts for le in lesions) else Status.REJECTED
 
 
 def _without_carried_memory(lesion: Lesion) -> Lesion:

@@ -95,7 +95,9 @@ class State:
     def with_lesions(self, *changed: Lesion) -> State:
         """The state with lesions added or replaced."""
         merged = {**self.lesions, **{lesion.id: lesion for lesion in changed}}
-        last = max(self.last_id, *merged) if merged else self.last_id
+        last = max((self.last_id, *merged))
+        if last > LARGEST_LABEL or min(merged, default=1) < 1:
+            raise BadInput(f"a lesion's number must be from 1 to {LARGEST_LABEL}")
         return replace(self, lesions=MappingProxyType(dict(sorted(merged.items()))), last_id=last)
 
     def without_lesions(self, *numbers: int) -> State:

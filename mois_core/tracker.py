@@ -84,7 +84,8 @@ class Tracker:
         """Decode the prompts of each lesion on its slice: a trace and the slice's mask.
 
         ``continued`` says that the last click on the slice is new and everything before it is
-        in the lesion already; otherwise all prompts of the slice are gone through in order.
+        in the lesion already; otherwise all prompts of the slice are gone through in order,
+        from what the user painted if the slice is painted.
         """
         jobs = [self._job(lesion, number, continued) for lesion, number in work]
         for step in range(max(len(job.steps) for job in jobs)):
@@ -104,13 +105,13 @@ class Tracker:
         return self._traces(number, [decoded], True, fill=False)[0][0]
 
     def _decode_mask(self, number: int, image: np.ndarray) -> Decoded:
-        size = self.model.config.image_size
+        config = self.model.config
         pixels = torch.from_numpy(image)[None, None].float()
-        scaled = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-        mask = (scaled >= 0.5).float()
-        if image.any() and not mask.any():
+        mask = (_resized(pixels, config.image_size) >= 0.5).float()
+        coarse = _resized(pixels, config.low_res_size)
+        if image.any() and not (_resized(mask, config.low_res_size) > 0.5).any():
             # A mask finer than the network's pixels still has to be somewhere.
-            mask = (scaled >= scaled.max()).float()
+            mask = F.interpolate((coarse >= coarse.max()).float(), mask.shape[-2:])
         return self.model.decode_mask(self.embeddings.features(number), mask)
 
     def _job(self, lesion: Lesion, number: int, continued: bool) -> _PromptJob:
@@ -125,8 +126,10 @@ class Tracker:
             # A finding that is clicked for the first time: the click corrects its mask.
             logits = self._decode_mask(number, lesion.mask.image(number)).logits
         steps = list(self._one_by_one(lesion, number))
-        if before is not None and before.logits is not None and (continued or not steps):
-            steps, logits = steps[-1:], before.logits.unsqueeze(0).to(self.model.device)
+        if before is not None and (continued or number in lesion.painted):
+            logits = before.logits.unsqueeze(0).to(self.model.device)
+        if before is not None and continued:
+            steps = steps[-1:]
         return _PromptJob(lesion, number, steps, coarse, logits)
 
     def _with_others(self, others: dict[int, Trace], number: int) -> tuple[Tensor, Tensor]:
@@ -192,7 +195,7 @@ class Tracker:
             for index, job in enumerate(part):
                 job.decoded = decoded[index : index + 1]
                 # The app forgets what it answered before; here a correction corrects something.
-                job.logits = job.decoded.logits
+                job.logits = self._shown(job.decoded.logits)
 
     # ---- neighbours ------------------------------------------------------------------------
 
@@ -218,13 +221,16 @@ class Tracker:
                 for target in (own[number] if number < len(own) else ())
                 if (target.source, target.reverse) not in chain.lost
             ]
-            for group in _grouped(work, self._shape_of_memories):
-                for part in _parts(group):
-                    if cancel:
-                        cancel.check()
-                    self._carry_to(part)
+            # In the order of the slices, so that a lesion sees the same of itself whether it is
+            # carried alone or with others.
+            for there in _grouped(sorted(work, key=_where), _where):
+                for group in _grouped(there, self._shape_of_memories):
+                    for part in _parts(group):
+                        if cancel:
+                            cancel.check()
+                        self._carry_to(part)
         progress(length, length, "following lesions through the slices")
-        return [self._carried(chain) for chain in chains]
+        return [self._carried(chain, own) for chain, own in zip(chains, rounds, strict=True)]
 
     def _shape_of_memories(self, item: tuple[_Chain, Target]) -> tuple:
         chain, target = item
@@ -232,8 +238,9 @@ class Tracker:
         config = self.model.config
         maps = tuple(index for index, _ in maps_seen(*seen, config.memories))
         pointers = pointers_seen(*seen, self.embeddings.count, config.max_pointers)
-        recent = tuple(distance for distance, _ in recent_seen(*seen, config.memories))
-        return target.slice, target.reverse, maps, tuple(d for d, _ in pointers), recent
+        reach = config.short_memory.slices if config.short_memory else 0
+        recent = tuple(distance for distance, _ in recent_seen(*seen, reach))
+        return maps, tuple(distance for distance, _ in pointers), recent
 
     def _carry_to(self, part: Sequence[tuple[_Chain, Target]]) -> None:
         target = part[0][1]
@@ -292,16 +299,19 @@ class Tracker:
             for together in zip(*seen, strict=True)
         ]
 
-    def _carried(self, chain: _Chain) -> Lesion:
+    def _carried(self, chain: _Chain, rounds: Sequence[Sequence[Target]]) -> Lesion:
         lesion = chain.lesion
         mask = lesion.mask
-        for number in lesion.carried:
+        for number in {*lesion.carried, *(target.slice for own in rounds for target in own)}:
             mask = mask.with_slice(number, None)
         for number, image in chain.images.items():
             mask = mask.with_slice(number, image)
         return replace(lesion, mask=mask, carried=MappingProxyType(chain.carried))
 
     # ---- results ---------------------------------------------------------------------------
+
+    def _shown(self, logits: Tensor) -> Tensor:
+        return fill_small_holes(logits) if self.fill_holes else logits
 
     def to_images(self, logits: Tensor) -> np.ndarray:
         """Low-resolution logits [batch, 1, low, low] as masks [batch, rows, columns]."""
@@ -314,7 +324,7 @@ class Tracker:
         features = self.embeddings.features(number)
         raw = torch.cat([one.logits for one in decoded])
         score = torch.cat([one.score for one in decoded])
-        filled = fill_small_holes(raw) if self.fill_holes and fill else raw
+        filled = self._shown(raw) if fill else raw
         # As published: clicked masks are remembered as they are shown, carried ones as decoded.
         remembered = filled if from_clicks else raw
         memory = self.model.remember(features, remembered, score, from_clicks)
@@ -337,11 +347,20 @@ class Tracker:
         ]
 
 
+def _resized(mask: Tensor, size: int) -> Tensor:
+    return F.interpolate(mask, (size, size), mode="bilinear", antialias=True)
+
+
 def _grouped(items: Iterable, key) -> list[list]:
     groups = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
     return list(groups.values())
+
+
+def _where(item: tuple[_Chain, Target]) -> tuple[int, bool]:
+    _, target = item
+    return target.slice, target.reverse
 
 
 def _parts(group: Sequence) -> Iterator[Sequence]:
