@@ -76,6 +76,12 @@ def test_every_lesion_that_counts_has_its_number_in_the_projection(a_stack):
     assert "prompted: 1 lesion" in everything and "3 lesions" in everything
 
 
+def test_a_lesion_hidden_by_another_is_in_neither_picture_nor_count(a_stack):
+    lesions = [a_lesion(1, [2], size=6), a_lesion(2, [2], size=4, status=Status.FOUND)]
+    everything = " | ".join(texts(picture(a_stack, lesions)))
+    assert "Maximum projection, 1 lesion" in everything and "1 lesion, " in everything
+
+
 def test_statuses_are_told_apart_by_the_line(a_stack):
     statuses = (Status.PROMPTED, Status.ACCEPTED, Status.FOUND)
     lesions = [a_lesion(n, [2], row=25 * n - 20, status=s) for n, s in enumerate(statuses, 1)]

@@ -34,11 +34,11 @@ from mois_core.picture_marks import (
     on_slice,
     projected,
 )
-from mois_core.report import Totals, rows, totals
+from mois_core.report import Totals, rows, totals, without_overlaps
 
 MOST_SLICES = 5
 
-_DPI = 250
+_DPI = 200
 _PAGE_INCHES = (13.0, 8.6)
 """The panels fit into this, whatever their shape: an A4 page on its side, with some margin."""
 _PAGE_ASPECT = _PAGE_INCHES[0] / _PAGE_INCHES[1]
@@ -67,7 +67,8 @@ def draw_picture(
 
 def picture(stack: SliceStack, lesions: Sequence[Lesion], title: str = "") -> Figure:
     """The same as a figure, for whoever wants to show it instead of writing it."""
-    shown = [lesion for lesion in lesions if lesion.status.counts and lesion.mask]
+    own = without_overlaps(stack, lesions)
+    shown = [lesion for lesion in own if lesion.status.counts and lesion.mask]
     numbers = busiest_slices(shown, MOST_SLICES) if stack.count > 1 else []
     page = _Page.of(1 + len(numbers), stack, _HEADER_INCHES[bool(title)])
     figure = Figure(figsize=page.size, facecolor="white")

@@ -11,7 +11,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,14 +89,17 @@ class Provenance:
 def rows(stack: SliceStack, lesions: Sequence[Lesion]) -> list[Row]:
     """Measure lesions, in the order given; rejected ones too, their status tells them apart.
 
-    Where lesions overlap, a voxel is measured in the one that a label map would give it to, so
-    that the table agrees with the segmentation and no voxel is counted twice.
+    Lesions are measured `without_overlaps`, so no voxel is counted twice.
     """
-    own = _own_masks(stack, lesions)
-    return [_measure(stack, lesion, own.get(lesion.id, lesion.mask)) for lesion in lesions]
+    return [_measure(stack, lesion) for lesion in without_overlaps(stack, lesions)]
 
 
-def _own_masks(stack: SliceStack, lesions: Sequence[Lesion]) -> dict[int, Mask]:
+def without_overlaps(stack: SliceStack, lesions: Sequence[Lesion]) -> list[Lesion]:
+    """The same lesions, each left with the voxels that a label map gives it.
+
+    Table, picture and segmentation then agree. Rejected lesions take nothing from others and
+    keep what they have.
+    """
     taken = np.zeros(stack.array.shape, dtype=bool)
     own = {}
     for lesion in reversed(painting_order(lesions)):
@@ -104,12 +107,11 @@ def _own_masks(stack: SliceStack, lesions: Sequence[Lesion]) -> dict[int, Mask]:
         for number, plane in lesion.mask:
             free = Plane.crop(plane.pixels & ~taken[number][plane.window])
             if free is not None:
-                planes[number] = Plane(
-                    plane.row + free.row, plane.column + free.column, free.pixels
-                )
+                row, column = plane.row + free.row, plane.column + free.column
+                planes[number] = Plane(row, column, free.pixels)
         lesion.mask.paint(taken, True)
         own[lesion.id] = Mask(lesion.mask.shape, planes)
-    return own
+    return [replace(lesion, mask=own.get(lesion.id, lesion.mask)) for lesion in lesions]
 
 
 def totals(table: Iterable[Row]) -> Totals:
@@ -128,7 +130,8 @@ def totals(table: Iterable[Row]) -> Totals:
     )
 
 
-def _measure(stack: SliceStack, lesion: Lesion, mask: Mask) -> Row:
+def _measure(stack: SliceStack, lesion: Lesion) -> Row:
+    mask = lesion.mask
     voxels = mask.voxels
     centroid, mean, sd = (None, None, None), None, None
     if voxels:
