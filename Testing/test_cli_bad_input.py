@@ -20,6 +20,8 @@ from mois_core.geometry import Volume
 from mois_core.io import read_scan, write_image
 from mois_core.session import Session
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RESULTS = ("lesions.seg.nrrd", "table.csv", "picture.png")
 
 

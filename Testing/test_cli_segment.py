@@ -25,6 +25,8 @@ from mois_core.io import read_labels, read_scan, write_image
 from mois_core.report import COLUMNS
 from mois_core.session_file import restore
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VOXEL_CM3 = volume_of(scan_of()).voxel_volume_cm3
 
 

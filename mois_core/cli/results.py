@@ -91,4 +91,4 @@ def result_line(results: Results) -> str:
     summary = report.totals(report.rows(results.stack, results.lesions))
     clicked = sum(lesion.status is Status.PROMPTED for lesion in results.lesions)
     found = sum(lesion.status is Status.FOUND for lesion in results.lesions)
-    return f"{clicked} clicked and {found} found lesions, {summary.burden_cm3:.4g} cm3 in total"
+    return f"{clicked} clicked and {found} found lesions, {summary.burden_cm3:,.1f} cm3 in total"
