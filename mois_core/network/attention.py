@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 QUERIES_PER_BLOCK = 256
 """Rows of scores computed at a time on a CPU: with ten exemplars 256 x 41,000 of them, which
-stay in the last-level cache between the two products."""
+stay in the last-level cache between the two products. With fewer, packing the keys for every
+block costs more than that saves."""
+
+FEWEST_SCORES = 256**2
+"""Below this many scores per head, PyTorch's own kernel is faster than separate products."""
 
 
 def attends_raw_memory(x: Tensor) -> bool:
@@ -24,18 +28,32 @@ def attends_raw_memory(x: Tensor) -> bool:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k' / sqrt(channels)) v for [batch, heads, tokens, channels].
 
-    On a CPU without gradients the products run in blocks: PyTorch's own CPU kernel computes
-    bfloat16 no faster than float32, and ordinary matrix products do.
+    On a CPU without gradients, what PyTorch's own kernel is slow at runs as plain matrix
+    products: bfloat16, which it computes no faster than float32, and values narrower than keys.
     """
-    if not attends_raw_memory(q) or q.shape[-2] * k.shape[-2] < QUERIES_PER_BLOCK**2:
+    is_slow = q.dtype != torch.float32 or v.shape[-1] != k.shape[-1]
+    is_small = q.shape[-2] * k.shape[-2] < FEWEST_SCORES
+    if is_small or not is_slow or not attends_raw_memory(q):
         return F.scaled_dot_product_attention(q, k, v)
-    q = q * q.shape[-1] ** -0.5
     out = q.new_empty(*q.shape[:-1], v.shape[-1])
-    for first in range(0, q.shape[-2], QUERIES_PER_BLOCK):
-        rows = slice(first, first + QUERIES_PER_BLOCK)
-        scores = q[..., rows, :] @ k.transpose(-2, -1)
-        out[..., rows, :] = scores.softmax(dim=-1) @ v
+    # One buffer for all blocks: fresh memory of this size costs more than the softmax.
+    buffer = q.new_empty(min(QUERIES_PER_BLOCK, q.shape[-2]), k.shape[-2])
+    for batch in range(q.shape[0]):
+        for head in range(q.shape[1]):
+            one = (batch, head)
+            _attend_in_blocks(q[one], k[one].T, v[one], out[one], buffer)
     return out
+
+
+def _attend_in_blocks(q: Tensor, k_t: Tensor, v: Tensor, out: Tensor, buffer: Tensor) -> None:
+    """One head. Products of two matrices, because PyTorch's batched ones copy bfloat16 scores."""
+    scale = q.shape[-1] ** -0.5
+    blocks = zip(q.split(len(buffer)), out.split(len(buffer)), strict=True)
+    for some_q, some_out in blocks:
+        scores = buffer[: len(some_q)]
+        torch.addmm(scores, some_q, k_t, beta=0, alpha=scale, out=scores)
+        torch.softmax(scores, dim=-1, out=scores)
+        torch.mm(scores, v, out=some_out)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
