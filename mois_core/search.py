@@ -112,15 +112,21 @@ def findings_of(found: np.ndarray, known: np.ndarray, smallest: int) -> list[Mas
     """Lesions in a mask of everything, apart from those that are known already.
 
     A piece that is mostly a known lesion is that lesion seen again; of the others, only what
-    lies outside the known ones is new.
+    lies outside the known ones is new. No two findings share a voxel.
     """
     fresh = np.zeros_like(found)
     for piece in connected_pieces(found, smallest):
         if piece.mask.read(known).mean() < MOSTLY:
             piece.mask.paint(fresh, True)
     fresh &= ~known
-    masks = [fill_holes(piece.mask).without(known) for piece in connected_pieces(fresh, smallest)]
-    return [mask for mask in masks if mask]
+    taken = known.copy()
+    masks = []
+    for piece in connected_pieces(fresh, smallest):
+        mask = fill_holes(piece.mask).without(taken)
+        if mask.voxels >= smallest:
+            masks.append(mask)
+            mask.paint(taken, True)
+    return masks
 
 
 def reprompted(
@@ -135,7 +141,8 @@ def reprompted(
 ) -> list[Mask]:
     """The same findings as the network outlines them when it is asked at their deepest points.
 
-    Where two come out as the same lesion, the one that was larger before stays.
+    Where two come out as the same lesion, the one that was larger before stays; where they only
+    overlap, it keeps what is in both.
     """
     work = []
     for mask in masks:
@@ -151,12 +158,15 @@ def reprompted(
     rounds = [around_every_prompt(le.prompted, le.prompted, window, slices) for le in prompted]
     carried = tracker.carry(prompted, rounds, progress, cancel)
     kept: list[Mask] = []
+    taken = known.copy()
     for lesion, mask in zip(carried, masks, strict=True):
         outlined = lesion.mask.without(known)
         if overlap(outlined, mask) == 0 or outlined.voxels < smallest:
             outlined = mask
-        if all(same_part(outlined, other) < MOSTLY for other in kept):
-            kept.append(outlined)
+        fresh = outlined.without(taken)
+        if fresh.voxels >= max(smallest, MOSTLY * outlined.voxels):
+            kept.append(fresh)
+            fresh.paint(taken, True)
     return kept
 
 
