@@ -1,0 +1,440 @@
+"""The list of lesions: accept, reject, refine, merge, split; undo and redo of everything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from engine_fixtures import (
+    FIRST,
+    OTHER_KIND,
+    SECOND,
+    THIRD,
+    Block,
+    click_on,
+    digest,
+    is_exactly,
+    painted,
+    ras,
+    stack_of,
+    stub_session,
+)
+
+from mois_core.errors import BadInput, Cancelled
+from mois_core.progress import CancelToken
+from mois_core.session import NewClick
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def session():
+    return stub_session()
+
+
+@pytest.fixture
+def searched(session):
+    """One prompted lesion (1) and two findings (2 and 3)."""
+    click_on(session, FIRST)
+    assert session.find_similar() == [2, 3]
+    return session
+
+
+def statuses(session):
+    return {lesion.id: lesion.status.value for lesion in session.lesions}
+
+
+# ---- decisions ---------------------------------------------------------------------------------
+
+
+def test_findings_are_accepted_rejected_and_reconsidered(searched):
+    assert statuses(searched) == {1: "prompted", 2: "found", 3: "found"}
+    searched.accept(2)
+    searched.reject(3)
+    assert statuses(searched) == {1: "prompted", 2: "accepted", 3: "rejected"}
+    searched.reconsider(2, 3)
+    assert statuses(searched) == {1: "prompted", 2: "found", 3: "found"}
+
+
+def test_accepting_without_numbers_accepts_all_that_are_undecided(searched):
+    searched.reject(3)
+    searched.accept()
+
+    assert statuses(searched) == {1: "prompted", 2: "accepted", 3: "rejected"}
+
+
+def test_a_prompted_lesion_that_is_rejected_is_prompted_again_when_accepted(searched):
+    searched.reject(1)
+    assert searched.exemplars_for(5) == []
+    searched.accept(1)
+
+    assert statuses(searched)[1] == "prompted"
+    assert searched.exemplars_for(5)
+
+
+def test_rejected_lesions_do_not_count(searched):
+    assert set(np.unique(searched.labels())) == {0, 1, 2, 3}
+    searched.reject(2)
+
+    assert set(np.unique(searched.labels())) == {0, 1, 3}
+    assert is_exactly(searched, 2, SECOND)
+
+
+def test_a_decision_that_changes_nothing_is_no_step(searched):
+    before = searched.state
+    searched.reconsider(2)
+    searched.reject()
+    searched.delete()
+    searched.accept(1)
+    assert searched.split(1) == [1]
+    assert searched.state is before
+
+    searched.accept()
+    searched.accept()
+    assert searched.undo() == "accept"
+    assert statuses(searched)[2] == "found"
+
+
+def test_a_lesion_that_is_not_there_is_refused_and_nothing_changes(searched):
+    before = searched.state
+    for refused in (
+        lambda: searched.accept(2, 9),
+        lambda: searched.reject(9),
+        lambda: searched.reconsider(9),
+        lambda: searched.rename(9, "x"),
+        lambda: searched.delete(1, 9),
+        lambda: searched.merge(1, 9),
+        lambda: searched.split(9),
+        lambda: searched.carry([9]),
+        lambda: searched.mask(9),
+        lambda: searched.lesion(9),
+    ):
+        with pytest.raises(BadInput, match="there is no lesion 9; there are: 1, 2, 3"):
+            refused()
+    assert searched.state is before
+
+
+# ---- refining ----------------------------------------------------------------------------------
+
+
+def test_a_click_turns_a_finding_into_a_prompted_lesion_and_an_exemplar(searched):
+    assert {e.lesion for e in searched.exemplars_for(5)} == {1}
+    searched.click(ras(searched, 5, 21, 5), positive=False, lesion=2)
+
+    assert statuses(searched)[2] == "prompted"
+    refined = stack_of(searched, 2)
+    whole = painted(SECOND)
+    assert refined[5].any()
+    assert (refined <= whole).all()
+    assert not refined[5, 20:24, 4:8].any()
+    assert (2, 5, True) in {e.key for e in searched.exemplars_for(5)}
+
+
+def test_what_carrying_a_refined_finding_does_not_reach_is_not_part_of_it_any_more():
+    """The finding spans a slice on which the click says there is nothing."""
+    session = stub_session(FIRST, Block((2, 11), (18, 28), (4, 14)), window=3)
+    click_on(session, FIRST)
+    (found,) = session.find_similar()
+    assert len(session.lesion(found).mask.slices) == 9
+
+    for row in (20, 26):
+        for column in (6, 12):
+            session.click(ras(session, 6, row, column), positive=False, lesion=found)
+
+    assert not session.lesion(found).prompted[6].found
+    assert session.lesion(found).mask.slices == (2, 10)
+
+
+def test_a_rejected_lesion_that_is_clicked_counts_again(searched):
+    searched.reject(2)
+    searched.click(ras(searched, 5, 23, 7), lesion=2)
+
+    assert statuses(searched)[2] == "prompted"
+    assert is_exactly(searched, 2, SECOND)
+
+
+# ---- names and deletion ------------------------------------------------------------------------
+
+
+def test_names_stay_with_their_lesions(session):
+    number = session.new_lesion("left arm")
+    click_on(session, FIRST, lesion=number)
+    assert session.lesion(number).name == "left arm"
+    session.rename(number, "right arm")
+    assert session.lesion(number).name == "right arm"
+    session.undo()
+    assert session.lesion(number).name == "left arm"
+
+
+def test_a_deleted_lesion_is_gone_and_its_number_is_not_given_again(searched):
+    searched.delete(1, 3)
+
+    assert statuses(searched) == {2: "found"}
+    assert searched.exemplars_for(5) == []
+    assert click_on(searched, THIRD) == 4
+
+
+# ---- merging and splitting ---------------------------------------------------------------------
+
+
+def test_merged_lesions_are_one_under_the_lowest_number(session):
+    for block in (FIRST, SECOND, OTHER_KIND):
+        click_on(session, block)
+    assert session.merge(3, 1) == 1
+
+    assert statuses(session) == {1: "prompted", 2: "prompted"}
+    assert np.array_equal(stack_of(session, 1), painted(FIRST) | painted(OTHER_KIND))
+    assert len(session.lesion(1).clicks) == 2
+    # Slices that both lay on are as if painted, so that no carrying takes one of them away.
+    session.carry([1])
+    assert np.array_equal(stack_of(session, 1)[5], (painted(FIRST) | painted(OTHER_KIND))[5])
+
+
+def test_merged_lesions_on_the_same_prompted_slice_make_one_exemplar_of_both(session):
+    click_on(session, FIRST)
+    click_on(session, SECOND)
+    session.merge(1, 2)
+
+    (both,) = [e for e in session.exemplars_for(5) if e.view.is_prompted]
+    assert both.key == (1, 5, True)
+    assert int((both.view.memory[:16] > 0).sum()) == 7 * 7 + 7 * 6
+
+
+def test_merging_with_a_lesion_that_was_denied_on_the_slice_keeps_the_other_ones_memory(session):
+    session.click(ras(session, 6, 9, 8))
+    click_on(session, OTHER_KIND)
+    for row, column in ((21, 21), (21, 25), (25, 21), (25, 25)):
+        session.click(ras(session, 6, row, column), positive=False, lesion=2)
+    assert not session.lesion(2).prompted[6].found
+
+    session.merge(1, 2)
+
+    assert session.lesion(1).prompted[6].found
+
+
+def test_findings_that_were_merged_or_split_are_the_users_and_stay_so_in_a_search(searched):
+    searched.merge(2, 3)
+    assert statuses(searched) == {1: "prompted", 2: "accepted"}
+    assert searched.find_similar() == []
+    assert searched.split(2) == [2, 4]
+    assert statuses(searched) == {1: "prompted", 2: "accepted", 4: "accepted"}
+    assert is_exactly(searched, 2, SECOND)
+    assert is_exactly(searched, 4, THIRD)
+    assert searched.find_similar() == []
+
+
+def test_rejected_lesions_stay_rejected_when_merged(searched):
+    searched.reject(2, 3)
+    searched.merge(2, 3)
+
+    assert statuses(searched) == {1: "prompted", 2: "rejected"}
+
+
+@pytest.mark.parametrize("numbers", [(), (1,), (1, 1)])
+def test_merging_takes_two(searched, numbers):
+    with pytest.raises(BadInput, match="at least two"):
+        searched.merge(*numbers)
+
+
+def test_each_piece_of_a_lesion_becomes_a_lesion_with_its_own_clicks(session):
+    number = click_on(session, FIRST)
+    session.click(ras(session, 5, 23, 7), lesion=number)
+    both = stack_of(session, number)
+    session.rename(number, "arm")
+    assert session.split(number) == [1, 2]
+
+    assert np.array_equal(stack_of(session, 1) | stack_of(session, 2), both)
+    assert not (stack_of(session, 1) & stack_of(session, 2)).any()
+    assert [lesion.name for lesion in session.lesions] == ["arm", ""]
+    assert [len(lesion.clicks) for lesion in session.lesions] == [1, 1]
+    keys = {e.key for e in session.exemplars_for(5)}
+    assert keys == {(1, 5, True), (2, 5, True)}
+
+
+def test_overlapping_lesions_show_what_was_pointed_at_over_what_was_found(searched):
+    searched.set_mask(2, searched.stack.to_volume(painted(SECOND) | painted(FIRST)))
+    searched.undo()
+    searched.accept(2)
+    overlapping = painted(SECOND) | painted(THIRD)
+    searched.set_mask(None, searched.stack.to_volume(overlapping))
+
+    labels = searched.stack.from_volume(searched.labels())
+    assert (labels[SECOND.where] == 4).all()
+    assert (labels[THIRD.where] == 4).all()
+    assert (labels[FIRST.where] == 1).all()
+    assert is_exactly(searched, 2, SECOND)
+
+
+# ---- undo and redo -----------------------------------------------------------------------------
+
+
+def every_operation(session):
+    """A session's life, one operation after another."""
+    middle = ras(session, *FIRST.middle)
+    yield lambda: click_on(session, FIRST)
+    yield lambda: session.click(ras(session, 4, 8, 7), positive=False, lesion=1)
+    yield lambda: session.move_click(2, ras(session, 6, 8, 7))
+    yield lambda: session.delete_click(2)
+    yield lambda: session.find_similar()
+    yield lambda: session.accept(2)
+    yield lambda: session.reject(3)
+    yield lambda: session.reconsider(3)
+    yield lambda: session.rename(3, "neck")
+    yield lambda: session.box(ras(session, 5, 18, 18), ras(session, 5, 28, 28))
+    yield lambda: session.set_mask(
+        2, session.stack.to_volume(painted(Block((4, 6), *[(20, 25)] * 2)))
+    )
+    yield lambda: session.carry([2], joined=False)
+    yield lambda: session.click(ras(session, 5, 23, 7), lesion=2)
+    yield lambda: session.merge(1, 2)
+    yield lambda: session.split(1)
+    yield lambda: session.add_exemplars(session.stack.to_volume(painted(THIRD)))
+    yield lambda: session.find_similar(use_exemplars=False)
+    yield lambda: session.accept()
+    yield lambda: session.clear_exemplars()
+    yield lambda: session.new_lesion("new")
+    yield lambda: session.clicks([NewClick(middle, False, 1), NewClick(middle)])
+    yield lambda: session.delete(1)
+
+
+def test_undo_and_redo_are_exact_over_everything(session):
+    states, digests, names = [session.state], [digest(session.state)], []
+    for operation in every_operation(session):
+        operation()
+        assert session.state is not states[-1]
+        states.append(session.state)
+        digests.append(digest(session.state))
+    labels = session.labels()
+
+    for state, before in zip(states[-2::-1], digests[-2::-1], strict=True):
+        names.append(session.undo())
+        assert session.state is state
+        assert digest(session.state) == before
+    assert session.undo() is None
+    for state, after, name in zip(states[1:], digests[1:], names[::-1], strict=True):
+        assert session.redo() == name
+        assert session.state is state
+        assert digest(session.state) == after
+    assert session.redo() is None
+    assert np.array_equal(session.labels(), labels)
+
+
+def test_a_new_step_after_an_undo_leaves_nothing_to_redo(session):
+    click_on(session, FIRST)
+    click_on(session, SECOND)
+    session.undo()
+    click_on(session, THIRD)
+
+    assert session.redo() is None
+    assert is_exactly(session, 2, THIRD)
+
+
+def test_carrying_belongs_to_the_click_before_it(session):
+    before = session.state
+    click_on(session, FIRST, carry=False)
+    session.carry()
+    assert is_exactly(session, 1, FIRST)
+
+    assert session.undo() == "click"
+    assert session.state is before
+    session.redo()
+    assert is_exactly(session, 1, FIRST)
+
+
+def test_carrying_after_an_undo_leaves_nothing_to_redo(session):
+    click_on(session, FIRST, carry=False)
+    click_on(session, SECOND)
+    session.undo()
+    session.carry()
+
+    assert session.redo() is None
+    assert is_exactly(session, 1, FIRST)
+
+
+# ---- progress and cancelling -------------------------------------------------------------------
+
+
+def long_operations(session):
+    middle = ras(session, *FIRST.middle)
+    found = np.array(painted(SECOND))
+    return {
+        "prepare": lambda **how: session.prepare(3, **how),
+        "click": lambda **how: session.click(middle, **how),
+        "clicks": lambda **how: session.clicks([NewClick(middle), NewClick(middle)], **how),
+        "move_click": lambda **how: session.move_click(1, ras(session, 4, 7, 7), **how),
+        "delete_click": lambda **how: session.delete_click(1, **how),
+        "box": lambda **how: session.box(middle, ras(session, 5, 28, 28), **how),
+        "carry": lambda **how: session.carry(**how),
+        "find_similar": lambda **how: session.find_similar(**how),
+        "find_similar inside": lambda **how: session.find_similar(
+            inside=session.stack.to_volume(found), **how
+        ),
+    }
+
+
+LONG_OPERATIONS = list(long_operations(stub_session()))
+
+
+@pytest.fixture
+def busy():
+    session = stub_session(findings="reprompted")
+    for block in (FIRST, SECOND):
+        click_on(session, block)
+    session.click(ras(session, 7, 8, 8), lesion=1)
+    return session
+
+
+@pytest.mark.parametrize("name", LONG_OPERATIONS)
+def test_progress_grows_to_its_total_in_every_stage(busy, name):
+    told = []
+    long_operations(busy)[name](progress=lambda *what: told.append(what))
+
+    stages = list(dict.fromkeys(what for _, _, what in told))
+    assert stages
+    for stage in stages:
+        done = [(number, total) for number, total, what in told if what == stage]
+        assert len({total for _, total in done}) == 1
+        assert [number for number, _ in done] == sorted(number for number, _ in done)
+        assert done[-1][0] == done[-1][1]
+
+
+@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("name", LONG_OPERATIONS)
+def test_a_cancelled_operation_changes_nothing_and_can_be_repeated(busy, name, after):
+    before, content, semantic = busy.state, digest(busy.state), busy.semantic
+    history = (list(busy.history.past), list(busy.history.future))
+    undisturbed = stub_session(findings="reprompted")
+    undisturbed.history.present = busy.state
+    token, calls = CancelToken(), []
+
+    def progress(*told):
+        calls.append(told)
+        if len(calls) > after:
+            token.cancel()
+
+    try:
+        long_operations(busy)[name](progress=progress, cancel=token)
+    except Cancelled:
+        assert busy.state is before
+        assert digest(before) == content
+        assert busy.semantic is semantic
+        assert (busy.history.past, busy.history.future) == history
+        long_operations(busy)[name]()
+    else:
+        assert len(calls) <= after + 1 or calls[-1][0] == calls[-1][1]
+
+    long_operations(undisturbed)[name]()
+    assert digest(busy.state) == digest(undisturbed.state)
+
+
+def test_something_already_cancelled_does_nothing(session):
+    token = CancelToken()
+    token.cancel()
+    for operation in (
+        lambda: click_on(session, FIRST, cancel=token),
+        lambda: session.prepare(cancel=token),
+        lambda: session.find_similar(cancel=token, use_exemplars=False),
+    ):
+        with pytest.raises(Cancelled):
+            operation()
+    assert session.lesions == ()
+    assert session.undo() is None
