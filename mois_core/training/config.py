@@ -61,6 +61,9 @@ class TrainConfig:
     start: str | None = None
     """A checkpoint to start from; with `start_is_sam2` one of SAM 2.1."""
     start_is_sam2: bool = False
+    point_frequency: float = 1.0
+    """Factor on the random frequencies that tell where a click is, in a run from scratch. Small
+    lesions in small images are told apart sooner with higher ones."""
     seed: int = 123
     steps: int = 1000
     frozen: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Lesions of a sample through the network as the session takes them: clicks, then neighbours."""
+"""Lesions of a sample through the network as the session takes them: clicks and corrections."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mois_core.memories import maps_seen, pointers_seen
 from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
 from mois_core.tracker import LOGIT_LIMIT
 from mois_core.training.clicks import correction, first_click
 from mois_core.training.losses import LossWeights, Tally, add_instances
 from mois_core.training.sampling import FEWEST_PIXELS, ScanSample
+
+ALL = -1
+"""In place of a lesion's number: every lesion that there is."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,22 @@ def choose_items(
     consecutive: int,
     prompted: int,
     most: int,
+    together: bool = False,
 ) -> list[Item]:
-    """Lesions to click: up to ``most`` on the piece ``prompted``, one on each single piece."""
+    """Lesions to prompt: up to ``most`` on the piece ``prompted``, one on each single piece.
+
+    With ``together`` there is one item on each of them: all lesions as one.
+    """
     items, before = [], 0
     for scan, sample in enumerate(samples):
         pieces = [(prompted, most)]
         pieces += [(piece, 1) for piece in range(consecutive, len(sample.slices))]
         for piece, wanted in pieces:
             sizes = np.bincount(sample.labels[piece].numpy().ravel(), minlength=1)
+            if together:
+                if sizes[1:].sum() >= FEWEST_PIXELS:
+                    items.append(Item(scan, piece, before + piece, ALL, 0))
+                continue
             visible = [int(n) for n in np.flatnonzero(sizes) if n and sizes[n] >= FEWEST_PIXELS]
             rngs[scan].shuffle(visible)
             # Lesions of the kinds that will be asked for first, so that they can be exemplars.
@@ -83,12 +93,14 @@ def choose_items(
     return items
 
 
-def masks_of(samples: Sequence[ScanSample], items: Sequence[Item], piece: int | None = None):
+def masks_of(
+    samples: Sequence[ScanSample], items: Sequence[Item], piece: int | None = None
+) -> Tensor:
     """The truth of each item on its own piece, or on another one of its scan, as [n, 1, r, c]."""
-    planes = [
-        samples[item.scan].labels[item.piece if piece is None else piece] == item.lesion
-        for item in items
-    ]
+    planes = []
+    for item in items:
+        labels = samples[item.scan].labels[item.piece if piece is None else piece]
+        planes.append(labels > 0 if item.lesion == ALL else labels == item.lesion)
     return torch.stack(planes)[:, None].float()
 
 
@@ -111,22 +123,25 @@ def click(
 
     ``rngs`` has a generator for each lesion.
     """
-    masks = truth[:, 0].numpy() > 0
+    masks = truth[:, 0].cpu().numpy() > 0
     clicks = [[first_click(mask)] for mask in masks]
     coarse = model.without_memory(features)
     logits = None
     for step in range(1 + corrections):
+        # Random draws and clicks are made on the host, whatever the network runs on.
         points = torch.tensor([[c[:2] for c in own] for own in clicks]) + torch.tensor(
             [float(origin[1]), float(origin[0])]
         )
         labels = torch.tensor([[c[2] for c in own] for own in clicks])
-        decoded = model.decode(features, coarse, Prompts(points, labels, logits))
+        decoded = model.decode(
+            features, coarse, Prompts(points.to(truth.device), labels.to(truth.device), logits)
+        )
         name = "correction" if step else "click"
         add_instances(tally, name, decoded.raw, truth, step == 0, weights)
         logits = decoded.logits.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         if step < corrections:
             shown = F.interpolate(logits, truth.shape[-2:], mode="bilinear", align_corners=False)
-            answers = shown[:, 0].numpy() > 0
+            answers = shown[:, 0].cpu().numpy() > 0
             for rng, own, answer, mask in zip(rngs, clicks, answers, masks, strict=True):
                 own.append(correction(rng, answer, mask))
     return decoded
@@ -151,35 +166,8 @@ def remember_clicks(
     return Traces(memory, pointer, (logits > 0).flatten(1).any(dim=1))
 
 
-def carry(
-    model: Sam2,
-    features: SliceFeatures,
-    samples: Sequence[ScanSample],
-    items: Sequence[Item],
-    start: Traces,
-    consecutive: int,
-    tally: Tally,
-    weights: LossWeights,
-) -> dict[int, Traces]:
-    """Carry items that were clicked on the same piece to all consecutive ones, up and down."""
-    config = model.config
-    prompted = items[0].piece
-    carried: dict[int, Traces] = {}
-    # Distances are scaled by this number in every scan that is at least so deep.
-    slices = config.max_pointers
-    order = [*range(prompted + 1, consecutive), *range(prompted - 1, -1, -1)]
-    for piece in order:
-        reverse = piece < prompted
-        where = ({prompted: start}, carried, piece, reverse)
-        maps = [(n, t.memory) for n, t in maps_seen(*where, config.memories)]
-        placed = pointers_seen(*where, slices, config.max_pointers)
-        keys = model.memory_keys(maps, [(d, t.pointer) for d, t in placed], slices)
-        here = features_of(features, [item.index - prompted + piece for item in items])
-        coarse = model.attend_to_memory(model.memory_query(here), keys).float()
-        decoded = model.decode(here, coarse)
-        truth = masks_of(samples, items, piece)
-        add_instances(tally, "carried", decoded.raw, truth, True, weights)
-        memory = stored(model.remember(here, decoded.logits, decoded.score, False))
-        found = (decoded.logits > 0).flatten(1).any(dim=1)
-        carried[piece] = Traces(memory, decoded.pointer, found)
-    return carried
+def remember_masks(model: Sam2, features: SliceFeatures, truth: Tensor) -> Traces:
+    """What is kept where the user outlined every lesion."""
+    painted = model.decode_mask(features, truth)
+    memory = stored(model.remember(features, painted.logits, painted.score, True))
+    return Traces(memory, painted.pointer, truth.flatten(1).any(dim=1))

@@ -69,6 +69,9 @@ def new_model(config: TrainConfig) -> Sam2:
         state = read_checkpoint(config.start)
         state = from_sam2(model, state) if config.start_is_sam2 else state
         load_into(model, state, config.start)
+    else:
+        matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        matrix.mul_(config.point_frequency)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(fnmatch(name, one) for one in config.frozen))
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,8 +98,8 @@ class Trainer:
             )
         self.config = config
         self.out = out
+        self.scans = scans or load_scans(config.data, network_config(config).image_size)
         self.model = new_model(config)
-        self.scans = scans or load_scans(config.data, self.model.config.image_size)
         self.measure = measure
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = make_optimiser(self.model, config.optimisation)

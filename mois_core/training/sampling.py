@@ -7,11 +7,13 @@ generator that the step's number seeds, so a step is the same whenever and where
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mois_core.preprocess import FULL_BRIGHTNESS
@@ -36,6 +38,16 @@ class Sampling:
     """Further slices of each scan."""
     size: int | None = None
     """Side of the pieces in model pixels; None for whole slices."""
+    degrees: float = 0.0
+    """Slices are turned by up to this much either way, all of a scan alike."""
+    shear: float = 0.0
+    """And sheared by up to this many degrees."""
+    scale: float = 0.0
+    """And made larger or smaller by up to this part."""
+    flip: float = 0.5
+    """How often left and right are exchanged."""
+    brightness: float = 1.0
+    """How strongly brightness and contrast vary; 0 leaves them as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +87,15 @@ def sample_scan(rng: np.random.Generator, stack: Stack, how: Sampling) -> ScanSa
         (number, slice(row, row + size), slice(column, column + size))
         for (number, _), (row, column) in zip(places, corners, strict=True)
     ]
-    mirrored = slice(None, None, -1) if rng.random() < 0.5 else slice(None)
+    mirrored = slice(None, None, -1) if rng.random() < how.flip else slice(None)
     images = np.stack([stack.images[cut][:, mirrored] for cut in cuts])
     labels = np.stack([stack.labels[cut][:, mirrored] for cut in cuts])
+    brightness, numbers = _warped(
+        rng, _varied(rng, images, how.brightness), torch.from_numpy(labels), how
+    )
     return ScanSample(
-        _varied(rng, images),
-        torch.from_numpy(labels),
+        brightness,
+        numbers,
         tuple(number for number, _ in places),
         stack.kinds,
         asked,
@@ -105,8 +120,30 @@ def _corner(rng: np.random.Generator, sight: Sight, size: int, whole: int) -> tu
     return int(row), int(column)
 
 
-def _varied(rng: np.random.Generator, images: np.ndarray) -> Tensor:
+def _varied(rng: np.random.Generator, images: np.ndarray, strength: float) -> Tensor:
     """Brightness of the same tissue differs between scanners: one change for all slices."""
-    gain, shift, gamma = rng.uniform(0.9, 1.1), rng.uniform(-0.02, 0.02), rng.uniform(0.85, 1.18)
     brightness = torch.from_numpy(images).float()[:, None] / FULL_BRIGHTNESS
-    return (brightness.pow(float(gamma)) * float(gain) + float(shift)).clamp(0, 1)
+    gain, shift, gamma = rng.uniform(-1, 1, size=3) * strength
+    changed = brightness.pow(float(1 + 0.17 * gamma)) * float(1 + 0.1 * gain)
+    return (changed + float(0.02 * shift)).clamp(0, 1)
+
+
+def _warped(
+    rng: np.random.Generator, images: Tensor, labels: Tensor, how: Sampling
+) -> tuple[Tensor, Tensor]:
+    """Turn, shear and scale all pieces of a scan alike; labels go to the nearest pixel."""
+    if not (how.degrees or how.shear or how.scale):
+        return images, labels
+    turn, shear, scale = rng.uniform(-1, 1, size=3)
+    turn = math.radians(how.degrees * turn)
+    slant = math.tan(math.radians(how.shear * shear))
+    factor = 1 + how.scale * scale
+    rows = [
+        [math.cos(turn), math.cos(turn) * slant - math.sin(turn), 0.0],
+        [math.sin(turn), math.sin(turn) * slant + math.cos(turn), 0.0],
+    ]
+    matrix = torch.tensor(rows) / factor
+    grid = F.affine_grid(matrix.expand(len(images), -1, -1), images.shape, align_corners=False)
+    warped = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+    numbers = F.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
+    return warped.clamp(0, 1), numbers[:, 0].round().to(labels.dtype)

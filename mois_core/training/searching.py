@@ -122,4 +122,5 @@ def search(
         return
     decoded = model.decode_search(features_of(features, indices), torch.cat(coarse).float())
     truth, other = (torch.cat(masks)[:, None].float() for masks in (truths, others))
+    truth, other = truth.to(model.device), other.to(model.device)
     add_semantic(tally, decoded.raw, truth, other, weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,14 +12,15 @@ import torch
 from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
+from mois_core.training.carrying import carry
 from mois_core.training.losses import LossWeights, Tally
 from mois_core.training.prompting import (
-    carry,
     choose_items,
     click,
     features_of,
     masks_of,
     remember_clicks,
+    remember_masks,
 )
 from mois_core.training.sampling import ScanSample
 from mois_core.training.searching import Asking, search
@@ -29,12 +31,15 @@ from mois_core.training.windows import window
 class Task:
     """What is asked of the network in a step."""
 
-    clicks: bool = True
+    prompts: Literal["clicks", "masks"] = "clicks"
+    """SLM-SAM 2 is given the outline on one slice; nothing is clicked."""
     carry: bool = True
     search: bool = True
+    together: bool = False
+    """All lesions are one object, as in the paper's variant without exemplars."""
     most_corrections: int = 6
-    mean_corrections: float = 2.0
-    """Their number is drawn anew for each step, small ones more often."""
+    mean_corrections: float | None = 2.0
+    """Their number is drawn anew for each step, small ones more often; None: always the most."""
     most_lesions: int = 3
     painted: float = 0.5
     """Share of exemplars that are outlined by the user instead of clicked."""
@@ -53,25 +58,29 @@ def run_step(
     """The losses of a step. ``shared`` draws what is the same for all scans and in all processes,
     ``rngs`` has a generator for each scan: which process a scan is in changes nothing."""
     prompted = int(shared.integers(consecutive))
-    drawn = int(shared.geometric(1 / (1 + task.mean_corrections))) - 1
-    corrections = min(drawn, task.most_corrections)
+    corrections = _corrections(shared, task)
     whole, size = model.config.image_size, samples[0].images.shape[-1]
     places = (whole - size) // STRIDE + 1
     origin = tuple(int(n) * STRIDE for n in shared.integers(places, size=2))
     tally = Tally()
     with window(model, size, *origin):
         features = model.encode(torch.cat([sample.images for sample in samples]))
-        items = choose_items(rngs, samples, consecutive, prompted, task.most_lesions)
+        items = choose_items(rngs, samples, consecutive, prompted, task.most_lesions, task.together)
         if not items:
             return tally
-        truth = masks_of(samples, items)
+        truth = masks_of(samples, items).to(model.device)
         here = features_of(features, [item.index for item in items])
         by_item = [rngs[item.scan] for item in items]
-        decoded = click(model, by_item, here, truth, corrections, origin, tally, weights)
-        if not (task.carry or task.search):
-            return tally
-        is_painted = torch.tensor([rng.random() < task.painted for rng in by_item])
-        clicked = remember_clicks(model, here, decoded, truth, is_painted)
+        if task.prompts == "masks":
+            clicked = remember_masks(model, here, truth)
+        else:
+            decoded = click(model, by_item, here, truth, corrections, origin, tally, weights)
+            if not (task.carry or task.search):
+                return tally
+            is_painted = torch.tensor(
+                [rng.random() < task.painted for rng in by_item], device=model.device
+            )
+            clicked = remember_clicks(model, here, decoded, truth, is_painted)
         index = [n for n, item in enumerate(items) if item.piece == prompted]
         followed = [items[n] for n in index]
         carried = {}
@@ -93,3 +102,10 @@ def run_step(
                 weights,
             )
     return tally
+
+
+def _corrections(rng: np.random.Generator, task: Task) -> int:
+    if task.mean_corrections is None:
+        return task.most_corrections
+    drawn = int(rng.geometric(1 / (1 + task.mean_corrections))) - 1
+    return min(drawn, task.most_corrections)
