@@ -250,6 +250,8 @@ def test_numbers_that_make_no_sense(refused, the_stub):
     assert "window" in refused("--window", -1)
     assert "exemplar" in refused("--exemplars", 0)
     assert "volume" in refused("--smallest", -1)
+    for word in ("nan", "inf", "small"):
+        assert "--smallest" in refused("--smallest", word)
 
 
 def test_options_that_need_each_other(refused, the_stub, a_case):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--exemplars", type=int, metavar="K", help="lesions that a slice is compared with (10)"
     )
     search.add_argument(
-        "--smallest", type=float, metavar="CM3", help="leave out smaller findings (0.1)"
+        "--smallest", type=_finite_number, metavar="CM3", help="leave out smaller findings (0.1)"
     )
     search.add_argument(
         "--findings",
@@ -117,6 +118,16 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--reference", action="store_true", help="do as the published app does, to compare with it"
     )
     return parser
+
+
+def _finite_number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"give a number, not {text!r}")
+    return number
 
 
 def run(args: argparse.Namespace) -> None:
