@@ -10,7 +10,8 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -23,10 +24,11 @@ from torch import Tensor
 from mois_core import __version__
 from mois_core.errors import BadInput
 from mois_core.exemplars import Exemplar
-from mois_core.geometry import Volume
+from mois_core.geometry import SliceStack, Volume
 from mois_core.io.atomic import atomic_write
 from mois_core.lesion import Box, Click, Lesion, Status, Trace
 from mois_core.masks import Mask, Plane
+from mois_core.network.config import NetworkConfig
 from mois_core.network.exemplar import ExemplarView
 from mois_core.network.model import Sam2
 from mois_core.session import Session
@@ -41,7 +43,8 @@ def fingerprint(volume: Volume) -> str:
     """What a scan is recognised by: its voxels and where they lie."""
     digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes())
     digest.update(repr(volume.array.shape).encode())
-    digest.update(np.round(volume.ijk_to_ras, 4).tobytes())
+    # Adding zero turns the -0.0 of a rounded -0.00001 into the 0.0 of a rounded 0.00001.
+    digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
     return digest.hexdigest()
 
 
@@ -98,36 +101,55 @@ def restore(
     ``model_info`` names the network given; one that is not the file's is refused.
     """
     content = source if isinstance(source, bytes) else _read(Path(source))
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            document = json.loads(archive.read(DOCUMENT))
-            if document["format"] != FORMAT:
-                raise BadInput("the session was saved by another version of the program")
-            _check_origin(document, volume, model_info)
-            session = Session(
-                model,
-                volume,
-                Settings(**document["settings"]),
-                document["reference"],
-                ModelInfo(**document["model"]),
-            )
-            session.history.present = _state_from_json(document, _reader(archive), session)
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput("the session file is damaged or is no session file") from error
-    return session
-
-
-def _check_origin(document: Mapping, volume: Volume, model_info: ModelInfo | None) -> None:
-    if document["scan"] != fingerprint(volume):
+    with _damaged_if_it_fails(), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        document = json.loads(archive.read(DOCUMENT))
+        if document["format"] != FORMAT:
+            raise BadInput("the session was saved by another version of the program")
+        scan, is_reference = document["scan"], document["reference"]
+        settings = Settings(**document["settings"])
+        made_with = ModelInfo(**document["model"])
+        state = _state_from_json(document, _reader(archive), SliceStack(volume, settings.axis))
+    if scan != fingerprint(volume):
         raise BadInput("the session belongs to another scan; open it with the scan it was made on")
-    made_with = ModelInfo(**document["model"])
-    if model_info is not None and model_info.sha256 != made_with.sha256:
+    is_other = model_info is not None and _identity(model_info) != _identity(made_with)
+    if is_other or not _fits(state, model.config):
         raise BadInput(
             f"the session was made with another network ({made_with.preset}, "
             f"checksum {made_with.sha256[:12] or 'none'}); load that one to go on"
         )
+    session = Session(model, volume, settings, is_reference, made_with)
+    session.history.present = state
+    return session
+
+
+@contextmanager
+def _damaged_if_it_fails() -> Iterator[None]:
+    """Whatever goes wrong while a file is read says that it is not what we wrote."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput("the session file is damaged or is no session file") from error
+
+
+def _identity(info: ModelInfo) -> str:
+    """What a network is recognised by; one that has no file has only its name."""
+    return info.sha256 or info.preset
+
+
+def _fits(state: State, config: NetworkConfig) -> bool:
+    """Whether a network can go on from what another, or the same one, remembered."""
+    memory = (config.memory_width, config.map_size, config.map_size)
+    logits = (1, config.low_res_size, config.low_res_size)
+    traces = [
+        t for le in state.lesions.values() for t in (*le.prompted.values(), *le.carried.values())
+    ]
+    return all(
+        view.pointer.shape == (config.width,)
+        and (view.memory is None or view.memory.shape == memory)
+        for view in (*traces, *(seed.view for seed in state.seeds))
+    ) and all(trace.logits is None or trace.logits.shape == logits for trace in traces)
 
 
 def _read(path: Path) -> bytes:
@@ -214,8 +236,8 @@ def _seed_to_json(seed: Exemplar, put: Put) -> dict[str, Any]:
     }
 
 
-def _state_from_json(document: Mapping, get: Get, session: Session) -> State:
-    lesions = [_lesion_from_json(item, get, session.stack.shape) for item in document["lesions"]]
+def _state_from_json(document: Mapping, get: Get, stack: SliceStack) -> State:
+    lesions = [_lesion_from_json(item, get, stack.shape) for item in document["lesions"]]
     return State(
         lesions=MappingProxyType({lesion.id: lesion for lesion in lesions}),
         seeds=tuple(_seed_from_json(item, get) for item in document["seeds"]),
