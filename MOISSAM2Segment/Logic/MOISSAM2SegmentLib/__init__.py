@@ -1,0 +1,8 @@
+"""What lies between MOISSAM2's engine and its Slicer module: no Qt here, no arithmetic there.
+
+The package is called after the module because everything that modules install lands in one flat
+folder on Slicer's path, where a package called `Logic` would collide with the next extension's.
+
+Importing it, or any file of it, imports neither torch nor anything else that Slicer does not
+bring along: the module is loaded at start-up, long before the user agreed to install anything.
+"""

@@ -1,0 +1,100 @@
+"""What changed among a scan's points, as steps for the session. No scene here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mois_core.progress import CancelToken, Progress
+    from mois_core.session import Session
+
+
+@dataclass(eq=False)
+class FreshLesion:
+    """A lesion that has been begun and has no number yet: the session gives it one when its
+    first click is made, which may be after a search that needs numbers too."""
+
+    number: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A new point."""
+
+    point: str
+    ras: np.ndarray
+    lesion: int | FreshLesion
+    positive: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Dragged:
+    """A known point elsewhere."""
+
+    point: str
+    click: int
+    ras: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Removed:
+    """A known point that is gone."""
+
+    point: str
+    click: int
+
+
+Edit = Placed | Dragged | Removed
+
+
+def apply(
+    session: Session, edits: Sequence[Edit], progress: Progress, cancel: CancelToken
+) -> dict[str, int]:
+    """Do the steps; gives the click that each new point has become.
+
+    Points that were placed together are one step, so one undo takes them back together.
+    """
+    from mois_core.session import NewClick
+
+    how = {"progress": progress, "cancel": cancel}
+    for edit in edits:
+        if isinstance(edit, Removed):
+            session.delete_click(edit.click, **how)
+    for edit in edits:
+        if isinstance(edit, Dragged):
+            session.move_click(edit.click, edit.ras, **how)
+    placed = [edit for edit in edits if isinstance(edit, Placed)]
+    if not placed:
+        return {}
+    first = session.state.next_click
+    numbers = _numbers(session, placed)
+    new = [NewClick(e.ras, e.positive, n) for e, n in zip(placed, numbers, strict=True)]
+    session.clicks(new, **how)
+    for edit, number in zip(placed, numbers, strict=True):
+        if isinstance(edit.lesion, FreshLesion):
+            edit.lesion.number = number
+    return {edit.point: first + n for n, edit in enumerate(placed)}
+
+
+def _numbers(session: Session, placed: Iterable[Placed]) -> list[int]:
+    """The lesions' numbers; those of fresh ones follow the highest there has been."""
+    placed = list(placed)
+    named = [edit.lesion for edit in placed if isinstance(edit.lesion, int)]
+    following = max([session.state.next_id, *(number + 1 for number in named)])
+    fresh: dict[FreshLesion, int] = {}
+    numbers = []
+    for edit in placed:
+        if isinstance(edit.lesion, int):
+            numbers.append(edit.lesion)
+        elif edit.lesion.number is not None:
+            numbers.append(edit.lesion.number)
+        else:
+            if edit.lesion not in fresh:
+                fresh[edit.lesion] = following
+                following += 1
+            numbers.append(fresh[edit.lesion])
+    return numbers

@@ -1,0 +1,149 @@
+"""The label map that all lesions of a scan share: one layer, however many there are.
+
+A view of VTK's memory is painted into, so a changed lesion costs its box and not the scan. The
+Segment Editor cuts a layer down to what is on it and may change its number format; both are
+undone before the next stroke of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from mois_core.geometry import Volume
+from MOISSAM2SegmentLib.painting import Box
+from MOISSAM2SegmentLib.placement import matrix_to_numpy, numpy_to_matrix
+
+BINARY_LABELMAP = "Binary labelmap"
+_SAME_MATRIX_MM = 1e-3
+
+
+class Layer:
+    """Label values on a scan's own grid, in memory that VTK and we share."""
+
+    def __init__(self, volume: Volume, labels: np.ndarray) -> None:
+        self.shape = volume.array.shape
+        self.ijk_to_ras = volume.ijk_to_ras
+        self.image = slicer.vtkOrientedImageData()
+        self.image.SetImageToWorldMatrix(numpy_to_matrix(volume.ijk_to_ras))
+        self._fill(labels)
+
+    def paint(self, box: Box, labels: np.ndarray) -> None:
+        """Write label values into a box. Nobody is told; see `tell`."""
+        if not self.is_ours:
+            self._fill(self.read())
+        self._array[box] = labels
+
+    def tell(self) -> None:
+        """Have Slicer draw what was painted."""
+        self.image.GetPointData().GetScalars().Modified()
+        self.image.Modified()
+
+    def read(self) -> np.ndarray:
+        """The present label values; the layer's own memory if nobody has replaced it."""
+        if self.is_ours:
+            return self._array
+        labels = np.zeros(self.shape, dtype=np.uint16)
+        found = image_labels(self.image)
+        if found is not None:
+            box, values = found
+            labels[box] = values
+        return labels
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the image still consists of the memory that we gave it."""
+        scalars = self.image.GetPointData().GetScalars()
+        return scalars is self._scalars and self.image.GetExtent() == _extent(self.shape)
+
+    @property
+    def lies_in_place(self) -> bool:
+        """Whether the image still lies on the scan's grid."""
+        return has_matrix(self.image, self.ijk_to_ras)
+
+    def _fill(self, labels: np.ndarray) -> None:
+        # VTK owns the memory: the segmentation may live longer than this object.
+        self.image.SetExtent(_extent(self.shape))
+        self.image.AllocateScalars(vtk.VTK_UNSIGNED_SHORT, 1)
+        self._scalars = self.image.GetPointData().GetScalars()
+        self._array = vtk_to_numpy(self._scalars).reshape(self.shape)
+        self._array[:] = labels
+
+
+def _extent(shape: tuple[int, ...]) -> tuple[int, ...]:
+    size_k, size_j, size_i = shape
+    return 0, size_i - 1, 0, size_j - 1, 0, size_k - 1
+
+
+def has_matrix(image: Any, ijk_to_ras: np.ndarray) -> bool:
+    """Whether an image's voxels lie where those of a scan lie."""
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    return bool(np.abs(matrix_to_numpy(matrix) - ijk_to_ras).max() < _SAME_MATRIX_MM)
+
+
+def image_labels(image: Any) -> tuple[Box, np.ndarray] | None:
+    """Which box an image covers, and a view of what is in it; None if it is empty."""
+    i0, i1, j0, j1, k0, k1 = image.GetExtent()
+    scalars = image.GetPointData().GetScalars()
+    if scalars is None or i0 > i1 or j0 > j1 or k0 > k1:
+        return None
+    shape = (k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
+    box = (slice(k0, k1 + 1), slice(j0, j1 + 1), slice(i0, i1 + 1))
+    return box, vtk_to_numpy(scalars).reshape(shape)
+
+
+def image_of(ijk_to_ras: np.ndarray, box: Box, mask: np.ndarray) -> Any:
+    """A small image of one mask, in a box of a scan's grid."""
+    image = slicer.vtkOrientedImageData()
+    image.SetImageToWorldMatrix(numpy_to_matrix(ijk_to_ras))
+    k, j, i = box
+    image.SetExtent(i.start, i.stop - 1, j.start, j.stop - 1, k.start, k.stop - 1)
+    flat = np.ascontiguousarray(mask, dtype=np.uint8).ravel()
+    image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
+    return image
+
+
+def on_grid(
+    image: Any, lesions: Mapping[int, int], ijk_to_ras: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """An image's label values as the lesions they stand for, on a scan's grid; resampled if the
+    image lies on another."""
+    result = np.zeros(shape, dtype=np.uint16)
+    if image is None or image_labels(image) is None:
+        return result
+    if not has_matrix(image, ijk_to_ras):
+        image = _resampled(image, ijk_to_ras, shape)
+    found = image_labels(image)
+    if found is None:
+        return result
+    inside, part = [], []
+    for along, count in zip(found[0], shape, strict=True):
+        first, last = max(along.start, 0), min(along.stop, count)
+        if first >= last:
+            return result
+        inside.append(slice(first, last))
+        part.append(slice(first - along.start, last - along.start))
+    values = found[1][tuple(part)]
+    numbers = np.zeros(max(int(values.max()), 0, *lesions) + 1, dtype=np.uint16)
+    for value, lesion in lesions.items():
+        numbers[value] = lesion
+    result[tuple(inside)] = numbers[np.maximum(values, 0).astype(np.intp, copy=False)]
+    return result
+
+
+def _resampled(image: Any, ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> Any:
+    reference = slicer.vtkOrientedImageData()
+    reference.SetImageToWorldMatrix(numpy_to_matrix(ijk_to_ras))
+    reference.SetExtent(_extent(shape))
+    reference.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    result = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        image, reference, result, False
+    )
+    return result

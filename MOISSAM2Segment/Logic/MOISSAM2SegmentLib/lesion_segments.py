@@ -1,0 +1,311 @@
+"""Lesions as segments of one segmentation node.
+
+A segment knows its lesion by a tag, which survives renaming and saving. Its name and colour
+belong to the user once it is there. Segments without the tag are none of ours and are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+
+from mois_core.colours import Colour, lesion_colour
+from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Layer, image_of, on_grid
+from MOISSAM2SegmentLib.painting import Box, Patch, Update
+from MOISSAM2SegmentLib.segment_edits import (
+    Deleted,
+    Renamed,
+    Repainted,
+    SegmentEdit,
+    box_around,
+    repainted,
+)
+
+if TYPE_CHECKING:
+    from mois_core.geometry import Volume
+    from mois_core.lesion import Lesion
+
+TAG = "MOISSAM2.Lesion"
+CLASS = "vtkMRMLSegmentationNode"
+
+_EVERYWHERE: Box = (slice(None), slice(None), slice(None))
+_NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
+
+
+def default_name(number: int) -> str:
+    """What a lesion is called until someone gives it a name."""
+    return f"Lesion {number}"
+
+
+def segment_id(number: int) -> str:
+    """The segment that a lesion is shown as."""
+    return f"MOISSAM2_{number}"
+
+
+class LesionSegments:
+    """One segmentation node and the lesions it shows."""
+
+    def __init__(self, node: Any, volume: Volume) -> None:
+        self.node = node
+        self.volume = volume
+        self.colours: dict[int, Colour] = {}
+        """Colours in use, kept for lesions that come back by an undo."""
+        self.is_writing = False
+        """Whether the events that arrive now are of our own making."""
+        self._ids: dict[int, str] = {}
+        self._names: dict[int, str] = {}
+        self._expected = np.zeros(volume.array.shape, dtype=np.uint16)
+        self._layer = Layer(volume, self._expected)
+        self._apart: dict[int, Patch] = {}
+
+    @property
+    def segmentation(self) -> Any:
+        """The node's vtkSegmentation."""
+        return self.node.GetSegmentation()
+
+    @property
+    def apart(self) -> frozenset[int]:
+        """Lesions in layers of their own: the user painted them over others, and both stay."""
+        return frozenset(self._apart)
+
+    def lesion_of(self, segment: str) -> int | None:
+        """The lesion that a segment shows."""
+        return next((n for n, own in self._ids.items() if own == segment), None)
+
+    def segment_of(self, lesion: int) -> str | None:
+        """The segment that shows a lesion."""
+        return self._ids.get(lesion)
+
+    # ---- from the session to the scene -----------------------------------------------------
+
+    def show(self, update: Update) -> None:
+        """Make the segments show a state, writing no more than what changed."""
+        shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
+        with self._writing():
+            for patch in update.patches:
+                self._write(patch.box, self._without_apart(patch.labels))
+            self._remove(set(self._ids) - set(shown))
+            for number in list(self._apart):
+                self._show_apart(number, update.apart.get(number))
+            for number, lesion in shown.items():
+                if number in self._ids:
+                    self._follow_name(lesion)
+                else:
+                    self._add(lesion)
+            if update.patches:
+                self._layer.tell()
+
+    def _write(self, box: Box, labels: np.ndarray) -> None:
+        self._layer.paint(box, labels)
+        self._expected[box] = labels
+
+    def _without_apart(self, labels: np.ndarray) -> np.ndarray:
+        if not self._apart:
+            return labels
+        return np.where(np.isin(labels, list(self._apart)), 0, labels)
+
+    def _show_apart(self, number: int, patch: Patch | None) -> None:
+        """In its own layer as long as it overlaps another lesion, and back in the shared one."""
+        if patch is None:
+            return
+        mask = patch.labels == number
+        if self._expected[patch.box][mask].any():
+            segment = self._segment(number)
+            segment.SetLabelValue(1)
+            image = image_of(self.volume.ijk_to_ras, patch.box, mask)
+            segment.AddRepresentation(BINARY_LABELMAP, image)
+            self._apart[number] = patch
+        else:
+            self._write(patch.box, np.where(mask, number, self._expected[patch.box]))
+            self._rejoin([number])
+            self._layer.tell()
+
+    def _add(self, lesion: Lesion) -> None:
+        number = lesion.id
+        segment = slicer.vtkSegment()
+        name = lesion.name or default_name(number)
+        segment.SetName(name)
+        segment.SetColor(*self.colours.setdefault(number, lesion_colour(number)))
+        segment.SetNameAutoGenerated(False)
+        segment.SetColorAutoGenerated(False)
+        segment.SetTag(TAG, str(number))
+        segment.SetLabelValue(number)
+        segment.AddRepresentation(BINARY_LABELMAP, self._layer.image)
+        wanted = segment_id(number)
+        if self.segmentation.GetSegment(wanted) is not None:
+            wanted = self.segmentation.GenerateUniqueSegmentID(wanted)
+        self.segmentation.AddSegment(segment, wanted)
+        self._ids[number], self._names[number] = wanted, name
+
+    def _follow_name(self, lesion: Lesion) -> None:
+        name = lesion.name or default_name(lesion.id)
+        if self._names[lesion.id] != name:
+            segment = self._segment(lesion.id)
+            self._names[lesion.id] = name
+            if segment is not None:
+                segment.SetName(name)
+
+    def _remove(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            segment = self._segment(number)
+            identifier = self._ids.pop(number)
+            self._names.pop(number)
+            self._apart.pop(number, None)
+            if segment is not None:
+                self.colours[number] = tuple(segment.GetColor())
+                # On its own it is removed at once; out of the layer Slicer would cut it with a
+                # copy of everything, a tenth of a second for each.
+                segment.AddRepresentation(BINARY_LABELMAP, slicer.vtkOrientedImageData())
+                self.segmentation.RemoveSegment(identifier)
+
+    # ---- from the scene to the session -----------------------------------------------------
+
+    def edits(self) -> list[SegmentEdit]:
+        """What the user did to the segments since the last time; each is reported once."""
+        edits: list[SegmentEdit] = []
+        for number in list(self._ids):
+            segment = self._segment(number)
+            if segment is None:
+                del self._ids[number], self._names[number]
+                self._apart.pop(number, None)
+                edits.append(Deleted(number))
+                continue
+            self.colours[number] = tuple(segment.GetColor())
+            name = segment.GetName() or ""
+            if name != self._names[number]:
+                self._names[number] = name
+                edits.append(Renamed(number, "" if name == default_name(number) else name))
+        return [*edits, *self._repainted()]
+
+    def _repainted(self) -> list[Repainted]:
+        edits: list[Repainted] = []
+        strays = False
+        for image, members in self._images():
+            numbers = list(members.values())
+            if image is self._layer.image and self._is_as_written(members):
+                edits += self._compare(self._layer.read(), self._expected, numbers)
+                continue
+            labels = on_grid(image, members, self.volume.ijk_to_ras, self.volume.array.shape)
+            if len(numbers) == 1 and image is not self._layer.image:
+                edits += self._repainted_apart(numbers[0], labels)
+            else:
+                strays = True
+                then = np.where(np.isin(self._expected, numbers), self._expected, 0)
+                edits += self._compare(labels, then, numbers)
+        if strays:
+            self._gather()
+        return edits
+
+    def _images(self) -> list[tuple[Any, dict[int, int]]]:
+        """The label maps that lesions are in, and which value of each is which lesion; the shared
+        one is first, so that what a lesion left there is seen before what it took along."""
+        found: dict[int, tuple[Any, dict[int, int]]] = {id(self._layer.image): (None, {})}
+        for number in self._ids:
+            segment = self._segment(number)
+            image = segment.GetRepresentation(BINARY_LABELMAP)
+            _, members = found.get(id(image), (None, {}))
+            members[segment.GetLabelValue()] = number
+            found[id(image)] = (image, members)
+        return [pair for pair in found.values() if pair[1]]
+
+    def _is_as_written(self, members: Mapping[int, int]) -> bool:
+        same = all(value == lesion for value, lesion in members.items())
+        return same and self._layer.lies_in_place
+
+    def _compare(
+        self, labels: np.ndarray, expected: np.ndarray, numbers: Sequence[int]
+    ) -> list[Repainted]:
+        edits = repainted(labels, expected, numbers)
+        for edit in edits:
+            self._expected[edit.box][edit.removed] = 0
+        for edit in edits:
+            self._expected[edit.box][edit.added] = edit.lesion
+        return edits
+
+    def _repainted_apart(self, number: int, labels: np.ndarray) -> list[Repainted]:
+        before = np.zeros_like(self._expected)
+        if number in self._apart:
+            patch = self._apart[number]
+            before[patch.box] = patch.labels
+        else:
+            before[self._expected == number] = number
+            self._expected[before > 0] = 0
+            with self._writing():
+                self._layer.paint(_EVERYWHERE, self._expected)
+        box = box_around(labels > 0) or _NOWHERE
+        self._apart[number] = Patch(box, labels[box])
+        return repainted(labels, before, [number])
+
+    def _gather(self) -> None:
+        """Bring lesions back into the shared layer, after Slicer put them into another."""
+        with self._writing():
+            self._layer = Layer(self.volume, self._expected)
+            self._rejoin([number for number in self._ids if number not in self._apart])
+            self._layer.tell()
+
+    def keep_foreign_apart(self) -> None:
+        """Give segments of the user's own a layer of their own, so that no lesion that comes
+        later gets their label value."""
+        ours = set(self._ids.values())
+        with self._writing():
+            for identifier in self.segmentation.GetSegmentIDs():
+                segment = self.segmentation.GetSegment(identifier)
+                image = segment.GetRepresentation(BINARY_LABELMAP)
+                if identifier not in ours and image is self._layer.image:
+                    self.segmentation.SeparateSegmentLabelmap(identifier)
+
+    # ---- taking over -----------------------------------------------------------------------
+
+    def adopt(self, update: Update) -> list[SegmentEdit]:
+        """Take over the segments that came with a stored session; gives what differs from it."""
+        present = tagged_segments(self.node)
+        shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
+        self._expected[:] = update.patches[0].labels
+        for number, lesion in shown.items():
+            if number in present:
+                self._ids[number] = present[number]
+                self._names[number] = lesion.name or default_name(number)
+        edits = self.edits()
+        self._gather()
+        if present:
+            edits += [Deleted(number) for number in shown if number not in present]
+        else:
+            self.show(update)
+        return edits
+
+    def _rejoin(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            segment = self._segment(number)
+            segment.SetLabelValue(number)
+            segment.AddRepresentation(BINARY_LABELMAP, self._layer.image)
+            self._apart.pop(number, None)
+
+    def _segment(self, number: int) -> Any:
+        return self.segmentation.GetSegment(self._ids[number])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        was_modifying, was_writing = self.node.StartModify(), self.is_writing
+        self.is_writing = True
+        try:
+            yield
+        finally:
+            self.is_writing = was_writing
+            self.node.EndModify(was_modifying)
+
+
+def tagged_segments(node: Any) -> dict[int, str]:
+    """Lesion -> segment, as the segments' tags say."""
+    segmentation = node.GetSegmentation()
+    found: dict[int, str] = {}
+    for identifier in segmentation.GetSegmentIDs():
+        tag = vtk.reference("")
+        segment = segmentation.GetSegment(identifier)
+        if segment.GetTag(TAG, tag) and str(tag.get()).isdigit():
+            found.setdefault(int(tag.get()), identifier)
+    return found

@@ -1,0 +1,65 @@
+"""VTK observers of which none is left behind.
+
+VTK keeps what it is given as a callback alive. Each of ours therefore knows its object only
+weakly: an owner that is dropped is dropped, and its observers call nothing any more. It also
+captures no node, because a closure that holds the node it observes crashes Slicer when both are
+collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakMethod
+
+import vtk
+
+Callback = Callable[[Any, str], None]
+
+
+class Observers:
+    """The observers that one owner has."""
+
+    def __init__(self) -> None:
+        self._tags: list[tuple[Any, int]] = []
+
+    def add(self, observed: Any, event: int, method: Callback) -> None:
+        """Have a bound method called as ``method(caller, event)``."""
+        self._tags.append((observed, observed.AddObserver(event, _weakly(method))))
+
+    def add_with_object(self, observed: Any, event: int, method: Callable[..., None]) -> None:
+        """The same for events that bring an object along: ``method(caller, event, object)``."""
+        forward = _weakly(method)
+        forward.CallDataType = vtk.VTK_OBJECT
+        self._tags.append((observed, observed.AddObserver(event, forward)))
+
+    def remove(self, observed: Any) -> None:
+        """Stop observing one object."""
+        for owner, tag in self._tags:
+            if owner is observed:
+                owner.RemoveObserver(tag)
+        self._tags = [pair for pair in self._tags if pair[0] is not observed]
+
+    def clear(self) -> None:
+        """Stop observing altogether."""
+        for observed, tag in self._tags:
+            observed.RemoveObserver(tag)
+        self._tags.clear()
+
+    def __len__(self) -> int:
+        return len(self._tags)
+
+
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    reference = WeakMethod(method)
+
+    def forward(caller: Any, event: str, data: Any = None) -> None:
+        target = reference()
+        if target is None:
+            return
+        if data is None:
+            target(caller, event)
+        else:
+            target(caller, event, data)
+
+    return forward

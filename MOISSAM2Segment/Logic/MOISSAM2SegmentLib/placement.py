@@ -1,0 +1,99 @@
+"""Where a scan lies: its node as the engine's `Volume`, and the way from the world to it.
+
+The engine works on the scan's own grid. A scan under a transform is not resampled: points are
+brought from the world to the scan, and the results, which lie on the scan's grid, are put under
+the same transform.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from mois_core.errors import BadInput
+from mois_core.geometry import Volume
+
+Points = np.ndarray
+"""[n, 3], millimetres."""
+
+
+def matrix_to_numpy(matrix: Any) -> np.ndarray:
+    """A vtkMatrix4x4 as an array."""
+    return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+
+
+def numpy_to_matrix(array: np.ndarray) -> Any:
+    """An array as a vtkMatrix4x4."""
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(np.asarray(array, dtype=np.float64).ravel().tolist())
+    return matrix
+
+
+def ijk_to_ras(node: Any) -> np.ndarray:
+    """From a volume node's voxels to its own RAS millimetres; transforms are left out."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return matrix_to_numpy(matrix)
+
+
+def volume_of(node: Any) -> Volume:
+    """A scan as the engine takes it: with a copy of the voxels, so that no edit can reach them
+    while another thread works on them."""
+    array = voxels_of(node)
+    if array is None:
+        raise BadInput(f"{node.GetName()} has no image; choose a scan that is loaded.")
+    return Volume(array.copy(), ijk_to_ras(node))
+
+
+def voxels_of(node: Any) -> np.ndarray | None:
+    """A view of a volume node's voxels [k, j, i]; colours and the like are a fourth dimension."""
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        return None
+    array = vtk_to_numpy(image.GetPointData().GetScalars())
+    shape = tuple(reversed(image.GetDimensions()))
+    components = image.GetNumberOfScalarComponents()
+    return array.reshape(shape if components == 1 else (*shape, components))
+
+
+def transform_between(source: Any, target: Any) -> Any:
+    """From the coordinates inside one transform node (None: the world) to those inside another."""
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
+    return transform
+
+
+def linear_between(source: Any, target: Any) -> np.ndarray | None:
+    """The same as a matrix; None if it is not linear."""
+    for node in (source, target):
+        if node is not None and not node.IsTransformToWorldLinear():
+            return None
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, matrix)
+    return matrix_to_numpy(matrix)
+
+
+def moved(points: Points, transform: Any) -> Points:
+    """Points [n, 3] through a VTK transform."""
+    return np.array([transform.TransformPoint(point) for point in np.asarray(points).tolist()])
+
+
+def from_world(node: Any, points: Points) -> Points:
+    """Points of the world in a node's own coordinates."""
+    return _through(points, None, node.GetParentTransformNode())
+
+
+def to_world(node: Any, points: Points) -> Points:
+    """Points in a node's own coordinates, in the world."""
+    return _through(points, node.GetParentTransformNode(), None)
+
+
+def _through(points: Points, source: Any, target: Any) -> Points:
+    points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    if source is target or not len(points):
+        return points
+    return moved(points, transform_between(source, target))

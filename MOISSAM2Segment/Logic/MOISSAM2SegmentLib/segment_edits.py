@@ -1,0 +1,92 @@
+"""What the user did to lesions' segments elsewhere in Slicer, as steps for the session."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from MOISSAM2SegmentLib.painting import Box
+
+if TYPE_CHECKING:
+    from mois_core.session import Session
+
+
+@dataclass(frozen=True, eq=False)
+class Repainted:
+    """Voxels that a lesion won and lost, in a box of the volume."""
+
+    lesion: int
+    box: Box
+    added: np.ndarray
+    removed: np.ndarray
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A lesion's new name; empty for the one that it has by itself."""
+
+    lesion: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A lesion whose segment is gone."""
+
+    lesion: int
+
+
+SegmentEdit = Repainted | Renamed | Deleted
+
+
+def apply(session: Session, edits: Sequence[SegmentEdit]) -> None:
+    """Do the steps. What is gone from the session already needs nothing any more."""
+    for edit in edits:
+        lesion = session.state.lesions.get(edit.lesion)
+        if lesion is None or not lesion.status.counts:
+            continue
+        if isinstance(edit, Renamed):
+            if lesion.name != edit.name:
+                session.rename(edit.lesion, edit.name)
+        elif isinstance(edit, Deleted):
+            session.delete(edit.lesion)
+        else:
+            _repaint(session, edit)
+
+
+def _repaint(session: Session, edit: Repainted) -> None:
+    """Where a lesion is hidden under another, the user did not see it and it stays."""
+    mask = session.mask(edit.lesion)
+    before = mask[edit.box].copy()
+    mask[edit.box] = (before | edit.added) & ~edit.removed
+    if not np.array_equal(mask[edit.box], before):
+        session.set_mask(edit.lesion, mask)
+
+
+def repainted(
+    labels: np.ndarray, expected: np.ndarray, lesions: Collection[int]
+) -> list[Repainted]:
+    """Compare label values with what was written, for the lesions that they are about."""
+    different = labels != expected
+    box = box_around(different)
+    if box is None:
+        return []
+    now, then, changed = labels[box], expected[box], different[box]
+    concerned = np.union1d(now[changed], then[changed])
+    return [
+        Repainted(number, box, changed & (now == number), changed & (then == number))
+        for number in concerned.tolist()
+        if number in lesions
+    ]
+
+
+def box_around(mask: np.ndarray) -> Box | None:
+    """The smallest box that holds a mask; None if it is empty."""
+    where = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not len(where[0]):
+        return None
+    k, j, i = (slice(int(w[0]), int(w[-1]) + 1) for w in where)
+    return k, j, i

@@ -1,0 +1,319 @@
+"""Lesions as segments, and segments that the user changes elsewhere in Slicer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import slicer
+from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, THIRD, is_exactly, stack_of
+from MOISSAM2SegmentLib.lesion_segments import LesionSegments
+from MOISSAM2SegmentLib.painting import Painter
+from scans import place, segment_mask, settle, shows_exactly_its_session, volume_node
+from vtk.util.numpy_support import vtk_to_numpy
+
+from mois_core.colours import lesion_colour
+from mois_core.geometry import SliceStack, Volume
+from mois_core.lesion import Lesion, Status
+from mois_core.masks import Mask, Plane
+from mois_core.state import State
+
+
+def two_lesions(workspace):
+    place(workspace, FIRST, "1+")
+    place(workspace, SECOND, "2+")
+    settle(workspace)
+    return workspace.segments_node.GetSegmentation()
+
+
+def paint(workspace, number: int, box, value: int = 1) -> np.ndarray:
+    """Change a segment as a script or an effect does; gives the mask it should have now."""
+    mask = segment_mask(workspace, number)
+    mask[box] = value
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8),
+        workspace.segments_node,
+        workspace.segments.segment_of(number),
+        workspace.volume_node,
+    )
+    return mask
+
+
+def steps_of(workspace) -> list[str]:
+    return [what for what, _ in workspace.session.history.past]
+
+
+def test_a_painted_segment_becomes_the_lesions_mask_once(an_open_workspace):
+    workspace = an_open_workspace
+    two_lesions(workspace)
+    others = workspace.session.lesion(2)
+
+    mask = paint(workspace, 1, np.s_[3:8, 6:10, 12:15])
+    settle(workspace)
+
+    assert np.array_equal(workspace.session.mask(1), mask)
+    assert workspace.session.lesion(2) is others
+    assert steps_of(workspace).count("paint") == 1
+    assert shows_exactly_its_session(workspace)
+    assert workspace.segments_node.GetSegmentation().GetNumberOfLayers() == 1
+
+
+def test_a_stroke_of_the_segment_editor_becomes_the_lesions_mask(an_open_workspace):
+    """The editor changes the shared label map in place and cuts it down to what is on it."""
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+    stroke = slicer.vtkOrientedImageData()
+    stroke.DeepCopy(segmentation.GetSegment("MOISSAM2_1").GetRepresentation("Binary labelmap"))
+    array = vtk_to_numpy(stroke.GetPointData().GetScalars()).reshape(12, 32, 32)
+    array[:] = 0
+    array[4:6, 14:18, 5:9] = 1
+    array[4:6, 20:22, 4:7] = 1
+
+    slicer.vtkSegmentationModifier.ModifyBinaryLabelmap(
+        stroke,
+        segmentation,
+        "MOISSAM2_1",
+        slicer.vtkSegmentationModifier.MODE_MERGE_MAX,
+        stroke.GetExtent(),
+        False,
+        False,
+        ["MOISSAM2_2"],
+    )
+    settle(workspace)
+
+    assert workspace.session.mask(1)[4:6, 14:18, 5:9].all()
+    assert workspace.session.mask(1)[4:6, 20:22, 4:7].all()
+    assert not workspace.session.mask(2)[4:6, 20:22, 4:7].any()
+    assert steps_of(workspace).count("paint") == 2
+    assert shows_exactly_its_session(workspace)
+    place(workspace, THIRD, "3+")
+    settle(workspace)
+    assert shows_exactly_its_session(workspace)
+    assert segmentation.GetNumberOfLayers() == 1
+
+
+def test_a_lesion_painted_over_another_keeps_what_was_painted_and_so_does_the_other(
+    an_open_workspace,
+):
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+
+    mask = paint(workspace, 1, np.s_[4:6, 20:24, 4:8])
+    settle(workspace)
+
+    assert np.array_equal(workspace.session.mask(1), mask)
+    assert is_exactly(workspace.session, 2, SECOND)
+    assert segmentation.GetNumberOfLayers() == 2
+    assert np.array_equal(segment_mask(workspace, 1), mask)
+    assert np.array_equal(segment_mask(workspace, 2), workspace.session.mask(2))
+    steps = steps_of(workspace)
+    place(workspace, THIRD, "3+")
+    settle(workspace)
+    assert steps_of(workspace) == [*steps, "click"]
+    assert np.array_equal(segment_mask(workspace, 1), mask)
+    workspace.delete(2)
+    settle(workspace)
+    assert np.array_equal(segment_mask(workspace, 1), mask)
+    workspace.undo()
+    workspace.undo()
+    workspace.undo()
+    settle(workspace)
+    assert shows_exactly_its_session(workspace)
+    assert segmentation.GetNumberOfLayers() == 1
+
+
+def test_a_renamed_segment_renames_the_lesion_and_back(an_open_workspace):
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+
+    segmentation.GetSegment("MOISSAM2_2").SetName("Plexiform")
+    settle(workspace)
+    assert workspace.session.lesion(2).name == "Plexiform"
+    workspace.undo()
+    settle(workspace)
+
+    assert workspace.session.lesion(2).name == ""
+    assert segmentation.GetSegment("MOISSAM2_2").GetName() == "Lesion 2"
+    assert steps_of(workspace) == ["clicks"]
+
+
+def test_a_colour_that_the_user_chose_stays(an_open_workspace):
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+
+    segmentation.GetSegment("MOISSAM2_1").SetColor(0.1, 0.2, 0.3)
+    settle(workspace)
+    workspace.delete(1)
+    settle(workspace)
+    workspace.undo()
+    settle(workspace)
+
+    assert np.allclose(segmentation.GetSegment("MOISSAM2_1").GetColor(), (0.1, 0.2, 0.3))
+    assert np.allclose(workspace.entries()[0].colour, (0.1, 0.2, 0.3))
+    assert np.allclose(segmentation.GetSegment("MOISSAM2_2").GetColor(), lesion_colour(2))
+
+
+def test_a_deleted_segment_deletes_the_lesion_and_its_points(an_open_workspace):
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+
+    segmentation.RemoveSegment("MOISSAM2_1")
+    settle(workspace)
+
+    assert [lesion.id for lesion in workspace.session.lesions] == [2]
+    assert workspace.points_node.GetNumberOfControlPoints() == 1
+    assert shows_exactly_its_session(workspace)
+    workspace.undo()
+    settle(workspace)
+    assert shows_exactly_its_session(workspace)
+    assert workspace.points_node.GetNumberOfControlPoints() == 2
+
+
+def test_segments_of_the_users_own_are_left_alone(an_open_workspace):
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+    own = segmentation.AddEmptySegment("own", "Liver")
+    liver = np.zeros((12, 32, 32), dtype=np.uint8)
+    liver[8:11, 5:15, 18:30] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        liver, workspace.segments_node, own, workspace.volume_node
+    )
+    settle(workspace)
+
+    place(workspace, THIRD, "3+")
+    settle(workspace)
+    workspace.delete(1)
+    settle(workspace)
+
+    shown = slicer.util.arrayFromSegmentBinaryLabelmap(
+        workspace.segments_node, own, workspace.volume_node
+    )
+    assert np.array_equal(shown, liver)
+    assert is_exactly(workspace.session, 3, THIRD)
+    assert np.array_equal(segment_mask(workspace, 3), workspace.session.mask(3))
+
+
+def test_what_we_write_ourselves_is_no_edit(an_open_workspace):
+    workspace = an_open_workspace
+    two_lesions(workspace)
+    workspace.find_similar()
+    settle(workspace)
+    steps = steps_of(workspace)
+
+    for _ in range(3):
+        workspace._watch.segments_changed = workspace._watch.points_changed = True
+        settle(workspace)
+
+    assert steps_of(workspace) == steps == ["clicks", "find similar"]
+
+
+def test_one_changed_lesion_touches_only_its_box(an_open_workspace, monkeypatch):
+    workspace = an_open_workspace
+    two_lesions(workspace)
+    boxes = []
+    show = workspace.segments.show
+    monkeypatch.setattr(
+        workspace.segments,
+        "show",
+        lambda update: (boxes.extend(patch.box for patch in update.patches), show(update)),
+    )
+
+    place(workspace, THIRD, "3+")
+    settle(workspace)
+
+    volume = workspace.session.stack.to_volume(stack_of(workspace.session, 3))
+    (box,) = boxes
+    assert np.array_equal(
+        [(part.start, part.stop) for part in box],
+        [(axis.min(), axis.max() + 1) for axis in np.nonzero(volume)],
+    )
+
+
+def many_lesions(shape: tuple[int, int, int], count: int) -> State:
+    """Lesions of some hundred voxels all over a scan [slices, rows, columns]."""
+    random = np.random.default_rng(0)
+    lesions = {}
+    for number in range(1, count + 1):
+        size = random.integers(4, 12, size=2)
+        row, column = (int(random.integers(0, n - 12)) for n in shape[1:])
+        first = int(random.integers(0, shape[0] - 4))
+        pixels = np.ones(size, dtype=bool)
+        planes = {first + n: Plane(row, column, pixels) for n in range(4)}
+        mask = Mask(shape[1:], MappingProxyType(planes))
+        lesions[number] = Lesion(number, Status.FOUND, mask)
+    return State(lesions=MappingProxyType(lesions), last_id=count)
+
+
+class PretendSession:
+    """As much of a session as a painter looks at."""
+
+    def __init__(self, volume: Volume, state: State) -> None:
+        self.stack = SliceStack(volume)
+        self.state = state
+
+
+def test_300_findings_reach_the_scene_in_time_in_one_layer(a_scene, record_property):
+    shape = (40, 1024, 320)
+    node = volume_node(a_scene, np.zeros(shape, dtype=np.int16), CORONAL)
+    volume = Volume(slicer.util.arrayFromVolume(node), CORONAL)
+    session = PretendSession(volume, many_lesions(shape, 300))
+    segments_node = a_scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segments_node.CreateDefaultDisplayNodes()
+    segments = LesionSegments(segments_node, volume)
+    painter = Painter(session)
+    segmentation = segments_node.GetSegmentation()
+
+    start = time.perf_counter()
+    update = painter.update()
+    painted = time.perf_counter()
+    segments.show(update)
+    shown = time.perf_counter()
+
+    assert segmentation.GetNumberOfSegments() == 300
+    assert segmentation.GetNumberOfLayers() == 1
+    for number in (1, 256, 257, 300):
+        segment = segmentation.GetSegment(f"MOISSAM2_{number}")
+        assert segment.GetName() == f"Lesion {number}"
+        assert np.allclose(segment.GetColor(), lesion_colour(number))
+        assert segment.GetLabelValue() == number
+    assert shown - start < 3.0
+
+    state = session.state
+    lesion = state.lesion(257)
+    session.state = state.with_lesions(
+        replace(lesion, mask=lesion.mask.with_slice(lesion.mask.slices[0], None))
+    )
+    start_one = time.perf_counter()
+    segments.show(painter.update())
+    one = time.perf_counter() - start_one
+    session.state = state.without_lesions(*range(100, 200))
+    start_removal = time.perf_counter()
+    segments.show(painter.update())
+    removal = time.perf_counter() - start_removal
+    assert segmentation.GetNumberOfSegments() == 200
+    start_check = time.perf_counter()
+    assert segments.edits() == []
+    check = time.perf_counter() - start_check
+    figures = {
+        "paint 300 (worker)": painted - start,
+        "show 300": shown - painted,
+        "one lesion": one,
+        "remove 100": removal,
+        "look for edits": check,
+    }
+    for what, seconds in figures.items():
+        record_property(what, f"{seconds * 1000:.0f} ms")
+    print({what: f"{seconds * 1000:.1f} ms" for what, seconds in figures.items()})
+    assert one < 0.05
+    assert removal < 1.0
+
+
+def test_all_five_lesions_of_the_scan_can_be_shown_at_once(an_open_workspace):
+    workspace = an_open_workspace
+    for number, block in enumerate(SCENE, start=1):
+        place(workspace, block, f"{number}+")
+    settle(workspace)
+
+    assert shows_exactly_its_session(workspace)
