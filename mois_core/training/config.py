@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mois_core.errors import BadInput
 from mois_core.training.losses import LossWeights
@@ -64,6 +64,11 @@ class TrainConfig:
     point_frequency: float = 1.0
     """Factor on the random frequencies that tell where a click is, in a run from scratch. Small
     lesions in small images are told apart sooner with higher ones."""
+    matching: float = 0.0
+    """In a run from scratch, how strongly a click looks at its own place from the beginning;
+    0 leaves the attention of the mask decoder as PyTorch draws it."""
+    standardise: bool = False
+    """In a run from scratch, scale the encoder's outputs on some scans before the first step."""
     seed: int = 123
     steps: int = 1000
     frozen: tuple[str, ...] = ()
@@ -129,11 +134,17 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return tuple(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    allowed = tuple(get_origin(one) or one for one in get_args(hint)) or (hint,)
-    allowed = tuple(one for one in allowed if isinstance(one, type))
-    right = isinstance(
-        value, get_origin(hint) or allowed if get_origin(hint) in (dict, tuple) else allowed
-    )
-    if not right or (isinstance(value, bool) and bool not in allowed):
+    if not _fits(hint, value):
         raise BadInput(f"{where} cannot be {json.dumps(value)}")
     return value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (dict, tuple):
+        return isinstance(value, get_origin(hint))
+    options = get_args(hint) or (hint,)
+    if isinstance(value, bool):
+        return bool in options
+    return isinstance(value, options) or (float in options and isinstance(value, int))

@@ -33,6 +33,9 @@ class LossWeights:
     after several. At inference an unstable single mask gives way to one of the three."""
     contrast: float = 0.5
     """Cross-entropy on lesions only, right kind against wrong kinds, each counting the same."""
+    click_contrast: float = 0.0
+    """The same for clicks, right lesion against all others: without it a network from scratch
+    outlines whatever looks like a lesion for a long time before it heeds the click."""
 
 
 @dataclass
@@ -104,7 +107,8 @@ def iou(logits: Tensor, truth: Tensor) -> Tensor:
     return shared / either.clamp(min=1)
 
 
-def _enlarged(logits: Tensor, truth: Tensor) -> Tensor:
+def enlarged(logits: Tensor, truth: Tensor) -> Tensor:
+    """Logits at the size of the truth, as they are shown in the end."""
     size = truth.shape[-2:]
     return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
 
@@ -118,7 +122,7 @@ def add_instances(
     count where the lesion is, and the quality of every head is learned.
     """
     present = truth.flatten(1).any(dim=1)
-    logits = _enlarged(raw.logits, truth)
+    logits = enlarged(raw.logits, truth)
     truth = truth.expand_as(logits)
     mask_loss = weights.focal * focal(logits, truth, weights.focal_alpha, weights.focal_gamma)
     mask_loss = mask_loss + weights.dice * dice(logits, truth)
@@ -137,7 +141,7 @@ def add_semantic(
 ) -> None:
     """Losses of a search: ``truth`` is what looks like the exemplars, ``others`` what does not."""
     present = truth.flatten(1).any(dim=1)
-    logits = _enlarged(raw.logits, truth)
+    logits = enlarged(raw.logits, truth)
     wanted = truth.expand_as(logits)
     if weights.semantic_focal:
         pixels = focal(logits, wanted, weights.focal_alpha, weights.focal_gamma)
@@ -152,12 +156,18 @@ def add_semantic(
     score = F.binary_cross_entropy_with_logits(raw.score[:, 0], present.float(), reduction="none")
     tally.add("search score", score, weights.semantic * weights.score)
     if weights.contrast:
-        for side, sign in ((truth, -1.0), (others, 1.0)):
-            area = side[:, 0].sum(dim=(-2, -1))
-            error = F.softplus(sign * logits[:, 0]) * side[:, 0]
-            mean = error.sum(dim=(-2, -1)) / area.clamp(min=1)
-            name = "contrast right" if sign < 0 else "contrast wrong"
-            tally.add(name, mean, weights.contrast, area > 0)
+        add_contrast(tally, "contrast", logits[:, :1], truth, others, weights.contrast)
+
+
+def add_contrast(
+    tally: Tally, name: str, logits: Tensor, truth: Tensor, others: Tensor, weight: float
+) -> None:
+    """Cross-entropy on lesions only: pixels that belong to the answer and pixels that do not
+    count the same, however many there are. All arrays are of one size."""
+    for side, sign, which in ((truth, -1.0, "right"), (others, 1.0, "wrong")):
+        area = side.flatten(1).sum(dim=1)
+        error = (F.softplus(sign * logits) * side).sum(dim=(-2, -1)).mean(dim=1)
+        tally.add(f"{name} {which}", error / area.clamp(min=1), weight, area > 0)
 
 
 LOSSES = (
@@ -167,6 +177,6 @@ LOSSES = (
         for what in ("mask", "iou", "score")
     ),
     *(f"search {what}" for what in ("mask", "iou", "score")),
-    *(f"contrast {what}" for what in ("right", "wrong")),
+    *(f"{of} {what}" for of in ("contrast", "click contrast") for what in ("right", "wrong")),
 )
 """Every loss there is, in the order in which it is logged."""

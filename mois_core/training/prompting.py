@@ -13,7 +13,7 @@ from torch import Tensor
 from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
 from mois_core.tracker import LOGIT_LIMIT
 from mois_core.training.clicks import correction, first_click
-from mois_core.training.losses import LossWeights, Tally, add_instances
+from mois_core.training.losses import LossWeights, Tally, add_contrast, add_instances, enlarged
 from mois_core.training.sampling import FEWEST_PIXELS, ScanSample
 
 ALL = -1
@@ -114,6 +114,7 @@ def click(
     rngs: Sequence[np.random.Generator],
     features: SliceFeatures,
     truth: Tensor,
+    others: Tensor,
     corrections: int,
     origin: tuple[int, int],
     tally: Tally,
@@ -121,7 +122,7 @@ def click(
 ) -> Decoded:
     """One click on each lesion and some corrections, every one of them supervised.
 
-    ``rngs`` has a generator for each lesion.
+    ``rngs`` has a generator for each lesion, ``others`` are all lesions but the clicked one.
     """
     masks = truth[:, 0].cpu().numpy() > 0
     clicks = [[first_click(mask)] for mask in masks]
@@ -138,6 +139,10 @@ def click(
         )
         name = "correction" if step else "click"
         add_instances(tally, name, decoded.raw, truth, step == 0, weights)
+        if weights.click_contrast:
+            larger = enlarged(decoded.raw.logits, truth)
+            weight = weights.click_contrast
+            add_contrast(tally, "click contrast", larger, truth, others, weight)
         logits = decoded.logits.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         if step < corrections:
             shown = F.interpolate(logits, truth.shape[-2:], mode="bilinear", align_corners=False)
@@ -171,3 +176,9 @@ def remember_masks(model: Sam2, features: SliceFeatures, truth: Tensor) -> Trace
     painted = model.decode_mask(features, truth)
     memory = stored(model.remember(features, painted.logits, painted.score, True))
     return Traces(memory, painted.pointer, truth.flatten(1).any(dim=1))
+
+
+def others_of(samples: Sequence[ScanSample], items: Sequence[Item], truth: Tensor) -> Tensor:
+    """All lesions on each item's piece but its own, like `masks_of`."""
+    planes = [samples[item.scan].labels[item.piece] > 0 for item in items]
+    return torch.stack(planes)[:, None].to(truth) * (1 - truth)

@@ -12,18 +12,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from mois_core.errors import BadInput
-from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint
-from mois_core.network.config import NetworkConfig, preset
-from mois_core.network.loading import build
 from mois_core.network.model import Sam2
 from mois_core.training import processes
 from mois_core.training.checkpoints import BEST, NEWEST, Progress, resume, save
@@ -34,48 +29,11 @@ from mois_core.training.optimiser import make_optimiser, set_rates
 from mois_core.training.sampling import sample_scan
 from mois_core.training.scans import load_scans
 from mois_core.training.stacks import Stack
+from mois_core.training.start import network_config, new_model, standardise
 from mois_core.training.step import run_step
 
 Measure = Callable[[Sam2], dict[str, float]]
 """Validation: names and values, of which "score" decides what the best checkpoint is."""
-
-
-def network_config(config: TrainConfig) -> NetworkConfig:
-    """The preset's config with the run's changes."""
-    return _changed(preset(config.model), config.changes)
-
-
-def _changed(own: Any, changes: dict[str, Any]) -> Any:
-    known = {one.name for one in dataclasses.fields(own)}
-    for name in changes:
-        if name not in known:
-            raise BadInput(f"changes: the network's config has no '{name}'")
-    made = {
-        name: _changed(getattr(own, name), value)
-        if isinstance(value, dict)
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in changes.items()
-    }
-    return dataclasses.replace(own, **made)
-
-
-def new_model(config: TrainConfig) -> Sam2:
-    """The network as the run begins with it."""
-    torch.manual_seed(config.seed)
-    model = build(network_config(config))
-    if config.start is not None:
-        state = read_checkpoint(config.start)
-        state = from_sam2(model, state) if config.start_is_sam2 else state
-        load_into(model, state, config.start)
-    else:
-        matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
-        matrix.mul_(config.point_frequency)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(fnmatch(name, one) for one in config.frozen))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).train()
 
 
 class Trainer:
@@ -100,6 +58,8 @@ class Trainer:
         self.out = out
         self.scans = scans or load_scans(config.data, network_config(config).image_size)
         self.model = new_model(config)
+        if config.start is None and config.standardise:
+            standardise(self.model, self.scans, config.sampling, config.seed)
         self.measure = measure
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = make_optimiser(self.model, config.optimisation)

@@ -19,6 +19,7 @@ from mois_core.training.prompting import (
     click,
     features_of,
     masks_of,
+    others_of,
     remember_clicks,
     remember_masks,
 )
@@ -74,7 +75,10 @@ def run_step(
         if task.prompts == "masks":
             clicked = remember_masks(model, here, truth)
         else:
-            decoded = click(model, by_item, here, truth, corrections, origin, tally, weights)
+            others = others_of(samples, items, truth)
+            decoded = click(
+                model, by_item, here, truth, others, corrections, origin, tally, weights
+            )
             if not (task.carry or task.search):
                 return tally
             is_painted = torch.tensor(

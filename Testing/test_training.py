@@ -1,0 +1,245 @@
+"""The trainer: what a step draws, what it computes, and that a killed run goes on unchanged."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mois_core.errors import BadInput
+from mois_core.phantom import HELD_OUT_FROM, PhantomSettings
+from mois_core.training.cases import Case, phantom_case
+from mois_core.training.clicks import correction, first_click
+from mois_core.training.config import TrainConfig, Validation, read_config
+from mois_core.training.losses import Tally, dice, focal, iou
+from mois_core.training.optimiser import Optimisation, make_optimiser, set_rates
+from mois_core.training.run import Trainer
+from mois_core.training.sampling import Sampling, sample_scan
+from mois_core.training.stacks import Stack
+from mois_core.training.start import new_model
+from mois_core.training.validation import validation_phantoms
+from mois_core.training.windows import window
+
+CONFIGS = Path(__file__).parents[1] / "mois_core" / "training" / "configs"
+
+
+def small_config(**changes) -> TrainConfig:
+    how = Sampling(scans=2, consecutive=2, elsewhere=2, size=64)
+    config = TrainConfig(
+        model="phantom",
+        changes={"image_size": 128},
+        steps=4,
+        checkpoint_every=2,
+        sampling=how,
+        optimisation=Optimisation(rate=1e-3, encoder_rate=1e-3, clip=1.0),
+    )
+    return replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def scans() -> list[Stack]:
+    return [blobs(seed) for seed in range(3)]
+
+
+def blobs(seed: int) -> Stack:
+    """Squares of two brightnesses on noise."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(20, 60, size=(6, 128, 128)).astype(np.uint8)
+    labels = np.zeros_like(images)
+    for lesion in range(1, 9):
+        row, column = rng.integers(0, 100, size=2)
+        first = int(rng.integers(0, 4))
+        box = np.s_[first : first + 3, row : row + 20, column : column + 20]
+        images[box] = 110 if lesion % 2 else 200
+        labels[box] = lesion
+    kinds = np.arange(9, dtype=np.uint8) % 2
+    return Stack.of(Case(f"blobs-{seed}", images, labels, kinds), 128)
+
+
+def test_held_out_phantoms_are_refused():
+    with pytest.raises(BadInput, match="held out"):
+        phantom_case(HELD_OUT_FROM, PhantomSettings())
+    with pytest.raises(BadInput, match="held out"):
+        validation_phantoms(Validation(every=1, first_phantom=HELD_OUT_FROM - 1, phantoms=2))
+
+
+def test_a_case_survives_its_file(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 9, size=(2, 5, 4)).astype(np.uint8) for _ in range(2)]
+    case = Case("one", *arrays, np.arange(9, dtype=np.uint8))
+    case.save(tmp_path / "one.npz")
+    again = Case.load(tmp_path / "one.npz")
+    for name in ("images", "labels", "kinds"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(case, name))
+    (tmp_path / "broken.npz").write_bytes(b"PK nothing")
+    with pytest.raises(BadInput, match="prepared case"):
+        Case.load(tmp_path / "broken.npz")
+
+
+def test_the_first_click_is_inside_a_lesion_whose_centre_is_not():
+    ring = np.zeros((21, 21), dtype=bool)
+    ring[3:18, 3:18] = True
+    ring[6:15, 6:15] = False
+    x, y, label = first_click(ring)
+    assert ring[int(y), int(x)] and label == 1
+
+
+def test_a_correction_goes_to_the_deepest_point_of_the_largest_error():
+    truth = np.zeros((40, 40), dtype=bool)
+    truth[5:14, 5:14] = True
+    answer = truth.copy()
+    answer[25:36, 20:31] = True
+    answer[5:7, 5:7] = False
+    rng = np.random.default_rng(1)
+    clicks = {correction(rng, answer, truth) for _ in range(20)}
+    assert (25.0, 30.0, 0) in clicks
+    assert all(label == 1 for x, y, label in clicks if (x, y) != (25.0, 30.0))
+
+
+def test_losses_of_perfect_and_of_opposite_masks():
+    truth = torch.zeros(1, 1, 8, 8)
+    truth[..., 2:6, 2:6] = 1
+    right = (truth * 2 - 1) * 20
+    assert float(dice(right, truth)) == pytest.approx(0, abs=1e-5)
+    assert float(focal(right, truth, 0.25, 2)) == pytest.approx(0, abs=1e-6)
+    assert float(iou(right, truth)) == 1 and float(iou(-right, truth)) == 0
+    assert float(dice(-right, truth)) > 0.9
+
+
+def test_a_tally_weighs_means_not_sums():
+    tally = Tally()
+    values = torch.tensor([1.0, 3.0])
+    tally.add("click mask", values, 2.0)
+    loss, parts = tally.total(["click mask", "click iou"])
+    assert float(loss) == 4 and parts == {"click mask": 2.0, "click iou": 0.0}
+
+
+def test_a_sample_is_the_same_whenever_it_is_drawn(scans):
+    how = Sampling(consecutive=3, elsewhere=2, size=64, degrees=10, shear=5)
+    first, second = (sample_scan(np.random.default_rng(5), scans[0], how) for _ in range(2))
+    assert torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)
+    assert first.images.shape == (5, 1, 64, 64)
+    assert first.slices[1] == first.slices[0] + 1 == first.slices[2] - 1
+
+
+def test_augmentation_is_the_same_on_all_slices(scans):
+    stack = replace(
+        scans[0],
+        images=np.repeat(scans[0].images[2:3], 6, axis=0),
+        labels=np.repeat(scans[0].labels[2:3], 6, axis=0),
+    )
+    how = Sampling(consecutive=4, elsewhere=0, degrees=10, shear=5, scale=0.1)
+    sample = sample_scan(np.random.default_rng(3), stack, how)
+    for n in range(1, 4):
+        assert torch.equal(sample.images[n], sample.images[0])
+        assert torch.equal(sample.labels[n], sample.labels[0])
+
+
+def test_a_window_tells_the_network_where_in_the_slice_it_is(scans):
+    model = new_model(small_config())
+    whole = model.sam_prompt_encoder.positions()
+    with window(model, 64, 32, 64):
+        assert model.config.image_size == 64 and model.config.map_size == 4
+        assert torch.equal(model.sam_prompt_encoder.positions(), whole[:, :, 2:6, 4:8])
+    assert model.config.image_size == 128
+    assert torch.equal(model.sam_prompt_encoder.positions(), whole)
+
+
+def test_rates_decay_with_depth_and_with_time():
+    how = Optimisation(rate=1.0, encoder_rate=0.5, layer_decay=0.5, warmup=2, final=0.1)
+    optimiser = make_optimiser(new_model(small_config()), how)
+    peaks = {group["peak"] for group in optimiser.param_groups}
+    assert {1.0, 0.5, 0.25, 0.5**9} <= peaks
+    set_rates(optimiser, how, 0, 10)
+    assert {g["lr"] / g["peak"] for g in optimiser.param_groups} == {0.5}
+    set_rates(optimiser, how, 10, 10)
+    assert all(g["lr"] / g["peak"] == pytest.approx(0.1) for g in optimiser.param_groups)
+
+
+def test_a_killed_run_goes_on_to_the_last_digit(tmp_path, scans):
+    torch.set_num_threads(1)
+    config = small_config(log_every=1)
+    straight = Trainer(config, tmp_path / "straight", scans=scans)
+    straight.run()
+    Trainer(config, tmp_path / "killed", scans=scans).run(until=2)
+    resumed = Trainer(config, tmp_path / "killed", scans=scans)
+    assert resumed.progress.step == 2
+    resumed.run()
+    for name, value in straight.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert losses_in(tmp_path / "straight")[-1] == losses_in(tmp_path / "killed")[-1]
+
+
+def losses_in(folder: Path) -> list[float]:
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def test_a_run_with_another_config_is_not_continued(tmp_path, scans):
+    Trainer(small_config(steps=1), tmp_path, scans=scans).run()
+    with pytest.raises(BadInput, match="another seed"):
+        Trainer(small_config(steps=1, seed=7), tmp_path, scans=scans)
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path, scans):
+    trainer = Trainer(small_config(), tmp_path, scans=scans)
+    trainer.run(until=2)
+    good = (tmp_path / "newest.pt").read_bytes()
+    with torch.no_grad():
+        trainer.model.no_mem_embed.fill_(float("nan"))
+    with pytest.raises(BadInput, match="not a finite number"):
+        trainer.run()
+    assert (tmp_path / "newest.pt").read_bytes() == good
+
+
+PROCESS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from test_training import blobs, small_config
+from mois_core.training.processes import leave
+from mois_core.training.run import Trainer
+Trainer(small_config(log_every=1), Path(sys.argv[2]), scans=[blobs(n) for n in range(3)]).run(2)
+leave()
+"""
+
+
+def test_two_processes_compute_what_one_does(tmp_path, scans):
+    torch.set_num_threads(1)
+    Trainer(small_config(log_every=1), tmp_path / "one", scans=scans).run(2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-c", PROCESS, str(Path(__file__).parent), str(tmp_path / "two")]
+    running = []
+    for rank in range(2):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "CUDA_VISIBLE_DEVICES": ""}
+        running.append(subprocess.Popen(command, env={**os.environ, **place, **master}))
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    np.testing.assert_allclose(losses_in(tmp_path / "two"), losses_in(tmp_path / "one"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_config_that_ships_can_be_read(path):
+    assert read_config(path).steps > 0
+
+
+def test_a_misspelt_option_is_refused(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"sampling": {"scnas": 2}}')
+    with pytest.raises(BadInput, match="unknown option 'scnas'"):
+        read_config(path)
+    path.write_text('{"steps": "many"}')
+    with pytest.raises(BadInput, match="steps cannot be"):
+        read_config(path)
