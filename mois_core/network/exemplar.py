@@ -88,11 +88,12 @@ class MoisSam2(Sam2):
 
     def _distances(self, exemplar_slices: Sequence[int], searched: int) -> Tensor:
         """Encoding of how far each exemplar's pointer tokens are from the slice searched."""
-        distance = torch.tensor([searched - n for n in exemplar_slices], device=self.device)
+        distances = [searched - n for n in exemplar_slices]
         if self.config.exemplars.pointers == "unplaced":
-            place = distance.new_zeros(len(distance), self.config.memory_width).float()
+            place = torch.zeros(len(distances), self.config.memory_width, device=self.device)
         else:
-            span = max(int(distance.max() - distance.min()), 1)
+            span = max(max(distances) - min(distances), 1)
+            distance = torch.tensor(distances, device=self.device)
             place = sine_line(distance / span, self.config.memory_width)
         return place.repeat_interleave(self.config.pointer_tokens, dim=0)
 
