@@ -1,0 +1,147 @@
+"""The steps that everything a user does is made of, on made-up inputs of the right sizes.
+
+What the inputs say does not matter for the time; weights that are alive keep denormal numbers,
+which some processors are slow at, out of the way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mois_core.network.config import NetworkConfig
+from mois_core.network.exemplar import ExemplarKeys, ExemplarView, MoisSam2
+from mois_core.network.loading import build
+from mois_core.network.model import Prompts, Sam2
+from mois_core.network.short_long import SlmSam2
+
+Shape = Sequence[int]
+
+ENCODE, CLICK, CARRY, SEARCH = "encode", "click", "carry", "search"
+
+EXEMPLARS = 10
+MEMORIES = 3
+SLICES = 8
+"""Slices of the scan, which set the scale of the distances between them."""
+SEARCHED, CARRIED_TO = 4, 3
+
+TITLES = {
+    ENCODE: "encode a slice",
+    CLICK: "decode a click",
+    CARRY: f"carry a lesion one slice, {MEMORIES} memories",
+    SEARCH: f"search one slice, {EXEMPLARS} exemplars",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, ready to run again and again."""
+
+    run: Callable[[], object]
+    prepare: Callable[[], object] | None = None
+    """What the published implementation does again in every run, and we do once."""
+
+
+class Steps:
+    """The steps of one network."""
+
+    def __init__(self, model: Sam2) -> None:
+        self.model = model
+        config, device = model.config, model.device
+        generator = torch.Generator().manual_seed(0)
+
+        def some(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator).to(device)
+
+        self.image = some(1, 1, config.image_size, config.image_size)
+        self.features = model.encode(self.image)
+        memory = (1, config.memory_width, config.map_size, config.map_size)
+        # One slice that was clicked on, and the slices nearest to the next one.
+        indices = (config.memories - 1, *range(MEMORIES - 1))
+        self.memories = [(index, some(*memory)) for index in indices]
+        self.pointers = [(n, some(1, config.width)) for n in (CARRIED_TO, *range(1, MEMORIES))]
+        self.exemplars = [
+            ExemplarView(n % SLICES, n % 2 == 0, some(*memory)[0], some(config.width))
+            for n in range(EXEMPLARS)
+        ]
+        middle = config.image_size / 2
+        self.click = Prompts(
+            torch.tensor([[[middle, middle]]], device=device),
+            torch.ones(1, 1, dtype=torch.int, device=device),
+        )
+
+    def all(self) -> dict[str, Step]:
+        """Every step that the network has, by name."""
+        steps = {
+            ENCODE: Step(lambda: self.model.encode(self.image)),
+            CLICK: Step(self._decode_click),
+            CARRY: Step(self._carry),
+        }
+        if isinstance(self.model, MoisSam2):
+            keys = self._exemplar_keys()
+            steps[SEARCH] = Step(lambda: self._search(keys), self._exemplar_keys)
+        return steps
+
+    def _exemplar_keys(self) -> ExemplarKeys:
+        return self.model.exemplar_keys(self.exemplars)
+
+    def _decode_click(self) -> object:
+        return self.model.decode(
+            self.features, self.model.without_memory(self.features), self.click
+        )
+
+    def _carry(self) -> object:
+        query = self.model.memory_query(self.features)
+        keys = self.model.memory_keys(self.memories, self.pointers, SLICES)
+        coarse = self.model.attend_to_memory(query, keys)
+        if isinstance(self.model, SlmSam2):
+            query = self.model.short_query(self.features)
+            keys = self.model.short_keys(self.memories, self.pointers, SLICES)
+            coarse = self.model.fuse(self.model.attend_to_short(query, keys), coarse)
+        decoded = self.model.decode(self.features, coarse)
+        return self.model.remember(self.features, decoded.logits, decoded.score, False)
+
+    def _search(self, keys: ExemplarKeys) -> object:
+        query = self.model.exemplar_query(self.features)
+        coarse = self.model.attend_to_exemplars(query, keys, [SEARCHED])
+        return self.model.decode_search(self.features, coarse)
+
+
+def operations_of(work: Callable[[], object]) -> int:
+    """Additions and multiplications in the products and convolutions that something runs."""
+    with FlopCounterMode(display=False, custom_mapping=_UNCOUNTED_BY_PYTORCH) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def _attention_operations(q: Shape, k: Shape, v: Shape, *_args: object, **_kwargs: object) -> int:
+    """The two products of an attention on [batch, heads, tokens, channels]."""
+    return 2 * math.prod(q[:3]) * k[2] * (k[3] + v[3])
+
+
+_UNCOUNTED_BY_PYTORCH = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations
+}
+
+
+@lru_cache
+@torch.no_grad()
+def published_operations(config: NetworkConfig) -> dict[str, int]:
+    """The operations of each step as the published implementation carries it out.
+
+    Counted on shapes alone: on the meta device the network takes no short cut. What we do once
+    for many runs is in, since the published implementation does it in every one.
+    """
+    with torch.device("meta"):
+        model = build(config)
+    model.requires_grad_(False).eval()
+    counted = {}
+    for name, step in Steps(model).all().items():
+        again = operations_of(step.prepare) if step.prepare else 0
+        counted[name] = operations_of(step.run) + again
+    return counted

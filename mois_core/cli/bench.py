@@ -1,0 +1,232 @@
+"""``mois bench``: how fast the network is on this machine, and why not faster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mois_core.cli.progress_bar import progress_bar
+from mois_core.errors import BadInput
+
+if TYPE_CHECKING:
+    from mois_core.bench.measure import Plan, Report, StepTime
+    from mois_core.network.config import NetworkConfig
+
+_DESCRIPTION = """\
+Time the steps that everything you do is made of: encode a slice, decode a
+click, carry a lesion to the next slice, search a slice with ten exemplars. The
+weights are made up, so nothing has to be downloaded.
+
+The same run measures how fast this machine multiplies plain matrices. That is
+the ceiling: a network consists of such products. For each step it prints
+
+  seconds    the fastest of several runs
+  GFLOP      operations of the step as the published implementation does it
+  GFLOP/s    the two divided
+  ceiling    the part of the ceiling that this is. It can exceed 100 %: some
+             products can be saved without changing the result
+  computed   the operations that are left of them
+  memory     what the step needs for a moment, beside network and inputs"""
+
+_EPILOG = """\
+examples:
+  mois bench                                    the full and a small network
+  mois bench --preset mois-sam2-b+ --dtype bfloat16 --threads 4
+  mois bench --device cuda --out bench.json     figures for a program to read
+  mois bench --preset mois-sam2-b+ --against sam2
+                         the same steps through PyPI's sam2, as a ratio
+
+Close other programs first: whatever else runs makes the figures worse. A
+network of full size takes one to three minutes for each precision."""
+
+_DEFAULT_PRESETS = ("mois-sam2-b+", "mois-tiny")
+_DEFAULT_PRECISIONS = ("float32", "bfloat16")
+_DEFAULT_REPEATS = 5
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Declare the arguments."""
+    parser = commands.add_parser(
+        "bench",
+        help="time the network on this machine",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--preset",
+        action="append",
+        metavar="NAME",
+        help=f"which network; can be repeated ({' and '.join(_DEFAULT_PRESETS)})",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="pixels of the network's input, a multiple of 32 (that of the preset)",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (cpu)")
+    parser.add_argument(
+        "--dtype",
+        action="append",
+        choices=_DEFAULT_PRECISIONS,
+        help="precision of the parts that cost time; can be repeated (both)",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="processor threads (what PyTorch chooses)"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=_DEFAULT_REPEATS,
+        metavar="N",
+        help=f"runs of each step, of which the fastest counts ({_DEFAULT_REPEATS})",
+    )
+    parser.add_argument(
+        "--against",
+        choices=["sam2"],
+        help="also time PyPI's sam2: same weights, inputs, threads and attention kernel, in turns",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures here")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, and write."""
+    from mois_core.bench.measure import measure
+
+    plan = _plan_of(args)
+    with _threads(args.threads), progress_bar() as progress:
+        report = measure(plan, progress)
+    print(_as_text(report, plan))
+    if args.out:
+        _write(report, args.out)
+
+
+def _plan_of(args: argparse.Namespace) -> Plan:
+    from mois_core.bench.measure import Plan
+    from mois_core.bench.sam2_package import import_sam2
+    from mois_core.network.loading import usable_device
+
+    for name in ("threads", "repeats"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise BadInput(f"--{name} must be at least 1, not {value}")
+    if args.out and not args.out.resolve().parent.is_dir():
+        raise BadInput(f"{args.out} cannot be written: its folder does not exist")
+    if args.against:
+        import_sam2()
+    return Plan(
+        networks={name: _config(name, args.image_size) for name in args.preset or _DEFAULT_PRESETS},
+        precisions=args.dtype or _DEFAULT_PRECISIONS,
+        device=usable_device(args.device),
+        repeats=args.repeats,
+        against_sam2=bool(args.against),
+    )
+
+
+def _config(name: str, image_size: int | None) -> NetworkConfig:
+    from dataclasses import replace
+
+    from mois_core.network.config import preset
+
+    config = preset(name)
+    try:
+        return replace(config, image_size=image_size or config.image_size)
+    except ValueError as error:
+        raise BadInput(f"{name} cannot be built for {image_size} pixels: {error}") from None
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """The threads asked for, and afterwards what was there before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write(report: Report, path: Path) -> None:
+    from mois_core.io.atomic import atomic_write
+
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+
+
+# ---- the table -----------------------------------------------------------------------------
+
+
+def _as_text(report: Report, plan: Plan) -> str:
+    machine = report.machine
+    memory = f", {machine.memory_bytes / 2**30:.0f} GiB" if machine.memory_bytes else ""
+    rates = ", ".join(f"{rate / 1e9:.0f} in {p}" for p, rate in report.matrix_rates.items())
+    lines = [
+        f"machine  {machine.processor}, {machine.cores} cores{memory}; {machine.system}",
+        f"run on   {machine.device}, {machine.threads} threads; torch {machine.torch}, "
+        f"Python {machine.python}",
+        f"ceiling  GFLOP/s of matrix products: {rates}",
+    ]
+    for name, config in plan.networks.items():
+        steps = [step for step in report.steps if step.network == name]
+        lines += ["", f"{name}, {config.image_size} x {config.image_size} pixels"]
+        lines += _table([_header(plan)] + [_row(report, step, plan) for step in steps])
+    if plan.against_sam2:
+        lines += ["", *_about_sam2(report)]
+    return "\n".join(lines)
+
+
+def _header(plan: Plan) -> list[str]:
+    columns = ["step", "precision", "seconds", "GFLOP", "GFLOP/s", "ceiling", "computed", "memory"]
+    return columns + (["sam2", "ratio"] if plan.against_sam2 else [])
+
+
+def _row(report: Report, step: StepTime, plan: Plan) -> list[str]:
+    from mois_core.bench.steps import TITLES
+
+    memory = step.peak_memory_bytes
+    cells = [
+        TITLES[step.step],
+        step.precision,
+        f"{step.seconds:.4g}",
+        f"{step.operations / 1e9:.4g}",
+        f"{step.rate / 1e9:.4g}",
+        f"{report.fraction(step):.0%}",
+        f"{step.computed_operations / 1e9:.4g}",
+        "-" if memory is None else f"{memory / 2**20:.0f} MiB",
+    ]
+    if plan.against_sam2:
+        ratio = step.sam2_ratio
+        cells += [f"{step.sam2_seconds:.4g}", f"{ratio:.2f}"] if ratio else ["-", "-"]
+    return cells
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:<{width}}" if number < 2 else f"{cell:>{width}}"
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _about_sam2(report: Report) -> list[str]:
+    lines = [
+        "sam2: seconds of PyPI's package, in turns with ours; ratio: how many times as long.",
+        "It has the same weights, inputs, threads and attention kernel; in bfloat16 it runs under",
+        "autocast, as its authors run it.",
+    ]
+    without = {step.network for step in report.steps} - {
+        step.network for step in report.steps if step.sam2_seconds
+    }
+    lines += [f"{name} has no counterpart in the package." for name in sorted(without)]
+    return lines
