@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,6 +24,9 @@ from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.network.config import NetworkConfig
 from mois_core.network.loading import build
 from mois_core.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from mois_core.bench.operations import OperationTime
 
 FORMAT = 1
 """Raised when a field of the file changes its meaning."""
@@ -67,6 +70,8 @@ class Report:
     matrix_rates: dict[str, float] = field(default_factory=dict)
     """Operations per second of plain matrix products, per precision: the ceiling."""
     steps: list[StepTime] = field(default_factory=list)
+    operations: list[OperationTime] = field(default_factory=list)
+    """Whole operations against the published app's order of work."""
 
     def fraction(self, step: StepTime) -> float:
         """The part of the ceiling that a step reaches."""
@@ -91,6 +96,7 @@ class Report:
             "machine": asdict(self.machine),
             "matrix_gflop_per_s": {name: r / 1e9 for name, r in self.matrix_rates.items()},
             "steps": steps,
+            "operations": [asdict(time) | {"ratio": time.ratio} for time in self.operations],
         }
 
 
@@ -103,6 +109,14 @@ class Plan:
     device: torch.device
     repeats: int
     against_sam2: bool = False
+
+
+def measure_machine(plan: Plan) -> Report:
+    """The machine and its ceilings in both precisions, without any network."""
+    report = Report(describe(plan.device))
+    for name, dtype in PRECISIONS.items():
+        report.matrix_rates[name] = matrix_rate(dtype, plan.device, plan.repeats)
+    return report
 
 
 @torch.no_grad()

@@ -9,23 +9,26 @@ ahead, keeps what it can, and may compute in bfloat16.
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from mois_core.bench.machine import PRECISIONS, seconds_of
+from mois_core.bench.measure import Plan
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.embeddings import Embeddings
+from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.lesion import Click, Lesion, Status
 from mois_core.masks import Mask
 from mois_core.memories import around_first_prompt
-from mois_core.network.config import preset
+from mois_core.network.config import NetworkConfig
 from mois_core.network.exemplar import ExemplarView, MoisSam2
 from mois_core.network.loading import build
 from mois_core.preprocess import published_input
+from mois_core.progress import Progress, silent
 from mois_core.session import NewClick, Session
 from mois_core.state import Settings
 from mois_core.tracker import Tracker
@@ -33,23 +36,30 @@ from mois_core.tracker import Tracker
 PRESENT_BIAS = 10.0
 """Makes the synthetic network see an object everywhere, so that no work is left out."""
 
-ROWS, COLUMNS = 1024, 320
+SLICES, ROWS, COLUMNS = 32, 1024, 320
 EXEMPLARS = 10
 WINDOW = 3
+
+CLICK = "click on an embedded slice"
+LESION = f"new lesion, {WINDOW} slices each way"
+SEARCH = f"search of {SLICES} slices, {EXEMPLARS} exemplars"
+OPERATIONS = (CLICK, LESION, SEARCH)
 
 
 @dataclass(frozen=True)
 class OperationTime:
     """One operation, timed both ways."""
 
-    name: str
-    published_s: float
-    ours_s: float
+    network: str
+    precision: str
+    operation: str
+    published_seconds: float
+    seconds: float
 
     @property
     def ratio(self) -> float:
-        """How many times the published schedule takes as long."""
-        return self.published_s / self.ours_s
+        """How many times as long the published schedule takes."""
+        return self.published_seconds / self.seconds
 
 
 class PublishedSchedule:
@@ -99,72 +109,69 @@ class PublishedSchedule:
             tracker.to_images(self.model.decode_search(features, coarse).logits)
 
 
-def time_operations(
-    preset_name: str, dtype: torch.dtype, device: torch.device, search_slices: int, repeats: int
-) -> Iterator[OperationTime]:
-    """Time a click, a new lesion and a search, alternating between the two schedules."""
-    published_model = fill_synthetic(build(preset(preset_name)), score_bias=PRESENT_BIAS)
-    published_model = published_model.requires_grad_(False).eval().to(device)
-    own_model = copy.deepcopy(published_model).set_precision(dtype)
-    slices = max(search_slices, 4 * WINDOW)
-    volume = _some_volume(slices)
-    session = Session(own_model, volume, Settings(window=WINDOW, gate=False))
-    size = own_model.config.image_size
-    published = PublishedSchedule(
-        published_model, lambda n: published_input(session.stack.image(n), size), slices
-    )
-    middle = slices // 2
-    session.embeddings.prepare(numbers=range(slices))
-    point = session.stack.point_to_ras(middle, COLUMNS / 2, ROWS / 2)
+class _Race:
+    """Both schedules on one scan, ready to start."""
 
-    def timed(operation: Callable[[], object]) -> float:
-        _wait_for(device)
-        start = time.perf_counter()
-        operation()
-        _wait_for(device)
-        return time.perf_counter() - start
+    def __init__(self, config: NetworkConfig, dtype: torch.dtype, device: torch.device) -> None:
+        published = fill_synthetic(build(config), score_bias=PRESENT_BIAS)
+        published = published.requires_grad_(False).eval().to(device)
+        model = copy.deepcopy(published).set_precision(dtype)
+        self.device = device
+        self.session = Session(model, _some_volume(), Settings(window=WINDOW, gate=False))
+        self.session.prepare()
+        stack = self.session.stack
+        self.published = PublishedSchedule(
+            published, lambda n: published_input(stack.image(n), config.image_size), stack.count
+        )
+        self.middle = stack.count // 2
+        self.point = stack.point_to_ras(self.middle, COLUMNS / 2, ROWS / 2)
 
-    def alternating(name: str, theirs: Callable, ours: Callable, times: int) -> OperationTime:
-        pairs = [(timed(theirs), timed(ours)) for _ in range(times)]
-        return OperationTime(name, *(min(own) for own in zip(*pairs, strict=True)))
-
-    yield alternating(
-        "click on an embedded slice",
-        lambda: published.click(middle),
-        lambda: session.click(point, carry=False),
-        repeats,
-    )
-    yield alternating(
-        f"new lesion, {WINDOW} slices each way",
-        lambda: published.lesion(middle),
-        lambda: session.click(point),
-        repeats,
-    )
-    places = np.linspace(0.2, 0.8, EXEMPLARS)
-    row = session.stack.point_to_ras(middle, COLUMNS * places, ROWS * places)
-    session.clicks([NewClick(ras) for ras in row], carry=False)
-    exemplars = [exemplar.view for exemplar in session.exemplars_for(middle)]
-    yield alternating(
-        f"search of {search_slices} slices, {len(exemplars)} exemplars",
-        lambda: published.search(exemplars, range(search_slices)),
-        lambda: session.find_similar(inside=_first_slices(session, search_slices)),
-        1,
-    )
+    def run(self, operation: str) -> tuple[float, float]:
+        """Seconds of the published schedule, and of ours."""
+        session, published, middle = self.session, self.published, self.middle
+        if operation == CLICK:
+            return (
+                seconds_of(lambda: published.click(middle), self.device),
+                seconds_of(lambda: session.click(self.point, carry=False), self.device),
+            )
+        if operation == LESION:
+            return (
+                seconds_of(lambda: published.lesion(middle), self.device),
+                seconds_of(lambda: session.click(self.point), self.device),
+            )
+        places = np.linspace(0.2, 0.8, EXEMPLARS)
+        row = session.stack.point_to_ras(middle, COLUMNS * places, ROWS * places)
+        session.clicks([NewClick(ras) for ras in row], carry=False)
+        exemplars = [exemplar.view for exemplar in session.exemplars_for(middle)]
+        return (
+            seconds_of(lambda: published.search(exemplars, range(SLICES)), self.device),
+            seconds_of(session.find_similar, self.device),
+        )
 
 
-def _some_volume(slices: int) -> Volume:
+def time_operations(plan: Plan, progress: Progress = silent) -> list[OperationTime]:
+    """Time a click, a new lesion and a search in turns between the two schedules.
+
+    The search is long enough to be timed once.
+    """
+    networks = {name: config for name, config in plan.networks.items() if config.exemplars}
+    if not networks:
+        raise BadInput("the published app runs models with exemplars; choose mois-sam2-b+")
+    works = [(name, p, o) for name in networks for p in plan.precisions for o in OPERATIONS]
+    times, race = [], None
+    for done, (name, precision, operation) in enumerate(works):
+        progress(done, len(works), f"{name} in {precision}: {operation}")
+        if operation == OPERATIONS[0]:
+            race = _Race(networks[name], PRECISIONS[precision], plan.device)
+            race.run(operation)
+        repeats = 1 if operation == SEARCH else plan.repeats
+        best = np.min([race.run(operation) for _ in range(repeats)], axis=0)
+        times.append(OperationTime(name, precision, operation, *map(float, best)))
+    return times
+
+
+def _some_volume() -> Volume:
     """A scan of the usual size; what is in it does not matter for the time."""
-    pixels = np.random.default_rng(0).integers(1, 1000, (slices, ROWS, COLUMNS), dtype=np.int16)
+    pixels = np.random.default_rng(0).integers(1, 1000, (SLICES, ROWS, COLUMNS), dtype=np.int16)
     coronal = np.array([[-0.62, 0, 0, 0], [0, 0, 7.8, 0], [0, -0.62, 0, 0], [0, 0, 0, 1.0]])
     return Volume(pixels, coronal)
-
-
-def _first_slices(session: Session, count: int) -> np.ndarray:
-    inside = np.zeros(session.stack.array.shape, dtype=bool)
-    inside[:count] = True
-    return session.stack.to_volume(inside)
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -39,9 +39,17 @@ examples:
   mois bench --device cuda --out bench.json     figures for a program to read
   mois bench --preset mois-sam2-b+ --against sam2
                          the same steps through PyPI's sam2, as a ratio
+  mois bench --preset mois-sam2-b+ --dtype bfloat16 --against published
+                         a click, a new lesion and a search as a session does
+                         them and as the published app does, as a ratio
 
 Close other programs first: whatever else runs makes the figures worse. A
 network of full size takes one to three minutes for each precision."""
+
+_ABOUT_PUBLISHED = (
+    "published: seconds in the published app's order of work, in float32, in turns with ours;",
+    "ratio: how many times as long. It runs our network, with the same weights and threads.",
+)
 
 _DEFAULT_PRESETS = ("mois-sam2-b+", "mois-tiny")
 _DEFAULT_PRECISIONS = ("float32", "bfloat16")
@@ -88,8 +96,9 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--against",
-        choices=["sam2"],
-        help="also time PyPI's sam2: same weights, inputs, threads and attention kernel, in turns",
+        choices=["sam2", "published"],
+        help="in turns, with the same weights, inputs, threads and attention kernel: the steps "
+        "through PyPI's sam2, or instead of steps whole operations in the published app's order",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures here")
     return parser
@@ -97,11 +106,16 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print, and write."""
-    from mois_core.bench.measure import measure
+    from mois_core.bench.measure import measure, measure_machine
+    from mois_core.bench.operations import time_operations
 
     plan = _plan_of(args)
     with _threads(args.threads), progress_bar() as progress:
-        report = measure(plan, progress)
+        if args.against == "published":
+            report = measure_machine(plan)
+            report.operations = time_operations(plan, progress)
+        else:
+            report = measure(plan, progress)
     print(_as_text(report, plan))
     if args.out:
         _write(report, args.out)
@@ -118,14 +132,14 @@ def _plan_of(args: argparse.Namespace) -> Plan:
             raise BadInput(f"--{name} must be at least 1, not {value}")
     if args.out and not args.out.resolve().parent.is_dir():
         raise BadInput(f"{args.out} cannot be written: its folder does not exist")
-    if args.against:
+    if args.against == "sam2":
         import_sam2()
     return Plan(
         networks={name: _config(name, args.image_size) for name in args.preset or _DEFAULT_PRESETS},
         precisions=args.dtype or _DEFAULT_PRECISIONS,
         device=usable_device(args.device),
         repeats=args.repeats,
-        against_sam2=bool(args.against),
+        against_sam2=args.against == "sam2",
     )
 
 
@@ -174,6 +188,8 @@ def _as_text(report: Report, plan: Plan) -> str:
         f"Python {machine.python}",
         f"ceiling  GFLOP/s of matrix products: {rates}",
     ]
+    if report.operations:
+        return "\n".join([*lines, "", *_table(_operation_rows(report)), "", *_ABOUT_PUBLISHED])
     for name, config in plan.networks.items():
         steps = [step for step in report.steps if step.network == name]
         lines += ["", f"{name}, {config.image_size} x {config.image_size} pixels"]
@@ -181,6 +197,15 @@ def _as_text(report: Report, plan: Plan) -> str:
     if plan.against_sam2:
         lines += ["", *_about_sam2(report)]
     return "\n".join(lines)
+
+
+def _operation_rows(report: Report) -> list[list[str]]:
+    rows = [["operation", "precision", "network", "published", "seconds", "ratio"]]
+    for time in report.operations:
+        seconds = [f"{time.published_seconds:.4g}", f"{time.seconds:.4g}"]
+        row = [time.operation, time.precision, time.network, *seconds, f"{time.ratio:.1f}"]
+        rows.append(row)
+    return rows
 
 
 def _header(plan: Plan) -> list[str]:
