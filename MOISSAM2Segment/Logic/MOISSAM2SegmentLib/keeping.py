@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from MOISSAM2SegmentLib.jobs import Job, Worker
-from MOISSAM2SegmentLib.stored_session import POINTS, SEGMENTS, VOLUME, StoredSession, encode
+from MOISSAM2SegmentLib.stored_session import (
+    POINTS,
+    SEGMENTS,
+    TABLE,
+    VOLUME,
+    StoredSession,
+    encode,
+)
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -18,15 +25,13 @@ class Keeper:
     def __init__(
         self, worker: Worker, stored: StoredSession, session: Session, owner: object
     ) -> None:
-        self.stored = stored
+        self.stored: StoredSession | None = stored
         self._worker = worker
         self._session = session
         self._kept: State | None = None
         self._is_packing = False
         self._references: dict[str, Any] = {}
         self._scene = stored.node.GetScene()
-        for role in (VOLUME, SEGMENTS, POINTS):
-            self._references[role] = stored.referenced(role)
 
     def keep(self) -> None:
         """See to it that the present state is stored soon."""
@@ -37,11 +42,19 @@ class Keeper:
 
     def refer(self, role: str, node: Any) -> None:
         """Say which node has a role from now on."""
-        self._references[role] = node
-        self.stored.refer(role, node)
+        if self.stored is not None:
+            self.stored.refer(role, node)
+        else:
+            self._references[role] = node
+
+    def is_in(self, node: Any) -> bool:
+        """Whether the session is stored in this node."""
+        return self.stored is not None and self.stored.node is node
 
     def lose(self) -> None:
         """The node is being removed; another one takes its place with the next state."""
+        roles = (VOLUME, SEGMENTS, POINTS, TABLE)
+        self._references = {role: self.stored.referenced(role) for role in roles}
         self.stored = None
 
     def close(self, store: bool) -> None:

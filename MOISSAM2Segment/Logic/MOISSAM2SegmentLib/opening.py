@@ -7,18 +7,19 @@ can; its lesions are taken over as if the user had painted them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mois_core.colours import Colour
 from mois_core.errors import BadInput
-from MOISSAM2SegmentLib.layer import image_labels, on_grid
-from MOISSAM2SegmentLib.lesion_segments import tagged_segments
+from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, image_labels, on_grid
+from MOISSAM2SegmentLib.lesion_segments import default_name, tagged_segments
 from MOISSAM2SegmentLib.painting import Painter, Update
-from MOISSAM2SegmentLib.placement import ijk_to_ras, voxels_of
-from MOISSAM2SegmentLib.stored_session import SEGMENTS, StoredSession, stored_sessions
+from MOISSAM2SegmentLib.placement import view_of
+from MOISSAM2SegmentLib.stored_session import SEGMENTS, VOLUME, StoredSession, stored_sessions
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
@@ -41,6 +42,8 @@ class Earlier:
     lesions: dict[int, np.ndarray]
     """Cropped masks of its segments, in case it cannot be continued."""
     boxes: dict[int, tuple[slice, slice, slice]]
+    names: dict[int, str]
+    colours: dict[int, Colour]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,31 +55,36 @@ class Opened:
     update: Update
     resumed: StoredSession | None
     notice: str = ""
+    colours: Mapping[int, Colour] = field(default_factory=dict)
 
 
 def earlier_sessions(scene: Any, volume_node: Any) -> list[Earlier]:
     """What the scene holds of a scan, the newest first."""
-    own = [s for s in stored_sessions(scene) if s.referenced("MOISSAM2.volume") is volume_node]
+    own = [s for s in stored_sessions(scene) if s.referenced(VOLUME) is volume_node]
     return [_earlier(stored, volume_node) for stored in reversed(own)]
 
 
 def _earlier(stored: StoredSession, volume_node: Any) -> Earlier:
     node = stored.referenced(SEGMENTS)
-    masks, boxes = {}, {}
+    masks, boxes, names, colours = {}, {}, {}, {}
     if node is not None:
-        shape, scan = voxels_of(volume_node).shape, ijk_to_ras(volume_node)
+        scan = view_of(volume_node)
         segmentation = node.GetSegmentation()
-        for image, members in _by_image(segmentation, tagged_segments(node)):
-            labels = on_grid(image, members, scan, shape)
+        segments = tagged_segments(node)
+        for number, identifier in segments.items():
+            segment = segmentation.GetSegment(identifier)
+            names[number], colours[number] = segment.GetName(), tuple(segment.GetColor())
+        for image, members in _by_image(segmentation, segments):
+            labels = on_grid(image, members, scan.ijk_to_ras, scan.array.shape)
             masks.update(_crops(labels, boxes))
-    return Earlier(stored, stored.content, masks, boxes)
+    return Earlier(stored, stored.content, masks, boxes, names, colours)
 
 
 def _by_image(segmentation: Any, segments: dict[int, str]) -> list[tuple[Any, dict[int, int]]]:
     found: dict[int, tuple[Any, dict[int, int]]] = {}
     for number, identifier in segments.items():
         segment = segmentation.GetSegment(identifier)
-        image = segment.GetRepresentation("Binary labelmap")
+        image = segment.GetRepresentation(BINARY_LABELMAP)
         if image is not None and image_labels(image) is not None:
             members = found.setdefault(id(image), (image, {}))[1]
             members[segment.GetLabelValue()] = number
@@ -115,14 +123,15 @@ def open_scan(
         painter = Painter(session)
         return Opened(session, painter, painter.whole(), candidate.stored)
     session = engine.open(volume, settings)
-    notice = ""
+    notice, colours = "", {}
     source = next((candidate for candidate in earlier if candidate.lesions), None)
     if source is not None:
         _take_over(session, source, progress, cancel)
+        colours = source.colours
         reason = problem or "the stored work cannot be continued"
         notice = TAKEN_OVER.format(reason=f"{reason[:1].upper()}{reason[1:].rstrip('.')}.")
     painter = Painter(session)
-    return Opened(session, painter, painter.whole(), None, notice)
+    return Opened(session, painter, painter.whole(), None, notice, colours)
 
 
 def _take_over(session: Session, source: Earlier, progress: Progress, cancel: CancelToken) -> None:
@@ -132,3 +141,5 @@ def _take_over(session: Session, source: Earlier, progress: Progress, cancel: Ca
         whole = np.zeros(session.volume.array.shape, dtype=bool)
         whole[source.boxes[number]] = mask
         session.set_mask(number, whole)
+        if source.names[number] != default_name(number):
+            session.rename(number, source.names[number])

@@ -11,7 +11,7 @@ import slicer
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from MOISSAM2SegmentLib.layer import image_labels, on_grid
-from MOISSAM2SegmentLib.placement import ijk_to_ras, linear_between, volume_of, voxels_of
+from MOISSAM2SegmentLib.placement import linear_between, view_of, volume_of
 
 ELSEWHERE = (
     "The segments lie under another transform than the scan they were outlined on; put both under "
@@ -26,17 +26,15 @@ def segment_labels(
     segmentation = segmentation_node.GetSegmentation()
     if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():
         raise BadInput(ELSEWHERE)
-    voxels = voxels_of(volume_node)
-    if voxels is None:
-        raise BadInput(f"{volume_node.GetName()} has no image; choose a scan that is loaded.")
+    scan = view_of(volume_node)
     wanted = segmentation.GetSegmentIDs() if segment_ids is None else segment_ids
-    scan = ijk_to_ras(volume_node)
-    labels = np.zeros(voxels.shape, dtype=np.uint16)
+    labels = np.zeros(scan.array.shape, dtype=np.uint16)
     for number, identifier in enumerate(wanted, start=1):
         image = slicer.vtkOrientedImageData()
         segmentation_node.GetBinaryLabelmapRepresentation(identifier, image)
         if image_labels(image) is not None:
-            labels[on_grid(image, {1: number}, scan, voxels.shape) > 0] = number
+            found = on_grid(image, {1: number}, scan.ijk_to_ras, labels.shape)
+            labels[found > 0] = number
     if not labels.any():
         raise BadInput("The segments that were chosen are empty on this scan.")
     return labels

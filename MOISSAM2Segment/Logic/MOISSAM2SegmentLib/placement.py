@@ -43,21 +43,33 @@ def ijk_to_ras(node: Any) -> np.ndarray:
 def volume_of(node: Any) -> Volume:
     """A scan as the engine takes it: with a copy of the voxels, so that no edit can reach them
     while another thread works on them."""
-    array = voxels_of(node)
-    if array is None:
-        raise BadInput(f"{node.GetName()} has no image; choose a scan that is loaded.")
-    return Volume(array.copy(), ijk_to_ras(node))
+    volume = view_of(node)
+    return Volume(volume.array.copy(), volume.ijk_to_ras)
 
 
-def voxels_of(node: Any) -> np.ndarray | None:
-    """A view of a volume node's voxels [k, j, i]; colours and the like are a fourth dimension."""
+def view_of(node: Any) -> Volume:
+    """The same without the copy, for a look in between. `BadInput` for what is no scan."""
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
-        return None
+        raise BadInput(f"{node.GetName()} has no image; choose a scan that is loaded.")
     array = vtk_to_numpy(image.GetPointData().GetScalars())
     shape = tuple(reversed(image.GetDimensions()))
     components = image.GetNumberOfScalarComponents()
-    return array.reshape(shape if components == 1 else (*shape, components))
+    array = array.reshape(shape if components == 1 else (*shape, components))
+    return right_handed(Volume(array, ijk_to_ras(node)))
+
+
+def right_handed(volume: Volume) -> Volume:
+    """The same voxels in the same places, counted so that i, j and k are right-handed.
+
+    Slicer turns left-handed scans round when it reads them from a file. They can be in the scene
+    nevertheless, made by a script; saved and opened again they would be another scan to us.
+    """
+    if np.linalg.det(volume.ijk_to_ras[:3, :3]) > 0:
+        return volume
+    turn = np.diag([1.0, 1.0, -1.0, 1.0])
+    turn[2, 3] = volume.array.shape[0] - 1
+    return Volume(volume.array[::-1], volume.ijk_to_ras @ turn)
 
 
 def transform_between(source: Any, target: Any) -> Any:

@@ -13,11 +13,10 @@ import numpy as np
 import vtk
 
 from MOISSAM2SegmentLib.placement import (
-    ijk_to_ras,
     linear_between,
     matrix_to_numpy,
     transform_between,
-    voxels_of,
+    view_of,
 )
 
 LATTICE_MM = 10.0
@@ -76,9 +75,8 @@ def region_of(roi_node: Any, volume_node: Any) -> Region:
     # The matrix may carry the scale of a transform; the size is given before it.
     world_to_box = np.linalg.inv(matrix_to_numpy(object_to_world))
     half_size = np.array(roi_node.GetSize()) / 2
-    scan = ijk_to_ras(volume_node)
-    shape = voxels_of(volume_node).shape[:3]
-    spacing = tuple(np.linalg.norm(scan[:3, :3], axis=0).tolist())
+    volume = view_of(volume_node)
+    scan, shape, spacing = volume.ijk_to_ras, volume.array.shape, volume.spacing
     parent = volume_node.GetParentTransformNode()
     to_world = linear_between(parent, None)
     if to_world is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import slicer
 
 from mois_core.geometry import Volume
-from MOISSAM2SegmentLib.placement import numpy_to_matrix
+from MOISSAM2SegmentLib.placement import numpy_to_matrix, right_handed
 
 CATEGORY = "MOISSAM2"
 NAME = "MOISSAM2Phantom"
@@ -35,6 +35,7 @@ def make_phantom_volume() -> Volume:
 
 def add_volume(scene: Any, volume: Volume, name: str = NODE_NAME) -> Any:
     """A volume node for a scan."""
+    volume = right_handed(volume)
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(node, volume.array)
     node.SetIJKToRASMatrix(numpy_to_matrix(volume.ijk_to_ras))

@@ -40,10 +40,12 @@ class SceneWatch:
         self.points_changed = False
         self.segments_changed = False
         self.scan_changed = False
-        self.transform_changed = False
         self.is_dragging = False
         self.on_wanted: Callable[[], None] = lambda: None
         """Called when a flag is raised."""
+        self.on_moved: Callable[[], None] = lambda: None
+        """Called at once when the scan comes to lie elsewhere: a point that is placed in the next
+        moment must find the list where the scan is."""
         self.on_removed: Callable[[Any], None] = lambda node: None
         """Called just before a node is removed from the scene."""
         self.on_closing: Callable[[], None] = lambda: None
@@ -92,7 +94,7 @@ class SceneWatch:
     def is_flagged(self) -> bool:
         """Whether there is something to deal with."""
         points = self.points_changed and not self.is_dragging
-        return points or self.segments_changed or self.scan_changed or self.transform_changed
+        return points or self.segments_changed or self.scan_changed
 
     def _on_points(self, caller: Any, event: str) -> None:
         self.points_changed = True
@@ -115,9 +117,8 @@ class SceneWatch:
         self.on_wanted()
 
     def _on_transform(self, caller: Any, event: str) -> None:
-        self.transform_changed = True
-        self.points_changed = True
-        self.on_wanted()
+        self.on_moved()
+        self._on_points(caller, event)
 
     def _on_close(self, caller: Any, event: str) -> None:
         self.on_closing()

@@ -25,7 +25,7 @@ from MOISSAM2SegmentLib.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.messages import words_for
 from MOISSAM2SegmentLib.opening import Opened, earlier_sessions, open_scan
 from MOISSAM2SegmentLib.painting import Painter, Update
-from MOISSAM2SegmentLib.placement import ijk_to_ras, to_world, volume_of, voxels_of
+from MOISSAM2SegmentLib.placement import to_world, view_of, volume_of
 from MOISSAM2SegmentLib.reporting import Reporting
 from MOISSAM2SegmentLib.scene_watch import SceneWatch
 from MOISSAM2SegmentLib.signal import Signal
@@ -91,6 +91,7 @@ class Workspace(Steps, Reporting):
         self._painter: Painter | None = None
         self._keeper: Keeper | None = None
         self._list: LesionList | None = None
+        self._transform: str | None = None
         self._points_gone = False
 
     # ---- opening and ending ----------------------------------------------------------------
@@ -106,6 +107,7 @@ class Workspace(Steps, Reporting):
         self._watch.on_removed = self._on_removed
         self._watch.on_closing = lambda: self.end(CLOSED, store=False)
         self._watch.on_wanted = self.wanted
+        self._watch.on_moved = self._follow_transform
         self._watch.watch_scan(volume_node)
 
         def work(progress: Any, cancel: Any) -> Opened:
@@ -133,6 +135,7 @@ class Workspace(Steps, Reporting):
         self.segments_node, had_segments = self._node(stored, SEGMENTS, self._new_segmentation)
         self.points_node, had_points = self._node(stored, POINTS, self._new_points)
         self.segments = LesionSegments(self.segments_node, volume)
+        self.segments.colours.update(opened.colours)
         self.clicks = self._clicks_of(self.points_node)
         self._watch.is_ours = lambda: self.segments.is_writing
         self._follow_transform()
@@ -236,9 +239,6 @@ class Workspace(Steps, Reporting):
                 self.end(SCAN_CHANGED)
                 self.said(SCAN_CHANGED)
                 return
-        if watch.transform_changed:
-            watch.transform_changed = False
-            self._follow_transform()
         if self._points_gone:
             self._replace_points()
         if watch.points_changed and not watch.is_dragging:
@@ -252,18 +252,24 @@ class Workspace(Steps, Reporting):
             self._submit_segments(edits)
 
     def _is_same_scan(self) -> bool:
-        voxels, volume = voxels_of(self.volume_node), self.session.volume
-        if voxels is None or voxels.shape != volume.array.shape:
+        try:
+            now = view_of(self.volume_node)
+        except BadInput:
             return False
-        in_place = np.array_equal(ijk_to_ras(self.volume_node), volume.ijk_to_ras)
-        return in_place and np.array_equal(voxels, volume.array)
+        volume = self.session.volume
+        in_place = np.array_equal(now.ijk_to_ras, volume.ijk_to_ras)
+        return in_place and np.array_equal(now.array, volume.array)
 
     def _follow_transform(self) -> None:
-        """Results lie where the scan lies; points follow it unless the user moved them away."""
-        transform = self.volume_node.GetTransformNodeID()
-        for node in (self.segments_node, self.points_node):
-            if node.GetTransformNodeID() != transform:
-                node.SetAndObserveTransformNodeID(transform)
+        """Results lie where the scan lies. So do the points, unless the user put them under
+        another transform."""
+        now = self.volume_node.GetTransformNodeID()
+        if not self.is_open or now == self._transform:
+            return
+        self.segments_node.SetAndObserveTransformNodeID(now)
+        if self.points_node.GetTransformNodeID() == self._transform:
+            self.points_node.SetAndObserveTransformNodeID(now)
+        self._transform = now
 
     # ---- steps -----------------------------------------------------------------------------
 
@@ -383,7 +389,7 @@ class Workspace(Steps, Reporting):
             self._watch.forget(node)
             self._points_gone = True
             self.wanted()
-        elif self._keeper is not None and node is self._keeper.stored.node:
+        elif self._keeper is not None and self._keeper.is_in(node):
             self._keeper.lose()
 
     def _replace_points(self) -> None:

@@ -11,7 +11,7 @@ import slicer
 from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, THIRD, is_exactly, stack_of
 from MOISSAM2SegmentLib.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.painting import Painter
-from scans import place, segment_mask, settle, shows_exactly_its_session, volume_node
+from scans import paint, place, segment_mask, settle, shows_exactly_its_session, volume_node
 from vtk.util.numpy_support import vtk_to_numpy
 
 from mois_core.colours import lesion_colour
@@ -26,19 +26,6 @@ def two_lesions(workspace):
     place(workspace, SECOND, "2+")
     settle(workspace)
     return workspace.segments_node.GetSegmentation()
-
-
-def paint(workspace, number: int, box, value: int = 1) -> np.ndarray:
-    """Change a segment as a script or an effect does; gives the mask it should have now."""
-    mask = segment_mask(workspace, number)
-    mask[box] = value
-    slicer.util.updateSegmentBinaryLabelmapFromArray(
-        mask.astype(np.uint8),
-        workspace.segments_node,
-        workspace.segments.segment_of(number),
-        workspace.volume_node,
-    )
-    return mask
 
 
 def steps_of(workspace) -> list[str]:
@@ -71,16 +58,18 @@ def test_a_stroke_of_the_segment_editor_becomes_the_lesions_mask(an_open_workspa
     array[4:6, 14:18, 5:9] = 1
     array[4:6, 20:22, 4:7] = 1
 
-    slicer.vtkSegmentationModifier.ModifyBinaryLabelmap(
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetBinaryLabelmapToSegment(
         stroke,
-        segmentation,
+        workspace.segments_node,
         "MOISSAM2_1",
-        slicer.vtkSegmentationModifier.MODE_MERGE_MAX,
+        logic.MODE_MERGE_MASK,
         stroke.GetExtent(),
-        False,
         False,
         ["MOISSAM2_2"],
     )
+    layer = segmentation.GetSegment("MOISSAM2_2").GetRepresentation("Binary labelmap")
+    assert layer.GetExtent() != (0, 31, 0, 31, 0, 11)
     settle(workspace)
 
     assert workspace.session.mask(1)[4:6, 14:18, 5:9].all()

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import vtk
 from engine_fixtures import CORONAL, SCENE, Block, scan_of
-from MOISSAM2SegmentLib.placement import numpy_to_matrix, to_world
+from MOISSAM2SegmentLib.placement import ijk_to_ras, numpy_to_matrix, to_world
 
 PATIENCE_S = 20.0
 
@@ -75,7 +75,27 @@ def segment_mask(workspace, number: int) -> np.ndarray:
     array = slicer.util.arrayFromSegmentBinaryLabelmap(
         workspace.segments_node, identifier, workspace.volume_node
     )
-    return np.array(array, dtype=bool)
+    return turned(workspace, np.array(array, dtype=bool))
+
+
+def paint(workspace, number: int, box) -> np.ndarray:
+    """Add a box to a segment as a script or an effect does; gives the mask it should have now."""
+    mask = segment_mask(workspace, number)
+    mask[box] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        turned(workspace, mask).astype(np.uint8),
+        workspace.segments_node,
+        workspace.segments.segment_of(number),
+        workspace.volume_node,
+    )
+    return mask
+
+
+def turned(workspace, array: np.ndarray) -> np.ndarray:
+    """An array on the node's grid as one on the session's, and the other way round: they differ
+    if the node's is left-handed."""
+    matrix = ijk_to_ras(workspace.volume_node)
+    return array if np.linalg.det(matrix[:3, :3]) > 0 else array[::-1]
 
 
 def shows_exactly_its_session(workspace) -> bool:

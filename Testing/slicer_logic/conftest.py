@@ -1,4 +1,8 @@
-"""Slicer's own libraries under pytest, from the slicer-core wheel: no Qt, no display."""
+"""Slicer's own libraries under pytest, from the slicer-core wheel: no Qt, no display.
+
+This folder must not be called `slicer`: the package of that name imports every file of every
+folder of that name that it finds on the path.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ import importlib.metadata
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -40,50 +43,20 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 
 @pytest.fixture(scope="session")
-def slicer_logics(tmp_path_factory):
-    """What Slicer has in place before any module is used; made once, it takes a second."""
-    import slicer
+def the_scene(tmp_path_factory):
+    """Made once: it takes a second, and Slicer has one scene too."""
+    from scene_setup import make_scene
 
-    folder = tmp_path_factory.mktemp("slicer")
-    scene = slicer.vtkMRMLScene()
-    application = slicer.vtkSlicerApplicationLogic()
-    application.SetMRMLScene(scene)
-    application.SetTemporaryPath(str(folder))
-    colours = application.GetColorLogic()
-    colours.SetMRMLScene(scene)
-    colours.AddDefaultColorNodes()
-    modules = {}
-    for name, kind in {
-        "Volumes": slicer.vtkSlicerVolumesLogic,
-        "SubjectHierarchy": slicer.vtkSlicerSubjectHierarchyModuleLogic,
-        "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic,
-        "Markups": slicer.vtkSlicerMarkupsLogic,
-    }.items():
-        logic = kind()
-        logic.SetMRMLApplicationLogic(application)
-        logic.SetMRMLScene(scene)
-        application.SetModuleLogic(name, logic)
-        modules[name.lower()] = SimpleNamespace(logic=lambda logic=logic: logic)
-    remote = slicer.vtkMRMLRemoteIOLogic()
-    remote.GetCacheManager().SetRemoteCacheDirectory(str(folder))
-    remote.SetMRMLApplicationLogic(application)
-    remote.SetMRMLScene(scene)
-    remote.AddDataIOToScene()
-    slicer.mrmlScene = scene
-    slicer.modules = SimpleNamespace(**modules)
-    slicer.app = SimpleNamespace(
-        applicationLogic=lambda: application,
-        temporaryPath=str(folder),
-        processEvents=lambda: None,
-    )
-    yield SimpleNamespace(scene=scene, keep=(application, remote, modules))
+    scene, keep = make_scene(str(tmp_path_factory.mktemp("slicer")))
+    yield scene
     scene.Clear(1)
+    del keep
 
 
 @pytest.fixture
-def a_scene(slicer_logics):
+def a_scene(the_scene):
     """An empty scene, emptied again afterwards."""
-    scene = slicer_logics.scene
+    scene = the_scene
     scene.Clear(0)
     yield scene
     scene.Clear(0)

@@ -1,0 +1,61 @@
+"""Opens a bundle in a process of its own and goes on with the work in it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from engine_fixtures import SECOND, digest
+from scans import place, settle
+from scene_setup import make_scene
+
+
+def continue_working(workspace) -> list[str]:
+    """The next click and the next search; gives what the masks are after each."""
+    place(workspace, SECOND, "9+")
+    settle(workspace)
+    masks = [digest(workspace.session.labels())]
+    workspace.find_similar()
+    settle(workspace)
+    return [*masks, digest(workspace.session.labels())]
+
+
+def main(bundle: str, folder: str) -> None:
+    from MOISSAM2SegmentLib.engine import Engine
+    from MOISSAM2SegmentLib.stored_session import stored_sessions
+    from MOISSAM2SegmentLib.workspace import Workspace
+    from stub_network import StubNetwork
+
+    from mois_core.state import ModelInfo
+
+    scene, keep = make_scene(folder)
+    unpacked = Path(folder, "unpacked")
+    unpacked.mkdir()
+    assert scene.ReadFromMRB(bundle)
+    engine = Engine()
+    engine.use(StubNetwork(), ModelInfo("stub", "stub.pt", "0" * 64))
+    workspace = Workspace(scene, engine)
+    heard: list[str] = []
+    workspace.said.connect(heard.append)
+    (stored,) = stored_sessions(scene)
+    workspace.start(stored.referenced("MOISSAM2.volume"))
+    settle(workspace)
+    segmentation = workspace.segments_node.GetSegmentation()
+    result = {
+        "restored": digest(workspace.session.state),
+        "names": [entry.name for entry in workspace.entries()],
+        "colour": segmentation.GetSegment("MOISSAM2_3").GetColor(),
+        "layers": segmentation.GetNumberOfLayers(),
+        "continued": continue_working(workspace),
+        "heard": heard,
+    }
+    Path(folder, "after.json").write_text(json.dumps(result), encoding="utf-8")
+    workspace.close()
+    engine.close()
+    scene.Clear(1)
+    del keep
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

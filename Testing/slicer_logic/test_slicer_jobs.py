@@ -1,0 +1,254 @@
+"""The worker thread, and how little of the main thread's time it takes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import numpy as np
+import pytest
+from engine_fixtures import FIRST, SECOND, scan_of
+from MOISSAM2SegmentLib.jobs import Job, Worker
+from scans import place, settle, volume_node
+
+from mois_core.errors import BadInput, Cancelled
+
+MOST_S = 0.05
+"""No turn of the pump may keep the main thread longer than this."""
+
+
+@pytest.fixture
+def a_worker():
+    worker = Worker("MOISSAM2 test")
+    yield worker
+    assert worker.close()
+
+
+def run(worker: Worker) -> None:
+    end = time.monotonic() + 10
+    while worker.is_busy:
+        worker.pump()
+        assert time.monotonic() < end
+
+
+def test_results_come_back_in_order_and_on_the_main_thread(a_worker):
+    seen = []
+    main = threading.current_thread()
+    for number in range(3):
+        a_worker.submit(
+            Job(
+                "count",
+                lambda progress, cancel, n=number: (n, threading.current_thread()),
+                lambda result: seen.append((*result, threading.current_thread())),
+            )
+        )
+    assert seen == []
+    run(a_worker)
+
+    assert [number for number, *_ in seen] == [0, 1, 2]
+    assert {delivered for *_, delivered in seen} == {main}
+    workers = {worked for _, worked, _ in seen}
+    assert len(workers) == 1
+    assert main not in workers
+
+
+def test_one_thread_serves_all_jobs_of_a_lifetime(a_worker):
+    threads = set()
+    for _ in range(3):
+        a_worker.submit(Job("who", lambda *_: threading.get_ident(), threads.add))
+        run(a_worker)
+
+    assert len(threads) == 1
+
+
+def test_errors_become_messages(a_worker, caplog):
+    said = []
+
+    def bad(progress, cancel):
+        raise BadInput("the point lies outside the scan")
+
+    def broken(progress, cancel):
+        raise KeyError("pixels")
+
+    a_worker.submit(Job("bad", bad, failed=said.append))
+    a_worker.submit(Job("broken", broken, failed=said.append))
+    with caplog.at_level(logging.ERROR):
+        run(a_worker)
+
+    assert said[0] == "The point lies outside the scan."
+    assert "KeyError" in said[1]
+    assert "pixels" not in said[1]
+    assert "pixels" in caplog.text
+
+
+def test_a_job_that_is_cancelled_says_so_and_the_next_one_runs(a_worker):
+    said = []
+    running = threading.Event()
+
+    def wait(progress, cancel):
+        running.set()
+        while True:
+            cancel.check()
+            time.sleep(0.001)
+
+    a_worker.submit(Job("wait", wait, cancelled=lambda: said.append("cancelled")))
+    a_worker.submit(Job("waits too", wait, cancelled=lambda: said.append("never ran")))
+    assert running.wait(5)
+    a_worker.cancel()
+    a_worker.submit(Job("next", lambda *_: "done", said.append))
+    run(a_worker)
+
+    assert said == ["cancelled", "never ran", "done"]
+
+
+def test_background_work_makes_way_and_goes_on_afterwards(a_worker):
+    done, order = set(), []
+    started = threading.Event()
+
+    def prepare(progress, cancel):
+        for number in range(50):
+            cancel.check()
+            if number not in done:
+                time.sleep(0.002)
+                done.add(number)
+                started.set()
+
+    a_worker.submit(Job("prepare", prepare, lambda _: order.append("prepared"), background=True))
+    assert started.wait(5)
+    a_worker.submit(Job("click", lambda *_: len(done), order.append))
+    run(a_worker)
+
+    assert order[1] == "prepared"
+    assert 0 < order[0] < 50
+    assert len(done) == 50
+
+
+def test_progress_is_told_on_the_main_thread_and_only_the_latest(a_worker):
+    told = []
+    a_worker.progressed.connect(lambda job, *progress: told.append((job.name, *progress)))
+    waiting = threading.Event()
+
+    def work(progress, cancel):
+        for number in range(100):
+            progress(number, 100, "searching slices")
+        waiting.set()
+
+    a_worker.submit(Job("search", work))
+    assert waiting.wait(5)
+    run(a_worker)
+
+    assert told == [("search", 99, 100, "searching slices")]
+
+
+def test_what_is_abandoned_is_never_delivered(a_worker):
+    seen, go_on = [], threading.Event()
+    owner = object()
+    a_worker.submit(Job("slow", lambda *_: go_on.wait(5), seen.append, owner=owner))
+    a_worker.submit(Job("other", lambda *_: "other", seen.append))
+
+    a_worker.abandon(owner)
+    go_on.set()
+    run(a_worker)
+
+    assert seen == ["other"]
+
+
+def test_a_listener_that_fails_does_not_stop_the_others(a_worker, caplog):
+    busy = []
+    a_worker.busy_changed.connect(lambda value: 1 / 0)
+    a_worker.busy_changed.connect(busy.append)
+
+    a_worker.submit(Job("nothing", lambda *_: None))
+    run(a_worker)
+
+    assert busy == [True, False]
+    assert "a listener failed" in caplog.text
+
+
+def test_closing_does_not_wait_for_what_cannot_be_stopped():
+    worker, go_on = Worker("MOISSAM2 stubborn"), threading.Event()
+    worker.submit(Job("stubborn", lambda *_: go_on.wait(10)))
+    time.sleep(0.02)
+
+    start = time.monotonic()
+    assert not worker.close(timeout=0.05)
+    assert time.monotonic() - start < 1
+    go_on.set()
+    assert worker.close()
+    with pytest.raises(RuntimeError):
+        worker.submit(Job("late", lambda *_: None))
+
+
+def slowed_down(session, monkeypatch, seconds: float) -> None:
+    """An engine that takes its time for each step, without holding the interpreter."""
+    for name in ("clicks", "find_similar", "move_click", "prepare"):
+        method = getattr(session, name)
+
+        def slow(*arguments, method=method, **how):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                time.sleep(0.01)
+                for argument in (*arguments, *how.values()):
+                    if hasattr(argument, "is_cancelled") and argument.is_cancelled:
+                        raise Cancelled
+            return method(*arguments, **how)
+
+        monkeypatch.setattr(session, name, slow)
+
+
+def test_the_main_thread_is_never_kept_while_the_engine_works(
+    a_workspace, monkeypatch, record_property
+):
+    """On a scan of clinical size, with the stub network slowed down."""
+    small = scan_of(FIRST, SECOND, slices=20)
+    large = np.kron(small, np.ones((2, 16, 16), dtype=np.int16))
+    matrix = np.array([[-0.7, 0, 0, 0], [0, 0, -7.8, 0], [0, -0.7, 0, 0], [0, 0, 0, 1]])
+    node = volume_node(a_workspace.scene, large, matrix)
+    start = time.perf_counter()
+    a_workspace.start(node)
+    opening = time.perf_counter() - start
+    settle(a_workspace)
+    assert a_workspace.is_open
+    slowed_down(a_workspace.session, monkeypatch, 0.15)
+
+    turns = []
+    for block in (FIRST, SECOND):
+        middle = [size * n + size // 2 for n, size in zip(block.middle, (2, 16, 16), strict=True)]
+        ras = a_workspace.session.stack.point_to_ras(middle[0], middle[2], middle[1])
+        a_workspace.points_node.AddControlPointWorld(*ras.tolist())
+        turns += settle(a_workspace)
+    a_workspace.find_similar()
+    turns += settle(a_workspace)
+    a_workspace.undo()
+    turns += settle(a_workspace)
+
+    assert a_workspace.heard == []
+    assert len(a_workspace.session.lesions) == 2
+    figures = {"start": opening, "longest turn": max(turns), "median turn": np.median(turns)}
+    for what, seconds in figures.items():
+        record_property(what, f"{seconds * 1000:.1f} ms")
+    print({what: f"{seconds * 1000:.1f} ms" for what, seconds in figures.items()}, len(turns))
+    assert max(turns) < MOST_S
+
+
+def test_a_click_does_not_wait_for_slices_to_be_encoded(a_workspace, a_volume_node, monkeypatch):
+    from stub_network import StubNetwork
+
+    encode = StubNetwork.encode
+
+    def slow(self, images):
+        time.sleep(0.05)
+        return encode(self, images)
+
+    monkeypatch.setattr(StubNetwork, "encode", slow)
+    a_workspace.start(a_volume_node, look_at=FIRST.middle[0])
+    while not a_workspace.is_open:
+        a_workspace.pump()
+    place(a_workspace, FIRST)
+    while not a_workspace.session.lesions:
+        a_workspace.pump()
+
+    assert a_workspace.session.embeddings.ready < 12
+    settle(a_workspace)
+    assert a_workspace.session.embeddings.ready == 12
