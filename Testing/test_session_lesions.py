@@ -250,6 +250,25 @@ def test_each_piece_of_a_lesion_becomes_a_lesion_with_its_own_clicks(session):
     assert keys == {(1, 5, True), (2, 5, True)}
 
 
+def test_a_slice_that_was_denied_or_erased_stays_so_in_the_pieces_of_a_split():
+    long = (Block((0, 12), (6, 13), (5, 12)), Block((4, 8), (20, 27), (4, 10)))
+    session = stub_session(*long, window=5)
+    number = session.click(ras(session, 6, 9, 8))
+    session.click(ras(session, 6, 23, 7), lesion=number)
+    for row, column in ((7, 6), (7, 10), (11, 6), (11, 10), (22, 6), (22, 9), (25, 6), (25, 9)):
+        session.click(ras(session, 9, row, column), positive=False, lesion=number)
+    drawn = stack_of(session, number)
+    drawn[3] = False
+    session.set_mask(number, session.stack.to_volume(drawn))
+
+    pieces = session.split(number)
+    session.carry(pieces)
+
+    for piece in pieces:
+        assert not {3, 9} & set(session.lesion(piece).mask.slices)
+    assert len(session.lesion(pieces[0]).clicks) + len(session.lesion(pieces[1]).clicks) == 10
+
+
 def test_overlapping_lesions_show_what_was_pointed_at_over_what_was_found(searched):
     searched.set_mask(2, searched.stack.to_volume(painted(SECOND) | painted(FIRST)))
     searched.undo()

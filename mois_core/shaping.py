@@ -152,7 +152,9 @@ class Shaper:
         homes = [_home(click, pieces) for click in lesion.clicks]
         parts = []
         for index, mask in enumerate(pieces):
-            kept = [number for number in lesion.prompted if number in mask.planes]
+            clicks = tuple(c for c, home in zip(lesion.clicks, homes, strict=True) if home == index)
+            clicked = {click.slice for click in clicks}
+            kept = [n for n in lesion.prompted if n in mask.planes or n in clicked]
             prompted = {n: self.tracker.painted(n, mask.image(n)) for n in kept}
             parts.append(
                 Lesion(
@@ -160,10 +162,8 @@ class Shaper:
                     status=_decided(lesion),
                     mask=mask,
                     name=lesion.name if index == 0 else "",
-                    clicks=tuple(
-                        c for c, home in zip(lesion.clicks, homes, strict=True) if home == index
-                    ),
-                    painted=frozenset(prompted),
+                    clicks=clicks,
+                    painted=lesion.painted | set(prompted),
                     prompted=MappingProxyType(prompted),
                     changed=clock,
                 )
