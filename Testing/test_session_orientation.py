@@ -32,7 +32,10 @@ SLICES = 7
 BLOCKS = (FIRST, SECOND, THIRD, OTHER_KIND)
 
 rotations = st.tuples(*[st.floats(-3, 3)] * 3)
-places = st.tuples(st.integers(0, SLICES - 1), st.integers(0, 25), st.integers(0, 31))
+parts = st.floats(0, 1)
+places = st.tuples(parts, parts, parts)
+"""Where in the scan, as parts of its extent: which slices it has depends on how it is turned."""
+
 orders = st.sampled_from(STORAGE_ORDERS)
 
 
@@ -63,7 +66,9 @@ def a_life(model, volume, clicks):
 
 def assert_same_in_the_patient(model, volume, order, where):
     stack = SliceStack(volume)
-    clicks = [stack.point_to_ras(number, x, y) for number, y, x in where]
+    last = np.array(stack.array.shape) - 1
+    indices = [np.round(place * last) for place in where]
+    clicks = [stack.point_to_ras(number, x, y) for number, y, x in indices]
     here = a_life(model, volume, clicks)
     there = a_life(model, stored_as(volume, *order), clicks)
 
