@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 import slicer
@@ -24,15 +25,24 @@ def scan_node(scene, *blocks: Block, matrix: np.ndarray = CORONAL, slices: int =
     return volume_node(scene, scan_of(*(blocks or SCENE), slices=slices), matrix)
 
 
-def settle(workspace, seconds: float = PATIENCE_S) -> list[float]:
-    """Turn the pump as the module's timer does until nothing is left to do; gives how long each
-    turn kept the main thread."""
+class Turn(NamedTuple):
+    """What one turn of the pump took of the main thread, in seconds."""
+
+    passed: float
+    """By the clock: with waiting for the worker on purpose, for the interpreter, and for other
+    programs on the machine."""
+    worked: float
+    """Of the processor, by the main thread itself."""
+
+
+def settle(workspace, seconds: float = PATIENCE_S) -> list[Turn]:
+    """Turn the pump as the module's timer does until nothing is left to do."""
     turns = []
     end = time.monotonic() + seconds
     while workspace.needs_pump:
-        start = time.perf_counter()
+        passed, worked = time.perf_counter(), time.thread_time()
         workspace.pump()
-        turns.append(time.perf_counter() - start)
+        turns.append(Turn(time.perf_counter() - passed, time.thread_time() - worked))
         assert time.monotonic() < end, "the workspace does not come to rest"
     return turns
 

@@ -225,11 +225,20 @@ def test_the_main_thread_is_never_kept_while_the_engine_works(
 
     assert a_workspace.heard == []
     assert len(a_workspace.session.lesions) == 2
-    figures = {"start": opening, "longest turn": max(turns), "median turn": np.median(turns)}
+    passed, worked = np.array(turns).T
+    figures = {
+        "start": opening,
+        "longest turn by the clock": passed.max(),
+        "99 of 100 turns": np.quantile(passed, 0.99),
+        "longest work in a turn": worked.max(),
+    }
     for what, seconds in figures.items():
         record_property(what, f"{seconds * 1000:.1f} ms")
     print({what: f"{seconds * 1000:.1f} ms" for what, seconds in figures.items()}, len(turns))
-    assert max(turns) < MOST_S
+    # By the clock all but single turns have to keep to it: the machine that runs the tests has
+    # other things to do as well.
+    assert worked.max() < MOST_S
+    assert np.quantile(passed, 0.99) < MOST_S
 
 
 def test_a_click_does_not_wait_for_slices_to_be_encoded(a_workspace, a_volume_node, monkeypatch):

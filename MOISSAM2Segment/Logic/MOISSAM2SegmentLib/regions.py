@@ -33,6 +33,8 @@ class Region:
     half_size: np.ndarray
     to_box: np.ndarray
     """From the world, or from the voxels (i, j, k) if there is no warp, to the box's own axes."""
+    is_turned_out: bool = False
+    """Whether the region is what lies outside the box, as its node says."""
     warp: Any = None
     """From the scan's own coordinates to the world, where that is not linear."""
     ijk_to_ras: np.ndarray | None = None
@@ -42,7 +44,7 @@ class Region:
         inside = np.ones(self.shape, dtype=bool)
         for axis in range(3):
             inside &= np.abs(self._along(axis)) <= self.half_size[axis]
-        return inside
+        return inside != self.is_turned_out
 
     def _along(self, axis: int) -> np.ndarray:
         """Every voxel's coordinate along one of the box's axes, from its middle."""
@@ -75,15 +77,16 @@ def region_of(roi_node: Any, volume_node: Any) -> Region:
     # The matrix may carry the scale of a transform; the size is given before it.
     world_to_box = np.linalg.inv(matrix_to_numpy(object_to_world))
     half_size = np.array(roi_node.GetSize()) / 2
+    turned_out = bool(roi_node.GetInsideOut())
     volume = view_of(volume_node)
     scan, shape, spacing = volume.ijk_to_ras, volume.array.shape, volume.spacing
     parent = volume_node.GetParentTransformNode()
     to_world = linear_between(parent, None)
     if to_world is not None:
-        return Region(shape, spacing, half_size, world_to_box @ to_world @ scan)
+        return Region(shape, spacing, half_size, world_to_box @ to_world @ scan, turned_out)
     warp = vtk.vtkGeneralTransform()
     warp.DeepCopy(transform_between(parent, None))
-    return Region(shape, spacing, half_size, world_to_box, warp, scan)
+    return Region(shape, spacing, half_size, world_to_box, turned_out, warp, scan)
 
 
 def union(regions: Sequence[Region]) -> np.ndarray | None:

@@ -1,0 +1,142 @@
+"""The network's life in the module: loading, devices, giving memory back, and the sample scan."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import slicer
+from engine_fixtures import FIRST, SECOND, is_exactly
+from MOISSAM2SegmentLib import devices, sample_data
+from MOISSAM2SegmentLib.engine import NO_MODEL, Engine
+from MOISSAM2SegmentLib.placement import ijk_to_ras, view_of
+from MOISSAM2SegmentLib.workspace import Workspace
+from scans import place, settle, shows_exactly_its_session
+from small_networks import MOIS, lively
+
+from mois_core.phantom import is_held_out
+from mois_core.state import ModelInfo
+
+
+def turn(engine) -> None:
+    while engine.is_busy:
+        engine.pump()
+
+
+def test_a_model_is_loaded_in_the_background():
+    engine, said, changes = Engine(), [], []
+    engine.changed.connect(lambda: changes.append(engine.is_ready))
+
+    engine.load("mois-tiny", device="cpu", done=lambda: said.append("ready"))
+    assert not engine.is_ready
+    turn(engine)
+    engine.load("mois-tiny", "/nowhere/weights.pt", failed=said.append)
+    turn(engine)
+
+    assert said[0] == "ready"
+    assert "weights.pt" in said[1]
+    assert engine.info.preset == "mois-tiny"
+    engine.unload()
+    assert changes == [True, False]
+    engine.close()
+
+
+def test_without_a_model_a_scan_is_not_opened_and_it_is_said_why(a_scene, a_volume_node):
+    engine = Engine()
+    workspace, said = Workspace(a_scene, engine), []
+    workspace.said.connect(said.append)
+
+    workspace.start(a_volume_node)
+    settle(workspace)
+
+    assert said == [NO_MODEL]
+    assert not workspace.is_open
+    workspace.close()
+    engine.close()
+
+
+def test_the_processor_is_always_there_and_a_wish_is_only_a_wish():
+    names = [device.name for device in devices.available_devices()]
+
+    assert names[-1] == "cpu"
+    assert devices.choose_device("cuda:99").name == names[0]
+    assert devices.choose_device("cpu").name == "cpu"
+    assert devices.free_memory_gib("cpu") is None
+
+
+def test_work_goes_on_after_memory_was_given_back(an_open_workspace, an_engine):
+    workspace = an_open_workspace
+    place(workspace, FIRST)
+    settle(workspace)
+    encoded = workspace.session.embeddings.encoded
+
+    an_engine.rest()
+    settle(workspace)
+    assert workspace.session.embeddings._near == {}
+    place(workspace, SECOND, "2+")
+    settle(workspace)
+
+    assert is_exactly(workspace.session, 2, SECOND)
+    assert workspace.session.embeddings.encoded == encoded
+
+
+def test_the_sample_scan_is_made_here_and_can_be_worked_on(a_scene, monkeypatch):
+    """With a real network, small and with made-up weights: what it marks means nothing, but it
+    must come back to the scene voxel for voxel."""
+    monkeypatch.setattr(sample_data, "SIZE", (128, 64))
+    monkeypatch.setattr(sample_data, "SLICES", 8)
+    monkeypatch.setattr(sample_data, "LESIONS", 6)
+    monkeypatch.setattr(slicer, "mrmlScene", a_scene)
+    sources = []
+    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **how: sources.append(how))
+    sample_data.register(logic, "thumbnail.png")
+    (source,) = sources
+    assert source["sampleName"] == "MOISSAM2Phantom"
+    assert is_held_out(sample_data.SEED)
+
+    node = source["customDownloader"](SimpleNamespace(**source))
+
+    assert np.linalg.det(ijk_to_ras(node)[:3, :3]) > 0
+    assert np.array_equal(view_of(node).array, view_of(source["customDownloader"]()).array)
+    engine = Engine()
+    engine.use(lively(MOIS), ModelInfo("small", "small.pt", "2" * 64))
+    workspace, said = Workspace(a_scene, engine), []
+    workspace.said.connect(said.append)
+    workspace.start(node)
+    settle(workspace)
+    for number, row, column, label in ((4, 40, 30, "1+"), (4, 60, 20, "1-"), (5, 80, 40, "2+")):
+        ras = workspace.session.stack.point_to_ras(number, column, row)
+        workspace.points_node.AddControlPointWorld(*ras.tolist(), label)
+    settle(workspace)
+    workspace.find_similar()
+    settle(workspace)
+
+    assert said == []
+    assert workspace.session.lesion(1).mask
+    assert shows_exactly_its_session(workspace)
+    workspace.close()
+    engine.close()
+
+
+@pytest.mark.parametrize("wanted", ["registerCustomSampleDataSource"])
+def test_sample_data_is_registered_with_arguments_that_slicer_knows(wanted):
+    """Its signature in Slicer 5.10 to 5.13."""
+    known = {
+        "category",
+        "sampleName",
+        "uris",
+        "fileNames",
+        "nodeNames",
+        "customDownloader",
+        "thumbnailFileName",
+        "loadFileTypes",
+        "loadFiles",
+        "loadFileProperties",
+        "checksums",
+        "loadFileType",
+    }
+    seen = {}
+    sample_data.register(SimpleNamespace(**{wanted: lambda **how: seen.update(how)}))
+
+    assert seen.keys() <= known
