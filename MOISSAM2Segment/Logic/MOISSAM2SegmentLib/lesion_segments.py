@@ -158,9 +158,7 @@ class LesionSegments:
             self._apart.pop(number, None)
             if segment is not None:
                 self.colours[number] = tuple(segment.GetColor())
-                # On its own it is removed at once; out of the layer Slicer would cut it with a
-                # copy of everything, a tenth of a second for each.
-                segment.AddRepresentation(BINARY_LABELMAP, slicer.vtkOrientedImageData())
+                _take_out_of_layer(segment)
                 self.segmentation.RemoveSegment(identifier)
 
     # ---- from the scene to the session -----------------------------------------------------
@@ -285,6 +283,15 @@ class LesionSegments:
             segment.AddRepresentation(BINARY_LABELMAP, self._layer.image)
             self._apart.pop(number, None)
 
+    def let_go(self) -> None:
+        """Empty all lesions' segments, because the scene is being closed: that takes Slicer ten
+        seconds otherwise if there are hundreds."""
+        with self._writing():
+            for number in list(self._ids):
+                segment = self._segment(number)
+                if segment is not None:
+                    _take_out_of_layer(segment)
+
     def _segment(self, number: int) -> Any:
         return self.segmentation.GetSegment(self._ids[number])
 
@@ -297,6 +304,12 @@ class LesionSegments:
         finally:
             self.is_writing = was_writing
             self.node.EndModify(was_modifying)
+
+
+def _take_out_of_layer(segment: Any) -> None:
+    """A segment on its own is removed at once; out of a layer that it shares Slicer cuts it with a
+    copy of everything, a tenth of a second for each."""
+    segment.AddRepresentation(BINARY_LABELMAP, slicer.vtkOrientedImageData())
 
 
 def tagged_segments(node: Any) -> dict[int, str]:

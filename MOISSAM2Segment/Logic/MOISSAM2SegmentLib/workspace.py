@@ -105,7 +105,7 @@ class Workspace(Steps, Reporting):
         self.volume_node = volume_node
         self._watch = SceneWatch(self.scene)
         self._watch.on_removed = self._on_removed
-        self._watch.on_closing = lambda: self.end(CLOSED, store=False)
+        self._watch.on_closing = self._on_closing
         self._watch.on_wanted = self.wanted
         self._watch.on_moved = self._follow_transform
         self._watch.watch_scan(volume_node)
@@ -391,6 +391,12 @@ class Workspace(Steps, Reporting):
             self.wanted()
         elif self._keeper is not None and self._keeper.is_in(node):
             self._keeper.lose()
+
+    def _on_closing(self) -> None:
+        segments = self.segments
+        self.end(CLOSED, store=False)
+        if segments is not None:
+            segments.let_go()
 
     def _replace_points(self) -> None:
         self._points_gone = False
