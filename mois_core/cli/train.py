@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     """Train."""
     import dataclasses
 
+    from mois_core.network.model import Sam2
     from mois_core.training import processes
     from mois_core.training.config import read_config
     from mois_core.training.run import Trainer
@@ -55,8 +56,11 @@ def run(args: argparse.Namespace) -> None:
         config = dataclasses.replace(config, start=args.start)
     how = config.validation
     phantoms = validation_phantoms(how) if how.every and how.phantoms else []
-    measured = (lambda model: measure(model, phantoms, how.exemplars)) if phantoms else None
-    trainer = Trainer(config, args.out, measure=measured)
+
+    def measured(model: Sam2) -> dict[str, float]:
+        return measure(model, phantoms, how.exemplars, args.out)
+
+    trainer = Trainer(config, args.out, measure=measured if phantoms else None)
     try:
         trainer.run()
     finally:

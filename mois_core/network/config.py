@@ -176,7 +176,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
         ),
         "phantom": NetworkConfig(
             HIERA_PHANTOM,
-            image_size=512,
+            image_size=384,
             width=64,
             memory_width=32,
             attention_layers=2,

@@ -20,10 +20,15 @@ def first_click(mask: np.ndarray) -> Click:
     return float(column), float(row), 1
 
 
-def correction(rng: np.random.Generator, mask: np.ndarray, truth: np.ndarray) -> Click:
+def correction(
+    rng: np.random.Generator,
+    mask: np.ndarray,
+    truth: np.ndarray,
+    from_truth: float = _FROM_TRUTH,
+) -> Click:
     """The deepest point of the largest piece that is missing or too much."""
     wrong = mask != truth
-    if rng.random() < _FROM_TRUTH or not wrong.any():
+    if rng.random() < from_truth or not wrong.any():
         return _anywhere(rng, truth)
     pieces, count = ndimage.label(wrong)
     if count == 0:

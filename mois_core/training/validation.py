@@ -7,11 +7,16 @@ is compared, without the lesions that were clicked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from scipy import ndimage
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
+from mois_core.intensity import normalise
+from mois_core.io.atomic import atomic_write
 from mois_core.network.model import Sam2
 from mois_core.phantom import Phantom, is_held_out, make_phantom
 from mois_core.scores import dice
@@ -28,18 +33,27 @@ def validation_phantoms(how: Validation) -> list[Phantom]:
     return [make_phantom(seed, phantom_settings(seed, is_whole=False)) for seed in seeds]
 
 
-def measure(model: Sam2, phantoms: Sequence[Phantom], exemplars: int) -> dict[str, float]:
-    """Mean Dice of the search with right, wrong and no exemplars, and of clicked lesions."""
-    rows = [_measure_one(model, phantom, exemplars) for phantom in phantoms]
+def measure(
+    model: Sam2, phantoms: Sequence[Phantom], exemplars: int, pictures: Path | None = None
+) -> dict[str, float]:
+    """Mean Dice of the search with right, wrong and no exemplars, and of clicked lesions.
+
+    ``pictures`` is a folder for one slice of each phantom as it comes out.
+    """
+    rows = [_measure_one(model, phantom, exemplars, pictures) for phantom in phantoms]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     return {**means, "score": means["right"] - 0.5 * means["wrong"] + 0.5 * means["clicked"]}
 
 
-def _measure_one(model: Sam2, phantom: Phantom, exemplars: int) -> dict[str, float]:
+def _measure_one(
+    model: Sam2, phantom: Phantom, exemplars: int, pictures: Path | None
+) -> dict[str, float]:
     volume = Volume(phantom.scan, phantom.ijk_to_ras)
     truth = phantom.semantic > 0
     session = Session(model, volume)
     found, clicked = _search(session, phantom, phantom.target, exemplars)
+    if pictures is not None:
+        _draw(pictures / f"sample-{phantom.seed}.png", session, phantom)
     session.find_similar(use_exemplars=False)
     alone = session.stack.to_volume(session.semantic)
     looks = [lesion.appearance for lesion in phantom.lesions if not lesion.target]
@@ -69,3 +83,17 @@ def _search(
         return np.zeros(phantom.instances.shape, dtype=bool), float(np.mean(clicked))
     session.find_similar()
     return session.stack.to_volume(session.semantic), float(np.mean(clicked))
+
+
+def _draw(path: Path, session: Session, phantom: Phantom) -> None:
+    """The slice with most to find: found filled red, the target outlined green, others blue."""
+    truth = session.stack.from_volume(phantom.semantic > 0)
+    number = int(truth.sum(axis=(1, 2)).argmax())
+    image = session.stack.from_volume(normalise(phantom.scan))[number]
+    others = session.stack.from_volume(phantom.instances > 0)[number] & ~truth[number]
+    picture = np.repeat(image[:, :, None], 3, axis=2)
+    picture[session.semantic[number], 0] += 90
+    for mask, colour in ((truth[number], (0, 255, 0)), (others, (80, 120, 255))):
+        picture[mask & ~ndimage.binary_erosion(mask)] = colour
+    with atomic_write(path) as temporary:
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(temporary)
