@@ -56,9 +56,10 @@ for name in names:
         if error.name not in ("slicer", "vtk"):
             raise
         skipped.append(name)
-files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+roots = ("mois_core", package.__name__)
+ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in roots]
 print("torch" in sys.modules, len(names), len(skipped))
-print(*[file for file in files if "mois_core" in file or "MOISSAM2" in file], sep="\\n")
+print(*[module.__file__ for module in ours], sep="\\n")
 """
 
 WORK = """

@@ -213,11 +213,11 @@ def test_one_changed_lesion_touches_only_its_box(an_open_workspace, monkeypatch)
     settle(workspace)
 
     volume = workspace.session.stack.to_volume(stack_of(workspace.session, 3))
-    (box,) = boxes
-    assert np.array_equal(
-        [(part.start, part.stop) for part in box],
-        [(axis.min(), axis.max() + 1) for axis in np.nonzero(volume)],
-    )
+    extent = [(int(axis.min()), int(axis.max()) + 1) for axis in np.nonzero(volume)]
+    clicked, carried = boxes
+    assert [(part.start, part.stop) for part in carried] == extent
+    assert [(part.start, part.stop) for part in clicked][1:] == extent[1:]
+    assert clicked[0].stop - clicked[0].start == 1
 
 
 def many_lesions(shape: tuple[int, int, int], count: int) -> State:

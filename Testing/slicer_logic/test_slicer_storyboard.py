@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 
 import numpy as np
 import slicer
@@ -246,3 +247,42 @@ def test_a_point_between_two_slices_belongs_to_the_one_it_is_seen_on(an_open_wor
     assert click.slice == FIRST.slices[1] - 1
     world = workspace.points_node.GetNthControlPointPositionWorld(0)
     assert np.allclose(world, world_of(workspace, FIRST.slices[1] - 0.6, 9, 8))
+
+
+def test_the_clicked_slice_is_shown_before_its_neighbours(an_open_workspace, monkeypatch):
+    workspace = an_open_workspace
+    go_on = threading.Event()
+    carry = workspace.session.carry
+
+    def later(*how):
+        go_on.wait(10)
+        carry(*how)
+
+    monkeypatch.setattr(workspace.session, "carry", later)
+
+    place(workspace, FIRST)
+    while not workspace.entries():
+        workspace.pump()
+    for _ in range(3):
+        workspace.pump()
+    assert workspace.entries()[0].slices == 1
+    assert labels_in(workspace.points_node) == ["1+"]
+    assert segment_mask(workspace, 1).any(axis=(1, 2)).sum() == 1
+    go_on.set()
+    settle(workspace)
+
+    assert is_exactly(workspace.session, 1, FIRST)
+    assert shows_exactly_its_session(workspace)
+    workspace.undo()
+    settle(workspace)
+    assert workspace.entries() == []
+
+
+def test_a_number_that_is_too_high_is_refused_in_words(an_open_workspace):
+    workspace = an_open_workspace
+    place(workspace, FIRST, "70000+")
+    settle(workspace)
+
+    assert "too high" in workspace.heard[0]
+    assert workspace.points_node.GetNumberOfControlPoints() == 0
+    assert workspace.session.lesions == ()

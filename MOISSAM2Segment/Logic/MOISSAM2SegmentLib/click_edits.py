@@ -51,33 +51,48 @@ class Removed:
 Edit = Placed | Dragged | Removed
 
 
+@dataclass(frozen=True)
+class Applied:
+    """What became of edits."""
+
+    became: dict[str, int]
+    """New point -> click."""
+    to_carry: list[int]
+    """Lesions that are to be carried to their neighbouring slices yet."""
+
+
 def apply(
     session: Session, edits: Sequence[Edit], progress: Progress, cancel: CancelToken
-) -> dict[str, int]:
-    """Do the steps; gives the click that each new point has become.
+) -> Applied:
+    """Do the steps, on the slices with the points first; the neighbours are left to `carry`.
 
     Points that were placed together are one step, so one undo takes them back together.
     """
     from mois_core.session import NewClick
 
-    how = {"progress": progress, "cancel": cancel}
-    for edit in edits:
-        if isinstance(edit, Removed):
-            session.delete_click(edit.click, **how)
-    for edit in edits:
-        if isinstance(edit, Dragged):
-            session.move_click(edit.click, edit.ras, **how)
+    owners = {
+        click.id: lesion.id for lesion in session.state.lesions.values() for click in lesion.clicks
+    }
+    # A click may be gone already, by an undo that was asked for in between.
+    removed = [e for e in edits if isinstance(e, Removed) and e.click in owners]
+    dragged = [e for e in edits if isinstance(e, Dragged) and e.click in owners]
+    for edit in removed:
+        session.delete_click(edit.click, progress=progress, cancel=cancel)
+    for edit in dragged:
+        session.move_click(edit.click, edit.ras, carry=False)
+    moved = [owners[edit.click] for edit in dragged]
     placed = [edit for edit in edits if isinstance(edit, Placed)]
     if not placed:
-        return {}
+        return Applied({}, moved)
     first = session.state.next_click
     numbers = _numbers(session, placed)
     new = [NewClick(e.ras, e.positive, n) for e, n in zip(placed, numbers, strict=True)]
-    session.clicks(new, **how)
+    session.clicks(new, carry=False)
     for edit, number in zip(placed, numbers, strict=True):
         if isinstance(edit.lesion, FreshLesion):
             edit.lesion.number = number
-    return {edit.point: first + n for n, edit in enumerate(placed)}
+    became = {edit.point: first + n for n, edit in enumerate(placed)}
+    return Applied(became, list(dict.fromkeys([*moved, *numbers])))
 
 
 def _numbers(session: Session, placed: Iterable[Placed]) -> list[int]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SAME_MM = 0.01
 """Points closer than this have not moved: files round, and inverses of warps are found in steps."""
 
+TOO_HIGH = "A point's label has a lesion number that is too high; the point was taken away."
 OUTSIDE = "The point lies outside the scan and was taken away."
 DRAGGED_OUTSIDE = "A point cannot be dragged out of the scan; it was put back."
 
@@ -107,8 +108,13 @@ class Clicks:
         if outside:
             self._say(OUTSIDE)
             self._take_away([point.id for point in outside])
+        too_high = [point for point, _ in new if _is_too_high(point.label)]
+        if too_high:
+            self._say(TOO_HIGH)
+            self._take_away([point.id for point in too_high])
+        refused = {point.id for point in (*outside, *too_high)}
         for point, ras in new:
-            if point not in outside:
+            if point.id not in refused:
                 lesion, positive = self._meant(point.label)
                 edits.append(Placed(point.id, ras, lesion, positive))
                 self._pending[point.id] = ras
@@ -215,6 +221,13 @@ def _owners(state: State) -> dict[int, tuple[int, Click]]:
     return {
         click.id: (lesion.id, click) for lesion in state.lesions.values() for click in lesion.clicks
     }
+
+
+def _is_too_high(label: str) -> bool:
+    from mois_core.state import LARGEST_LABEL
+
+    labelled = read_label(label)
+    return labelled is not None and labelled.lesion > LARGEST_LABEL
 
 
 def _same_place(click: Click, other: Click) -> bool:

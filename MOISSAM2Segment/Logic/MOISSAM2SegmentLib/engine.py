@@ -91,11 +91,17 @@ class Engine:
         if self.model is not None and not self._is_resting:
             self.worker.submit(Job("Give memory back", lambda *_: self._rest(), owner=self))
 
+    def tidy(self) -> None:
+        """Hand memory that a session has left back to the system."""
+        if not self.worker.is_closed:
+            job = Job("Give memory back", lambda *_: devices.empty_caches(), owner=self)
+            self.worker.submit(job)
+
     def unload(self) -> None:
         """Drop the network. Sessions that were opened with it keep it until they are dropped."""
         self.worker.abandon(self)
         self.model = self.info = None
-        self.worker.submit(Job("Give memory back", lambda *_: devices.empty_caches(), owner=self))
+        self.tidy()
         self.changed()
 
     def close(self) -> None:

@@ -81,6 +81,11 @@ class Worker:
         """What is running now."""
         return self._current
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be submitted any more."""
+        return self._closing
+
     def submit(self, job: Job) -> Job:
         """Do something as soon as what was submitted before is done."""
         with self._lock:
@@ -163,6 +168,12 @@ class Worker:
         return [*running, *self._queue, *self._background]
 
     # ---- worker thread ---------------------------------------------------------------------
+
+    def post(self, deliver: Callable[[], None], owner: object = None) -> None:
+        """Deliver something in the middle of a job."""
+        with self._lock:
+            self._finished.append((Job("", lambda *_: None, owner=owner), deliver))
+        self._news.set()
 
     def _run(self) -> None:
         while True:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.jobs import Job
 from MOISSAM2SegmentLib.report_table import CLASS, fill_table
 from MOISSAM2SegmentLib.stored_session import TABLE
@@ -54,6 +55,8 @@ class Reporting:
 
     def _measured(self, name: str, use: Callable[..., Any], then: Callable[[Any], None]) -> Job:
         session = self.session
+        if session is None:
+            raise BadInput("Open a scan first.")
 
         def work(progress: Any, cancel: Any) -> Any:
             from mois_core.report import rows, totals

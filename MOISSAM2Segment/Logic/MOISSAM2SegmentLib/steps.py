@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mois_core.errors import BadInput
 from MOISSAM2SegmentLib import outlined, regions
 from MOISSAM2SegmentLib.click_edits import FreshLesion
 from MOISSAM2SegmentLib.jobs import Job
@@ -37,6 +38,8 @@ class Steps:
 
     def begin_lesion(self) -> None:
         """The points that are placed from now on belong to a lesion of their own."""
+        if self.clicks is None:
+            raise BadInput("Open a scan first.")
         self.clicks.active = FreshLesion()
         self.clicks.positive = True
 

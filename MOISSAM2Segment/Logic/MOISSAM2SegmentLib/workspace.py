@@ -44,6 +44,7 @@ SEGMENTS_REMOVED = (
     "them back."
 )
 POINTS_REMOVED = "The list of points was removed. A new one was made from what is known."
+NO_SCAN = "Open a scan first."
 CLOSED = ""
 """The scene was closed: there is nothing left to talk about."""
 
@@ -194,7 +195,7 @@ class Workspace(Steps, Reporting):
         if self._keeper is not None:
             self._keeper.close(store and self.session is not None)
         self._forget()
-        self.engine.worker.submit(Job("Give memory back", lambda *_: _collect(), owner=self.engine))
+        self.engine.tidy()
         self.ended(reason)
 
     def close(self) -> None:
@@ -277,9 +278,9 @@ class Workspace(Steps, Reporting):
         return self._submit(name, action, lambda outcome: self._shown(outcome, then))
 
     def _submit(self, name: str, action: Action, done: Callable[[_Outcome], None]) -> Job:
-        session, painter = self.session, self._painter
-        if session is None or painter is None:
-            raise BadInput("Open a scan first.")
+        session = self.session
+        if session is None:
+            raise BadInput(NO_SCAN)
 
         def work(progress: Any, cancel: Any) -> _Outcome:
             value, error = None, ""
@@ -291,13 +292,23 @@ class Workspace(Steps, Reporting):
                 pass
             except Exception as problem:
                 error = words_for(problem)
+            return outcome_of(value, error)
+
+        outcome_of = self._outcome_maker()
+        # A job that is cancelled while it waits still reports, so that the scene is put right.
+        job = Job(name, work, done, self.said, owner=self, always_runs=True)
+        return self.engine.worker.submit(job)
+
+    def _outcome_maker(self) -> Callable[..., _Outcome]:
+        session, painter = self.session, self._painter
+        assert session is not None and painter is not None
+
+        def outcome_of(value: Any, error: str = "") -> _Outcome:
             past, future = session.history.past, session.history.future
             undo, redo = (steps[-1][0] if steps else None for steps in (past, future))
             return _Outcome(value, painter.update(), undo, redo, error)
 
-        # A job that is cancelled while it waits still reports, so that the scene is put right.
-        job = Job(name, work, done, self.said, owner=self, always_runs=True)
-        return self.engine.worker.submit(job)
+        return outcome_of
 
     def _shown(self, outcome: _Outcome, then: Then = lambda value: None) -> None:
         self._show(outcome)
@@ -319,19 +330,33 @@ class Workspace(Steps, Reporting):
         self.changed()
 
     def _submit_clicks(self, edits: Sequence[click_edits.Edit]) -> None:
+        """The slices with the points are shown as soon as they are there, then the others."""
         if not edits:
             return
+        outcome_of = self._outcome_maker()
+        settled: list[click_edits.Applied] = []
+
+        def apply(session: Session, progress: Any, cancel: Any) -> None:
+            applied = click_edits.apply(session, edits, progress, cancel)
+            first = outcome_of(applied)
+            self.engine.worker.post(lambda: show_first(first), owner=self)
+            session.carry(applied.to_carry, progress, cancel)
+
+        def show_first(outcome: _Outcome) -> None:
+            settled.append(outcome.value)
+            self._show(outcome)
+            self.clicks.settle(edits, outcome.value.became, outcome.update.state)
+            self.changed()
 
         def done(outcome: _Outcome) -> None:
             self._show(outcome)
-            self.clicks.settle(edits, outcome.value or {}, outcome.update.state)
+            if settled:
+                self.clicks.show(outcome.update.state)
+            else:
+                self.clicks.settle(edits, {}, outcome.update.state)
             self._finish(outcome)
 
-        self._submit(
-            "Click",
-            lambda session, progress, cancel: click_edits.apply(session, edits, progress, cancel),
-            done,
-        )
+        self._submit("Click", apply, done)
 
     def _submit_segments(self, edits: Sequence[segment_edits.SegmentEdit]) -> None:
         if edits:
@@ -409,9 +434,3 @@ class Workspace(Steps, Reporting):
         self._keeper.refer(POINTS, self.points_node)
         self._watch.watch_points(self.points_node)
         self.said(POINTS_REMOVED)
-
-
-def _collect() -> None:
-    from MOISSAM2SegmentLib.devices import empty_caches
-
-    empty_caches()
