@@ -14,6 +14,9 @@ from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.network.short_long import SlmSam2
 
+SHIPPED = Path(__file__).parents[1] / "models"
+"""Weights that are part of the program: a file named after its preset, or none."""
+
 
 def build(config: NetworkConfig) -> Sam2:
     """The network that a config describes, with random weights."""
@@ -33,9 +36,9 @@ def load_model(
 ) -> Sam2:
     """Build a network, fill it and put it where it will run; never downloads anything.
 
-    Without a checkpoint the weights are random. ``init="sam2"`` reads a SAM 2.1 checkpoint into a
-    model with exemplars. ``dtype`` is the precision of the parts that cost time, float32 if not
-    given.
+    Without a checkpoint the weights are those that ship with the preset, or else random.
+    ``init="sam2"`` reads a SAM 2.1 checkpoint into a model with exemplars. ``dtype`` is the
+    precision of the parts that cost time, float32 if not given.
     """
     is_config = isinstance(preset_or_config, NetworkConfig)
     config = preset_or_config if is_config else preset(preset_or_config)
@@ -43,6 +46,9 @@ def load_model(
         raise BadInput(f"init can be 'sam2' or nothing, not '{init}'")
     if init == "sam2" and (checkpoint is None or not config.exemplars):
         raise BadInput("init='sam2' needs a model with exemplars and a SAM 2.1 checkpoint")
+    if checkpoint is None and not is_config:
+        shipped = SHIPPED / f"{preset_or_config}.safetensors"
+        checkpoint = shipped if shipped.is_file() else None
     model = build(config)
     if checkpoint is not None:
         state = read_checkpoint(checkpoint)

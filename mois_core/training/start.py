@@ -21,6 +21,7 @@ from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint
 from mois_core.network.config import NetworkConfig, preset
 from mois_core.network.loading import build
 from mois_core.network.model import Sam2
+from mois_core.network.short_long import SlmSam2
 from mois_core.training.config import TrainConfig
 from mois_core.training.sampling import Sampling, sample_scan
 from mois_core.training.stacks import Stack
@@ -56,7 +57,7 @@ def new_model(config: TrainConfig) -> Sam2:
     model = build(network_config(config))
     if config.start is not None:
         state = read_checkpoint(config.start)
-        state = from_sam2(model, state) if config.start_is_sam2 else state
+        state = _completed(model, state) if config.start_is_sam2 else state
         load_into(model, state, config.start)
     else:
         matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
@@ -67,6 +68,18 @@ def new_model(config: TrainConfig) -> Sam2:
         parameter.requires_grad_(not any(fnmatch(name, one) for one in config.frozen))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device).train()
+
+
+def _completed(model: Sam2, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A SAM 2.1 state dict with what the model has beyond it: second attentions begin as copies
+    of the memory attention, the rest as it was drawn."""
+    if not isinstance(model, SlmSam2):
+        return from_sam2(model, state)
+    completed = dict(state)
+    for key, value in model.state_dict().items():
+        twin = key.replace("recent_memory_attention.", "memory_attention.", 1)
+        completed.setdefault(key, state.get(twin, value))
+    return completed
 
 
 @torch.no_grad()
