@@ -30,7 +30,11 @@ LOGIT_LIMIT = 32.0
 """Logits of an earlier answer are cut to this before they are fed back, as published."""
 
 AT_ONCE = 16
-"""Lesions per pass; their keys and values are what takes memory."""
+"""Lesions per pass."""
+
+CARRIED_AT_ONCE = {"cpu": 4}
+"""Carried lesions per pass. The keys of each take 100 MiB and more at full size; a CPU gains
+little from more at once, and its memory holds everything else too."""
 
 
 @dataclass
@@ -180,7 +184,7 @@ class Tracker:
 
     def _decode_step(self, group: Sequence[_PromptJob], step: int) -> None:
         device = self.model.device
-        for part in _parts(group):
+        for part in _parts(group, AT_ONCE):
             features = self.embeddings.features(part[0].number)
             points = torch.tensor([job.steps[step][0] for job in part], device=device)
             labels = torch.tensor([job.steps[step][1] for job in part], device=device)
@@ -212,6 +216,7 @@ class Tracker:
         Where a lesion is gone, it is not looked for any further that way.
         """
         chains = [_Chain(lesion) for lesion in lesions]
+        most = CARRIED_AT_ONCE.get(self.model.device.type, AT_ONCE)
         length = max((len(own) for own in rounds), default=0)
         for number in range(length):
             progress(number, length, "following lesions through the slices")
@@ -225,7 +230,7 @@ class Tracker:
             # carried alone or with others.
             for there in _grouped(sorted(work, key=_where), _where):
                 for group in _grouped(there, self._shape_of_memories):
-                    for part in _parts(group):
+                    for part in _parts(group, most):
                         if cancel:
                             cancel.check()
                         self._carry_to(part)
@@ -363,9 +368,9 @@ def _where(item: tuple[_Chain, Target]) -> tuple[int, bool]:
     return target.slice, target.reverse
 
 
-def _parts(group: Sequence) -> Iterator[Sequence]:
-    for first in range(0, len(group), AT_ONCE):
-        yield group[first : first + AT_ONCE]
+def _parts(group: Sequence, most: int) -> Iterator[Sequence]:
+    for first in range(0, len(group), most):
+        yield group[first : first + most]
 
 
 def _shape_of(job: _PromptJob, step: int) -> tuple:
