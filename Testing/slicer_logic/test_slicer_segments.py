@@ -220,6 +220,30 @@ def test_one_changed_lesion_touches_only_its_box(an_open_workspace, monkeypatch)
     assert clicked[0].stop - clicked[0].start == 1
 
 
+def test_surfaces_in_3d_are_made_again_only_for_lesions_that_changed(an_open_workspace):
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+    segmentation.CreateRepresentation("Closed surface")
+    surfaces = [
+        segmentation.GetSegment(f"MOISSAM2_{n}").GetRepresentation("Closed surface") for n in (1, 2)
+    ]
+    extent = surfaces[1].GetBounds()
+
+    place(workspace, THIRD, "2+")
+    settle(workspace)
+    place(workspace, SCENE[4], "3+")
+    settle(workspace)
+
+    now = [
+        segmentation.GetSegment(f"MOISSAM2_{n}").GetRepresentation("Closed surface")
+        for n in (1, 2, 3)
+    ]
+    assert now[0] is surfaces[0]
+    assert now[1].GetBounds() != extent
+    assert now[2].GetNumberOfPoints() > 0
+    assert shows_exactly_its_session(workspace)
+
+
 def many_lesions(shape: tuple[int, int, int], count: int) -> State:
     """Lesions of some hundred voxels all over a scan [slices, rows, columns]."""
     random = np.random.default_rng(0)

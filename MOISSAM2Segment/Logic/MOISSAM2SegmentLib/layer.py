@@ -41,8 +41,12 @@ class Layer:
 
     def tell(self) -> None:
         """Have Slicer draw what was painted."""
-        self.image.GetPointData().GetScalars().Modified()
+        self.tell_only_arrays()
         self.image.Modified()
+
+    def tell_only_arrays(self) -> None:
+        """Have the next drawing take what was painted, without an event that causes one."""
+        self.image.GetPointData().GetScalars().Modified()
 
     def read(self) -> np.ndarray:
         """The present label values; the layer's own memory if nobody has replaced it."""

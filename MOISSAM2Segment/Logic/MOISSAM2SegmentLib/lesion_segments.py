@@ -16,7 +16,7 @@ import vtk
 
 from mois_core.colours import Colour, lesion_colour
 from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Layer, image_of, on_grid
-from MOISSAM2SegmentLib.painting import Box, Patch, Update
+from MOISSAM2SegmentLib.painting import MANY, Box, Patch, Update
 from MOISSAM2SegmentLib.segment_edits import (
     Deleted,
     Renamed,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TAG = "MOISSAM2.Lesion"
 CLASS = "vtkMRMLSegmentationNode"
+CLOSED_SURFACE = "Closed surface"
+_EVENTS = slicer.vtkSegmentation
 
 _EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 _NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
@@ -87,22 +89,44 @@ class LesionSegments:
         """Make the segments show a state, writing no more than what changed."""
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
         with self._writing():
+            touched: set[int] = set()
             for patch in update.patches:
-                self._write(patch.box, self._without_apart(patch.labels))
+                touched |= self._write(patch.box, self._without_apart(patch.labels))
             self._remove(set(self._ids) - set(shown))
             for number in list(self._apart):
                 self._show_apart(number, update.apart.get(number))
+            if update.patches:
+                self._tell([n for n in sorted(touched) if n in self._ids])
             for number, lesion in shown.items():
                 if number in self._ids:
                     self._follow_name(lesion)
                 else:
                     self._add(lesion)
-            if update.patches:
-                self._layer.tell()
 
-    def _write(self, box: Box, labels: np.ndarray) -> None:
+    def _tell(self, touched: Sequence[int]) -> None:
+        """Have Slicer draw what was painted. Surfaces in 3D, if there are any, are made again for
+        the lesions concerned only: for hundreds of them it takes seconds."""
+        segmentation = self.segmentation
+        if len(touched) > MANY or not segmentation.ContainsRepresentation(CLOSED_SURFACE):
+            self._layer.tell()
+            return
+        # Told by its image, a segmentation would throw all surfaces away.
+        self._layer.tell_only_arrays()
+        for number in touched:
+            self._segment(number).RemoveRepresentation(CLOSED_SURFACE)
+        segmentation.CreateRepresentation(CLOSED_SURFACE)
+        for event in (_EVENTS.SourceRepresentationModified, _EVENTS.RepresentationModified):
+            for number in touched:
+                segmentation.InvokeEvent(event, self._ids[number])
+
+    def _write(self, box: Box, labels: np.ndarray) -> set[int]:
+        """Paint a box of the shared layer; gives the label values that won or lost voxels."""
+        before = self._expected[box]
+        changed = before != labels
+        touched = {*np.unique(before[changed]).tolist(), *np.unique(labels[changed]).tolist()}
         self._layer.paint(box, labels)
         self._expected[box] = labels
+        return touched
 
     def _without_apart(self, labels: np.ndarray) -> np.ndarray:
         if not self._apart:

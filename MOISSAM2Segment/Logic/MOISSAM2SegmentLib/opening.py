@@ -7,8 +7,8 @@ can; its lesions are taken over as if the user had painted them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mois_core.colours import Colour
 from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, image_labels, on_grid
 from MOISSAM2SegmentLib.lesion_segments import default_name, tagged_segments
+from MOISSAM2SegmentLib.messages import words_for
 from MOISSAM2SegmentLib.painting import Painter, Update
 from MOISSAM2SegmentLib.placement import view_of
 from MOISSAM2SegmentLib.stored_session import SEGMENTS, VOLUME, StoredSession, stored_sessions
@@ -33,17 +34,12 @@ TAKEN_OVER = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Earlier:
     """A stored session as the worker gets it."""
 
     stored: StoredSession
     text: str
-    lesions: dict[int, np.ndarray]
-    """Cropped masks of its segments, in case it cannot be continued."""
-    boxes: dict[int, tuple[slice, slice, slice]]
-    names: dict[int, str]
-    colours: dict[int, Colour]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,30 +50,89 @@ class Opened:
     painter: Painter
     update: Update
     resumed: StoredSession | None
-    notice: str = ""
-    colours: Mapping[int, Colour] = field(default_factory=dict)
+    problem: str = ""
+    """Why what is stored could not be continued."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outlined:
+    """A lesion as its segment shows it."""
+
+    number: int
+    name: str
+    colour: Colour
+    box: tuple[slice, slice, slice]
+    mask: np.ndarray
+    """Inside the box."""
 
 
 def earlier_sessions(scene: Any, volume_node: Any) -> list[Earlier]:
     """What the scene holds of a scan, the newest first."""
     own = [s for s in stored_sessions(scene) if s.referenced(VOLUME) is volume_node]
-    return [_earlier(stored, volume_node) for stored in reversed(own)]
+    return [Earlier(stored, stored.content) for stored in reversed(own)]
 
 
-def _earlier(stored: StoredSession, volume_node: Any) -> Earlier:
-    node = stored.referenced(SEGMENTS)
-    masks, boxes, names, colours = {}, {}, {}, {}
-    if node is not None:
-        scan = view_of(volume_node)
-        segmentation = node.GetSegmentation()
-        segments = tagged_segments(node)
-        for number, identifier in segments.items():
-            segment = segmentation.GetSegment(identifier)
-            names[number], colours[number] = segment.GetName(), tuple(segment.GetColor())
-        for image, members in _by_image(segmentation, segments):
-            labels = on_grid(image, members, scan.ijk_to_ras, scan.array.shape)
-            masks.update(_crops(labels, boxes))
-    return Earlier(stored, stored.content, masks, boxes, names, colours)
+def open_scan(
+    engine: Engine,
+    volume: Volume,
+    settings: Settings | None,
+    earlier: Sequence[Earlier],
+    progress: Progress,
+) -> Opened:
+    """The session for a scan. Runs on the worker."""
+    progress(0, 1, "reading the scan")
+    problem = ""
+    for candidate in earlier:
+        try:
+            session = engine.resume(candidate.text, volume) if candidate.text else None
+        except BadInput as error:
+            problem = problem or words_for(error)
+            continue
+        if session is not None:
+            painter = Painter(session)
+            return Opened(session, painter, painter.whole(), candidate.stored)
+    session = engine.open(volume, settings)
+    painter = Painter(session)
+    return Opened(session, painter, painter.whole(), None, problem)
+
+
+def outlined_lesions(earlier: Sequence[Earlier], volume_node: Any) -> list[Outlined]:
+    """The lesions of the newest stored session that has any in the scene."""
+    for candidate in earlier:
+        node = candidate.stored.referenced(SEGMENTS)
+        lesions = _outlined(node.GetSegmentation(), node, volume_node) if node is not None else []
+        if lesions:
+            return lesions
+    return []
+
+
+def _outlined(segmentation: Any, node: Any, volume_node: Any) -> list[Outlined]:
+    from scipy.ndimage import find_objects
+
+    scan, segments = view_of(volume_node), tagged_segments(node)
+    lesions = []
+    for image, members in _by_image(segmentation, segments):
+        labels = on_grid(image, members, scan.ijk_to_ras, scan.array.shape)
+        for number, box in enumerate(find_objects(labels), start=1):
+            if box is not None:
+                segment = segmentation.GetSegment(segments[number])
+                name, colour = segment.GetName(), tuple(segment.GetColor())
+                lesions.append(Outlined(number, name, colour, box, labels[box] == number))
+    return sorted(lesions, key=lambda lesion: lesion.number)
+
+
+def take_over(
+    session: Session, lesions: Sequence[Outlined], progress: Progress, cancel: CancelToken
+) -> None:
+    """Make outlined lesions a session's own, as if the user had painted them."""
+    for done, lesion in enumerate(lesions):
+        cancel.check()
+        progress(done, len(lesions), "taking over lesions")
+        whole = np.zeros(session.volume.array.shape, dtype=bool)
+        whole[lesion.box] = lesion.mask
+        session.set_mask(lesion.number, whole)
+        if lesion.name != default_name(lesion.number):
+            session.rename(lesion.number, lesion.name)
 
 
 def _by_image(segmentation: Any, segments: dict[int, str]) -> list[tuple[Any, dict[int, int]]]:
@@ -89,57 +144,3 @@ def _by_image(segmentation: Any, segments: dict[int, str]) -> list[tuple[Any, di
             members = found.setdefault(id(image), (image, {}))[1]
             members[segment.GetLabelValue()] = number
     return list(found.values())
-
-
-def _crops(labels: np.ndarray, boxes: dict) -> dict[int, np.ndarray]:
-    from scipy.ndimage import find_objects
-
-    masks = {}
-    for number, box in enumerate(find_objects(labels), start=1):
-        if box is not None:
-            masks[number], boxes[number] = labels[box] == number, box
-    return masks
-
-
-def open_scan(
-    engine: Engine,
-    volume: Volume,
-    settings: Settings | None,
-    earlier: Sequence[Earlier],
-    progress: Progress,
-    cancel: CancelToken,
-) -> Opened:
-    """The session for a scan. Runs on the worker."""
-    progress(0, 1, "reading the scan")
-    problem = ""
-    for candidate in earlier:
-        if not candidate.text:
-            continue
-        try:
-            session = engine.resume(candidate.text, volume)
-        except BadInput as error:
-            problem = problem or str(error)
-            continue
-        painter = Painter(session)
-        return Opened(session, painter, painter.whole(), candidate.stored)
-    session = engine.open(volume, settings)
-    notice, colours = "", {}
-    source = next((candidate for candidate in earlier if candidate.lesions), None)
-    if source is not None:
-        _take_over(session, source, progress, cancel)
-        colours = source.colours
-        reason = problem or "the stored work cannot be continued"
-        notice = TAKEN_OVER.format(reason=f"{reason[:1].upper()}{reason[1:].rstrip('.')}.")
-    painter = Painter(session)
-    return Opened(session, painter, painter.whole(), None, notice, colours)
-
-
-def _take_over(session: Session, source: Earlier, progress: Progress, cancel: CancelToken) -> None:
-    for done, (number, mask) in enumerate(source.lesions.items()):
-        cancel.check()
-        progress(done, len(source.lesions), "taking over lesions")
-        whole = np.zeros(session.volume.array.shape, dtype=bool)
-        whole[source.boxes[number]] = mask
-        session.set_mask(number, whole)
-        if source.names[number] != default_name(number):
-            session.rename(number, source.names[number])

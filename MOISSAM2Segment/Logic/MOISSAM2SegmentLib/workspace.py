@@ -23,7 +23,15 @@ from MOISSAM2SegmentLib.lesion_list import Entry, LesionList
 from MOISSAM2SegmentLib.lesion_segments import CLASS as SEGMENTATION_CLASS
 from MOISSAM2SegmentLib.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.messages import words_for
-from MOISSAM2SegmentLib.opening import Opened, earlier_sessions, open_scan
+from MOISSAM2SegmentLib.opening import (
+    TAKEN_OVER,
+    Earlier,
+    Opened,
+    earlier_sessions,
+    open_scan,
+    outlined_lesions,
+    take_over,
+)
 from MOISSAM2SegmentLib.painting import Painter, Update
 from MOISSAM2SegmentLib.placement import to_world, view_of, volume_of
 from MOISSAM2SegmentLib.reporting import Reporting
@@ -112,10 +120,12 @@ class Workspace(Steps, Reporting):
         self._watch.watch_scan(volume_node)
 
         def work(progress: Any, cancel: Any) -> Opened:
-            return open_scan(self.engine, volume, settings, earlier, progress, cancel)
+            return open_scan(self.engine, volume, settings, earlier, progress)
 
         def take(opened: Opened) -> None:
             self._begin(opened)
+            if opened.problem:
+                self._take_over(opened.problem, earlier)
             self.prepare(look_at)
 
         def give_up(text: str = "") -> None:
@@ -136,7 +146,6 @@ class Workspace(Steps, Reporting):
         self.segments_node, had_segments = self._node(stored, SEGMENTS, self._new_segmentation)
         self.points_node, had_points = self._node(stored, POINTS, self._new_points)
         self.segments = LesionSegments(self.segments_node, volume)
-        self.segments.colours.update(opened.colours)
         self.clicks = self._clicks_of(self.points_node)
         self._watch.is_ours = lambda: self.segments.is_writing
         self._follow_transform()
@@ -157,10 +166,15 @@ class Workspace(Steps, Reporting):
         self._watch.watch_segments(self.segments_node)
         self._watch.watch_points(self.points_node)
         self._keep()
-        if opened.notice:
-            self.said(opened.notice)
         self.opened()
         self.changed()
+
+    def _take_over(self, problem: str, earlier: Sequence[Earlier]) -> None:
+        lesions = outlined_lesions(earlier, self.volume_node)
+        self.said(TAKEN_OVER.format(reason=problem) if lesions else problem)
+        self.segments.colours.update({lesion.number: lesion.colour for lesion in lesions})
+        if lesions:
+            self._step("Take over", lambda session, *how: take_over(session, lesions, *how))
 
     def _node(self, stored: StoredSession, role: str, make: Callable[[], Any]) -> tuple[Any, bool]:
         node = stored.referenced(role)
