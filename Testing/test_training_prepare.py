@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +12,22 @@ import torch
 
 from mois_core.cli import main
 from mois_core.errors import BadInput
-from mois_core.geometry import Volume
+from mois_core.geometry import SliceStack, Volume
 from mois_core.io import write_image
 from mois_core.network.config import preset
 from mois_core.network.loading import build
-from mois_core.training.config import Data, TrainConfig
+from mois_core.training.cases import Case
+from mois_core.training.config import Data, TrainConfig, read_config
 from mois_core.training.prepare import folds_of, instances_of, read_table
+from mois_core.training.run import Trainer
+from mois_core.training.sampling import Sampling
 from mois_core.training.scans import held_back, load_scans
+from mois_core.training.stacks import Stack
 from mois_core.training.start import new_model
+from mois_core.training.step import Task
+from mois_core.training.validation import measure_cases
 
+CONFIGS = Path(__file__).parents[1] / "mois_core" / "training" / "configs"
 RSA = np.array([[1.5, 0, 0, -9], [0, 0, 7.8, 4], [0, 1.5, 0, -2], [0, 0, 0, 1.0]])
 LPI = np.array([[-1.5, 0, 0, 9], [0, -7.8, 0, 4], [0, 0, -1.5, 2], [0, 0, 0, 1.0]])
 
@@ -45,6 +54,13 @@ def a_table(tmp_path):
     return path
 
 
+def test_a_case_lies_in_its_volume_as_in_the_network():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, size=(3, 7, 5)).astype(np.uint8)
+    case = Case("one", images, np.zeros_like(images), np.zeros(1, dtype=np.uint8))
+    np.testing.assert_array_equal(SliceStack(case.volume()).array, images)
+
+
 def test_prepared_scans_can_be_trained_on(a_table, tmp_path, capsys):
     out = tmp_path / "prepared"
     assert main(["prepare", str(a_table), "--out", str(out), "--folds", "2"]) == 0
@@ -58,6 +74,9 @@ def test_prepared_scans_can_be_trained_on(a_table, tmp_path, capsys):
     assert [len(learned), len(kept_back)] == [2, 1]
     assert all(scan.images.shape == (4, 64, 64) for scan in learned)
     assert {sight.lesion for sight in learned[0].sights} == {1, 2}
+    torch.manual_seed(0)
+    values = measure_cases(build(preset("mois-tiny")).eval(), kept_back, exemplars=2)
+    assert 0 <= values["scan"] == values["score"] <= 1 and 0 <= values["clicked"] <= 1
 
 
 def test_labels_of_another_grid_are_refused(a_table, tmp_path, capsys):
@@ -106,3 +125,27 @@ def test_a_second_memory_begins_as_a_copy_of_the_first(tmp_path):
     for name in copied:
         assert torch.equal(state[name], sam2[name.replace("recent_", "", 1)])
     assert copied and not model.memory_attention.norm.weight.requires_grad
+
+
+@pytest.mark.full
+def test_a_step_at_full_size_runs_on_a_processor(tmp_path):
+    """The published network, one slice of 1024 x 1024: clicks, one correction, search, update."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, size=(2, 1024, 1024)).astype(np.uint8)
+    labels = np.zeros_like(images)
+    labels[:, 100:200, 300:420] = 1
+    labels[:, 600:800, 500:600] = 2
+    scans = [Stack("one", images, labels, np.zeros(3, dtype=np.uint8))]
+    config = replace(
+        read_config(CONFIGS / "mois-sam2-b+.json"),
+        start=None,
+        start_is_sam2=False,
+        steps=1,
+        autocast=False,
+        sampling=Sampling(scans=1, consecutive=1, elsewhere=0),
+        task=Task(mean_corrections=0.0, painted=0.0),
+    )
+    trainer = Trainer(config, tmp_path, scans=scans)
+    before = trainer.model.no_mem_embed.detach().clone()
+    trainer.run()
+    assert not torch.equal(trainer.model.no_mem_embed, before)

@@ -49,18 +49,22 @@ def run(args: argparse.Namespace) -> None:
     from mois_core.training import processes
     from mois_core.training.config import read_config
     from mois_core.training.run import Trainer
-    from mois_core.training.validation import measure, validation_phantoms
+    from mois_core.training.scans import held_back
+    from mois_core.training.validation import measure, measure_cases, validation_phantoms
 
     config = read_config(args.config)
     if args.start:
         config = dataclasses.replace(config, start=args.start)
     how = config.validation
-    phantoms = validation_phantoms(how) if how.every and how.phantoms else []
+    cases = held_back(config.data) if how.every else []
+    phantoms = validation_phantoms(how) if how.every and not cases else []
 
     def measured(model: Sam2) -> dict[str, float]:
+        if cases:
+            return measure_cases(model, cases, how.exemplars)
         return measure(model, phantoms, how.exemplars, args.out)
 
-    trainer = Trainer(config, args.out, measure=measured if phantoms else None)
+    trainer = Trainer(config, args.out, measure=measured if cases or phantoms else None)
     try:
         trainer.run()
     finally:

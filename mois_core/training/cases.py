@@ -42,6 +42,11 @@ class Case:
         """How many slices there are."""
         return self.images.shape[0]
 
+    def volume(self) -> Volume:
+        """The scan as a session takes it; where it lay in the patient is not kept."""
+        to_ras = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+        return Volume(self.images, to_ras)
+
     def save(self, path: Path) -> None:
         """Write the case as one compressed file, whole or not at all."""
         with atomic_write(path) as temporary, temporary.open("wb") as file:

@@ -42,7 +42,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Validation:
-    """How often to measure, and on what. Phantoms are of the training range, never held out."""
+    """How often to measure: on the fold that is left out, or else on phantoms, which are of the
+    training range and never held out."""
 
     every: int = 0
     """Steps between two measurements; 0 for none."""

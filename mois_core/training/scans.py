@@ -11,6 +11,7 @@ from mois_core.errors import BadInput
 from mois_core.phantom import PhantomSettings
 from mois_core.training.cases import Case, phantom_case
 from mois_core.training.config import Data, Phantoms
+from mois_core.training.sampling import FEWEST_PIXELS
 from mois_core.training.stacks import Stack
 
 INDEX = "cases.json"
@@ -50,9 +51,9 @@ def load_scans(data: Data, size: int) -> list[Stack]:
     scans = [Stack.of(case, size) for case in cases]
     for seed in range(data.phantoms.first, data.phantoms.first + data.phantoms.count):
         scans.append(Stack.of(_phantom(seed, data.phantoms), size))
-    scans = [scan for scan in scans if scan.sights]
+    scans = [scan for scan in scans if any(s.pixels >= FEWEST_PIXELS for s in scan.sights)]
     if not scans:
-        raise BadInput("there is nothing to learn from: no scan with a lesion in it")
+        raise BadInput("there is nothing to learn from: no scan with a lesion large enough to see")
     return scans
 
 

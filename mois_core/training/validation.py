@@ -13,14 +13,18 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from mois_core.components import deepest_point
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.intensity import normalise
 from mois_core.io.atomic import atomic_write
+from mois_core.masks import Mask
+from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.phantom import Phantom, is_held_out, make_phantom
 from mois_core.scores import dice
 from mois_core.session import NewClick, Session
+from mois_core.training.cases import Case
 from mois_core.training.config import Validation
 from mois_core.training.scans import phantom_settings
 
@@ -43,6 +47,34 @@ def measure(
     rows = [_measure_one(model, phantom, exemplars, pictures) for phantom in phantoms]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     return {**means, "score": means["right"] - 0.5 * means["wrong"] + 0.5 * means["clicked"]}
+
+
+def measure_cases(model: Sam2, cases: Sequence[Case], exemplars: int) -> dict[str, float]:
+    """Scan-wise Dice over prepared cases: the largest lesions are clicked, then all is searched.
+
+    A model without exemplars is measured on the clicked lesions alone.
+    """
+    rows = [_measure_case(model, case, exemplars) for case in cases]
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return {**means, "score": means["scan"]}
+
+
+def _measure_case(model: Sam2, case: Case, exemplars: int) -> dict[str, float]:
+    session = Session(model, case.volume())
+    clicks = []
+    for lesion in range(1, min(exemplars, int(case.labels.max())) + 1):
+        mask = Mask.from_stack(case.labels == lesion)
+        place = deepest_point(mask, session.stack.pixel_spacing)
+        clicks.append(NewClick(session.stack.point_to_ras(*place)))
+    numbers = session.clicks(clicks)
+    clicked = [
+        dice(session.mask(number), case.labels == lesion)
+        for lesion, number in enumerate(numbers, start=1)
+    ]
+    if isinstance(model, MoisSam2) and session.exemplars_for(0):
+        session.find_similar()
+    scan = dice(session.labels() > 0, case.labels > 0)
+    return {"scan": scan, "clicked": float(np.mean(clicked))}
 
 
 def _measure_one(
