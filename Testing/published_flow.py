@@ -83,8 +83,8 @@ class PublishedPredictor:
         return self._features[number]
 
     def to_video(self, logits: Tensor) -> Tensor:
-        """Low-resolution logits at the scan's own size."""
-        return F.interpolate(logits, self.shape, mode="bilinear", align_corners=False)
+        """Low-resolution logits at the scan's own size, where masks are put together."""
+        return F.interpolate(logits.cpu(), self.shape, mode="bilinear", align_corners=False)
 
     # ---- prompts ---------------------------------------------------------------------------
 
@@ -122,7 +122,9 @@ class PublishedPredictor:
         store = state.new_prompted if is_first else state.new_carried
         earlier = store.get(number) or state.prompted.get(number) or state.carried.get(number)
         logits = earlier.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT) if earlier else None
-        decoded = self.model.decode(features, coarse, Prompts(points, labels, logits))
+        there = self.model.device
+        prompts = Prompts(points.to(there), labels.to(there), logits)
+        decoded = self.model.decode(features, coarse, prompts)
         stored = store[number] = self._stored(decoded, None)
         memory = self.model.remember(features, stored.logits, decoded.score, from_clicks=True)
         if owner is not None:
@@ -263,7 +265,7 @@ class PublishedPredictor:
         self._record_decode(prefix, decoded, pix_ex=coarse)
         self.record(f"{prefix}.iou", decoded.ious[0])
         self.record(f"{prefix}.video", self.to_video(logits)[0, 0])
-        return logits[0, 0]
+        return logits[0, 0].cpu()
 
     # ---- helpers ---------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from small_networks import MOIS, SAM, SLM, lively
 from mois_core import load_model
 from mois_core.errors import BadInput
 from mois_core.network.config import PRESETS, ExemplarConfig
+from mois_core.network.model import NARROWEST_HALF
 
 HALF = torch.bfloat16
 
@@ -24,13 +25,29 @@ def test_loaded_networks_are_ready_to_run():
 
 
 def test_half_precision_leaves_prompts_and_decoder_alone():
-    network = load_model(MOIS, dtype=HALF)
+    wide = replace(MOIS, encoder=replace(MOIS.encoder, width=NARROWEST_HALF))
+    network = load_model(wide, dtype=HALF)
 
     assert network.dtype == HALF
-    for part in ("image_encoder", "memory_attention", "exemplar_attention", "memory_encoder"):
-        assert {p.dtype for p in getattr(network, part).parameters()} == {HALF}, part
+    assert {p.dtype for p in network.image_encoder.parameters()} == {HALF}
+    types = {name: p.dtype for name, p in network.named_parameters()}
+    for name in (
+        "memory_attention.layers.1.self_attn.q_proj.weight",
+        "exemplar_attention.layers.0.cross_attn_image.k_proj.weight",
+        "memory_encoder.fuser.layers.0.pwconv1.weight",
+    ):
+        assert types[name] == HALF, name
+    for name in ("memory_attention.norm.weight", "memory_encoder.out_proj.weight"):
+        assert types[name] == torch.float32, name
     for part in ("sam_prompt_encoder", "sam_mask_decoder", "obj_ptr_proj"):
         assert {p.dtype for p in getattr(network, part).parameters()} == {torch.float32}, part
+
+
+def test_half_precision_leaves_a_narrow_encoder_alone():
+    network = load_model(MOIS, dtype=HALF)
+
+    assert network.image_encoder.dtype == torch.float32
+    assert network.dtype == HALF
 
 
 def test_weights_are_random_without_a_checkpoint():

@@ -105,16 +105,21 @@ class ConditioningLayer(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the products."""
+        return self.linear1.weight.dtype
+
     def look_at_slice(self, x: Tensor, table: Tensor) -> Tensor:
         """The self-attention; in the first layer it is the same for every lesion."""
-        normed = self.norm1(x)
+        normed = self.norm1(x).to(self.dtype)
         keys = self.self_attn.keys(normed, normed, table)
         return x + self.dropout(self.self_attn(normed, keys, table))
 
     def look_at_keys(self, x: Tensor, keys: LayerKeys, table: Tensor) -> Tensor:
         """The attention to what is remembered, and the perceptron behind it."""
-        x = x + self.dropout(self.cross_attn_image(self.norm2(x), keys, table))
-        change = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x)))))
+        x = x + self.dropout(self.cross_attn_image(self.norm2(x).to(self.dtype), keys, table))
+        change = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x).to(self.dtype)))))
         return x + self.dropout(change)
 
 
@@ -130,14 +135,19 @@ class ConditioningStack(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the products."""
+        return self.layers[0].dtype
+
     def _table(self, positions: int, device: torch.device) -> Tensor:
         side = round(positions**0.5)
         return rotary_table(self.norm.weight.shape[0], side, side, device)
 
     def query(self, coarse: Tensor) -> Tensor:
         """A slice's map [batch, width, side, side] as it is after the first self-attention."""
-        position = sine_map(*coarse.shape[1:], coarse.device).to(coarse.dtype)
-        x = (coarse + POSITION_WEIGHT * position).flatten(2).transpose(1, 2)
+        position = sine_map(*coarse.shape[1:], coarse.device)
+        x = (coarse.float() + POSITION_WEIGHT * position).flatten(2).transpose(1, 2)
         return self.layers[0].look_at_slice(x, self._table(x.shape[1], x.device))
 
     def keys_of_maps(self, maps: Tokens, side: int) -> Keys:
@@ -151,9 +161,8 @@ class ConditioningStack(nn.Module):
         return self._keys(pointers, None)
 
     def _keys(self, tokens: Tokens, table: Tensor | None) -> Keys:
-        dtype = self.norm.weight.dtype
-        content = tokens.content.to(dtype)
-        keyed = content + tokens.position.to(dtype)
+        content = tokens.content.to(self.dtype)
+        keyed = (tokens.content.float() + tokens.position).to(self.dtype)
         return tuple(layer.cross_attn_image.keys(keyed, content, table) for layer in self.layers)
 
     def forward(self, query: Tensor, keys: Keys) -> Tensor:

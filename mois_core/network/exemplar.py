@@ -59,7 +59,7 @@ class MoisSam2(Sam2):
 
     def exemplar_query(self, features: SliceFeatures) -> Tensor:
         """The part of exemplar attention that depends on the slice alone."""
-        return self._search_stack.query(features.coarse.to(self.dtype))
+        return self._search_stack.query(features.coarse)
 
     def exemplar_keys(self, exemplars: Sequence[ExemplarView]) -> ExemplarKeys:
         """Everything about a set of exemplars that does not depend on the slice searched."""

@@ -184,5 +184,10 @@ class ImageEncoder(nn.Module):
         self.trunk = Hiera(config)
         self.neck = FeaturePyramid(config.width, width)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision that the encoder computes in."""
+        return self.trunk.pos_embed.dtype
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.neck(self.trunk(images))

@@ -47,9 +47,8 @@ class MemoryEncoder(nn.Module):
         A mask that the user clicked enters as it is shown (zero or one), a carried one with its
         uncertainty.
         """
-        dtype = self.out_proj.weight.dtype
         side = 16 * coarse.shape[-1]
         logits = F.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=False)
         probability = (logits > 0).float() if from_clicks else logits.sigmoid()
-        mask = self.mask_downsampler((probability * MASK_SCALE + MASK_SHIFT).to(dtype))
+        mask = self.mask_downsampler(probability * MASK_SCALE + MASK_SHIFT)
         return self.out_proj(self.fuser(self.pix_feat_proj(coarse) + mask))

@@ -20,11 +20,15 @@ from torch import Tensor, nn
 from mois_core.network.conditioning import ConditioningStack, Keys, Tokens, join_keys
 from mois_core.network.config import NetworkConfig
 from mois_core.network.image_encoder import ImageEncoder
-from mois_core.network.layers import Mlp, learned
+from mois_core.network.layers import ConvNextStack, Mlp, learned, set_product_precision
 from mois_core.network.mask_decoder import MaskDecoder, RawMasks, stability
 from mois_core.network.memory import MASK_SCALE, MASK_SHIFT, MemoryEncoder
 from mois_core.network.position import sine_line, sine_map
 from mois_core.network.prompt_encoder import PADDING, PromptEncoder
+
+NARROWEST_HALF = 32
+"""Narrower encoders have matrices that do not fill one bfloat16 instruction of a CPU: at a width
+of 16 both precisions took 23 ms, and half precision cost one mask pixel in fifty."""
 
 NO_OBJECT_LOGIT = -1024.0
 """Logit of every pixel of a mask whose object is not on the slice."""
@@ -140,18 +144,21 @@ class Sam2(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the encoder, the attentions and the memory encoder."""
-        return self.memory_attention.norm.weight.dtype
+        """Precision of the matrix products in the attentions and the memory encoder."""
+        return self.memory_attention.dtype
 
     def set_precision(self, dtype: torch.dtype) -> Sam2:
         """Run the parts that cost time in ``dtype``.
 
         Prompts and the mask decoder stay in float32: they are half a percent of the work, and
-        half precision would move clicks by pixels.
+        half precision would move clicks by pixels. So does a narrow encoder, which half
+        precision makes no faster.
         """
-        for name, part in self.named_children():
-            if isinstance(part, (ImageEncoder, MemoryEncoder, ConditioningStack)):
-                getattr(self, name).to(dtype)
+        for part in self.children():
+            if isinstance(part, (ConditioningStack, MemoryEncoder, ConvNextStack)):
+                set_product_precision(part, dtype)
+        if self.config.encoder.width >= NARROWEST_HALF:
+            self.image_encoder.to(dtype)
         return self
 
     # ---- slices ---------------------------------------------------------------------------
@@ -161,7 +168,8 @@ class Sam2(nn.Module):
         images = images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
         mean = images.new_tensor(self.config.pixel_mean)[:, None, None]
         std = images.new_tensor(self.config.pixel_std)[:, None, None]
-        fine, middle, coarse = self.image_encoder(((images - mean) / std).to(self.dtype))
+        normalised = ((images - mean) / std).to(self.image_encoder.dtype)
+        fine, middle, coarse = self.image_encoder(normalised)
         decoder = self.sam_mask_decoder
         return SliceFeatures(coarse, decoder.conv_s1(middle.float()), decoder.conv_s0(fine.float()))
 
@@ -275,7 +283,7 @@ class Sam2(nn.Module):
         self, features: SliceFeatures, logits: Tensor, score: Tensor, from_clicks: bool
     ) -> Tensor:
         """What later slices can attend to, [batch, memory width, side, side]."""
-        memory = self.memory_encoder(features.coarse.to(self.dtype), logits, from_clicks).float()
+        memory = self.memory_encoder(features.coarse.float(), logits, from_clicks)
         absent = (score <= 0)[:, :, None, None]
         return memory + absent * self.no_obj_embed_spatial[:, :, None, None]
 
@@ -285,7 +293,7 @@ class Sam2(nn.Module):
 
     def memory_query(self, features: SliceFeatures) -> Tensor:
         """The part of memory attention that depends on the slice alone."""
-        return self.memory_attention.query(features.coarse.to(self.dtype))
+        return self.memory_attention.query(features.coarse)
 
     def memory_keys(
         self,

@@ -25,15 +25,9 @@ class SlmSam2(Sam2):
         self.recent_memory_attention = self._stack()
         self.recent_memory_fuser = ConvNextStack(config.width, config.layer_scale)
 
-    def set_precision(self, dtype: torch.dtype) -> SlmSam2:
-        """See `Sam2.set_precision`; the fuser costs as much as a memory encoder."""
-        super().set_precision(dtype)
-        self.recent_memory_fuser.to(dtype)
-        return self
-
     def short_query(self, features: SliceFeatures) -> Tensor:
         """The part of the short attention that depends on the slice alone."""
-        return self.recent_memory_attention.query(features.coarse.to(self.dtype))
+        return self.recent_memory_attention.query(features.coarse)
 
     def short_keys(
         self,
@@ -50,7 +44,7 @@ class SlmSam2(Sam2):
 
     def fuse(self, short: Tensor, long: Tensor) -> Tensor:
         """One map from the two; also runs on a first slice, where both are the bare features."""
-        return self.recent_memory_fuser((short + long).to(self.dtype)).float()
+        return self.recent_memory_fuser(short.float() + long)
 
     def without_memory(self, features: SliceFeatures) -> Tensor:
         """See `Sam2.without_memory`; both memories are empty, and the fuser still runs."""
