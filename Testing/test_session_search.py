@@ -440,6 +440,7 @@ def test_exemplars_from_elsewhere_can_be_undone_and_cleared(session):
     session.undo()
     assert [seed.lesion for seed in session.state.seeds] == [0]
     session.clear_exemplars()
+    session.clear_exemplars()
     assert session.exemplars_for(3) == []
     assert session.undo() == "clear exemplars"
     assert len(session.exemplars_for(3)) == 1

@@ -359,7 +359,8 @@ class Session:
 
     def clear_exemplars(self) -> None:
         """Forget the lesions that were brought in."""
-        self.history.commit("clear exemplars", replace(self.state, seeds=()))
+        if self.state.seeds:
+            self.history.commit("clear exemplars", replace(self.state, seeds=()))
 
     def find_similar(
         self,
