@@ -16,7 +16,7 @@ import vtk
 
 from mois_core.colours import Colour, lesion_colour
 from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Layer, image_of, on_grid
-from MOISSAM2SegmentLib.painting import MANY, Box, Patch, Update
+from MOISSAM2SegmentLib.painting import MANY, Box, Patch, Update, values_in
 from MOISSAM2SegmentLib.segment_edits import (
     Deleted,
     Renamed,
@@ -90,26 +90,33 @@ class LesionSegments:
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
         with self._writing():
             touched: set[int] = set()
+            has_surfaces = self.segmentation.ContainsRepresentation(CLOSED_SURFACE)
+            has_surfaces = has_surfaces and not update.is_whole
             for patch in update.patches:
-                touched |= self._write(patch.box, self._without_apart(patch.labels))
+                labels = self._without_apart(patch.labels)
+                if has_surfaces:
+                    changed = self._expected[patch.box] != labels
+                    touched |= values_in(self._expected[patch.box][changed])
+                    touched |= values_in(labels[changed])
+                self._write(patch.box, labels)
             self._remove(set(self._ids) - set(shown))
             for number in list(self._apart):
                 self._show_apart(number, update.apart.get(number))
-            if update.patches:
-                self._tell([n for n in sorted(touched) if n in self._ids])
+            touched &= self._ids.keys()
+            if has_surfaces and len(touched) <= MANY:
+                self._tell_with_surfaces(sorted(touched))
+            elif update.patches:
+                self._layer.tell()
             for number, lesion in shown.items():
                 if number in self._ids:
                     self._follow_name(lesion)
                 else:
                     self._add(lesion)
 
-    def _tell(self, touched: Sequence[int]) -> None:
-        """Have Slicer draw what was painted. Surfaces in 3D, if there are any, are made again for
-        the lesions concerned only: for hundreds of them it takes seconds."""
+    def _tell_with_surfaces(self, touched: Sequence[int]) -> None:
+        """Have Slicer draw what was painted, with surfaces in 3D made again for the lesions
+        concerned only: for hundreds of them it takes seconds."""
         segmentation = self.segmentation
-        if len(touched) > MANY or not segmentation.ContainsRepresentation(CLOSED_SURFACE):
-            self._layer.tell()
-            return
         # Told by its image, a segmentation would throw all surfaces away.
         self._layer.tell_only_arrays()
         for number in touched:
@@ -119,14 +126,9 @@ class LesionSegments:
             for number in touched:
                 segmentation.InvokeEvent(event, self._ids[number])
 
-    def _write(self, box: Box, labels: np.ndarray) -> set[int]:
-        """Paint a box of the shared layer; gives the label values that won or lost voxels."""
-        before = self._expected[box]
-        changed = before != labels
-        touched = {*np.unique(before[changed]).tolist(), *np.unique(labels[changed]).tolist()}
+    def _write(self, box: Box, labels: np.ndarray) -> None:
         self._layer.paint(box, labels)
         self._expected[box] = labels
-        return touched
 
     def _without_apart(self, labels: np.ndarray) -> np.ndarray:
         if not self._apart:
@@ -326,8 +328,9 @@ class LesionSegments:
         try:
             yield
         finally:
-            self.is_writing = was_writing
+            # In this order: events that were held back come out now, and they are ours too.
             self.node.EndModify(was_modifying)
+            self.is_writing = was_writing
 
 
 def _take_out_of_layer(segment: Any) -> None:

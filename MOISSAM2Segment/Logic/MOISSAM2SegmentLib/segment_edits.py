@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from MOISSAM2SegmentLib.painting import Box
+from MOISSAM2SegmentLib.painting import Box, values_in
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -75,10 +75,10 @@ def repainted(
     if box is None:
         return []
     now, then, changed = labels[box], expected[box], different[box]
-    concerned = np.union1d(now[changed], then[changed])
+    concerned = values_in(now[changed]) | values_in(then[changed])
     return [
         Repainted(number, box, changed & (now == number), changed & (then == number))
-        for number in concerned.tolist()
+        for number in sorted(concerned)
         if number in lesions
     ]
 
