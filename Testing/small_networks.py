@@ -40,7 +40,7 @@ MOIS = replace(SAM, exemplars=ExemplarConfig())
 SLM = replace(SAM, short_memory=ShortMemoryConfig())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def lively(config: NetworkConfig, salt: str = "", score_bias: float = 0.5) -> Sam2:
     """The network of a config with synthetic weights, ready to run; shared, so never change it."""
     return fill_synthetic(build(config), salt, score_bias).requires_grad_(False).eval()
