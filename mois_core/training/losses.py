@@ -62,12 +62,14 @@ class Tally:
         The loss is scaled such that averaging gradients over processes gives that of the means.
         """
         processes = dist.get_world_size() if dist.is_initialized() else 1
-        counts = torch.tensor([self.counts.get(name, 0.0) for name in names], dtype=torch.float64)
         nothing = torch.zeros(())
+        counts = torch.tensor([self.counts.get(name, 0.0) for name in names], dtype=torch.float64)
         sums = torch.stack([self.sums.get(name, nothing).detach().cpu().double() for name in names])
         if processes > 1:
-            dist.all_reduce(counts)
-            dist.all_reduce(sums)
+            both = torch.stack((counts, sums))
+            both = both.to("cuda" if dist.get_backend() == "nccl" else "cpu")
+            dist.all_reduce(both)
+            counts, sums = both.cpu()
         loss = torch.zeros(())
         for name, count in zip(names, counts.tolist(), strict=True):
             if name in self.sums and count:

@@ -62,7 +62,6 @@ class ScanSample:
     kinds: np.ndarray
     asked: tuple[int, ...]
     """The kinds of lesions to ask for."""
-    scan_slices: int
 
 
 def sample_scan(rng: np.random.Generator, stack: Stack, how: Sampling) -> ScanSample:
@@ -99,7 +98,6 @@ def sample_scan(rng: np.random.Generator, stack: Stack, how: Sampling) -> ScanSa
         tuple(number for number, _ in places),
         stack.kinds,
         asked,
-        stack.count,
     )
 
 
