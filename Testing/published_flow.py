@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mois_core.memories import maps_seen, pointers_seen, recent_seen
 from mois_core.network.exemplar import ExemplarView, MoisSam2
 from mois_core.network.holes import fill_small_holes
 from mois_core.network.mask_decoder import stability
 from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
 from mois_core.network.short_long import SlmSam2
-from mois_core.memories import maps_seen, pointers_seen, recent_seen
 
 LOGIT_LIMIT = 32.0
 """Logits of an earlier answer are cut to this before they are fed back."""
