@@ -149,7 +149,14 @@ class Patient:
         """From fractions, centre (y, x, z) and radii (up, across, through)."""
         return _ellipsoid(self.height, self.half_depth, centre, radii, tilt)
 
-    def spine(self, half_width: float, half_depth: float, behind: float, low=0.5, high=0.886):
+    def spine(
+        self,
+        half_width: float,
+        half_depth: float,
+        behind: float,
+        low: float = 0.5,
+        high: float = 0.886,
+    ) -> Column:
         """A column that follows the spine's curve; fractions of the height."""
         rows = [(y, z) for y, z in _SPINE if low <= y <= high]
         h, d = self.height, self.half_depth
