@@ -168,6 +168,7 @@ def main() -> None:
     rows = []
     for seed in range(args.first, args.first + args.count):
         row = measure_one(model, make_phantom(seed, settings), len(rows) < args.counts)
+        row = {name: float(value) for name, value in row.items()}
         rows.append(row)
         print(seed, {name: round(value, 3) for name, value in row.items()}, flush=True)
         if args.out:
