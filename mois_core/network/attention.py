@@ -12,7 +12,8 @@ stay in the last-level cache between the two products. With fewer, packing the k
 block costs more than that saves."""
 
 FEWEST_SCORES = 256**2
-"""Below this many scores per head, PyTorch's own kernel is faster than separate products."""
+"""Below this many scores per head, as in the encoder's windows, blocks are not worth their number
+and all heads go into one batched product."""
 
 
 def attends_raw_memory(x: Tensor) -> bool:
@@ -32,9 +33,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     products: bfloat16, which it computes no faster than float32, and values narrower than keys.
     """
     is_slow = q.dtype != torch.float32 or v.shape[-1] != k.shape[-1]
-    is_small = q.shape[-2] * k.shape[-2] < FEWEST_SCORES
-    if is_small or not is_slow or not attends_raw_memory(q):
+    if not is_slow or not attends_raw_memory(q):
         return F.scaled_dot_product_attention(q, k, v)
+    if q.shape[-2] * k.shape[-2] < FEWEST_SCORES:
+        return _attend_at_once(q, k, v)
     out = q.new_empty(*q.shape[:-1], v.shape[-1])
     # One buffer for all blocks: fresh memory of this size costs more than the softmax.
     buffer = q.new_empty(min(QUERIES_PER_BLOCK, q.shape[-2]), k.shape[-2])
@@ -54,6 +56,17 @@ def _attend_in_blocks(q: Tensor, k_t: Tensor, v: Tensor, out: Tensor, buffer: Te
         torch.addmm(scores, some_q, k_t, beta=0, alpha=scale, out=scores)
         torch.softmax(scores, dim=-1, out=scores)
         torch.mm(scores, v, out=some_out)
+
+
+def _attend_at_once(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """All windows and heads in one batch of small products."""
+    heads = q.shape[:2]
+    q, k, v = (t.flatten(0, 1) for t in (q, k, v))
+    scores = q.new_empty(*q.shape[:2], k.shape[1])
+    scale = q.shape[-1] ** -0.5
+    torch.baddbmm(scores, q, k.transpose(1, 2), beta=0, alpha=scale, out=scores)
+    torch.softmax(scores, dim=-1, out=scores)
+    return (scores @ v).unflatten(0, heads)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mois_core.network.attention import attend, attends_raw_memory
 from mois_core.network.config import EncoderConfig
 from mois_core.network.layers import DropPath, Mlp
 
 POOL = 2
 """Side of the cells that the queries are pooled over where a new stage begins."""
+
+TOKENS_PER_STRIP = 8192
+"""Tokens that a CPU takes through a block at a time: what lies between two products then stays in
+the cache, which matters most in the first stages, where the maps are large and the products small.
+"""
 
 
 def _pool(x: Tensor) -> Tensor:
@@ -23,7 +31,7 @@ def _to_windows(x: Tensor, side: int) -> Tensor:
     rows, columns = x.shape[1:3]
     x = F.pad(x, (0, 0, 0, -columns % side, 0, -rows % side))
     x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))
-    return x.transpose(2, 3).flatten(0, 2)
+    return x.transpose(2, 3).flatten(0, 2).contiguous()
 
 
 def _from_windows(x: Tensor, batch: int, rows: int, columns: int) -> Tensor:
@@ -34,6 +42,21 @@ def _from_windows(x: Tensor, batch: int, rows: int, columns: int) -> Tensor:
     return x.flatten(3, 4).flatten(1, 2)[:, :rows, :columns]
 
 
+def _in_strips(step: Callable[[Tensor], Tensor], x: Tensor, window: int) -> Tensor:
+    """Apply to strips of whole windows what does not look beyond its window."""
+    if not attends_raw_memory(x):
+        return step(x)
+    rows = max(TOKENS_PER_STRIP // x.shape[2] // window, 1) * window
+    return torch.cat([step(strip) for strip in x.split(rows, dim=1)], dim=1)
+
+
+def _bicubic(size: int, stretched: int, device: torch.device) -> Tensor:
+    """Bicubic interpolation of one axis as a matrix: two products with it are many times as fast
+    as PyTorch's interpolation of a map."""
+    unit = torch.eye(size, device=device)[None, None]
+    return F.interpolate(unit, size=(stretched, size), mode="bicubic")[0, 0]
+
+
 class PatchEmbedding(nn.Module):
     """Overlapping patches of the image become the tokens of the first stage."""
 
@@ -42,6 +65,8 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, width, kernel_size=7, stride=4, padding=3)
 
     def forward(self, images: Tensor) -> Tensor:
+        # Channels last from the start: every block wants them so.
+        images = images.contiguous(memory_format=torch.channels_last)
         return self.proj(images).permute(0, 2, 3, 1)
 
 
@@ -64,7 +89,7 @@ class WindowAttention(nn.Module):
         q, k, v = (
             t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)
         )
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = attend(q, k, v)
         return self.proj(x.transpose(1, 2).flatten(2).unflatten(1, (rows, columns)))
 
 
@@ -86,6 +111,11 @@ class HieraBlock(nn.Module):
             self.proj = nn.Linear(width, width_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.window:
+            return _in_strips(lambda strip: self._perceive(self._look(strip)), x, self.window)
+        return _in_strips(self._perceive, self._look(x), 1)
+
+    def _look(self, x: Tensor) -> Tensor:
         normed = self.norm1(x)
         if self.pools:
             x = _pool(self.proj(normed))
@@ -95,7 +125,9 @@ class HieraBlock(nn.Module):
             change = _from_windows(change, batch, rows, columns)
         else:
             change = self.attn(normed)
-        x = x + self.drop_path(change)
+        return x + self.drop_path(change)
+
+    def _perceive(self, x: Tensor) -> Tensor:
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -133,10 +165,14 @@ class Hiera(nn.Module):
             self.stage_ends.append(len(self.blocks) - 1)
 
     def _positions(self, rows: int, columns: int) -> Tensor:
-        coarse = F.interpolate(self.pos_embed.float(), size=(rows, columns), mode="bicubic")
-        side = self.pos_embed_window.shape[-1]
-        fine = self.pos_embed_window.float().tile(1, 1, rows // side, columns // side)
-        return (coarse + fine).permute(0, 2, 3, 1)
+        """The learned encoding stretched over the map, plus one that repeats in every window."""
+        grid, side = self.pos_embed.shape[-1], self.pos_embed_window.shape[-1]
+        down, across = (_bicubic(grid, size, self.pos_embed.device) for size in (rows, columns))
+        coarse = self.pos_embed[0].float().permute(1, 2, 0)
+        coarse = across @ (down @ coarse.flatten(1)).unflatten(1, (grid, -1))
+        fine = self.pos_embed_window[0].float().permute(1, 2, 0)
+        windows = coarse.unflatten(1, (-1, side)).unflatten(0, (-1, side)) + fine[:, None]
+        return windows.flatten(2, 3).flatten(0, 1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = self.patch_embed(images)
