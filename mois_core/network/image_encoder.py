@@ -50,13 +50,6 @@ def _in_strips(step: Callable[[Tensor], Tensor], x: Tensor, window: int) -> Tens
     return torch.cat([step(strip) for strip in x.split(rows, dim=1)], dim=1)
 
 
-def _bicubic(size: int, stretched: int, device: torch.device) -> Tensor:
-    """Bicubic interpolation of one axis as a matrix: two products with it are many times as fast
-    as PyTorch's interpolation of a map."""
-    unit = torch.eye(size, device=device)[None, None]
-    return F.interpolate(unit, size=(stretched, size), mode="bicubic")[0, 0]
-
-
 class PatchEmbedding(nn.Module):
     """Overlapping patches of the image become the tokens of the first stage."""
 
@@ -166,13 +159,10 @@ class Hiera(nn.Module):
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         """The learned encoding stretched over the map, plus one that repeats in every window."""
-        grid, side = self.pos_embed.shape[-1], self.pos_embed_window.shape[-1]
-        down, across = (_bicubic(grid, size, self.pos_embed.device) for size in (rows, columns))
-        coarse = self.pos_embed[0].float().permute(1, 2, 0)
-        coarse = across @ (down @ coarse.flatten(1)).unflatten(1, (grid, -1))
-        fine = self.pos_embed_window[0].float().permute(1, 2, 0)
-        windows = coarse.unflatten(1, (-1, side)).unflatten(0, (-1, side)) + fine[:, None]
-        return windows.flatten(2, 3).flatten(0, 1)
+        coarse = F.interpolate(self.pos_embed.float(), size=(rows, columns), mode="bicubic")
+        side = self.pos_embed_window.shape[-1]
+        fine = self.pos_embed_window.float().tile(1, 1, rows // side, columns // side)
+        return (coarse + fine).permute(0, 2, 3, 1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = self.patch_embed(images)
