@@ -1,11 +1,16 @@
-"""When one of our arrays counts as equal to a golden one: the bounds of the golden README."""
+"""When one of our arrays counts as equal to a golden one: the bounds of the golden README.
+
+One exemption is added to those there. The memory of a clicked mask depends on the sign of every
+pixel; where ours is the golden one once pixels within 1e-4 of zero fall the other way, the row says
+"exempt". Without it a set at full size passes or fails with the number of threads.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,16 +51,35 @@ class Row:
 def compare(golden: GoldenSet, ours: Results) -> Iterator[Row]:
     """A row for every array, probe, fact and component list of a set."""
     exempt = set(_exempt(golden, ours))
-    for name, expected in golden.arrays.items():
+    for name in golden.arrays:
         if name == "in.blobs":
             continue  # how the volume was drawn; nothing we compute
-        row = _compare_array(golden, ours, name, expected)
-        if not row.passed and name in exempt:
-            row = Row(name, row.max_abs, row.max_rel, row.bound, "exempt")
+        row = _compare_array(golden, ours, name)
+        if not row.passed and (name in exempt or _hangs_on_rounding(golden, ours, name)):
+            row = replace(row, verdict="exempt")
         yield row
-    yield from _compare_probes(golden, ours)
+    for name in golden.facts.get("probes", {}):
+        row = _compare_probe(golden, ours, name)
+        if not row.passed and _hangs_on_rounding(golden, ours, name):
+            row = replace(row, verdict="exempt")
+        yield row
     yield from _compare_facts(golden, ours)
     yield from _compare_components(golden, ours)
+
+
+def _hangs_on_rounding(golden: GoldenSet, ours: Results, name: str) -> bool:
+    """Whether ours is the golden one but for pixels of a clicked mask that have no sign.
+
+    Array and probe have to agree on one and the same way for those pixels to fall.
+    """
+    for values in ours.alternatives.get(name, lambda: iter(()))():
+        other = Results({name: values})
+        rows = [_compare_array(golden, other, name)] if name in golden.arrays else []
+        if name in golden.facts.get("probes", {}):
+            rows.append(_compare_probe(golden, other, name))
+        if all(row.passed for row in rows):
+            return True
+    return False
 
 
 def _missing(name: str) -> Row:
@@ -78,7 +102,8 @@ def _thinned(values: np.ndarray, like: tuple[int, ...], stride: list[int] | None
     return values[tuple(slice(None, None, step) for step in stride)]
 
 
-def _compare_array(golden: GoldenSet, ours: Results, name: str, expected: np.ndarray) -> Row:
+def _compare_array(golden: GoldenSet, ours: Results, name: str) -> Row:
+    expected = golden.arrays[name]
     if name.endswith("bits"):
         return _compare_bits(ours, name, expected)
     values = _find(ours, name)
@@ -176,32 +201,31 @@ def _exempt(golden: GoldenSet, ours: Results) -> Iterator[str]:
             yield from (n for n in later if n.startswith(family + "."))
 
 
-def _compare_probes(golden: GoldenSet, ours: Results) -> Iterator[Row]:
+def _compare_probe(golden: GoldenSet, ours: Results, name: str) -> Row:
     full = golden.facts["kind"].endswith("full")
-    for name, probe in golden.facts.get("probes", {}).items():
-        row_name = f"{name} (probe)"
-        values = _find(ours, name)
-        if values is None or list(values.shape) != probe["shape"]:
-            yield _missing(row_name)
-            continue
-        values = values.astype(np.float64)
-        noises = [unit_noise(f"probe{i}", values.shape).astype(np.float64) for i in range(4)]
-        projections = [float((values * n).sum() / np.sqrt(values.size)) for n in noises]
-        measured = np.array([*projections, values.mean(), values.std(), np.abs(values).max()])
-        expected = np.array(probe["values"])
-        rms = float(np.hypot(expected[4], expected[5]))
-        limit = 1e-4 if DIRECT.search(name) else (1e-2 if full else 2e-3)
-        largest = (1e-3 if DIRECT.search(name) else (5e-3 if full else 1e-3)) * expected[6]
-        difference = np.abs(measured - expected)
-        allowed = np.array([PROBE_SPREAD * limit * rms] * 4 + [limit * rms] * 2 + [largest])
-        if name in golden.noise:
-            noise_max, noise_rms = (NOISE_FACTOR * n for n in golden.noise[name])
-            spread = PROBE_SPREAD * noise_rms * rms
-            allowed = np.maximum(allowed, [spread] * 4 + [noise_rms * rms] * 2 + [noise_max])
-        ok = bool((difference <= allowed).all())
-        relative = float((difference[:6] / max(rms, 1e-30)).max())
-        bound = f"projections {PROBE_SPREAD} x rms {limit:g}"
-        yield Row(row_name, float(difference.max()), relative, bound, "ok" if ok else "FAIL")
+    probe = golden.facts["probes"][name]
+    row_name = f"{name} (probe)"
+    values = _find(ours, name)
+    if values is None or list(values.shape) != probe["shape"]:
+        return _missing(row_name)
+    values = values.astype(np.float64)
+    noises = [unit_noise(f"probe{i}", values.shape).astype(np.float64) for i in range(4)]
+    projections = [float((values * n).sum() / np.sqrt(values.size)) for n in noises]
+    measured = np.array([*projections, values.mean(), values.std(), np.abs(values).max()])
+    expected = np.array(probe["values"])
+    rms = float(np.hypot(expected[4], expected[5]))
+    limit = 1e-4 if DIRECT.search(name) else (1e-2 if full else 2e-3)
+    largest = (1e-3 if DIRECT.search(name) else (5e-3 if full else 1e-3)) * expected[6]
+    difference = np.abs(measured - expected)
+    allowed = np.array([PROBE_SPREAD * limit * rms] * 4 + [limit * rms] * 2 + [largest])
+    if name in golden.noise:
+        noise_max, noise_rms = (NOISE_FACTOR * n for n in golden.noise[name])
+        spread = PROBE_SPREAD * noise_rms * rms
+        allowed = np.maximum(allowed, [spread] * 4 + [noise_rms * rms] * 2 + [noise_max])
+    ok = bool((difference <= allowed).all())
+    relative = float((difference[:6] / max(rms, 1e-30)).max())
+    bound = f"projections {PROBE_SPREAD} x rms {limit:g}"
+    return Row(row_name, float(difference.max()), relative, bound, "ok" if ok else "FAIL")
 
 
 def _compare_facts(golden: GoldenSet, ours: Results) -> Iterator[Row]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from published_flow import ObjectState, PublishedPredictor
+from published_flow import Alternatives, ObjectState, PublishedPredictor
 from torch import Tensor
 
 from mois_core.bench.synthetic_weights import fill_synthetic
@@ -86,6 +86,8 @@ class Results:
 
     arrays: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    alternatives: dict[str, Alternatives] = field(default_factory=dict)
+    """What an array would be if pixels that hang on rounding had fallen the other way."""
 
 
 class Recipe:
@@ -113,7 +115,7 @@ class Recipe:
 
     def predictor(self, model: Sam2, short_reach: int | None = None) -> PublishedPredictor:
         """A fresh predictor with an empty bank."""
-        return PublishedPredictor(
+        flow = PublishedPredictor(
             model,
             self.images,
             self.golden.volume.shape[1:],
@@ -123,6 +125,8 @@ class Recipe:
             self.memory_dtype,
             short_reach,
         )
+        flow.alternatives = self.results.alternatives
+        return flow
 
     def record(self, name: str, value: Tensor) -> None:
         """Keep what the set has a figure for."""

@@ -6,8 +6,10 @@ Everything that a golden set can hold is handed to ``record`` under the set's ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -21,12 +23,18 @@ from mois_core.network.mask_decoder import stability
 from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
 from mois_core.network.short_long import SlmSam2
 
+ON_THE_FENCE = 1e-4
+"""A logit this close to zero has no sign: at full size, one and two threads differ by more."""
+
+MOST_ON_THE_FENCE = 4
+
 LOGIT_LIMIT = 32.0
 """Logits of an earlier answer are cut to this before they are fed back."""
 
 BOX_LABELS = (2, 3)
 
 Record = Callable[[str, Tensor], None]
+Alternatives = Callable[[], Iterator[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class PublishedPredictor:
         self.memory_dtype = memory_dtype
         self.short_reach = short_reach
         self.bank: dict[str, ExemplarView] = {}
+        self.alternatives: dict[str, Alternatives] = {}
         self._features = features
 
     def features(self, number: int) -> SliceFeatures:
@@ -131,7 +140,26 @@ class PublishedPredictor:
             self._offer(f"{owner}_{number}_prompted", number, True, decoded, memory)
         self._record_decode(prefix, decoded, pix=coarse, mem_fp32=memory)
         self.record(f"{prefix}.video", self.to_video(stored.logits)[0, 0])
+        self.alternatives[f"{prefix}.mem_fp32"] = partial(
+            self._memories_across_the_fence, features, stored
+        )
         return decoded
+
+    @torch.no_grad()
+    def _memories_across_the_fence(
+        self, features: SliceFeatures, stored: Stored
+    ) -> Iterator[Tensor]:
+        """What a clicked mask would leave behind with the pixels whose logit is zero within
+        rounding on either side: a clicked mask is remembered as zeros and ones."""
+        size = self.model.config.image_size
+        logits = F.interpolate(stored.logits, (size, size), mode="bilinear", align_corners=False)
+        places = (logits.abs() < ON_THE_FENCE).nonzero(as_tuple=True)
+        if len(places[0]) > MOST_ON_THE_FENCE:
+            return
+        for signs in product((-1.0, 1.0), repeat=len(places[0])):
+            logits[places] = logits.new_tensor(signs)
+            memory = self.model.remember(features, logits, stored.score, from_clicks=True)
+            yield memory[0].float().cpu()
 
     def box(self, state: ObjectState, number: int, corners: Iterable[float], prefix: str) -> None:
         """A box is two points with labels of their own."""

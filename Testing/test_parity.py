@@ -13,7 +13,9 @@ import numpy as np
 import parity
 import pytest
 import torch
-from published_flow import ObjectState, PublishedPredictor
+from golden_bounds import compare
+from golden_sets import GoldenSet, Results
+from published_flow import ObjectState, PublishedPredictor, Stored
 from small_networks import GOLDEN, lively
 
 from mois_core.network.config import preset
@@ -174,6 +176,50 @@ def test_a_wrong_order_of_slices_fails(a_short_set, capsys):
 def test_a_folder_without_sets_is_no_pass(tmp_path, capsys):
     assert parity.main([str(tmp_path)]) == 2
     assert "no golden sets" in capsys.readouterr().err
+
+
+# ---- what hangs on rounding --------------------------------------------------------------------
+
+
+def verdict_of_memory(alternatives: list[float]) -> str:
+    """Ours is off by 0.1; ``alternatives`` are by how much it is with pixels fallen otherwise."""
+    name, memory = "corr.iter.mem_fp32", torch.linspace(-1, 1, 64).reshape(4, 4, 4)
+    golden = GoldenSet("made", {name: memory.numpy()}, {"kind": "mois-tiny"}, {}, {}, {})
+    ours = Results({name: memory + 0.1}, {}, {name: lambda: (memory + a for a in alternatives)})
+    (row,) = compare(golden, ours)
+    return row.verdict
+
+
+def test_a_memory_that_pixels_without_a_sign_explain_is_exempt():
+    assert verdict_of_memory([0.1, 0.0]) == "exempt"
+
+
+def test_a_memory_that_they_do_not_explain_fails():
+    assert verdict_of_memory([0.1, 0.05]) == "FAIL"
+    assert verdict_of_memory([]) == "FAIL"
+
+
+@torch.no_grad()
+def test_only_pixels_without_a_sign_fall_otherwise():
+    figures = Figures({"salt": "", "obj_score_bias": 0.5}, another_volume(1, 40, 40))
+    flow = figures.flow("mois-tiny")
+    low = flow.model.config.low_res_size
+    logits = torch.full((1, 1, low, low), 5.0)
+    features, pointer = flow.features(0), torch.zeros(1, 64)
+
+    def memories() -> list[torch.Tensor]:
+        stored = Stored(logits, pointer, torch.ones(1, 1))
+        return list(flow._memories_across_the_fence(features, stored))
+
+    usual = flow.model.remember(features, logits, torch.ones(1, 1), from_clicks=True)[0]
+    assert len(memories()) == 1
+    assert torch.equal(memories()[0], usual)
+    logits[0, 0, 0, 0] = 1e-5
+    corner = memories()
+    assert len(corner) == 16, "a corner of the low-resolution mask is four pixels of the large one"
+    assert sum(torch.equal(memory, usual) for memory in corner) == 1
+    logits[0, 0, 8:12, 8:12] = -1e-5
+    assert memories() == []
 
 
 # ---- other seeds, sizes, slices and clicks -----------------------------------------------------
