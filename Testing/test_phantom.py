@@ -162,7 +162,7 @@ def test_lesions_are_whole_thin_and_of_all_sizes(several):
             shapes.add(lesion.shape)
             slices.append(lesion.slices)
     assert min(volumes) < 1 and max(volumes) > 100
-    assert 5 < np.median(volumes) < 30
+    assert 10 < np.median(volumes) < 50
     assert shapes == set(OPTIONS["shape"])
     assert set(slices) == set(range(1, 9))
 

@@ -135,7 +135,7 @@ HIERA_S = EncoderConfig(96, 1, (1, 2, 11, 2), (7, 10, 13))
 HIERA_B_PLUS = EncoderConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), position_grid=14)
 HIERA_L = EncoderConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8))
 HIERA_TINY = EncoderConfig(16, 1, (1, 2, 3, 2), (4,), windows=(8, 4, 6, 3), position_grid=5)
-HIERA_PHANTOM = EncoderConfig(16, 1, (1, 2, 3, 2), (4,), windows=(8, 4, 8, 4))
+HIERA_PHANTOM = EncoderConfig(24, 1, (1, 2, 5, 2), (5,), windows=(8, 4, 8, 4))
 
 PUBLISHED_EXEMPLARS = ExemplarConfig(no_exemplar_tokens=PUBLISHED_NO_EXEMPLAR_TOKENS)
 
@@ -176,7 +176,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
         ),
         "phantom": NetworkConfig(
             HIERA_PHANTOM,
-            image_size=384,
+            image_size=512,
             width=64,
             memory_width=32,
             attention_layers=2,

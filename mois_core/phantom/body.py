@@ -136,7 +136,7 @@ def _abdomen(rng, painter: Painter, patient: Patient) -> None:
     organ((0.668, 0.012, 0.00), (0.006, 0.040, 0.10), 0.42, 15, 3)
     for side in (-1, 1):
         kidney = patient.ellipsoid((0.648, side * 0.042, 0.36), (0.034, 0.0175, 0.27), -side * 12)
-        shade = 0.74 * rng.uniform(0.9, 1.15)
+        shade = 0.86 * rng.uniform(0.9, 1.15)
         painter.paint(
             kidney, lambda box, depth, shade=shade: shade * (1 + 0.12 * grain[box]), wobble=2
         )

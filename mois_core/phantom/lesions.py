@@ -18,7 +18,7 @@ from mois_core.phantom.grid import Bounds, Box, Grid, smooth_noise
 from mois_core.phantom.plan import MAX_SLICES, LesionPlan
 from mois_core.phantom.shapes import blend
 
-_LEVELS = {"dark": 0.04, "faint": 0.47, "medium": 0.64, "bright": 0.86}
+_LEVELS = {"dark": 0.03, "faint": 0.46, "medium": 0.68, "bright": 0.9}
 _MARGIN_MM = 9.0
 """How far a soft edge or a capsule shows outside the outline."""
 _EDGE_MM = 2.5
@@ -111,15 +111,15 @@ def _value(
     share = np.ones_like(depth)
     grain = smooth_noise(rng, bounds, axes, (11, 8, 8))
     if appearance.texture == "speckled":
-        share += np.float32(0.5) * np.clip(grain, -1.6, 1.6)
+        share += np.float32(0.28) * np.clip(grain, -1.6, 1.6)
     elif appearance.texture == "striped":
-        share *= np.float32(0.35) + np.float32(0.95) * _stripes(rng, axes, grain)
+        share *= np.float32(0.6) + np.float32(0.55) * _stripes(rng, axes, grain)
     else:
         share += np.float32(0.06) * grain
     if appearance.rim == "target":
-        share *= 1 - np.float32(0.65) * np.clip((centrality - np.float32(0.4)) * 5, 0, 1)
+        share *= 1 - np.float32(0.5) * np.clip((centrality - np.float32(0.4)) * 5, 0, 1)
     elif appearance.rim == "core":
-        share *= 1 - np.float32(0.65) * np.clip((np.float32(0.6) - centrality) * 5, 0, 1)
+        share *= 1 - np.float32(0.5) * np.clip((np.float32(0.6) - centrality) * 5, 0, 1)
     value = np.float32(MUSCLE) + share * np.float32((level - MUSCLE) * plan.brightness)
     if appearance.texture == "cystic":
         cyst = np.float32(1.0 if level < 0.7 else 0.3)

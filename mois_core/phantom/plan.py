@@ -22,9 +22,9 @@ _MOST_BURDEN_CM3, _WHOLE_BODY_MM = 1600.0, 156.0
 """What all lesions of a patient come to at most, unless a burden is asked for; and the depth of a
 scan (20 slices) below which that shrinks with it."""
 
-_MEDIAN_CM3 = 13.0
+_MEDIAN_CM3 = 30.0
 _SHAPE_FACTOR = {"nodule": 0.7, "spindle": 0.9, "lobulated": 1.1, "plexiform": 2.0}
-_SMALL_SHARE, _SMALL_FACTOR = 0.12, 0.05
+_SMALL_SHARE, _SMALL_FACTOR = 0.1, 0.05
 _ON_NERVE, _TOUCHING = 0.7, 0.15
 _CLEARANCE_MM = 3.0
 """Lesions that are not meant to touch stay this far apart."""
