@@ -66,19 +66,21 @@ class Engine:
 
     def load(
         self,
-        preset: str,
+        preset: str | None,
         checkpoint: str | None = None,
         device: str | None = None,
         done: Callable[[], None] = lambda: None,
         failed: Callable[[str], None] = lambda text: None,
+        precision: str | None = None,
     ) -> Job:
         """Load a network in the background; without a checkpoint its weights are those that come
-        with the preset."""
+        with the preset, and without a preset a checkpoint's weights tell which it is. The
+        precision is `float32` or `bfloat16`; if none is given, what suits the device."""
 
         def work(progress: Any, cancel: Any) -> tuple:
             progress(0, 1, "loading the model")
             chosen = devices.choose_device(device).name
-            return *_loaded(preset, checkpoint, chosen), chosen
+            return *_loaded(preset, checkpoint, chosen, precision), chosen
 
         def take(result: tuple) -> None:
             self.use(*result)
@@ -146,11 +148,21 @@ class Engine:
         self._is_resting = True
 
 
-def _loaded(preset: str, checkpoint: str | None, device: str) -> tuple:
+def _loaded(
+    preset: str | None, checkpoint: str | None, device: str, precision: str | None
+) -> tuple:
+    import torch
+
     from mois_core import load_model
+    from mois_core.network.checkpoint import read_checkpoint
+    from mois_core.network.detection import preset_of
     from mois_core.state import ModelInfo
 
-    model = load_model(preset, checkpoint, device=device)
+    if preset is None:
+        preset = preset_of(read_checkpoint(checkpoint), str(checkpoint))
+    if precision is None:
+        precision = "bfloat16" if device.startswith("cuda") else "float32"
+    model = load_model(preset, checkpoint, device=device, dtype=getattr(torch, precision))
     if checkpoint is None:
         return model, ModelInfo(preset)
     return model, ModelInfo(preset, Path(checkpoint).name, _sha256(checkpoint))

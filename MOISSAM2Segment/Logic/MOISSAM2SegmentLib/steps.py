@@ -6,6 +6,7 @@ Each is a step on the worker: it returns at once, and what came of it is shown w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mois_core.errors import BadInput
@@ -145,3 +146,16 @@ class Steps:
     def clear_exemplars(self) -> Job:
         """Forget the lesions that were brought in."""
         return self._step("Clear exemplars", lambda session, *_: session.clear_exemplars())
+
+    # ---- choices ---------------------------------------------------------------------------
+
+    def adjust(self, window: int, smallest_cm3: float, exemplars: int) -> Job:
+        """Choices that can change in the middle of the work. What was done stays as it is; they
+        are kept with the session, and no step that can be undone."""
+
+        def change(session: Session, *_: Any) -> None:
+            choices = {"window": window, "smallest_cm3": smallest_cm3, "exemplars": exemplars}
+            session.settings = replace(session.settings, **choices)
+            session.shaper.window = window
+
+        return self._step("Settings", change)

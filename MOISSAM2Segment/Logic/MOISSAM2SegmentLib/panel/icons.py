@@ -1,0 +1,24 @@
+"""Icons that are visible on light and on dark: each is drawn twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+
+BUTTONS = ("newLesion", "undo", "redo", "search", "accept", "reject", "refine", "report")
+MIDDLE = 128
+"""Between a dark background and a light one, of 0 to 255."""
+
+
+def dress(ui: Any, widget: Any, folder: Path) -> None:
+    """Give the buttons the icons that suit the present theme."""
+    theme = "dark" if is_dark(widget) else "light"
+    for name in BUTTONS:
+        getattr(ui, f"{name}Button").icon = qt.QIcon(str(folder / f"{name}-{theme}.svg"))
+
+
+def is_dark(widget: Any) -> bool:
+    """Whether a widget has light text on a dark background."""
+    return widget.palette.color(qt.QPalette.Window).lightness() < MIDDLE

@@ -1,0 +1,68 @@
+"""The report: a table in the scene, a file, and the totals in a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MOISSAM2SegmentLib.panel.lesion_rows import STATUSES, in_words, lesions
+from MOISSAM2SegmentLib.panel.notice import Notice
+from MOISSAM2SegmentLib.workspace import Workspace
+
+
+class ReportBox:
+    """The section *Report*."""
+
+    def __init__(self, ui: Any, workspace: Workspace, notice: Notice) -> None:
+        self._ui = ui
+        self._workspace = workspace
+        self._notice = notice
+        ui.reportButton.connect("clicked()", notice.guard(self._report))
+        ui.saveReportButton.connect("clicked()", notice.guard(self._save))
+
+    def show(self) -> None:
+        """Bring the section up to date. A report that is older than the lesions is not shown."""
+        is_open = self._workspace.is_open
+        has_lesions = is_open and bool(self._workspace.state.lesions)
+        self._ui.reportButton.enabled = self._ui.saveReportButton.enabled = has_lesions
+        self._ui.reportLabel.text = ""
+        self._ui.reportLabel.visible = False
+
+    def _report(self) -> None:
+        self._workspace.report(self._take)
+
+    def _take(self, node: Any, totals: Any) -> None:
+        parts = [
+            f"{in_words(status)}: {tally.count} ({tally.volume_cm3:.2f} cm\u00b3)"
+            for status in STATUSES
+            if (tally := totals.by_status.get(status)) is not None and tally.count
+        ]
+        text = _("{lesions}, {volume:.2f} cm\u00b3 in total").format(
+            lesions=lesions(totals.count), volume=totals.burden_cm3
+        )
+        self._ui.reportLabel.text = "\n".join([text, *parts])
+        self._ui.reportLabel.visible = True
+        self._show_in_views(node)
+
+    def _show_in_views(self, node: Any) -> None:
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        selection.SetReferenceActiveTableID(node.GetID())
+        slicer.app.applicationLogic().PropagateTableSelection()
+        layout = slicer.app.layoutManager()
+        if layout is not None:
+            layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+
+    def _save(self) -> None:
+        caption = _("Save the report")
+        kinds = ";;".join((_("Comma-separated values (*.csv)"), _("JSON (*.json)")))
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), caption, "lesions.csv", kinds
+        )
+        if path:
+            told = _("The report was saved: {path}")
+            self._workspace.write_report(
+                path, lambda written: self._notice.say(told.format(path=written))
+            )

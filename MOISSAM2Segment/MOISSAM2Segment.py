@@ -1,0 +1,151 @@
+"""The Slicer module MOISSAM2Segment: from a scan and a few clicks to every lesion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+HELP = """
+Outline a few lesions with a click each; MOISSAM2 carries the outlines through the slices and finds
+the lesions that look alike. Every finding can be accepted, rejected or refined, and measured in a
+report. <b>For research use only. Not a medical device.</b>
+"""
+
+PAPERS = """
+An implementation of two published methods, MOIS-SAM2 and SLM-SAM 2, which build on SAM 2. Please
+cite their papers; how is told in the project's README.
+"""
+
+
+class MOISSAM2Segment(ScriptedLoadableModule):
+    """What Slicer knows about the module. Nothing is computed or installed here."""
+
+    def __init__(self, parent) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("MOISSAM2 Segment")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["Markups", "Segmentations", "Volumes"]
+        parent.contributors = ["MOISSAM2 contributors"]
+        parent.helpText = _(HELP)
+        parent.acknowledgementText = _(PAPERS)
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+def register_sample_data() -> None:
+    """Offer the phantom in the module Sample Data, once that is there."""
+    import SampleData
+    from MOISSAM2SegmentLib import sample_data
+
+    sample_data.register(SampleData.SampleDataLogic)
+
+
+class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel's life in Slicer; what the panel does is in `MOISSAM2SegmentLib.panel`."""
+
+    def __init__(self, parent=None) -> None:
+        # The base class's constructor calls `setup` if there is no parent, so these come first.
+        self.panel = None
+        self.logic = None
+        self.parameters = None
+        self._shown_parameters = None
+        self._is_entered = False
+        VTKObservationMixin.__init__(self)
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+
+    def setup(self) -> None:
+        """Called when the module is opened for the first time."""
+        from MOISSAM2SegmentLib.panel.panel import Panel
+
+        ScriptedLoadableModuleWidget.setup(self)
+        widget = slicer.util.loadUI(self.resourcePath("UI/MOISSAM2Segment.ui"))
+        self.layout.addWidget(widget)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MOISSAM2SegmentLogic()
+        icons = Path(self.resourcePath("Icons"))
+        self.panel = Panel(self.ui, widget, slicer.mrmlScene, icons, self.logic.engine)
+        for event, slot in (
+            (slicer.mrmlScene.StartCloseEvent, self._scene_closes),
+            (slicer.mrmlScene.EndCloseEvent, self._scene_changed),
+            (slicer.mrmlScene.EndImportEvent, self._scene_changed),
+        ):
+            self.addObserver(slicer.mrmlScene, event, slot)
+        self._show_parameters()
+
+    def enter(self) -> None:
+        """Called whenever the user comes to the module."""
+        self._is_entered = True
+        self._show_parameters()
+        self.panel.enter()
+
+    def exit(self) -> None:
+        """Called whenever the user leaves it. Graphics memory is given back."""
+        self._is_entered = False
+        self.panel.leave()
+
+    def cleanup(self) -> None:
+        """Called before a reload and at the end."""
+        self.removeObservers()
+        self._forget_parameters()
+        if self.panel is not None:
+            self.panel.close()
+            self.panel = None
+
+    def _show_parameters(self) -> None:
+        from MOISSAM2SegmentLib.panel.choices import Parameters
+
+        self._forget_parameters()
+        self.parameters = Parameters(self.logic.getParameterNode())
+        self._shown_parameters = self.parameters.connectGui(self.ui)
+
+    def _forget_parameters(self) -> None:
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._shown_parameters)
+            self.parameters = None
+
+    def _scene_closes(self, caller, event) -> None:
+        self._forget_parameters()
+
+    def _scene_changed(self, caller, event) -> None:
+        """A new parameter node only if the user is here: an unused module adds nothing to a scene
+        that is saved."""
+        if self._is_entered:
+            self._show_parameters()
+            self.panel.enter()
+        else:
+            self.panel.show()
+
+
+class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
+    """The parameter node's owner; what the module can do is in `MOISSAM2SegmentLib`."""
+
+    def __init__(self) -> None:
+        from MOISSAM2SegmentLib.engine import Engine
+
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.engine = Engine()
+
+
+class MOISSAM2SegmentTest(ScriptedLoadableModuleTest):
+    """The storyboard on the phantom, run by *Reload and Test* and by CTest."""
+
+    def runTest(self) -> None:
+        """Run it; raises what fails."""
+        from MOISSAM2SegmentLib.self_test import run_storyboard
+
+        self.setUp()
+        run_storyboard()
+
+    def setUp(self) -> None:
+        """Begin with nothing in the scene."""
+        slicer.mrmlScene.Clear()

@@ -1,0 +1,297 @@
+"""Slicer's own widgets as far as the panel uses them, drawn simply, on the real scene."""
+
+# The names are Slicer's and Qt's own.
+# ruff: noqa: N801, N802, N815
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from PySide6 import QtCore, QtGui, QtWidgets
+
+HEADER = 24
+"""Height of a section's title, in pixels."""
+
+
+class qMRMLWidget(QtWidgets.QWidget):
+    """A widget that knows the scene."""
+
+    mrmlSceneChanged = QtCore.Signal(object)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._scene = None
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+        self.mrmlSceneChanged.emit(scene)
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+
+class qMRMLNodeComboBox(QtWidgets.QWidget):
+    """Lists the scene's nodes of some classes; follows what is added, removed and renamed."""
+
+    currentNodeChanged = QtCore.Signal(object)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._scene, self._types, self._tags = None, [], []
+        self._none, self._none_text, self._current = False, "None", None
+        self._box = QtWidgets.QComboBox()
+        self._box.setSizePolicy(
+            QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed
+        )
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._box)
+        self._box.currentIndexChanged.connect(self._picked)
+        self._nodes: list[Any] = []
+        self._flags: dict[str, bool] = {}
+
+    def _types_get(self) -> list[str]:
+        return self._types
+
+    def _types_set(self, types: list[str]) -> None:
+        self._types = list(types)
+
+    def _none_get(self) -> bool:
+        return self._none
+
+    def _none_set(self, value: bool) -> None:
+        self._none = value
+
+    def _text_get(self) -> str:
+        return self._none_text
+
+    def _text_set(self, value: str) -> None:
+        self._none_text = value
+
+    nodeTypes = QtCore.Property("QStringList", _types_get, _types_set)
+    noneEnabled = QtCore.Property(bool, _none_get, _none_set)
+    noneDisplay = QtCore.Property(str, _text_get, _text_set)
+
+    def _flag(name: str) -> Any:  # noqa: N805 - makes a property, is no method
+        def get(self: Any) -> bool:
+            return self._flags.get(name, True)
+
+        def put(self: Any, value: bool) -> None:
+            self._flags[name] = value
+
+        return QtCore.Property(bool, get, put)
+
+    addEnabled = _flag("addEnabled")
+    removeEnabled = _flag("removeEnabled")
+    renameEnabled = _flag("renameEnabled")
+    showChildNodeTypes = _flag("showChildNodeTypes")
+
+    def setMRMLScene(self, scene: Any) -> None:
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._scene, self._tags = scene, []
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
+            self._tags.append(scene.AddObserver(event, lambda *_: self._refresh()))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        nodes = []
+        for kind in self._types:
+            for index in range(self._scene.GetNumberOfNodesByClass(kind)):
+                node = self._scene.GetNthNodeByClass(index, kind)
+                if node.GetClassName() in self._types and not node.GetHideFromEditors():
+                    nodes.append(node)
+        self._nodes = nodes
+        current = self._current if self._current in nodes else None
+        if current is None and not self._none and nodes:
+            current = nodes[0]
+        self._box.blockSignals(True)
+        self._box.clear()
+        if self._none:
+            self._box.addItem(self._none_text)
+        self._box.addItems([node.GetName() for node in nodes])
+        self._box.blockSignals(False)
+        self.setCurrentNode(current)
+
+    def _picked(self, index: int) -> None:
+        index -= self._none
+        self.setCurrentNode(self._nodes[index] if 0 <= index < len(self._nodes) else None)
+
+    def setCurrentNode(self, node: Any) -> None:
+        node = node if node in self._nodes else None
+        index = self._nodes.index(node) + self._none if node is not None else self._none - 1
+        self._box.blockSignals(True)
+        self._box.setCurrentIndex(index)
+        self._box.blockSignals(False)
+        if node is not self._current:
+            self._current = node
+            self.currentNodeChanged.emit(node)
+
+    def setCurrentNodeID(self, identifier: str) -> None:
+        self.setCurrentNode(self._scene.GetNodeByID(identifier) if identifier else None)
+
+    def currentNode(self) -> Any:
+        return self._current
+
+
+class ctkCollapsibleButton(QtWidgets.QAbstractButton):
+    """A title with its section below, which the title opens and closes."""
+
+    contentsCollapsed = QtCore.Signal(bool)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.setContentsMargins(2, HEADER, 2, 2)
+        self._collapsed = False
+        self.clicked.connect(lambda: self._collapse(not self._collapsed))
+
+    def _is_collapsed(self) -> bool:
+        return self._collapsed
+
+    def _collapse(self, value: bool) -> None:
+        self._collapsed = value
+        for child in self.children():
+            if isinstance(child, QtWidgets.QWidget):
+                child.setVisible(not value)
+        self.setMaximumHeight(HEADER if value else 16777215)
+        self.contentsCollapsed.emit(value)
+
+    collapsed = QtCore.Property(bool, _is_collapsed, _collapse)
+
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        if event.added() and self._collapsed and isinstance(event.child(), QtWidgets.QWidget):
+            event.child().setVisible(False)
+        super().childEvent(event)
+
+    def sizeHint(self) -> QtCore.QSize:
+        inside = self.layout().totalSizeHint() if self.layout() and not self._collapsed else None
+        return inside or QtCore.QSize(100, HEADER)
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        if not self.layout() or self._collapsed:
+            return QtCore.QSize(50, HEADER)
+        least = self.layout().totalMinimumSize()
+        return QtCore.QSize(least.width(), max(least.height(), self.heightForWidth(self.width())))
+
+    def heightForWidth(self, width: int) -> int:
+        if not self.layout() or self._collapsed:
+            return HEADER
+        if not self.layout().hasHeightForWidth():
+            return self.layout().totalSizeHint().height()
+        return self.layout().totalHeightForWidth(width)
+
+    def hitButton(self, point: QtCore.QPoint) -> bool:
+        return point.y() < HEADER
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter = QtGui.QPainter(self)
+        title = QtCore.QRect(0, 0, self.width(), HEADER - 2)
+        painter.fillRect(title, self.palette().color(QtGui.QPalette.ColorRole.Button))
+        if self.hasFocus():
+            painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.Highlight))
+            painter.drawRect(title.adjusted(0, 0, -1, -1))
+        painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.ButtonText))
+        sign = "\u25b8" if self._collapsed else "\u25be"
+        place = title.adjusted(6, 0, -6, 0)
+        painter.drawText(place, QtCore.Qt.AlignmentFlag.AlignVCenter, f"{sign}  {self.text()}")
+
+
+class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
+    """A group that a tick opens and closes."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.setCheckable(True)
+        self.toggled.connect(lambda on: self._collapse(not on))
+
+    def _is_collapsed(self) -> bool:
+        return not self.isChecked()
+
+    def _collapse(self, value: bool) -> None:
+        self.setChecked(not value)
+        for child in self.findChildren(
+            QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly
+        ):
+            child.setVisible(not value)
+        self.setMaximumHeight(self.fontMetrics().height() + 6 if value else 16777215)
+
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        if event.added() and not self.isChecked() and isinstance(event.child(), QtWidgets.QWidget):
+            event.child().setVisible(False)
+        super().childEvent(event)
+
+    collapsed = QtCore.Property(bool, _is_collapsed, _collapse)
+
+
+class ctkSearchBox(QtWidgets.QLineEdit):
+    """A line to filter with."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.setClearButtonEnabled(True)
+
+
+class qSlicerMarkupsPlaceWidget(QtWidgets.QWidget):
+    """Switches the scene to placing points of one list, by the nodes that Slicer has for that."""
+
+    ForcePlaceSingleMarkup, ForcePlaceMultipleMarkups = 1, 2
+    activeMarkupsFiducialPlaceModeChanged = QtCore.Signal(bool)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._scene, self._node, self._is_placing = None, None, False
+        self._buttons, self._multiple = True, 0
+
+    def _buttons_get(self) -> bool:
+        return self._buttons
+
+    def _buttons_set(self, value: bool) -> None:
+        self._buttons = value
+
+    def _multiple_get(self) -> int:
+        return self._multiple
+
+    def _multiple_set(self, value: int) -> None:
+        self._multiple = value
+
+    def _mode_get(self) -> bool:
+        return self._is_placing
+
+    buttonsVisible = QtCore.Property(bool, _buttons_get, _buttons_set)
+    placeMultipleMarkups = QtCore.Property(int, _multiple_get, _multiple_set)
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+        scene.AddObserver(scene.StartCloseEvent, lambda *_: self.setCurrentNode(None))
+
+    def setCurrentNode(self, node: Any) -> None:
+        if self._node is not node:
+            self.setPlaceModeEnabled(False)
+        self._node = node
+
+    def currentNode(self) -> Any:
+        return self._node
+
+    def setPlaceModeEnabled(self, wanted: bool) -> None:
+        wanted = bool(wanted) and self._node is not None
+        if self._node is not None:
+            application = slicer.app.applicationLogic()
+            application.GetSelectionNode().SetActivePlaceNodeID(self._node.GetID())
+            interaction = application.GetInteractionNode()
+            mode = interaction.Place if wanted else interaction.ViewTransform
+            interaction.SetCurrentInteractionMode(mode)
+        if wanted != self._is_placing:
+            self._is_placing = wanted
+            self.activeMarkupsFiducialPlaceModeChanged.emit(wanted)
+
+    placeModeEnabled = QtCore.Property(bool, _mode_get, setPlaceModeEnabled)
+
+
+ALL = (
+    qMRMLWidget,
+    qMRMLNodeComboBox,
+    ctkCollapsibleButton,
+    ctkCollapsibleGroupBox,
+    ctkSearchBox,
+    qSlicerMarkupsPlaceWidget,
+)
