@@ -2,7 +2,7 @@
 panel needs them. Each has the names and signatures that a real Slicer was seen to have."""
 
 # The names are Slicer's and Qt's own.
-# ruff: noqa: N801, N802, N815
+# ruff: noqa: N802
 from __future__ import annotations
 
 import sys

@@ -142,6 +142,8 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self.setContentsMargins(2, HEADER, 2, 2)
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Minimum, policy.Preferred)
         self._collapsed = False
         self.clicked.connect(lambda: self._collapse(not self._collapsed))
 
@@ -170,8 +172,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     def minimumSizeHint(self) -> QtCore.QSize:
         if not self.layout() or self._collapsed:
             return QtCore.QSize(50, HEADER)
-        least = self.layout().totalMinimumSize()
-        return QtCore.QSize(least.width(), max(least.height(), self.heightForWidth(self.width())))
+        return self.layout().totalMinimumSize()
 
     def heightForWidth(self, width: int) -> int:
         if not self.layout() or self._collapsed:

@@ -131,13 +131,13 @@ class ScanRow:
         bar.value = round(100 * done / total) if total else 0
         text = translate("MOISSAM2Segment", what[:1].upper() + what[1:])
         if total > BYTES:
-            text = _("{what}: {done:.0f} of {total:.0f} MB").format(
+            text = _("{done:.0f} of {total:.0f} MB: {what}").format(
                 what=text, done=done / 1e6, total=total / 1e6
             )
         elif total > 1:
-            text = _("{what}: {done} of {total}").format(what=text, done=done, total=total)
+            text = _("{done} of {total}: {what}").format(what=text, done=done, total=total)
         if job.background:
-            text = _("You can click already. {what}").format(what=text)
+            text = _("{what}; click any time").format(what=text)
         label.text = label.toolTip = text
 
     def _show_busy(self, busy: bool) -> None:
