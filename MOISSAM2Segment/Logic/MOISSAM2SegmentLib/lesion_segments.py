@@ -15,6 +15,7 @@ import slicer
 import vtk
 
 from mois_core.colours import Colour, lesion_colour
+from MOISSAM2SegmentLib.held import Holds
 from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Layer, image_of, on_grid
 from MOISSAM2SegmentLib.painting import MANY, Box, Patch, Update, values_in
 from MOISSAM2SegmentLib.segment_edits import (
@@ -29,6 +30,8 @@ from MOISSAM2SegmentLib.segment_edits import (
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
     from mois_core.lesion import Lesion
+    from MOISSAM2SegmentLib.click_edits import FreshLesion
+    from MOISSAM2SegmentLib.held import Write
 
 TAG = "MOISSAM2.Lesion"
 CLASS = "vtkMRMLSegmentationNode"
@@ -64,6 +67,8 @@ class LesionSegments:
         self._expected = np.zeros(volume.array.shape, dtype=np.uint16)
         self._layer = Layer(volume, self._expected)
         self._apart: dict[int, Patch] = {}
+        self.holds = Holds()
+        """Segments that are written through whoever edits them, and not by us."""
 
     @property
     def segmentation(self) -> Any:
@@ -90,6 +95,7 @@ class LesionSegments:
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
         with self._writing():
             touched: set[int] = set()
+            self._bind(shown)
             has_surfaces = self.segmentation.ContainsRepresentation(CLOSED_SURFACE)
             has_surfaces = has_surfaces and not update.is_whole
             for patch in update.patches:
@@ -101,7 +107,10 @@ class LesionSegments:
                 self._write(patch.box, labels)
             self._remove(set(self._ids) - set(shown))
             for number in list(self._apart):
-                self._show_apart(number, update.apart.get(number))
+                if number in self.holds:
+                    self._show_held(shown.get(number), number, update.apart.get(number))
+                else:
+                    self._show_apart(number, update.apart.get(number))
             touched &= self._ids.keys()
             if has_surfaces and len(touched) <= MANY:
                 self._tell_with_surfaces(sorted(touched))
@@ -151,6 +160,53 @@ class LesionSegments:
             self._rejoin([number])
             self._layer.tell()
 
+    def _bind(self, shown: Mapping[int, Lesion]) -> None:
+        """Have lesions that begin, or come back, in segments that are held shown there."""
+        for number, hold in self.holds.items():
+            segment = self.segmentation.GetSegment(hold.segment)
+            if number in shown and number not in self._ids and segment is not None:
+                self._ids[number] = hold.segment
+                self._names[number] = segment.GetName() or ""
+                self.colours[number] = tuple(segment.GetColor())
+                segment.SetTag(TAG, str(number))
+                self._apart[number] = self._patch_of(hold.segment, number)
+
+    def _show_held(self, lesion: Lesion | None, number: int, patch: Patch | None) -> None:
+        """Written through the editor of the segment, whose masks decide what becomes of it."""
+        hold = self.holds[number]
+        wanted = lesion.mask if lesion is not None else None
+        if wanted is hold.mask or (wanted and patch is None):
+            # The latter was painted before the segment was held; the next update has it.
+            return
+        hold.shown, hold.mask = patch, wanted
+        mask = np.zeros(self.volume.array.shape, dtype=bool)
+        if patch is not None:
+            mask[patch.box] = patch.labels == number
+        before = self._apart[number]
+        if not _is_mask(before, number, mask):
+            # The whole scan's grid: the editor's limits of brightness ask for just that.
+            hold.write(hold.segment, image_of(self.volume.ijk_to_ras, self._everywhere, mask))
+            self._apart[number] = self._patch_of(hold.segment, number)
+            self.holds.have_written = True
+
+    @property
+    def _everywhere(self) -> Box:
+        k, j, i = (slice(0, count) for count in self.volume.array.shape)
+        return k, j, i
+
+    def _patch_of(self, identifier: str, number: int) -> Patch:
+        """What a segment shows now, as a lesion's label value."""
+        labels = self.read(identifier, number)
+        box = box_around(labels > 0) or _NOWHERE
+        return Patch(box, labels[box])
+
+    def read(self, identifier: str, number: int = 1) -> np.ndarray:
+        """A segment's voxels as a label value on the scan's grid."""
+        segment = self.segmentation.GetSegment(identifier)
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        members = {segment.GetLabelValue(): number}
+        return on_grid(image, members, self.volume.ijk_to_ras, self.volume.array.shape)
+
     def _add(self, lesion: Lesion) -> None:
         number = lesion.id
         segment = slicer.vtkSegment()
@@ -169,6 +225,8 @@ class LesionSegments:
         self._ids[number], self._names[number] = wanted, name
 
     def _follow_name(self, lesion: Lesion) -> None:
+        if lesion.id in self.holds and not lesion.name:
+            return
         name = lesion.name or default_name(lesion.id)
         if self._names[lesion.id] != name:
             segment = self._segment(lesion.id)
@@ -179,6 +237,11 @@ class LesionSegments:
     def _remove(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             segment = self._segment(number)
+            if number in self.holds and segment is not None:
+                # The segment is the user's; it stays, and takes the lesion up again after a redo.
+                self._show_held(None, number, None)
+                segment.RemoveTag(TAG)
+                segment = None
             identifier = self._ids.pop(number)
             self._names.pop(number)
             self._apart.pop(number, None)
@@ -213,6 +276,12 @@ class LesionSegments:
             numbers = list(members.values())
             if image is self._layer.image and self._is_as_written(members):
                 edits += self._compare(self._layer.read(), self._expected, numbers)
+                continue
+            for number in self.holds.numbers() & set(numbers):
+                edits += self._repainted_apart(number, self.read(self._ids[number], number))
+                members = {value: n for value, n in members.items() if n != number}
+            numbers = list(members.values())
+            if not numbers:
                 continue
             labels = on_grid(image, members, self.volume.ijk_to_ras, self.volume.array.shape)
             if len(numbers) == 1 and image is not self._layer.image:
@@ -283,6 +352,43 @@ class LesionSegments:
                 if identifier not in ours and image is self._layer.image:
                     self.segmentation.SeparateSegmentLabelmap(identifier)
 
+    # ---- segments that are held ------------------------------------------------------------
+
+    def hold(self, identifier: str, lesion: FreshLesion, write: Write) -> None:
+        """Show a lesion, which may not have begun yet, as a segment of the user's, and leave the
+        writing to whoever edits it."""
+        self.holds.add(identifier, lesion, write)
+        number = lesion.number
+        with self._writing():
+            if number not in self._ids:
+                self.segmentation.SeparateSegmentLabelmap(identifier)
+            elif number not in self._apart:
+                self._take_out(number)
+
+    def _take_out(self, number: int) -> None:
+        """From the shared layer into one of its own."""
+        there = self._expected == number
+        box = box_around(there) or _NOWHERE
+        self._apart[number] = Patch(box, np.where(there[box], number, 0).astype(np.uint16))
+        segment = self._segment(number)
+        if there.any():
+            image = image_of(self.volume.ijk_to_ras, box, there[box])
+            self._write(box, np.where(there[box], 0, self._expected[box]))
+        else:
+            image = slicer.vtkOrientedImageData()
+        segment.SetLabelValue(1)
+        segment.AddRepresentation(BINARY_LABELMAP, image)
+        self._layer.tell()
+
+    def let_go_of_holds(self) -> None:
+        """Write to all segments ourselves again. What their editors kept out, or how the user
+        called them, counts as an edit of the user's."""
+        for number, hold in self.holds.items():
+            if number in self._ids:
+                self._names[number] = default_name(number)
+                self._apart[number] = hold.shown or Patch(_NOWHERE, np.zeros((0, 0, 0), np.uint16))
+        self.holds.clear()
+
     # ---- taking over -----------------------------------------------------------------------
 
     def adopt(self, update: Update) -> list[SegmentEdit]:
@@ -337,6 +443,11 @@ def _take_out_of_layer(segment: Any) -> None:
     """A segment on its own is removed at once; out of a layer that it shares Slicer cuts it with a
     copy of everything, a tenth of a second for each."""
     segment.AddRepresentation(BINARY_LABELMAP, slicer.vtkOrientedImageData())
+
+
+def _is_mask(patch: Patch, number: int, mask: np.ndarray) -> bool:
+    inside = patch.labels == number
+    return np.array_equal(mask[patch.box], inside) and int(mask.sum()) == int(inside.sum())
 
 
 def tagged_segments(node: Any) -> dict[int, str]:

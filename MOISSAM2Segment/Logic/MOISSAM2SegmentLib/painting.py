@@ -6,7 +6,7 @@ than to copy them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,9 @@ class Painter:
         self.session = session
         self.apart: frozenset[int] = frozenset()
         """Lesions that have layers of their own, because the user painted them over others."""
+        self.held: Callable[[], Collection[int]] = frozenset
+        """Asked for lesions in segments that somebody else writes. They are known only when they
+        have begun, which is on this thread and before anybody could tell us."""
         self._painted: Mapping[int, Lesion] = {}
 
     def whole(self) -> Update:
@@ -72,7 +75,7 @@ class Painter:
 
     def _update(self, state: State, boxes: list[Box], is_whole: bool) -> Update:
         self._painted = state.lesions
-        stack, apart = self.session.stack, self.apart
+        stack, apart = self.session.stack, self.apart.union(self.held())
         shared = [lesion for lesion in state.lesions.values() if lesion.id not in apart]
         patches = tuple(painted(stack, shared, box) for box in boxes)
         alone = [le for le in state.lesions.values() if le.id in apart and le.status.counts]

@@ -11,7 +11,9 @@ import numpy as np
 from MOISSAM2SegmentLib.painting import Box, values_in
 
 if TYPE_CHECKING:
+    from mois_core.masks import Mask
     from mois_core.session import Session
+    from mois_core.state import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,32 @@ def _repaint(session: Session, edit: Repainted) -> None:
     mask = session.mask(edit.lesion)
     before = mask[edit.box].copy()
     mask[edit.box] = (before | edit.added) & ~edit.removed
-    if not np.array_equal(mask[edit.box], before):
+    if np.array_equal(mask[edit.box], before):
+        return
+    history, wanted = session.history, _as_mask(session, mask)
+    if history.past and _leads_to(history.past[-1][1], session.state, edit.lesion, wanted):
+        session.undo()
+    elif history.future and _leads_to(history.future[-1][1], session.state, edit.lesion, wanted):
+        session.redo()
+    else:
         session.set_mask(edit.lesion, mask)
+
+
+def _as_mask(session: Session, mask: np.ndarray) -> Mask:
+    from mois_core.masks import Mask
+
+    return Mask.from_stack(session.stack.from_volume(mask))
+
+
+def _leads_to(state: State, present: State, number: int, wanted: Mask) -> bool:
+    """Whether a neighbouring state differs from the present in just what the user did to one
+    lesion. Then the Segment Editor's undo or redo was used, and ours follows: the points that made
+    the mask go and come with it."""
+    there, here = dict(state.lesions), dict(present.lesions)
+    lesion = there.pop(number, None)
+    here.pop(number, None)
+    same = there.keys() == here.keys() and all(there[n] is here[n] for n in there)
+    return same and (lesion.mask.same_as(wanted) if lesion is not None else not wanted)
 
 
 def repainted(

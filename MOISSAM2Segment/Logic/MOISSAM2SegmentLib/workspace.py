@@ -17,6 +17,7 @@ import slicer
 from mois_core.errors import BadInput, Cancelled
 from MOISSAM2SegmentLib import click_edits, control_points, segment_edits
 from MOISSAM2SegmentLib.clicks import Clicks
+from MOISSAM2SegmentLib.editing import NO_SCAN, Editing
 from MOISSAM2SegmentLib.jobs import Job
 from MOISSAM2SegmentLib.keeping import Keeper
 from MOISSAM2SegmentLib.lesion_list import Entry, LesionList
@@ -52,7 +53,6 @@ SEGMENTS_REMOVED = (
     "them back."
 )
 POINTS_REMOVED = "The list of points was removed. A new one was made from what is known."
-NO_SCAN = "Open a scan first."
 CLOSED = ""
 """The scene was closed: there is nothing left to talk about."""
 
@@ -66,7 +66,7 @@ class _Outcome:
     error: str = ""
 
 
-class Workspace(Steps, Reporting):
+class Workspace(Steps, Reporting, Editing):
     """One scan at a time."""
 
     def __init__(self, scene: Any, engine: Engine) -> None:
@@ -262,9 +262,12 @@ class Workspace(Steps, Reporting):
         if watch.segments_changed:
             watch.segments_changed = False
             self.segments.keep_foreign_apart()
-            edits = self.segments.edits()
-            self._painter.apart = self.segments.apart
-            self._submit_segments(edits)
+            self._pass_on_segments()
+
+    def _pass_on_segments(self) -> None:
+        edits = self.segments.edits()
+        self._tell_painter()
+        self._submit_segments(edits)
 
     def _is_same_scan(self) -> bool:
         try:
@@ -331,7 +334,11 @@ class Workspace(Steps, Reporting):
 
     def _show(self, outcome: _Outcome) -> None:
         self.segments.show(outcome.update)
-        self._painter.apart = self.segments.apart
+        self._tell_painter()
+        if self.segments.holds.have_written:
+            # At once: whatever is shown next would hide what an editor did to other segments.
+            self.segments.holds.have_written = False
+            self._pass_on_segments()
         self.state = outcome.update.state
         self.undo_name, self.redo_name = outcome.undo, outcome.redo
 
@@ -436,6 +443,21 @@ class Workspace(Steps, Reporting):
         self.end(CLOSED, store=False)
         if segments is not None:
             segments.let_go()
+
+    def _tell_painter(self) -> None:
+        self._painter.apart = self.segments.apart
+        self._painter.held = self.segments.holds.numbers
+
+    def _use_segmentation(self, node: Any) -> None:
+        before = self.segments_node
+        self._watch.forget(before)
+        self.segments_node = node
+        self.segments = LesionSegments(node, self.session.volume)
+        self._tell_painter()
+        self._keeper.refer(SEGMENTS, node)
+        self._watch.watch_segments(node)
+        if not before.GetSegmentation().GetNumberOfSegments():
+            self.scene.RemoveNode(before)
 
     def _replace_points(self) -> None:
         self._points_gone = False

@@ -1,0 +1,87 @@
+"""Slicer's own Segment Editor without its widget: selection, masks, undo, and strokes."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+from MOISSAM2SegmentLib.layer import image_of, on_grid
+from scans import settle
+
+
+class Editor:
+    """What the Segment Editor's widget does for an effect."""
+
+    def __init__(self, workspace, node=None, segment: str = "mine") -> None:
+        self.workspace = workspace
+        self.logic = slicer.vtkSlicerSegmentEditorLogic()
+        self.logic.SetMRMLScene(workspace.scene)
+        self.parameters = workspace.scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+        self.logic.SetSegmentEditorNode(self.parameters)
+        if node is None:
+            node = workspace.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "The user's own")
+            node.CreateDefaultDisplayNodes()
+            node.SetReferenceImageGeometryParameterFromVolumeNode(workspace.volume_node)
+        self.node = node
+        self.history = slicer.vtkSegmentationHistory()
+        self.history.SetSegmentation(node.GetSegmentation())
+        self.logic.SetSegmentationHistory(self.history)
+        self.logic.SetSegmentationNode(node)
+        self.logic.SetSourceVolumeNode(workspace.volume_node)
+        if node.GetSegmentation().GetSegment(segment) is None:
+            self.add("Mine", segment)
+        self.select(segment)
+
+    @property
+    def segment(self) -> str:
+        return self.parameters.GetSelectedSegmentID()
+
+    def add(self, name: str, identifier: str = "") -> str:
+        segmentation = self.node.GetSegmentation()
+        return segmentation.AddEmptySegment(identifier or name.lower(), name)
+
+    def select(self, segment: str) -> None:
+        self.parameters.SetSelectedSegmentID(segment)
+
+    def write(self, segment: str, image) -> None:
+        """What `modifySegmentByLabelmap` of an effect does."""
+        logic = self.logic
+        logic.UpdateReferenceGeometryImage()
+        logic.ResetModifierLabelmapToDefault()
+        logic.UpdateAlignedSourceVolume()
+        logic.UpdateMaskLabelmap()
+        logic.ModifySegmentByLabelmap(
+            self.node, segment, image, logic.ModificationModeSet, True, False
+        )
+
+    def click(self, world, positive: bool = True) -> None:
+        """What the effect does on a click."""
+        self.workspace.edit_segment(self.node, self.segment, self.write)
+        self.logic.SaveStateForUndo()
+        self.workspace.point_into_segment(world, positive)
+        settle(self.workspace)
+
+    def paint(self, mask: np.ndarray) -> None:
+        """A stroke of the brush, with what it leaves behind."""
+        volume = self.workspace.session.volume
+        box = tuple(slice(0, count) for count in mask.shape)
+        self.logic.SaveStateForUndo()
+        self.write(self.segment, image_of(volume.ijk_to_ras, box, mask))
+
+    def undo(self) -> None:
+        self.logic.Undo()
+        settle(self.workspace)
+
+    def redo(self) -> None:
+        self.logic.Redo()
+        settle(self.workspace)
+
+    def leave(self) -> None:
+        self.workspace.let_go_of_segments()
+        settle(self.workspace)
+
+    def mask(self, segment: str) -> np.ndarray:
+        """Read without our own code's help, but for the change of grids."""
+        image = slicer.vtkOrientedImageData()
+        self.node.GetBinaryLabelmapRepresentation(segment, image)
+        volume = self.workspace.session.volume
+        return on_grid(image, {1: 1}, volume.ijk_to_ras, volume.array.shape) > 0
