@@ -62,6 +62,8 @@ class TrainConfig:
     start: str | None = None
     """A checkpoint to start from; with `start_is_sam2` one of SAM 2.1."""
     start_is_sam2: bool = False
+    redrawn: tuple[str, ...] = ()
+    """Parameters whose names match one of these patterns are not taken from `start`."""
     point_frequency: float = 1.0
     """Factor on the random frequencies that tell where a click is, in a run from scratch. Small
     lesions in small images are told apart sooner with higher ones."""
@@ -69,7 +71,7 @@ class TrainConfig:
     """In a run from scratch, how strongly a click looks at its own place from the beginning;
     0 leaves the attention of the mask decoder as PyTorch draws it."""
     standardise: bool = False
-    """In a run from scratch, scale the encoder's outputs on some scans before the first step."""
+    """Scale the encoder's outputs on some scans before the first step."""
     focus: bool = False
     """At the start of the run, let the exemplar attention look at the exemplars' lesions."""
     seed: int = 123

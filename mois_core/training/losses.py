@@ -36,6 +36,12 @@ class LossWeights:
     after several. At inference an unstable single mask gives way to one of the three."""
     contrast: float = 0.5
     """Cross-entropy on lesions only, right kind against wrong kinds, each counting the same."""
+    attention: float = 0.0
+    """For where the search looks: see `attending`."""
+    spread: float = 0.0
+    """On how far the encoder's values exceed 1 in the root of their mean square. Nothing in the
+    network's first maps is normed; from scratch they grow thirtyfold, and every attention to what
+    is remembered of them then sees a single token."""
     click_contrast: float = 0.0
     """The same for clicks, right lesion against all others: without it a network from scratch
     outlines whatever looks like a lesion for a long time before it heeds the click."""
@@ -178,6 +184,12 @@ def add_contrast(
         tally.add(f"{name} {which}", error / area.clamp(min=1), weight, area > 0)
 
 
+def add_spread(tally: Tally, maps: Tensor, weight: float) -> None:
+    """The square of how far the size of each map's values [n, ...] exceeds 1."""
+    size = maps.flatten(1).square().mean(dim=1).sqrt()
+    tally.add("spread", (size - 1).clamp(min=0).square(), weight)
+
+
 LOSSES = (
     *(
         f"{step} {what}"
@@ -186,5 +198,7 @@ LOSSES = (
     ),
     *(f"search {what}" for what in ("mask", "iou", "score")),
     *(f"{of} {what}" for of in ("contrast", "click contrast") for what in ("right", "wrong")),
+    "spread",
+    *(f"attention {what}" for what in ("right", "wrong", "nothing")),
 )
 """Every loss there is, in the order in which it is logged."""

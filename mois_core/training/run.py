@@ -59,7 +59,7 @@ class Trainer:
         self.out = out
         self.scans = scans or load_scans(config.data, network_config(config).image_size)
         self.model = new_model(config)
-        if config.start is None and config.standardise:
+        if config.standardise:
             standardise(self.model, self.scans, config.sampling, config.seed)
         if config.focus:
             focus_search(self.model, self.scans, config.sampling, config.seed)

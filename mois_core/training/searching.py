@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mois_core.network.exemplar import ExemplarView, MoisSam2
 from mois_core.network.model import SliceFeatures
+from mois_core.training.attending import add_attention
 from mois_core.training.losses import LossWeights, Tally, add_semantic
 from mois_core.training.prompting import Item, Traces, features_of
 from mois_core.training.sampling import ScanSample
@@ -42,17 +43,18 @@ def _exemplars(
     followed: Sequence[Item],
     carried: Mapping[int, Traces],
     sample: ScanSample,
-) -> tuple[list[ExemplarView], set[int]]:
-    """A bank of one kind and the pieces that it is from."""
+) -> tuple[list[ExemplarView], Tensor | None, set[int]]:
+    """A bank of one kind, the outlines of its exemplars and the pieces that it is from."""
     own = [n for n, item in enumerate(items) if item.kind == kind and bool(clicked.found[n])]
     if not own:
-        return [], set()
+        return [], None, set()
     count = int(rng.integers(1, asking.most_exemplars + 1))
     chosen = [own[n] for n in rng.permutation(len(own))[:count]]
     bank = [
         ExemplarView(sample.slices[items[n].piece], True, clicked.memory[n], clicked.pointer[n])
         for n in chosen
     ]
+    outlined = torch.stack([sample.labels[items[n].piece] == items[n].lesion for n in chosen])
     pieces = {items[n].piece for n in chosen}
     if carried and rng.random() < asking.carried:
         lesions = {items[n].lesion for n in chosen}
@@ -63,7 +65,8 @@ def _exemplars(
                     view = (traces.memory[n], traces.pointer[n])
                     bank.append(ExemplarView(sample.slices[piece], False, *view))
                     pieces.add(piece)
-    return bank, pieces
+    # What the carried ones show is not looked up: such a bank teaches nothing about attention.
+    return bank, outlined if len(bank) == len(chosen) else None, pieces
 
 
 def search(
@@ -96,7 +99,7 @@ def search(
         kinds = torch.from_numpy(sample.kinds.astype(np.int64))[sample.labels.long()]
         is_lesion = sample.labels > 0
         for kind in sample.asked:
-            bank, used = _exemplars(
+            bank, outlined, used = _exemplars(
                 rng, asking, kind, own_items, own_traces, followed, carried, sample
             )
             blind = rng.random() < asking.without
@@ -112,8 +115,12 @@ def search(
                 right = is_lesion
             else:
                 numbers = [sample.slices[n] for n in pieces]
-                coarse.append(model.attend_to_exemplars(query, model.exemplar_keys(bank), numbers))
+                keys = model.exemplar_keys(bank)
+                coarse.append(model.attend_to_exemplars(query, keys, numbers))
                 right = is_lesion & (kinds == kind)
+                if weights.attention and outlined is not None:
+                    shown = right[pieces], (is_lesion & ~right)[pieces]
+                    add_attention(tally, model, query, keys, outlined, *shown, weights.attention)
             indices += [first + n for n in pieces]
             truths.append(right[pieces])
             others.append((is_lesion & ~right)[pieces])

@@ -58,6 +58,11 @@ def new_model(config: TrainConfig) -> Sam2:
     if config.start is not None:
         state = read_checkpoint(config.start)
         state = _completed(model, state) if config.start_is_sam2 else state
+        drawn = model.state_dict()
+        state = {
+            name: drawn[name] if name in drawn and _matches(name, config.redrawn) else value
+            for name, value in state.items()
+        }
         load_into(model, state, config.start)
     else:
         matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
@@ -65,9 +70,13 @@ def new_model(config: TrainConfig) -> Sam2:
         if config.matching:
             _match_places(model, config.matching)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(fnmatch(name, one) for one in config.frozen))
+        parameter.requires_grad_(not _matches(name, config.frozen))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device).train()
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, one) for one in patterns)
 
 
 def _completed(model: Sam2, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.training.carrying import carry
-from mois_core.training.losses import LossWeights, Tally
+from mois_core.training.losses import LossWeights, Tally, add_spread
 from mois_core.training.prompting import (
     choose_items,
     click,
@@ -66,6 +66,8 @@ def run_step(
     tally = Tally()
     with window(model, size, *origin):
         features = model.encode(torch.cat([sample.images for sample in samples]))
+        if weights.spread:
+            add_spread(tally, features.coarse, weights.spread)
         items = choose_items(rngs, samples, consecutive, prompted, task.most_lesions, task.together)
         if not items:
             return tally

@@ -1,0 +1,64 @@
+"""A loss on where the search looks: places that show what is sought, at the exemplars' lesions.
+
+The exemplar attention of a network from scratch gets its gradient through the mask decoder, and
+finds out only after thousands of steps that it may compare looks. Told directly, it takes
+hundreds. A network that starts from SAM 2.1 needs none of this.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mois_core.network.config import STRIDE
+from mois_core.network.exemplar import ExemplarKeys, MoisSam2
+from mois_core.network.position import rotary_table, rotate
+from mois_core.training.losses import Tally
+
+_SHOWN = 0.25
+"""A place shows a lesion if this part of it is lesion."""
+
+
+def add_attention(
+    tally: Tally,
+    model: MoisSam2,
+    query: Tensor,
+    keys: ExemplarKeys,
+    outlined: Tensor,
+    truth: Tensor,
+    others: Tensor,
+    weight: float,
+) -> None:
+    """Cross-entropy of the attention that falls on the exemplars' lesions.
+
+    ``outlined`` are the exemplars' masks [exemplars, rows, columns]; ``truth`` and ``others`` what
+    the searched pieces show of the sought kind and of other kinds. Places of the sought kind, of
+    others and without a lesion count the same, however many there are.
+    """
+    layer = model.exemplar_attention.layers[0]
+    attention = layer.cross_attn_image
+    side = round(query.shape[1] ** 0.5)
+    table = rotary_table(query.shape[-1], side, side, query.device)
+    q = rotate(attention.q_proj(layer.norm2(query)), table)
+    logits = q @ keys.maps[0].key.transpose(1, 2) / q.shape[-1] ** 0.5
+    is_lesion = _shown(outlined).flatten() >= _SHOWN
+    if not is_lesion.any() or is_lesion.all():
+        return
+    on, off = logits[..., is_lesion], logits[..., ~is_lesion]
+    preference = torch.logsumexp(on, dim=-1) - torch.logsumexp(off, dim=-1)
+    right, wrong = _shown(truth).flatten(1), _shown(others).flatten(1)
+    nothing = (right == 0) & (wrong == 0)
+    for name, sign, where in (
+        ("right", -1.0, right >= _SHOWN),
+        ("wrong", 1.0, (wrong >= _SHOWN) & (right == 0)),
+        ("nothing", 1.0, nothing),
+    ):
+        if where.any():
+            error = F.softplus(sign * preference[where]).mean()
+            tally.add(f"attention {name}", error[None], weight)
+
+
+def _shown(masks: Tensor) -> Tensor:
+    """The part of each place that is lesion, as [masks, rows, columns] of places."""
+    return F.avg_pool2d(masks[:, None].float(), STRIDE)[:, 0]
