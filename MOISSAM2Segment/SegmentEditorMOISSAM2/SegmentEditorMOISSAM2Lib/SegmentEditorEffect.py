@@ -1,0 +1,264 @@
+"""The Segment Editor's effect: a click in a slice view outlines the lesion in the chosen segment.
+
+Everything is done by the workspace of the module MOISSAM2 Segment, so both show the same work. The
+effect only knows which segment is meant, and that the Segment Editor is to write it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from MOISSAM2SegmentLib.messages import words_for
+from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
+from slicer.i18n import tr as _
+
+from mois_core.errors import BadInput
+
+MODULE = "MOISSAM2Segment"
+SLICE_VIEW = "qMRMLSliceWidget"
+LARGEST_WINDOW = 50
+
+
+def help_text() -> str:
+    """A function, because the language is chosen after this file was loaded."""
+    return "<p>{}</p><p>{}</p>".format(
+        _(
+            "Click into a lesion in a slice view: it is outlined there and on the neighbouring "
+            "slices. Where the outline is too large, hold Ctrl (Command on a Mac) and click. "
+            "<b>Find similar</b> searches the scan for lesions that look alike; each becomes a "
+            "segment."
+        ),
+        _(
+            "Points can be dragged and deleted. Masking, overwriting, undo and redo work as for "
+            "other effects. For research use only; not a medical device."
+        ),
+    )
+
+
+class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
+    """One is made to be registered, and one for every Segment Editor."""
+
+    def __init__(self, scriptedEffect: Any) -> None:
+        scriptedEffect.name = "MOISSAM2"
+        scriptedEffect.title = "MOISSAM2"
+        scriptedEffect.perSegment = True
+        scriptedEffect.requireSegments = True
+        AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
+        self._workspace: Any = None
+        self._is_showing = False
+
+    # ---- what Slicer asks for --------------------------------------------------------------
+
+    def clone(self) -> Any:
+        """The effect again, for another Segment Editor."""
+        from qSlicerSegmentationsEditorEffectsPythonQt import qSlicerSegmentEditorScriptedEffect
+
+        clone = qSlicerSegmentEditorScriptedEffect(None)
+        clone.setPythonSource(Path(__file__).as_posix())
+        return clone
+
+    def icon(self) -> Any:
+        """For the effect's button."""
+        path = Path(__file__).with_name("SegmentEditorEffect.png")
+        return qt.QIcon(str(path)) if path.is_file() else qt.QIcon()
+
+    def helpText(self) -> str:
+        """Shown above the options."""
+        return help_text()
+
+    def setupOptionsFrame(self) -> None:
+        """Called once, before the effect is used."""
+        self.messageLabel = qt.QLabel()
+        self.messageLabel.wordWrap = True
+        self.findButton = qt.QPushButton(_("Find similar lesions"))
+        self.findButton.toolTip = _("Search the scan for lesions that look like those so far")
+        self.cancelButton = qt.QPushButton(_("Cancel"))
+        self.cancelButton.toolTip = _("Stop what is being computed; what is finished stays")
+        self.windowBox = qt.QSpinBox()
+        self.windowBox.maximum = LARGEST_WINDOW
+        self.windowBox.toolTip = _("Number of slices that a lesion is followed each way")
+        self.moduleButton = qt.QPushButton(_("Open MOISSAM2 Segment"))
+        self.moduleButton.toolTip = _("Model, lesion table and report are in the module's panel")
+        add = self.scriptedEffect.addOptionsWidget
+        add(self.messageLabel)
+        add(self.findButton)
+        add(self.cancelButton)
+        self.scriptedEffect.addLabeledOptionsWidget(_("Slices each way:"), self.windowBox)
+        add(self.moduleButton)
+        self.findButton.connect("clicked()", self._guarded(self.find_similar))
+        self.cancelButton.connect("clicked()", self._guarded(self._cancel))
+        self.windowBox.connect("valueChanged(int)", self._guarded(self._set_window))
+        self.moduleButton.connect("clicked()", self._open_module)
+
+    def activate(self) -> None:
+        """The effect was chosen."""
+        self._guarded(self._begin)()
+
+    def deactivate(self) -> None:
+        """Another effect was chosen, the module was left, or the segmentation is gone."""
+        workspace, self._workspace = self._workspace, None
+        if workspace is not None:
+            for signal, slot in self._connections(workspace):
+                signal.disconnect(slot)
+            workspace.let_go_of_segments()
+
+    def cleanup(self) -> None:
+        """The Segment Editor goes."""
+        self.deactivate()
+
+    def sourceVolumeNodeChanged(self) -> None:
+        """Another scan was chosen."""
+        if self._workspace is not None:
+            self._guarded(self._open_scan)()
+
+    def updateGUIFromMRML(self) -> None:
+        """Show what is so."""
+        self.show()
+
+    def updateMRMLFromGUI(self) -> None:
+        """Nothing: what the user chooses belongs to the work on a scan, and is stored with it."""
+
+    def processInteractionEvents(
+        self, callerInteractor: Any, eventId: int, viewWidget: Any
+    ) -> bool:
+        """A click in a slice view; everything else is left to Slicer."""
+        if eventId != vtk.vtkCommand.LeftButtonPressEvent or viewWidget.className() != SLICE_VIEW:
+            return False
+        # Slicer's views do something with these themselves.
+        if callerInteractor.GetShiftKey() or callerInteractor.GetAltKey():
+            return False
+        effect = self.scriptedEffect
+        if effect.confirmCurrentSegmentVisible() != effect.ConfirmedWithoutDialog:
+            return True
+        world = self.xyToRas(callerInteractor.GetEventPosition(), viewWidget)
+        positive = not callerInteractor.GetControlKey()
+        self._guarded(lambda: self.click(world, positive))()
+        return True
+
+    # ---- what it does ----------------------------------------------------------------------
+
+    def click(self, world: Any, positive: bool) -> None:
+        """A point for the chosen segment."""
+        workspace = self._ready_workspace()
+        node, segment = self._chosen_segment()
+        effect = self.scriptedEffect
+
+        def write(identifier: str, image: Any) -> None:
+            effect.modifySegmentByLabelmap(node, identifier, image, effect.ModificationModeSet)
+
+        workspace.edit_segment(node, segment, write)
+        effect.saveStateForUndo()
+        workspace.point_into_segment(world, positive)
+
+    def find_similar(self) -> None:
+        """Findings come as segments beside the chosen one."""
+        workspace = self._ready_workspace()
+        self.scriptedEffect.saveStateForUndo()
+        workspace.find_similar(then=self._found)
+
+    def show(self) -> None:
+        """Bring the options up to date."""
+        workspace = self._workspace
+        is_open = workspace is not None and workspace.is_open
+        self.findButton.enabled = is_open and bool(workspace.state.lesions)
+        self.cancelButton.enabled = is_open and workspace.engine.worker.is_busy
+        self.windowBox.enabled = is_open
+        if is_open:
+            self._is_showing = True
+            self.windowBox.value = workspace.session.settings.window
+            self._is_showing = False
+
+    def _begin(self) -> None:
+        self.deactivate()
+        panel = slicer.util.getModuleWidget(MODULE).panel
+        self._say("")
+        if not panel.has_packages or not panel.engine.is_ready:
+            raise BadInput(
+                _("There is no model yet. Open MOISSAM2 Segment, get one there, and come back.")
+            )
+        self._workspace = panel.workspace
+        for signal, slot in self._connections(self._workspace):
+            signal.connect(slot)
+        self._open_scan()
+        self.show()
+
+    def _connections(self, workspace: Any) -> list[tuple[Any, Any]]:
+        return [
+            (workspace.said, self._say),
+            (workspace.opened, self._opened),
+            (workspace.changed, self.show),
+            (workspace.ended, self._ended),
+            (workspace.engine.worker.busy_changed, self._busy),
+        ]
+
+    def _open_scan(self) -> None:
+        scan = self.scriptedEffect.parameterSetNode().GetSourceVolumeNode()
+        if scan is None:
+            raise BadInput(_("Choose the scan as the source volume first."))
+        if self._workspace.volume_node is not scan:
+            self._say(_("The scan is being prepared..."))
+            self._workspace.start(scan)
+
+    def _opened(self) -> None:
+        self._say(_("Click into a lesion. Ctrl and click where the outline is too large."))
+        self.show()
+
+    def _ended(self, reason: str) -> None:
+        self.show()
+
+    def _busy(self, is_busy: bool) -> None:
+        self.show()
+
+    def _ready_workspace(self) -> Any:
+        # The module may have been reloaded meanwhile, and has another workspace then.
+        if self._workspace is not slicer.util.getModuleWidget(MODULE).panel.workspace:
+            self._begin()
+        if self._workspace.volume_node is None:
+            self._open_scan()
+        if not self._workspace.is_open:
+            raise BadInput(_("The scan is being prepared; click again in a moment."))
+        return self._workspace
+
+    def _chosen_segment(self) -> tuple[Any, str]:
+        parameters = self.scriptedEffect.parameterSetNode()
+        node, segment = parameters.GetSegmentationNode(), parameters.GetSelectedSegmentID()
+        if node is None or not segment:
+            raise BadInput(_("Choose a segment first."))
+        return node, segment
+
+    def _found(self, numbers: Any) -> None:
+        count = len(numbers)
+        self._say(_("Found: {count}. Each is a segment now.").format(count=count))
+
+    def _cancel(self) -> None:
+        if self._workspace is not None:
+            self._workspace.cancel()
+
+    def _set_window(self, value: int) -> None:
+        workspace = self._workspace
+        if self._is_showing or workspace is None or not workspace.is_open:
+            return
+        settings = workspace.session.settings
+        if value != settings.window:
+            workspace.adjust(value, settings.smallest_cm3, settings.exemplars)
+
+    def _open_module(self) -> None:
+        slicer.util.selectModule(MODULE)
+
+    def _say(self, text: str) -> None:
+        self.messageLabel.text = text
+
+    def _guarded(self, action: Any) -> Any:
+        """Errors in words, where the user looks: Slicer would only print them."""
+
+        def guarded(*arguments: Any) -> None:
+            try:
+                action(*arguments)
+            except Exception as error:
+                self._say(words_for(error))
+
+        return guarded

@@ -1,0 +1,1 @@
+"""The effect's source; Slicer loads it by its path."""

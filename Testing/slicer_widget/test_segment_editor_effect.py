@@ -1,0 +1,250 @@
+"""The Segment Editor's effect, with the module's real panel beside it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, painted, scan_of
+from MOISSAM2SegmentLib.placement import right_handed
+from scans import labels_in, volume_node, world_of
+
+from mois_core.geometry import Volume
+
+
+def scan_in(scene, name: str = "scan"):
+    """The usual scan the way Slicer has it after reading a file."""
+    volume = right_handed(Volume(scan_of(*SCENE), CORONAL))
+    return volume_node(scene, volume.array, volume.ijk_to_ras, name)
+
+
+@pytest.fixture
+def the_effect(a_panel, monkeypatch):
+    """The effect as Slicer has it after the start: registered, and cloned for one editor."""
+    import effect_parts
+
+    effect_parts.put_in_place(monkeypatch, a_panel.widget)
+    monkeypatch.delitem(sys.modules, "SegmentEditorMOISSAM2", raising=False)
+    module = importlib.import_module("SegmentEditorMOISSAM2")
+    parent = type("Parent", (), {})()
+    module.SegmentEditorMOISSAM2(parent)
+    assert parent.hidden
+    assert parent.categories
+    slicer.app.at_start[-1]()
+    (registered,) = effect_parts.EffectObject.registered
+    clone = registered.self().clone()
+    clone.self().setupOptionsFrame()
+    return clone
+
+
+@pytest.fixture
+def an_effect(the_effect, a_panel):
+    """The effect chosen, on a scan that is ready, with an empty segment."""
+    from effect_parts import EffectUser
+    from segment_editor import Editor
+
+    scan_in(a_panel.scene)
+    a_panel.start()
+    user = EffectUser(a_panel, the_effect, Editor(a_panel.workspace))
+    user.python.activate()
+    a_panel.wait()
+    yield user
+    user.python.cleanup()
+
+
+def middle(effect, block):
+    return world_of(effect.workspace, *block.middle)
+
+
+def in_volume(effect, block) -> np.ndarray:
+    return effect.workspace.session.stack.to_volume(painted(block))
+
+
+def outlined(effect) -> np.ndarray:
+    return effect.editor.mask(effect.editor.segment)
+
+
+def test_the_effect_says_what_it_is(an_effect):
+    values = an_effect.effect.values
+
+    assert values["name"] == values["title"] == "MOISSAM2"
+    assert values["perSegment"] and values["requireSegments"]
+    assert "Ctrl" in an_effect.python.helpText()
+    assert "research" in an_effect.python.helpText()
+    assert not an_effect.python.icon().real.isNull()
+
+
+def test_a_click_outlines_the_lesion_in_the_chosen_segment(an_effect):
+    assert an_effect.click(middle(an_effect, FIRST))
+
+    assert np.array_equal(outlined(an_effect), in_volume(an_effect, FIRST))
+    assert an_effect.effect.saves == 1
+    assert labels_in(an_effect.workspace.points_node) == ["1+"]
+
+
+def test_a_click_with_control_takes_away(an_effect):
+    an_effect.click(middle(an_effect, FIRST))
+
+    assert an_effect.click(world_of(an_effect.workspace, 5, 7, 6), control=True)
+
+    assert labels_in(an_effect.workspace.points_node) == ["1+", "1-"]
+    assert 0 < outlined(an_effect).sum() < FIRST.voxels
+
+
+def test_undo_in_the_segment_editor_takes_the_click_back(an_effect):
+    an_effect.click(middle(an_effect, FIRST))
+
+    an_effect.editor.logic.Undo()
+    an_effect.user.wait()
+
+    assert not outlined(an_effect).any()
+    assert labels_in(an_effect.workspace.points_node) == []
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"shift": True},
+        {"view": "qMRMLThreeDWidget"},
+        {"event": vtk.vtkCommand.MouseMoveEvent},
+        {"event": vtk.vtkCommand.RightButtonPressEvent},
+    ],
+    ids=["with shift", "in 3D", "moving", "right button"],
+)
+def test_other_events_are_left_to_slicer(an_effect, how):
+    assert not an_effect.click(middle(an_effect, FIRST), **how)
+
+    assert an_effect.effect.saves == 0
+    assert labels_in(an_effect.workspace.points_node) == []
+
+
+def test_a_hidden_segment_is_not_changed(an_effect):
+    display = an_effect.editor.node.GetDisplayNode()
+    display.SetSegmentVisibility(an_effect.editor.segment, False)
+
+    assert an_effect.click(middle(an_effect, FIRST))
+
+    assert an_effect.effect.saves == 0
+
+
+def test_panel_and_effect_show_the_same_work(an_effect):
+    an_effect.click(middle(an_effect, FIRST))
+
+    assert [row[0] for row in an_effect.user.rows()] == ["Lesion 1"]
+    an_effect.user.press("undoButton")
+    an_effect.user.wait()
+    assert not outlined(an_effect).any()
+    assert an_effect.user.rows() == []
+
+
+def test_similar_lesions_become_segments(an_effect):
+    assert not an_effect.python.findButton.enabled
+    an_effect.click(middle(an_effect, FIRST))
+
+    an_effect.press(an_effect.python.findButton)
+
+    assert "Found: 2" in an_effect.message
+    assert an_effect.editor.node.GetSegmentation().GetNumberOfSegments() == 3
+    assert an_effect.effect.saves == 2
+    assert not an_effect.python.cancelButton.enabled
+
+
+def test_the_number_of_slices_is_kept_with_the_work(an_effect):
+    box = an_effect.python.windowBox
+    assert box.value == an_effect.workspace.session.settings.window
+
+    box.real.setValue(1)
+    an_effect.user.wait()
+    an_effect.click(middle(an_effect, FIRST))
+
+    assert an_effect.workspace.session.settings.window == 1
+    assert outlined(an_effect).sum() == FIRST.voxels * 3 // 5
+    assert an_effect.workspace.undo_name == "click"
+
+
+def test_what_is_wrong_is_said_in_the_options(an_effect):
+    an_effect.click(middle(an_effect, FIRST), control=True)
+    assert "Click into the lesion first" in an_effect.message
+
+    an_effect.editor.parameters.SetSelectedSegmentID("")
+    display = an_effect.effect.values
+    display["confirmCurrentSegmentVisible"] = lambda: an_effect.effect.ConfirmedWithoutDialog
+    an_effect.click(middle(an_effect, FIRST))
+    assert "Choose a segment" in an_effect.message
+
+
+def test_leaving_the_effect_leaves_nothing_behind(an_effect):
+    workspace = an_effect.workspace
+    an_effect.click(middle(an_effect, FIRST))
+    signals = (workspace.said, workspace.opened, workspace.changed, workspace.ended)
+    before = [len(signal) for signal in signals]
+
+    an_effect.python.deactivate()
+    an_effect.user.wait()
+
+    assert [len(signal) for signal in signals] == [count - 1 for count in before]
+    assert len(workspace.segments.holds) == 0
+    assert np.array_equal(outlined(an_effect), in_volume(an_effect, FIRST))
+    an_effect.python.deactivate()
+    an_effect.python.activate()
+    an_effect.user.wait()
+    assert [len(signal) for signal in signals] == before
+
+
+def test_choosing_the_effect_prepares_the_scan(the_effect, a_panel):
+    from effect_parts import EffectUser
+    from segment_editor import Editor
+
+    workspace = a_panel.workspace
+    scan = scan_in(a_panel.scene)
+    workspace.volume_node = scan
+    editor = Editor(workspace)
+    workspace.volume_node = None
+    user = EffectUser(a_panel, the_effect, editor)
+
+    user.python.activate()
+    assert "being prepared" in user.message
+    user.user.wait()
+
+    assert workspace.is_open
+    assert "Click into a lesion" in user.message
+    user.click(middle(user, SECOND))
+    assert np.array_equal(outlined(user), in_volume(user, SECOND))
+    user.python.cleanup()
+
+
+def test_another_source_volume_is_worked_on_instead(an_effect):
+    workspace = an_effect.workspace
+    other = scan_in(workspace.scene, "other")
+
+    an_effect.editor.logic.SetSourceVolumeNode(other)
+    an_effect.python.sourceVolumeNodeChanged()
+    an_effect.user.wait()
+
+    assert workspace.volume_node is other
+    assert workspace.is_open
+
+
+def test_without_a_source_volume_it_is_said(an_effect):
+    an_effect.python.deactivate()
+    an_effect.editor.parameters.SetAndObserveSourceVolumeNode(None)
+
+    an_effect.python.activate()
+
+    assert "source volume" in an_effect.message
+
+
+def test_without_a_model_the_way_to_the_module_is_shown(an_effect, an_engine):
+    an_effect.python.deactivate()
+    an_engine.unload()
+    an_effect.user.wait()
+
+    an_effect.python.activate()
+    assert "There is no model yet" in an_effect.message
+    an_effect.press(an_effect.python.moduleButton)
+
+    assert an_effect.user.widget.chosen_modules == ["MOISSAM2Segment"]
