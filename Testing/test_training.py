@@ -15,11 +15,15 @@ import pytest
 import torch
 
 from mois_core.errors import BadInput
+from mois_core.network.config import STRIDE
+from mois_core.network.exemplar import ExemplarView
+from mois_core.network.mask_decoder import RawMasks
 from mois_core.phantom import HELD_OUT_FROM, PhantomSettings
+from mois_core.training.attending import add_attention
 from mois_core.training.cases import Case, phantom_case
 from mois_core.training.clicks import correction, first_click
 from mois_core.training.config import TrainConfig, Validation, read_config
-from mois_core.training.losses import Tally, dice, focal, iou
+from mois_core.training.losses import LossWeights, Tally, add_semantic, add_spread, dice, focal, iou
 from mois_core.training.optimiser import Optimisation, make_optimiser, set_rates
 from mois_core.training.run import Trainer
 from mois_core.training.sampling import Sampling, sample_scan
@@ -114,6 +118,58 @@ def test_losses_of_perfect_and_of_opposite_masks():
     assert float(dice(-right, truth)) > 0.9
 
 
+def test_dice_of_nothing_can_be_left_out_of_a_search():
+    truth = torch.zeros(2, 1, 8, 8)
+    truth[1, :, 2:6, 2:6] = 1
+    raw = RawMasks(torch.zeros(2, 4, 8, 8), torch.zeros(2, 4), None, torch.zeros(2, 1))
+    costs = []
+    for counts in (True, False):
+        tally = Tally()
+        how = LossWeights(semantic_dice_of_nothing=counts, semantic_pixels=0.0, contrast=0.0)
+        add_semantic(tally, raw, truth, torch.zeros_like(truth), how)
+        costs.append(float(tally.sums["search mask"]))
+    alone = float(dice(raw.logits[1:, :1], truth[1:]))
+    assert costs[1] == pytest.approx(alone * (1 + LossWeights().unused_heads))
+    assert costs[0] > costs[1] + 0.5
+
+
+def test_only_values_beyond_one_cost_spread():
+    tally = Tally()
+    maps = torch.stack([torch.full((4, 2, 2), 0.5), torch.full((4, 2, 2), -3.0)])
+    add_spread(tally, maps, 1.0)
+    assert float(tally.sums["spread"]) == pytest.approx(4.0)
+
+
+def test_the_attention_loss_turns_the_search_to_the_exemplars_lesions():
+    """A slice whose left half looks like the exemplar's lesion, the right half like its rest."""
+    model = new_model(small_config())
+    config, side = model.config, model.config.map_size
+    generator = torch.Generator().manual_seed(0)
+    looks = torch.randn(2, config.width, generator=generator)
+    traces = torch.randn(2, config.memory_width, generator=generator)
+    halves = (torch.arange(side) >= side // 2).long().expand(side, side)
+    query = looks[halves.flatten()][None]
+    outlined = torch.zeros(1, side * STRIDE, side * STRIDE)
+    outlined[:, : side // 2 * STRIDE] = 1
+    memory = traces[halves.T].permute(2, 0, 1)
+    view = ExemplarView(0, True, memory, torch.zeros(config.width))
+    truth = (halves == 0).repeat_interleave(STRIDE, 0).repeat_interleave(STRIDE, 1)[None].float()
+    optimiser = torch.optim.Adam(model.exemplar_attention.parameters(), 1e-2)
+
+    def cost() -> torch.Tensor:
+        tally, keys = Tally(), model.exemplar_keys([view])
+        add_attention(tally, model, query, keys, outlined, truth, 1 - truth, 1.0)
+        assert set(tally.sums) == {"attention right", "attention wrong"}
+        return sum(tally.sums.values())
+
+    before = cost().item()
+    for _ in range(30):
+        optimiser.zero_grad()
+        cost().backward()
+        optimiser.step()
+    assert cost().item() < 0.2 * before
+
+
 def test_a_tally_weighs_means_not_sums():
     tally = Tally()
     values = torch.tensor([1.0, 3.0])
@@ -181,6 +237,20 @@ def test_a_killed_run_goes_on_to_the_last_digit(tmp_path, scans):
 def losses_in(folder: Path) -> list[float]:
     lines = (folder / "log.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
+
+
+def test_redrawn_parameters_do_not_come_from_the_start(tmp_path):
+    first = new_model(small_config(seed=1))
+    path = tmp_path / "start.pt"
+    torch.save({"model": first.state_dict()}, path)
+    second = new_model(small_config(seed=2, start=str(path), redrawn=("exemplar_attention.*",)))
+    old = dict(first.named_parameters())
+    for name, parameter in second.named_parameters():
+        is_weight = parameter.dim() > 1
+        if not name.startswith("exemplar_attention."):
+            assert torch.equal(parameter, old[name]), name
+        elif is_weight:
+            assert not torch.equal(parameter, old[name]), name
 
 
 def test_a_run_with_another_config_is_not_continued(tmp_path, scans):
