@@ -18,7 +18,7 @@ EXIT_DONE = 0
 EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
 
-COMMANDS = ("demo", "segment", "weights", "phantom", "prepare", "train", "bench")
+COMMANDS = ("demo", "segment", "weights", "phantom", "prepare", "train", "evaluate", "bench")
 """Modules of this package, in the order in which ``mois --help`` lists them."""
 
 

@@ -1,0 +1,324 @@
+"""``mois evaluate``: segmenters against the truth, with simulated readers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mois_core.cli.model_choice import DEVICES, DTYPES
+from mois_core.errors import BadInput
+
+if TYPE_CHECKING:
+    from mois_core.evaluation.cohort import Case
+    from mois_core.evaluation.metrics import Measuring
+    from mois_core.evaluation.plan import Plan
+    from mois_core.evaluation.protocols import Protocol
+
+_DESCRIPTION = """\
+Let a simulated reader segment scans whose truth is known, and measure the result.
+
+COHORT is a table (CSV) with the columns scan and labels and, if you like, name, set, patient,
+fold and 'reader:NAME' for label maps of further readers; or a folder that holds folders with
+scan.nii.gz and semantic.nii.gz, those of one set in one folder. --phantoms takes four synthetic
+test sets instead.
+
+A segmenter is written [NAME:]KIND[=MODEL][,OPTION=VALUE...]:
+  mois=phantom              MOIS-SAM2: clicks, then a search of the whole scan
+  sam2=sam2.1-b+            the same clicks without a search
+  slm=weights.pt            SLM-SAM 2
+  region-growing            threshold and region growing, without a network
+  mine.py:Mine              a class of your own; docs/evaluation.md shows one
+mois, sam2 and slm take axis, window, exemplars, smallest_cm3, fill_holes, findings, gate and
+reference; region-growing takes fraction and reach_mm. NAME@FOLD marks one of the models of a
+cross-validation. The first segmenter is the one that the others are compared with.
+
+DIR receives results.csv with one row for each scan, segmenter and step, tables (CSV, LaTeX),
+figures (PNG, PDF) and report.html, which shows it all. The same command goes on with a run that
+was interrupted."""
+
+_EXAMPLES = """\
+examples:
+  mois evaluate --benchmark short --out benchmark
+                         four phantom test sets, the shipped network, in minutes
+  mois evaluate --benchmark long --jobs 2 --out benchmark-long
+  mois evaluate cohort.csv --segmenter mois=mois-sam2-b+ --segmenter sam2=sam2.1-b+ --out results
+                         20 lesions, 3 clicks each, as in the paper
+  mois evaluate cohort.csv --segmenter mois=mois-sam2-b+ --protocol scan-wise --out scan-wise
+  mois evaluate cohort.csv --segmenter A:mois=a.pt --segmenter B:mois=b.pt --out ablation
+  mois evaluate --report results
+                         draw the figures and tables again"""
+
+_BENCHMARK_SEGMENTERS = ("mois=phantom", "sam2=phantom", "region-growing")
+_RUN = "run"
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Declare the arguments."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure segmenters on scans whose truth is known",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("cohort", nargs="?", type=Path, metavar="COHORT", help="table or folder")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
+    parser.add_argument(
+        "--segmenter",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="what is measured; can be repeated",
+    )
+    parser.add_argument(
+        "--benchmark",
+        choices=["short", "long"],
+        help="the whole benchmark on phantoms; --phantoms changes the scans for each set",
+    )
+    parser.add_argument("--report", type=Path, metavar="DIR", help="only draw DIR's figures again")
+    _add_scans(parser)
+    _add_protocol(parser)
+    _add_measuring(parser)
+    _add_work(parser)
+    return parser
+
+
+def _add_scans(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("scans")
+    group.add_argument(
+        "--phantoms", type=int, metavar="N", help="four synthetic test sets of N scans each"
+    )
+    group.add_argument(
+        "--size", type=_size, metavar="ROWSxCOLUMNS", help="matrix of the phantoms (1024x320)"
+    )
+    group.add_argument(
+        "--set", action="append", default=[], metavar="NAME", help="only this test set; repeatable"
+    )
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("protocol")
+    group.add_argument(
+        "--protocol",
+        choices=["lesion-wise", "scan-wise", "reader"],
+        default="lesion-wise",
+        help="one lesion after the other (default); each click at the largest error of the scan; "
+        "or lesion by lesion with a reader's mistakes",
+    )
+    group.add_argument(
+        "--lesions", type=int, default=20, metavar="L", help="largest lesions to click on (20)"
+    )
+    group.add_argument(
+        "--clicks",
+        type=int,
+        metavar="C",
+        help="interactions for each lesion (3), or for the scan (8)",
+    )
+    group.add_argument(
+        "--stop-at", type=float, metavar="DSC", help="of a lesion (1), or of the scan (0.8)"
+    )
+    group.add_argument(
+        "--measured",
+        choices=["end", "lesion", "click"],
+        default="end",
+        help="when a row is written, with a search before it (end)",
+    )
+    group.add_argument(
+        "--rule",
+        choices=["centre", "deepest", "published"],
+        default="centre",
+        help="where in the largest error a click goes: the centre, moved inside (default); the "
+        "place furthest from the border; or as the published code does it, anywhere, and a "
+        "second click in what is too much",
+    )
+    group.add_argument(
+        "--order",
+        choices=["largest", "published"],
+        default="largest",
+        help="published: in the order of the file, split where joined by corners only",
+    )
+    group.add_argument(
+        "--lesions-from",
+        choices=["components", "labels"],
+        default="components",
+        help="true lesions are connected pieces (default), or numbered in the label map",
+    )
+    group.add_argument(
+        "--objects",
+        choices=["lesions", "one"],
+        default="lesions",
+        help="scan-wise: each lesion an object (default), or all together, as published",
+    )
+    group.add_argument("--jitter-mm", type=float, default=2.0, help="reader: displacement (2)")
+    group.add_argument("--late", type=float, default=0.1, help="reader: share of late clicks (0.1)")
+    group.add_argument(
+        "--wrong", type=float, default=0.05, help="reader: share of wrong clicks (0.05)"
+    )
+    group.add_argument("--seed", type=int, default=0, help="of the reader's mistakes (0)")
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("measuring")
+    group.add_argument(
+        "--as-published",
+        action="store_true",
+        help="click and measure as the published code does, where it departs from the paper",
+    )
+    group.add_argument(
+        "--smallest-cm3", type=float, metavar="V", help="leave out smaller components (1)"
+    )
+    group.add_argument(
+        "--detection",
+        choices=["one-to-one", "each-side", "any-overlap"],
+        help="when a lesion counts as found (one-to-one)",
+    )
+    group.add_argument("--iou", type=float, metavar="T", help="from this overlap on (0.1)")
+    group.add_argument(
+        "--lesion-dice", choices=["pair", "box"], help="box: as published (default pair)"
+    )
+    group.add_argument("--tolerance-mm", type=float, metavar="T", help="of the surface DSC (2)")
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("work")
+    group.add_argument("--jobs", type=int, default=1, metavar="N", help="scans at a time (1)")
+    group.add_argument(
+        "--dask", metavar="ADDRESS", help="scheduler of a cluster that sees DIR under this name"
+    )
+    group.add_argument(
+        "--no-masks", action="store_true", help="keep no masks: no overlays, no agreement"
+    )
+    group.add_argument("--device", choices=DEVICES, default="cpu", help="where to compute (cpu)")
+    group.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate, or only draw again, and say where to look."""
+    _need_tools()
+    from mois_core.evaluation.report import write_report
+
+    if args.report:
+        if args.cohort or args.benchmark or args.out:
+            raise BadInput("--report draws what is in a results folder and takes nothing else")
+        print(f"{write_report(args.report)}: open it in a browser")
+        return
+    _evaluate(args)
+    print(f"{write_report(args.out)}: open it in a browser")
+
+
+def _need_tools() -> None:
+    try:
+        import joblib  # noqa: F401  # only whether it is there
+        import matplotlib  # noqa: F401  # only whether it is there
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"evaluation needs {error.name}, which is not installed; install it with 'pip "
+            f"install {error.name}'"
+        ) from error
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from mois_core.cli.progress_bar import progress_bar
+    from mois_core.evaluation.runner import run_plan
+    from mois_core.evaluation.store import read_rows
+
+    if args.out is None:
+        raise BadInput("--out is needed: the folder that receives the results")
+    if args.out.exists() and not args.out.is_dir():
+        raise BadInput(f"{args.out} is a file; --out takes a folder")
+    plan = _plan(args)
+    with progress_bar() as bar:
+        run_plan(plan, args.out, args.jobs, bar, bar.say, args.dask)
+    failed = read_rows(args.out, "failures.csv")
+    if failed:
+        print(f"{len(failed)} runs failed; {args.out / 'failures.csv'} says why")
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    from mois_core.evaluation.benchmark import benchmark_plan
+    from mois_core.evaluation.plan import Experiment, Plan
+    from mois_core.evaluation.specs import parse_spec, weights_of
+
+    words = args.segmenter or (_BENCHMARK_SEGMENTERS if args.benchmark else ())
+    if not words:
+        raise BadInput("--segmenter is needed, like --segmenter mois=phantom")
+    specs = tuple(parse_spec(text, args.device, args.dtype) for text in words)
+    for spec in specs:
+        weights_of(spec)
+    if args.benchmark:
+        if args.cohort:
+            raise BadInput("--benchmark runs on phantoms; leave out the cohort or --benchmark")
+        return benchmark_plan(args.benchmark, specs, args.phantoms)
+    return Plan(
+        cases=tuple(_cases(args)),
+        segmenters=specs,
+        experiments=(Experiment(_RUN, _protocol(args)),),
+        measuring=_measuring(args),
+        keep_masks=not args.no_masks,
+    )
+
+
+def _cases(args: argparse.Namespace) -> list[Case]:
+    from mois_core.evaluation.cohort import chosen_sets, read_cohort
+    from mois_core.evaluation.test_sets import phantom_cases
+
+    if (args.cohort is None) == (args.phantoms is None):
+        raise BadInput("give either a cohort or --phantoms N")
+    if args.cohort is None:
+        cases = phantom_cases(args.phantoms, args.size)
+    elif args.size is not None:
+        raise BadInput("--size is the matrix of phantoms; a cohort's scans have their own")
+    else:
+        cases = read_cohort(args.cohort)
+    return chosen_sets(cases, args.set)
+
+
+def _protocol(args: argparse.Namespace) -> Protocol:
+    from mois_core.evaluation.clicks import Mistakes
+    from mois_core.evaluation.protocols import SCAN_WISE_CLICKS, SCAN_WISE_STOP, Protocol
+
+    is_scan_wise = args.protocol == "scan-wise"
+    published = args.as_published
+    return Protocol(
+        kind=args.protocol,
+        lesions=args.lesions,
+        clicks=_or(args.clicks, SCAN_WISE_CLICKS if is_scan_wise else 3),
+        stop_at=_or(args.stop_at, SCAN_WISE_STOP if is_scan_wise else 1.0),
+        rule="published" if published else args.rule,
+        order="published" if published else args.order,
+        source=args.lesions_from,
+        measured=args.measured,
+        objects="one" if published else args.objects,
+        mistakes=Mistakes(args.jitter_mm, args.late, args.wrong),
+        seed=args.seed,
+    )
+
+
+def _measuring(args: argparse.Namespace) -> Measuring:
+    from dataclasses import replace
+
+    from mois_core.evaluation.metrics import AS_PUBLISHED, Measuring
+
+    given = {
+        "smallest_cm3": args.smallest_cm3,
+        "detection": args.detection,
+        "from_iou": args.iou,
+        "lesion_dice": args.lesion_dice,
+        "tolerance_mm": args.tolerance_mm,
+    }
+    base = AS_PUBLISHED if args.as_published else Measuring()
+    return replace(base, **{name: value for name, value in given.items() if value is not None})
+
+
+def _or(given: object, otherwise: object) -> object:
+    return otherwise if given is None else given
+
+
+def _size(text: str) -> tuple[int, int]:
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        raise argparse.ArgumentTypeError(f"write it as ROWSxCOLUMNS, like 512x160, not {text!r}")
+    return int(rows), int(columns)

@@ -1,0 +1,1 @@
+"""Segmenters measured against the truth, as the papers do it: `mois evaluate`."""

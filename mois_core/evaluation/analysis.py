@@ -1,0 +1,216 @@
+"""The rows of a results folder as the values that tables and figures are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mois_core.errors import BadInput
+from mois_core.evaluation.plan import job_key
+from mois_core.evaluation.statistics import average_folds
+from mois_core.evaluation.store import KeptScan, Store, read_rows
+
+METRIC_NAMES = {
+    "dsc": "Scan-wise DSC",
+    "f1": "Lesion F1 score",
+    "lesion_dsc": "Lesion-wise DSC",
+}
+"""Those of the paper's tables, in their order."""
+MORE_METRIC_NAMES = {
+    "precision": "Lesion precision",
+    "recall": "Lesion recall",
+    "prompted_dsc": "DSC of prompted lesions",
+    "assd_mm": "ASSD (mm)",
+    "nsd": "Normalised surface DSC",
+    "volume_error_cm3": "Volume error (cm3)",
+}
+BENCHMARK, EFFICIENCY = "benchmark", "efficiency"
+"""Names of experiments that have a table and a figure of their own."""
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a scan cost until a DSC was reached; infinite if it never was."""
+
+    clicks: Mapping[str, float]
+    seconds: Mapping[str, float]
+    most_clicks: float
+    """The most that any scan was given: one that never got there took more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Everything in a results folder."""
+
+    folder: Path
+    plan: Mapping[str, object]
+    rows: Sequence[Row]
+    seconds: Sequence[Row] = field(default=(), repr=False)
+    failures: Sequence[Row] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """Read what `mois evaluate` wrote."""
+        plan = Store(folder).plan()
+        rows = read_rows(folder)
+        if not rows:
+            raise BadInput(f"{folder} holds no results: every scan failed; see failures.csv")
+        return cls(
+            folder, plan, rows, read_rows(folder, "seconds.csv"), read_rows(folder, "failures.csv")
+        )
+
+    # ---- what there is -----------------------------------------------------------------------
+
+    @cached_property
+    def experiments(self) -> list[str]:
+        return list(dict.fromkeys(row["experiment"] for row in self.rows))
+
+    @cached_property
+    def segmenters(self) -> list[str]:
+        """In the order of the plan, in which the first one is what the others are compared with."""
+        names = [name.partition("@")[0] for name in self.plan["segmenters"]]
+        there = {row["segmenter"] for row in self.rows}
+        return [name for name in dict.fromkeys(names) if name in there]
+
+    @cached_property
+    def sets(self) -> list[str]:
+        names = dict.fromkeys(case["test_set"] for case in self.plan["cases"])
+        there = {row["set"] for row in self.rows}
+        return [name for name in names if name in there]
+
+    @property
+    def reference(self) -> str:
+        """The segmenter that the others are compared with."""
+        return self.segmenters[0]
+
+    @property
+    def final_experiment(self) -> str:
+        """Where the table's values are from."""
+        return BENCHMARK if BENCHMARK in self.experiments else self.experiments[0]
+
+    @property
+    def curve_experiment(self) -> str:
+        """Where results were measured along the way."""
+        return EFFICIENCY if EFFICIENCY in self.experiments else self.final_experiment
+
+    def select(self, experiment: str, test_set: str | None, segmenter: str) -> list[Row]:
+        """The rows of one segmenter; of every set if none is named."""
+        return [
+            row
+            for row in self.rows
+            if row["experiment"] == experiment
+            and row["segmenter"] == segmenter
+            and test_set in (None, row["set"])
+        ]
+
+    # ---- values ------------------------------------------------------------------------------
+
+    def final(
+        self, metric: str, test_set: str | None, segmenter: str, experiment: str | None = None
+    ) -> dict[str, float]:
+        """One value for each scan at the end of the protocol, folds averaged."""
+        rows = self.select(experiment or self.final_experiment, test_set, segmenter)
+        return average_folds([(row["scan"], row[metric]) for row in rows if row["is_last"]])
+
+    def curve(
+        self, metric: str, test_set: str | None, segmenter: str
+    ) -> dict[int, dict[str, float]]:
+        """For each number of prompted lesions one value for each scan.
+
+        A scan with fewer lesions than that keeps the value it had with all of them.
+        """
+        steps: dict[tuple[str, str], dict[int, float]] = {}
+        for row in self.select(self.curve_experiment, test_set, segmenter):
+            steps.setdefault((row["scan"], row["fold"]), {})[int(row["prompted"])] = row[metric]
+        counts = sorted({count for one in steps.values() for count in one if count})
+        curve = {}
+        for count in counts:
+            held = [
+                (scan, one[max((n for n in one if n <= count), default=min(one))])
+                for (scan, _), one in steps.items()
+            ]
+            curve[count] = average_folds(held)
+        return curve
+
+    def reached(self, target: float, test_set: str, segmenter: str) -> Reached:
+        """Clicks and seconds until a scan-wise DSC; the mean over folds that got there."""
+        times = {_key(row): row["seconds"] for row in self.seconds}
+        first: dict[tuple[str, str], Row] = {}
+        rows = self.select(self.curve_experiment, test_set, segmenter)
+        for row in rows:
+            if row["dsc"] >= target:
+                first.setdefault((row["scan"], row["fold"]), row)
+        clicks = average_folds([(row["scan"], row["clicks"]) for row in first.values()])
+        seconds = average_folds([(row["scan"], times[_key(row)]) for row in first.values()])
+        never = {row["scan"]: math.inf for row in rows}
+        most = max((row["clicks"] for row in rows), default=math.nan)
+        return Reached({**never, **clicks}, {**never, **seconds}, most)
+
+    def clicks_to_match(self, test_set: str, other: str) -> tuple[dict[str, float], ...]:
+        """For each scan: clicks of the reference until it is as good as the other one is in the
+        end, and clicks of the other one for that.
+
+        One that never gets there is counted with one click more than the most that were given,
+        which is too few: the difference is understated.
+        """
+        ends = self.final("dsc", test_set, other, self.curve_experiment)
+        ours = self._clicks_until(ends, test_set, self.reference)
+        theirs = self._clicks_until(ends, test_set, other)
+        scans = ours.keys() & theirs.keys()
+        return {s: ours[s] for s in sorted(scans)}, {s: theirs[s] for s in sorted(scans)}
+
+    def _clicks_until(
+        self, targets: Mapping[str, float], test_set: str, segmenter: str
+    ) -> dict[str, float]:
+        rows = self.select(self.curve_experiment, test_set, segmenter)
+        most = max((row["clicks"] for row in rows), default=0)
+        by_run: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            by_run.setdefault((row["scan"], row["fold"]), []).append(row)
+        values = []
+        for (scan, _), run in by_run.items():
+            if scan not in targets:
+                continue
+            enough = [row["clicks"] for row in run if row["dsc"] >= targets[scan]]
+            values.append((scan, min(enough, default=most + 1)))
+        return average_folds(values)
+
+    # ---- masks -------------------------------------------------------------------------------
+
+    def kept(self, scan: str) -> KeptScan | None:
+        """What pictures need of a scan, if it was kept."""
+        return Store(self.folder).scan(scan)
+
+    def mask(self, scan: str, segmenter: str) -> np.ndarray | None:
+        """The final result of a segmenter (of its first fold) on a scan, if it was kept."""
+        fold = next(
+            (r["fold"] for r in self.select(self.final_experiment, None, segmenter)
+             if r["scan"] == scan),
+            None,
+        )  # fmt: skip
+        if fold is None:
+            return None
+        return Store(self.folder).mask(job_key(self.final_experiment, scan, segmenter, fold), scan)
+
+    def scans_of(self, test_set: str | None) -> list[str]:
+        """Names of the scans that have results, in the order of the plan."""
+        there = {row["scan"] for row in self.rows if test_set in (None, row["set"])}
+        return [case["name"] for case in self.plan["cases"] if case["name"] in there]
+
+
+def set_title(name: str, sets: Sequence[str]) -> str:
+    """What a set is called in figures and tables."""
+    words = name.replace("-", " ").replace("_", " ")
+    words = words[:1].upper() + words[1:]
+    return words if len(sets) == 1 else f"Test set {sets.index(name) + 1}: {words}"
+
+
+def _key(row: Row) -> tuple:
+    return tuple(row[name] for name in ("experiment", "scan", "segmenter", "fold", "step"))

@@ -1,0 +1,166 @@
+"""Which scans are evaluated: a table, a folder, or phantoms that exist only while they are used.
+
+A case is a few words that travel to another process; the voxels are read, or made, there.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from mois_core.errors import BadInput
+from mois_core.geometry import Volume, same_grid
+from mois_core.io import read_labels, read_scan
+from mois_core.phantom import cohort_settings, make_phantom
+
+READER = "reader:"
+"""Columns that begin with this name label maps of further readers of the same scans."""
+
+_REQUIRED = ("scan", "labels")
+_SCAN_NAME = "scan.nii.gz"
+_LABEL_NAMES = ("semantic.nii.gz", "labels.nii.gz", "instances.nii.gz")
+_ONLY_SET = "all"
+
+
+@dataclass(frozen=True)
+class PhantomSource:
+    """A scan that is made from its seed when it is needed."""
+
+    cohort: str
+    seed: int
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan, its truth, and where it belongs."""
+
+    name: str
+    test_set: str
+    patient: str = ""
+    fold: str = ""
+    """Fold in which the scan was left out of training; empty if every model may be tested on it."""
+    scan: str = ""
+    labels: str = ""
+    phantom: PhantomSource | None = None
+    readers: tuple[tuple[str, str], ...] = ()
+    """Name of a further reader, and the label map that reader drew."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedCase:
+    """The voxels of a case. Arrays are in the volume's own order [k, j, i]."""
+
+    case: Case
+    volume: Volume
+    labels: np.ndarray
+    """The truth as it was drawn: one value, or one for each lesion."""
+    readers: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def load_case(case: Case) -> LoadedCase:
+    """Read or make a case; a truth that does not fit its scan is refused."""
+    if case.phantom is not None:
+        return _made(case, case.phantom)
+    volume = read_scan(case.scan)
+    readers = {name: _labels_on(volume, case.scan, path) for name, path in case.readers}
+    return LoadedCase(case, volume, _labels_on(volume, case.scan, case.labels), readers)
+
+
+def _made(case: Case, source: PhantomSource) -> LoadedCase:
+    changes = {} if source.size is None else {"size": source.size}
+    phantom = make_phantom(source.seed, cohort_settings(source.cohort, source.seed, **changes))
+    targets = np.where(phantom.semantic > 0, phantom.instances, 0)
+    return LoadedCase(case, Volume(phantom.scan, phantom.ijk_to_ras), targets)
+
+
+def _labels_on(volume: Volume, scan: str, path: str) -> np.ndarray:
+    labels = read_labels(path)
+    if not same_grid(volume, labels):
+        raise BadInput(f"{path} does not lie on the voxel grid of {scan}")
+    return labels.array
+
+
+def read_cohort(path: Path) -> list[Case]:
+    """The cases of a table or of a folder, in a fixed order."""
+    if not path.exists():
+        raise BadInput(f"{path} does not exist; give a table (CSV) or a folder of scans")
+    cases = _from_folder(path) if path.is_dir() else _from_table(path)
+    names = [case.name for case in cases]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(f"{path} names two scans '{twice[0]}'; give each a name of its own")
+    return cases
+
+
+def _from_table(path: Path) -> list[Case]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path} cannot be read as a table: {error}") from error
+    if not rows:
+        raise BadInput(f"{path} names no scans; its first line must hold {','.join(_REQUIRED)}")
+    for column in _REQUIRED:
+        if not all(row.get(column) for row in rows):
+            raise BadInput(f"{path}: column '{column}' is missing or not filled in every row")
+    return [_from_row(path.parent, row) for row in rows]
+
+
+def _from_row(folder: Path, row: Mapping[str, str]) -> Case:
+    readers = {
+        column.removeprefix(READER).strip(): str(folder / value)
+        for column, value in row.items()
+        if column and column.startswith(READER) and value
+    }
+    return Case(
+        name=row.get("name") or _stem(row["scan"]),
+        test_set=row.get("set") or _ONLY_SET,
+        patient=row.get("patient") or "",
+        fold=row.get("fold") or "",
+        scan=str(folder / row["scan"]),
+        labels=str(folder / row["labels"]),
+        readers=tuple(sorted(readers.items())),
+    )
+
+
+def _stem(name: str) -> str:
+    """A scan's name: its file's, or its folder's where every file has the same name."""
+    path = Path(name)
+    plain = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    return path.parent.name if plain == "scan" and path.parent.name else plain
+
+
+def _from_folder(folder: Path) -> list[Case]:
+    """Folders with a scan and a label map in them; the folder above them is the test set."""
+    cases = []
+    for scan in sorted(folder.rglob(_SCAN_NAME)):
+        home = scan.parent
+        labels = next((home / name for name in _LABEL_NAMES if (home / name).is_file()), None)
+        if labels is None:
+            raise BadInput(f"{home} has a scan but no label map named {' or '.join(_LABEL_NAMES)}")
+        inside = home.relative_to(folder).parts
+        test_set = inside[-2] if len(inside) > 1 else _ONLY_SET
+        name = "-".join(inside) or folder.name
+        cases.append(Case(name, test_set, scan=str(scan), labels=str(labels)))
+    if not cases:
+        raise BadInput(f"{folder} holds no folder with a {_SCAN_NAME}")
+    return cases
+
+
+def chosen_sets(cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
+    """The cases of the named test sets; of all if none is named."""
+    known = dict.fromkeys(case.test_set for case in cases)
+    for name in names:
+        if name not in known:
+            raise BadInput(f"there is no test set '{name}'; there are: {', '.join(known)}")
+    return [case for case in cases if not names or case.test_set in names]
+
+
+def without_places(case: Case) -> Case:
+    """The case without file names: results move between machines and name no patient's files."""
+    return replace(case, scan="", labels="", readers=tuple((name, "") for name, _ in case.readers))

@@ -1,0 +1,165 @@
+"""The paper's figures of masks: what was right and wrong, and how far readers agree."""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import combinations
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from mois_core.evaluation.analysis import Results, set_title
+from mois_core.evaluation.figure_style import INK, new_figure, style
+from mois_core.evaluation.store import KeptScan
+from mois_core.scores import dice
+
+# The paper's colours: right, too much, missed.
+RIGHT, EXTRA, MISSED = (0.18, 0.80, 0.25), (0.25, 0.45, 1.0), (0.95, 0.15, 0.15)
+_OPACITY = 0.75
+_BRIGHTNESS = 0.9
+_TRUTH = "Truth"
+_MOST_COLUMNS = 6
+
+
+def overlay_figure(results: Results) -> Figure | None:
+    """One scan of each set, projected, through every segmenter (the paper's Fig. 3)."""
+    names = results.segmenters[:_MOST_COLUMNS]
+    lines = [(s, _typical(results, s)) for s in results.sets]
+    kept = [(s, scan, results.kept(scan)) for s, scan in lines]
+    shown = [(s, scan, what) for s, scan, what in kept if what is not None]
+    if not shown:
+        return None
+    cropped = [_crop(what) for *_, what in shown]
+    heights = [
+        (rows.stop - rows.start) * what.spacing[1] / ((cols.stop - cols.start) * what.spacing[2])
+        for (rows, cols), (*_, what) in zip(cropped, shown, strict=True)
+    ]
+    across = len(shown) * len(names)
+    with style():
+        # Bodies are tall and narrow: sets go side by side, and the segmenters within each.
+        panel = 1.15 if across > 8 else 1.5
+        figure = new_figure(panel * across + 0.2, panel * max(heights) + 0.9)
+        parts = figure.subfigures(1, len(shown), wspace=0.03, squeeze=False)[0]
+        for part, (test_set, scan, what), window in zip(parts, shown, cropped, strict=True):
+            part.suptitle(set_title(test_set, results.sets), fontsize=9)
+            axes = part.subplots(1, len(names), squeeze=False)[0]
+            for panel_axes, name in zip(axes, names, strict=True):
+                mask = results.mask(scan, name)
+                panel_axes.imshow(
+                    _overlay(what, mask)[window], aspect=what.spacing[1] / what.spacing[2],
+                    interpolation="nearest",
+                )  # fmt: skip
+                panel_axes.set_title(textwrap.fill(name, 12), fontsize=7.5)
+                panel_axes.set_xticks([])
+                panel_axes.set_yticks([])
+                panel_axes.grid(False)
+                panel_axes.spines[:].set_visible(False)
+                dsc = results.final("dsc", test_set, name).get(scan)
+                if dsc is not None:
+                    panel_axes.set_xlabel(f"DSC {dsc:.2f}", fontsize=7.5, labelpad=2)
+        handles = [
+            Patch(color=RIGHT, label="True positive"),
+            Patch(color=EXTRA, label="False positive"),
+            Patch(color=MISSED, label="False negative"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _typical(results: Results, test_set: str) -> str:
+    """The scan whose DSC is in the middle for the reference: neither the best nor the worst."""
+    values = results.final("dsc", test_set, results.reference)
+    if not values:
+        return results.scans_of(test_set)[0]
+    ordered = sorted(values, key=lambda scan: (values[scan], scan))
+    return ordered[(len(ordered) - 1) // 2]
+
+
+def _crop(scan: KeptScan) -> tuple[slice, slice]:
+    """The part of the projection with the patient in it."""
+    body = scan.projection > 0
+    windows = []
+    for axis in (1, 0):
+        there = np.flatnonzero(body.any(axis=axis))
+        windows.append(slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(None))
+    return windows[0], windows[1]
+
+
+def _overlay(scan: KeptScan, mask: np.ndarray | None) -> np.ndarray:
+    """The projection in grey with colours where lesions are.
+
+    Where a line of sight passes several kinds, the one with most voxels is seen.
+    """
+    grey = _BRIGHTNESS * scan.projection / 255.0
+    picture = np.repeat(grey[:, :, None], 3, axis=2)
+    if mask is None:
+        return picture
+    kinds = np.stack(
+        [(m).sum(axis=0) for m in (mask & scan.truth, mask & ~scan.truth, ~mask & scan.truth)]
+    )
+    seen = kinds.argmax(axis=0)
+    for number, colour in enumerate((RIGHT, EXTRA, MISSED)):
+        where = (seen == number) & (kinds[number] > 0)
+        picture[where] = (1 - _OPACITY) * picture[where] + _OPACITY * np.array(colour)
+    return picture
+
+
+def agreement(results: Results) -> tuple[list[str], np.ndarray, int]:
+    """Names of readers and segmenters, mean scan-wise DSC of each pair, and number of scans.
+
+    Only scans that all of them have a mask of are counted, so all cells are about the same scans.
+    """
+    names: list[str] = []
+    tables = []
+    candidates = [(scan, results.kept(scan)) for scan in results.scans_of(None)]
+    with_readers = [one for one in candidates if one[1] is not None and one[1].readers]
+    for scan, what in with_readers or candidates:
+        if what is None:
+            continue
+        masks = {_TRUTH: what.truth, **what.readers}
+        for name in results.segmenters:
+            mask = results.mask(scan, name)
+            if mask is not None:
+                masks[name] = mask
+        if not names:
+            names = list(masks)
+        if all(name in masks for name in names):
+            tables.append(_pairwise([masks[name] for name in names]))
+    if not tables:
+        return [], np.zeros((0, 0)), 0
+    return names, np.mean(tables, axis=0), len(tables)
+
+
+def _pairwise(masks: list[np.ndarray]) -> np.ndarray:
+    table = np.eye(len(masks))
+    for first, second in combinations(range(len(masks)), 2):
+        table[first, second] = table[second, first] = dice(masks[first], masks[second])
+    return table
+
+
+def agreement_figure(results: Results) -> Figure | None:
+    """Scan-wise DSC between each two readers or segmenters (the paper's Fig. 6)."""
+    names, table, scans = agreement(results)
+    if len(names) < 3:
+        return None
+    side = 0.75 * len(names) + 1.6
+    with style():
+        figure = new_figure(side + 0.8, side)
+        axes = figure.subplots()
+        image = axes.imshow(table, cmap="viridis", vmin=0, vmax=1)
+        ticks = range(len(names))
+        labels = [textwrap.fill(name, 14) for name in names]
+        axes.set_xticks(ticks, labels, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, labels)
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        for row in ticks:
+            for column in ticks:
+                value = table[row, column]
+                ink = "white" if value < 0.6 else INK
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink)
+        figure.colorbar(image, ax=axes, label="Scan-wise DSC", shrink=0.85)
+        axes.set_title(f"Mean over {scans} scan{'s' * (scans > 1)}")
+    return figure

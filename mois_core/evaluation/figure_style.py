@@ -1,0 +1,85 @@
+"""What all figures have in common, so that they look like one work and print well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mois_core.io.atomic import atomic_write
+
+# Okabe and Ito's colours, which readers with colour blindness tell apart. The first is for the
+# segmenter that the others are compared with.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, FAINT = "#1b1f24", "#8a929c"
+_DPI = 200
+
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e7eb",
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "text.color": INK,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+}
+
+
+def style() -> rc_context:
+    """The style, for a `with` block around drawing."""
+    return rc_context(STYLE)
+
+
+def colour_of(segmenter: str, segmenters: Sequence[str]) -> str:
+    """A segmenter has the same colour in every figure."""
+    return COLOURS[segmenters.index(segmenter) % len(COLOURS)]
+
+
+def marker_of(segmenter: str, segmenters: Sequence[str]) -> str:
+    """And the same mark, for print without colour."""
+    return MARKERS[segmenters.index(segmenter) % len(MARKERS)]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that needs no display."""
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def panels(
+    figure: Figure, rows: int, columns: int, share_x: bool = True, share_y: bool = True
+) -> list[Axes]:
+    """Panels in reading order that share their scales, labelled at the outside only."""
+    grid = figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
+    return list(grid.ravel())
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """As PNG and PDF; gives the PNG. No date is written, so the same results give the same file."""
+    folder.mkdir(exist_ok=True)
+    for ending, extra in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+        with atomic_write(folder / f"{name}.{ending}") as temporary, style():
+            figure.savefig(temporary, dpi=_DPI, metadata=extra)
+    return folder / f"{name}.png"

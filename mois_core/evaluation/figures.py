@@ -1,0 +1,197 @@
+"""The paper's figures of numbers: interaction efficiency, domain shift, and tumour burden."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mois_core.evaluation.analysis import METRIC_NAMES, Results, set_title
+from mois_core.evaluation.figure_style import (
+    FAINT,
+    INK,
+    colour_of,
+    marker_of,
+    new_figure,
+    panels,
+    style,
+)
+from mois_core.evaluation.statistics import finite, mann_whitney, spread
+
+_MOST_ACROSS = 4
+_LIMITS_OF_AGREEMENT = 1.96
+_BOX_WIDTH = 0.55
+
+
+def efficiency_figure(results: Results) -> Figure | None:
+    """Scan-wise DSC by the number of prompted lesions, for each set (the paper's Fig. 5)."""
+    names = results.segmenters
+    curves = {(s, n): results.curve("dsc", s, n) for s in results.sets for n in names}
+    if max(len(curve) for curve in curves.values()) < 2:
+        return None
+    across = min(len(results.sets), _MOST_ACROSS)
+    down = math.ceil(len(results.sets) / across)
+    with style():
+        figure = new_figure(max(2.6 * across, 4.2), 2.6 * down + 0.5)
+        axes = panels(figure, down, across)
+        for place, test_set in enumerate(results.sets):
+            for name in names:
+                _curve(axes[place], curves[test_set, name], name, names)
+            axes[place].set_title(_letter(place) + set_title(test_set, results.sets))
+            axes[place].set_ylim(0, 1)
+            axes[place].xaxis.set_major_locator(MaxNLocator(integer=True))
+            if place + across >= len(results.sets):
+                axes[place].set_xlabel("Prompted lesions")
+            if place % across == 0:
+                axes[place].set_ylabel("Scan-wise DSC")
+        _hide(axes[len(results.sets) :])
+        _legend(figure, axes[0], len(names))
+    return figure
+
+
+def exemplars_figure(results: Results) -> Figure | None:
+    """All metrics of the reference by the number of prompted lesions (Experiment 2)."""
+    curves = {m: results.curve(m, None, results.reference) for m in METRIC_NAMES}
+    if max(len(curve) for curve in curves.values()) < 2:
+        return None
+    with style():
+        figure = new_figure(7.8, 2.8)
+        axes = panels(figure, 1, len(curves))
+        for place, (metric, curve) in enumerate(curves.items()):
+            _curve(axes[place], curve, results.reference, results.segmenters)
+            axes[place].set_title(METRIC_NAMES[metric])
+            axes[place].set_ylim(0, 1)
+            axes[place].set_xlabel("Prompted lesions")
+            axes[place].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _curve(axes: Axes, curve: dict[int, dict[str, float]], name: str, names: Sequence[str]) -> None:
+    """A line of means with a band of one standard deviation each way."""
+    counts = [count for count, values in curve.items() if finite(values)]
+    spreads = [spread(curve[count]) for count in counts]
+    means = np.array([one.mean for one in spreads])
+    sds = np.nan_to_num(np.array([one.sd for one in spreads]))
+    colour = colour_of(name, names)
+    low, high = np.clip(means - sds, 0, 1), np.clip(means + sds, 0, 1)
+    axes.fill_between(counts, low, high, color=colour, alpha=0.16, linewidth=0)
+    axes.plot(
+        counts, means, color=colour, marker=marker_of(name, names), markersize=4, linewidth=1.5,
+        label=name, markeredgecolor="white", markeredgewidth=0.4,
+    )  # fmt: skip
+
+
+def shift_figure(results: Results) -> Figure | None:
+    """Scan-wise DSC on each set, with p against the first one (the paper's Fig. 4)."""
+    if len(results.sets) < 2:
+        return None
+    names = results.segmenters
+    across = min(len(names), _MOST_ACROSS)
+    down = math.ceil(len(names) / across)
+    with style():
+        figure = new_figure(max(2.6 * across, 4.2), 3.0 * down)
+        axes = panels(figure, down, across)
+        for place, name in enumerate(names):
+            _boxes(axes[place], results, name)
+            axes[place].set_title(name)
+            if place % across == 0:
+                axes[place].set_ylabel("Scan-wise DSC")
+        _hide(axes[len(names) :])
+    return figure
+
+
+def _boxes(axes: Axes, results: Results, name: str) -> None:
+    by_set = [results.final("dsc", test_set, name) for test_set in results.sets]
+    values = [list(finite(one).values()) for one in by_set]
+    colour = colour_of(name, results.segmenters)
+    boxes = axes.boxplot(
+        values, widths=_BOX_WIDTH, patch_artist=True, showfliers=False,
+        medianprops={"color": INK, "linewidth": 1.4},
+    )  # fmt: skip
+    for box in boxes["boxes"]:
+        box.set(facecolor=colour, alpha=0.3, edgecolor=INK, linewidth=0.8)
+    random = np.random.default_rng(0)
+    for place, one in enumerate(values, start=1):
+        beside = place + random.uniform(-0.12, 0.12, len(one))
+        axes.plot(beside, one, "o", color=colour, markersize=3, markeredgewidth=0)
+    for place, one in enumerate(by_set[1:], start=2):
+        p = mann_whitney(by_set[0], one)
+        text = "\u2013" if math.isnan(p) else f"p={p:.2f}" if p >= 0.01 else "p<0.01"
+        axes.text(place, 1.03, text, ha="center", va="bottom", fontsize=7.5)
+    axes.set_ylim(0, 1.12)
+    axes.set_yticks(np.arange(0, 1.01, 0.2))
+    labels = [textwrap.fill(s.replace("-", " "), 9) for s in results.sets]
+    axes.set_xticks(range(1, len(labels) + 1), labels, fontsize=7.5)
+    axes.grid(axis="x", visible=False)
+
+
+def burden_figure(results: Results) -> Figure:
+    """Bland and Altman's plot of the tumour burden, for each segmenter."""
+    names = results.segmenters
+    across = min(len(names), _MOST_ACROSS)
+    down = math.ceil(len(names) / across)
+    with style():
+        figure = new_figure(max(2.9 * across, 4.6), 2.9 * down + 0.35)
+        axes = panels(figure, down, across)
+        for place, name in enumerate(names):
+            _bland_altman(axes[place], results, name)
+            axes[place].set_title(name)
+            if place + across >= len(names):
+                axes[place].set_xlabel("Mean of result and truth (cm\u00b3)")
+            if place % across == 0:
+                axes[place].set_ylabel("Result \u2212 truth (cm\u00b3)")
+        _hide(axes[len(names) :])
+        _legend(figure, axes[0], len(results.sets))
+    return figure
+
+
+def _bland_altman(axes: Axes, results: Results, name: str) -> None:
+    errors = []
+    for place, test_set in enumerate(results.sets):
+        truth = results.final("truth_cm3", test_set, name)
+        result = results.final("result_cm3", test_set, name)
+        apart = [result[scan] - truth[scan] for scan in truth]
+        middle = [(result[scan] + truth[scan]) / 2 for scan in truth]
+        errors += apart
+        # Colours tell segmenters apart in other figures, so here the sets differ by their mark.
+        axes.plot(
+            middle, apart, linestyle="", marker="osD^vPX"[place % 7], markersize=4.2,
+            markerfacecolor="white" if place else FAINT, markeredgecolor=INK,
+            markeredgewidth=0.8, label=set_title(test_set, results.sets),
+        )  # fmt: skip
+    bias = float(np.mean(errors))
+    axes.axhline(0, color=FAINT, linewidth=0.8)
+    lines = [(bias, "-", f"bias {bias:+.0f}")]
+    if len(errors) > 1:
+        reach = _LIMITS_OF_AGREEMENT * float(np.std(errors, ddof=1))
+        lines += [(bias + reach, "--", f"{bias + reach:+.0f}")]
+        lines += [(bias - reach, "--", f"{bias - reach:+.0f}")]
+    colour = colour_of(name, results.segmenters)
+    for at, dashes, text in lines:
+        axes.axhline(at, color=colour, linestyle=dashes, linewidth=1.2)
+        axes.annotate(
+            text.replace("-", "\u2212"), (1, at), xycoords=("axes fraction", "data"),
+            xytext=(-2, 2), textcoords="offset points", ha="right", va="bottom",
+            fontsize=7.5, color=colour,
+        )  # fmt: skip
+    axes.margins(x=0.08, y=0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def _hide(axes: Sequence[Axes]) -> None:
+    for unused in axes:
+        unused.set_visible(False)
+
+
+def _legend(figure: Figure, axes: Axes, entries: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(entries, 4))
+
+
+def _letter(place: int) -> str:
+    return f"({chr(ord('a') + place)}) "

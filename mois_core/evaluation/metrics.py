@@ -1,0 +1,166 @@
+"""Everything that is measured between a result and the truth of one scan.
+
+The paper's definitions are the defaults. Where its published code measures something else, that
+is an option with a name; `AS_PUBLISHED` is all of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from mois_core.components import TOUCHING
+from mois_core.errors import BadInput
+from mois_core.evaluation.detection import (
+    DETECTION_RULES,
+    Detection,
+    DetectionRule,
+    Overlaps,
+    detect,
+    overlaps,
+)
+from mois_core.evaluation.surfaces import surface_scores
+from mois_core.evaluation.truth import FACES
+from mois_core.scores import DETECTED_FROM_IOU, dice
+
+CM3_IN_MM3 = 1000.0
+
+LesionDice = Literal["pair", "box"]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is compared, and how."""
+
+    smallest_cm3: float = 1.0
+    """V_thresh: connected pieces below it are left out of result and truth alike."""
+    filter_corners: bool = True
+    """Whether voxels that share a corner only are one piece for that filter."""
+    detection: DetectionRule = "one-to-one"
+    from_iou: float = DETECTED_FROM_IOU
+    lesion_dice: LesionDice = "pair"
+    """Of a detected lesion with the one it is paired with; or as published with whatever lies in
+    the box around it."""
+    tolerance_mm: float = 2.0
+    """Of the normalised surface Dice: about three pixels of the paper's scans."""
+
+    def __post_init__(self) -> None:
+        if self.smallest_cm3 < 0 or self.tolerance_mm < 0:
+            raise BadInput("the smallest volume and the surface tolerance cannot be negative")
+        if not 0 < self.from_iou <= 1:
+            raise BadInput(
+                f"the IoU to detect from must lie above 0 and up to 1: {self.from_iou:g}"
+            )
+        if self.detection not in DETECTION_RULES:
+            raise BadInput(f"detection is one of {', '.join(DETECTION_RULES)}")
+
+
+AS_PUBLISHED = Measuring(
+    smallest_cm3=2.0, filter_corners=False, detection="any-overlap", lesion_dice="box"
+)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One scan. What has no value, as the Dice of detected lesions where none was, is NaN."""
+
+    dsc: float
+    precision: float
+    recall: float
+    f1: float
+    detected: int
+    missed: int
+    false: int
+    lesion_dsc: float
+    truth_cm3: float
+    result_cm3: float
+    assd_mm: float = nan
+    nsd: float = nan
+
+    @property
+    def volume_error_cm3(self) -> float:
+        """Above 0 where too much was marked."""
+        return self.result_cm3 - self.truth_cm3
+
+
+def measure(
+    result: np.ndarray,
+    truth: np.ndarray,
+    spacing: Sequence[float],
+    how: Measuring | None = None,
+    surfaces: bool = True,
+) -> Metrics:
+    """Compare two masks of all lesions; ``spacing`` is in mm along the axes of the arrays.
+
+    Lesions are connected pieces on both sides, whatever numbers the arrays hold: which voxels
+    belong to which click is no property of the result. Without ``surfaces`` the two measures that
+    take longest are left out.
+    """
+    how = how or Measuring()
+    voxel_cm3 = float(np.prod(spacing)) / CM3_IN_MM3
+    window = _window(result, truth)
+    result = without_small(result[window] > 0, voxel_cm3, how)
+    truth = without_small(truth[window] > 0, voxel_cm3, how)
+    between = overlaps(_pieces(result), _pieces(truth))
+    detection = detect(between, how.detection, how.from_iou)
+    edges = surface_scores(result, truth, spacing, how.tolerance_mm) if surfaces else None
+    return Metrics(
+        dsc=dice(result, truth),
+        precision=detection.precision,
+        recall=detection.recall,
+        f1=detection.f1,
+        detected=detection.detected,
+        missed=detection.missed,
+        false=detection.false,
+        lesion_dsc=_lesion_dice(result, truth, between, detection, how),
+        truth_cm3=int(np.count_nonzero(truth)) * voxel_cm3,
+        result_cm3=int(np.count_nonzero(result)) * voxel_cm3,
+        assd_mm=edges.assd_mm if edges else nan,
+        nsd=edges.nsd if edges else nan,
+    )
+
+
+def without_small(mask: np.ndarray, voxel_cm3: float, how: Measuring) -> np.ndarray:
+    """The mask without its pieces that are too small to count."""
+    pieces, count = ndimage.label(mask, structure=TOUCHING if how.filter_corners else FACES)
+    if not count:
+        return mask
+    large = np.bincount(pieces.ravel()) * voxel_cm3 >= how.smallest_cm3
+    large[0] = False
+    return large[pieces]
+
+
+def _pieces(mask: np.ndarray) -> np.ndarray:
+    return ndimage.label(mask, structure=TOUCHING)[0]
+
+
+def _window(result: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
+    """The box that holds both; of two empty masks one voxel, so nothing else is an exception."""
+    windows = ndimage.find_objects(((result > 0) | (truth > 0)).astype(np.uint8))
+    return windows[0] if windows else (slice(0, 1),) * result.ndim
+
+
+def _lesion_dice(
+    result: np.ndarray,
+    truth: np.ndarray,
+    between: Overlaps,
+    detection: Detection,
+    how: Measuring,
+) -> float:
+    if not detection.pairs:
+        return nan
+    if how.lesion_dice == "pair":
+        found, true = (list(side) for side in zip(*detection.pairs, strict=True))
+        return float(between.dices[found, true].mean())
+    numbers = _pieces(truth)
+    boxes = ndimage.find_objects(numbers)
+    values = [
+        dice(result[boxes[place]], numbers[boxes[place]] == place + 1)
+        for _, place in detection.pairs
+    ]
+    return float(np.mean(values))

@@ -1,0 +1,327 @@
+"""Tables in the paper's layout, as rows of text: written as CSV and LaTeX, shown in the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mois_core.evaluation.analysis import (
+    METRIC_NAMES,
+    MORE_METRIC_NAMES,
+    Results,
+    set_title,
+)
+from mois_core.evaluation.statistics import (
+    SIGNIFICANT,
+    Interval,
+    bonferroni,
+    bootstrap,
+    difference,
+    finite,
+    mann_whitney,
+    spread,
+    wilcoxon,
+)
+from mois_core.io.atomic import atomic_write
+
+TARGETS = (0.5, 0.6, 0.7, 0.8)
+"""Scan-wise DSCs for which clicks and seconds are told."""
+
+_LOWER_IS_BETTER = {"assd_mm"}
+_NEAREST_ZERO = {"volume_error_cm3"}
+_MINUS, _DASH = "\u2212", "\u2013"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of a table."""
+
+    text: str
+    is_best: bool = False
+    is_different: bool = False
+    """Significantly, from the segmenter that the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with groups of rows, as the paper's Table 3 has one for each test set."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[tuple[str, tuple[Cell, ...]], ...]], ...]
+    notes: tuple[str, ...] = ()
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Every table that the results have the values for."""
+    tables = [benchmark_table(results), more_metrics_table(results)]
+    tables.append(clicks_table(results))
+    if len(results.segmenters) > 1:
+        tables += [comparison_table(results), fewer_clicks_table(results)]
+    if len(results.sets) > 1:
+        tables.append(shift_table(results))
+    return tables
+
+
+# ---- mean and standard deviation -----------------------------------------------------------
+
+
+def benchmark_table(results: Results) -> Table:
+    """The paper's Table 3, or with a single set its Table 2."""
+    others = len(results.segmenters) - 1
+    notes = [_how(results), "Mean \u00b1 standard deviation over scans; folds averaged first."]
+    if others:
+        notes.append(
+            f"* p < {SIGNIFICANT:g} against {results.reference}: Wilcoxon signed-rank test over "
+            f"scans, Bonferroni correction for {others} comparisons."
+        )
+    return _spreads(results, "benchmark", "Segmentation performance", METRIC_NAMES, notes)
+
+
+def more_metrics_table(results: Results) -> Table:
+    """What the paper does not report."""
+    notes = [
+        "The error of the volume is above 0 where too much was marked. Values that a scan does "
+        "not have, as a surface distance to nothing, are left out."
+    ]
+    return _spreads(results, "more_metrics", "Further metrics", MORE_METRIC_NAMES, notes)
+
+
+def _spreads(
+    results: Results, name: str, title: str, metrics: Mapping[str, str], notes: Sequence[str]
+) -> Table:
+    groups = []
+    for test_set in results.sets:
+        lines = [(label, _line(results, metric, test_set)) for metric, label in metrics.items()]
+        scans = len(results.scans_of(test_set))
+        heading = f"{set_title(test_set, results.sets)} ({scans} scan{'s' * (scans > 1)})"
+        groups.append((heading, tuple(lines)))
+    return Table(name, title, tuple(results.segmenters), tuple(groups), tuple(notes))
+
+
+def _line(results: Results, metric: str, test_set: str) -> tuple[Cell, ...]:
+    values = {name: results.final(metric, test_set, name) for name in results.segmenters}
+    means = {name: spread(of).mean for name, of in values.items()}
+    there = [mean for mean in means.values() if math.isfinite(mean)]
+    if metric in _NEAREST_ZERO:
+        best = min(there, key=abs, default=math.nan)
+    else:
+        best = (min if metric in _LOWER_IS_BETTER else max)(there, default=math.nan)
+    cells = []
+    for name in results.segmenters:
+        whole = spread(values[name])
+        is_different = False
+        if name != results.reference:
+            p = wilcoxon(values[name], values[results.reference])
+            is_different = bonferroni(p, len(means) - 1) < SIGNIFICANT
+        is_best = len(there) > 1 and means[name] == best
+        cells.append(Cell(_with_sd(whole.mean, whole.sd), is_best, is_different))
+    return tuple(cells)
+
+
+def _how(results: Results) -> str:
+    protocol = results.plan["experiments"][results.final_experiment]
+    if protocol["kind"] == "scan-wise":
+        return f"Scan-wise, up to {protocol['clicks']} interactions."
+    return (
+        f"Up to {protocol['lesions']} prompted lesions and {protocol['clicks']} simulated "
+        f"click{'s' * (protocol['clicks'] > 1)} per lesion."
+    )
+
+
+# ---- tests and intervals -------------------------------------------------------------------
+
+
+def comparison_table(results: Results) -> Table:
+    """The reference against every other segmenter: difference, its interval, and p."""
+    others = [name for name in results.segmenters if name != results.reference]
+    groups = []
+    for test_set in results.sets:
+        lines = []
+        for metric, label in METRIC_NAMES.items():
+            cells = []
+            for other in others:
+                ours = results.final(metric, test_set, results.reference)
+                theirs = results.final(metric, test_set, other)
+                p = bonferroni(wilcoxon(ours, theirs), len(others))
+                apart = difference(ours, theirs)
+                text = f"{_interval(apart)}, p {_p(p)}"
+                cells.append(Cell(text, is_different=p < SIGNIFICANT))
+            lines.append((label, tuple(cells)))
+        groups.append((set_title(test_set, results.sets), tuple(lines)))
+    notes = (
+        "Mean difference over scans with 95 % bootstrap interval; p of the Wilcoxon signed-rank "
+        f"test with Bonferroni correction for {len(others)} comparisons. With n scans p cannot "
+        "be below 2 / 2^n before the correction.",
+    )
+    title = f"{results.reference} minus other segmenters"
+    return Table("comparison", title, tuple(others), tuple(groups), notes)
+
+
+def shift_table(results: Results) -> Table:
+    """Whether a segmenter does otherwise on shifted sets than on the first one."""
+    first, *others = results.sets
+    lines = []
+    for test_set in others:
+        cells = []
+        for name in results.segmenters:
+            home = results.final("dsc", first, name)
+            away = results.final("dsc", test_set, name)
+            cells.append(Cell(_p(mann_whitney(home, away))))
+        lines.append((set_title(test_set, results.sets), tuple(cells)))
+    notes = (
+        f"p of the Mann-Whitney U test between the scan-wise DSC of each set and of "
+        f"{set_title(first, results.sets)}; not corrected.",
+    )
+    return Table("shift", "Domain shift", tuple(results.segmenters), (("", tuple(lines)),), notes)
+
+
+# ---- clicks --------------------------------------------------------------------------------
+
+
+def clicks_table(results: Results) -> Table:
+    """Clicks and seconds until a DSC, and how many scans got there."""
+    groups = []
+    for test_set in results.sets:
+        lines = []
+        for target in TARGETS:
+            cells = []
+            for name in results.segmenters:
+                reached = results.reached(target, test_set, name)
+                clicks, seconds = finite(reached.clicks), finite(reached.seconds)
+                share = f"{len(clicks)} of {len(reached.clicks)}"
+                if clicks:
+                    share += f": {_mean(clicks):.1f} clicks, {_mean(seconds):.0f} s"
+                cells.append(Cell(share))
+            lines.append((f"Scan-wise DSC {target:g}", tuple(cells)))
+        groups.append((set_title(test_set, results.sets), tuple(lines)))
+    notes = (
+        "Scans that reached the DSC, and the mean clicks and seconds of these. Seconds are the "
+        "segmenter's own, reading the scan into it included.",
+    )
+    columns = tuple(results.segmenters)
+    return Table("clicks", "Clicks and time to reach a DSC", columns, tuple(groups), notes)
+
+
+def fewer_clicks_table(results: Results) -> Table:
+    """Clicks the reference needs for the DSC that another segmenter ends with."""
+    others = [name for name in results.segmenters if name != results.reference]
+    lines = []
+    for test_set in results.sets:
+        cells = []
+        for other in others:
+            ours, theirs = results.clicks_to_match(test_set, other)
+            saved = difference(theirs, ours)
+            text = (
+                f"{_mean(ours):.1f} against {_mean(theirs):.1f}; saved {_interval(saved, digits=1)}"
+            )
+            cells.append(Cell(text, is_best=saved.low > 0))
+        lines.append((set_title(test_set, results.sets), tuple(cells)))
+    notes = (
+        f"Mean clicks until {results.reference} reaches the scan-wise DSC that the other "
+        "segmenter has at the end, against the other's clicks for it, and the difference with "
+        "its 95 % bootstrap interval. A scan on which it is never reached counts with one click "
+        "more than were given. Bold where the interval lies above 0.",
+    )
+    title = f"Clicks that {results.reference} saves"
+    return Table("fewer_clicks", title, tuple(others), (("", tuple(lines)),), notes)
+
+
+# ---- text ----------------------------------------------------------------------------------
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return bootstrap(list(values.values())).value
+
+
+def _signed(value: float, digits: int) -> str:
+    if not math.isfinite(value):
+        return _DASH
+    return f"{value:.{digits}f}".replace("-", _MINUS)
+
+
+def _with_sd(mean: float, sd: float) -> str:
+    digits = 2 if abs(mean) < 10 else 1
+    if not math.isfinite(mean):
+        return _DASH
+    if not math.isfinite(sd):
+        return _signed(mean, digits)
+    return f"{_signed(mean, digits)} \u00b1 {_signed(sd, digits)}"
+
+
+def _interval(value: Interval, digits: int = 2) -> str:
+    middle, low, high = (_signed(v, digits) for v in (value.value, value.low, value.high))
+    return f"{middle} ({low} to {high})"
+
+
+def _p(p: float) -> str:
+    if not math.isfinite(p):
+        return _DASH
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+# ---- files ---------------------------------------------------------------------------------
+
+
+def write_tables(tables: Sequence[Table], folder: Path) -> None:
+    """Each as CSV and as LaTeX."""
+    folder.mkdir(exist_ok=True)
+    for table in tables:
+        for ending, text in (("csv", as_csv(table)), ("tex", as_latex(table))):
+            with atomic_write(folder / f"{table.name}.{ending}") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def as_csv(table: Table) -> str:
+    """Plain values; significance and the best value are columns of their own words."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["group", "row", *table.columns])
+    for group, lines in table.groups:
+        for label, cells in lines:
+            marked = [cell.text + "*" * cell.is_different for cell in cells]
+            writer.writerow([group, label, *marked])
+    return text.getvalue()
+
+
+def as_latex(table: Table) -> str:
+    """A table for the package booktabs, with the paper's marks."""
+    width = len(table.columns) + 1
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(table.title)}. {_tex(' '.join(table.notes))}}}",
+        rf"\begin{{tabular}}{{l{'c' * (width - 1)}}}",
+        r"\toprule",
+        " & ".join(["", *(_tex(column) for column in table.columns)]) + r" \\",
+    ]
+    for group, rows in table.groups:
+        lines.append(r"\midrule")
+        if group:
+            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textbf{{{_tex(group)}}}}} \\")
+        for label, cells in rows:
+            lines.append(" & ".join([_tex(label), *(_tex_cell(cell) for cell in cells)]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\label{{tab:{table.name}}}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _tex_cell(cell: Cell) -> str:
+    text = _tex(cell.text) + r"$^{*}$" * cell.is_different
+    return rf"\textbf{{{text}}}" if cell.is_best else text
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "\u00b1": r"$\pm$", "<": "$<$", ">": "$>$", _MINUS: "$-$", _DASH: "--",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return re.sub("|".join(map(re.escape, _TEX)), lambda match: _TEX[match[0]], text)

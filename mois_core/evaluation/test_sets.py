@@ -1,0 +1,36 @@
+"""Four phantom test sets that mirror the shifts of the paper: made from seeds, never stored."""
+
+from __future__ import annotations
+
+from mois_core.errors import BadInput
+from mois_core.evaluation.cohort import Case, PhantomSource
+from mois_core.phantom import is_held_out
+
+FIRST_SEEDS = {
+    "in-domain": 110_000,
+    "field-strength": 120_000,
+    "low-burden": 130_000,
+    "vendor": 140_000,
+}
+"""The first seed of each set. All are held out from training, and apart from one another and from
+the demo's, so no patient is in two sets."""
+
+MOST_SCANS = 10_000
+
+
+def phantom_cases(scans_per_set: int, size: tuple[int, int] | None = None) -> list[Case]:
+    """The cases of all four sets; a smaller number gives the first ones of the same patients."""
+    if not 1 <= scans_per_set <= MOST_SCANS:
+        raise BadInput(f"a test set has 1 to {MOST_SCANS} scans, not {scans_per_set}")
+    cases = [
+        Case(
+            name=f"{name}-{first + number}",
+            test_set=name,
+            patient=str(first + number),
+            phantom=PhantomSource(name, first + number, size),
+        )
+        for name, first in FIRST_SEEDS.items()
+        for number in range(scans_per_set)
+    ]
+    assert all(is_held_out(case.phantom.seed) for case in cases if case.phantom)
+    return cases
