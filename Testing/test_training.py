@@ -23,7 +23,16 @@ from mois_core.training.attending import add_attention
 from mois_core.training.cases import Case, phantom_case
 from mois_core.training.clicks import correction, first_click
 from mois_core.training.config import TrainConfig, Validation, read_config
-from mois_core.training.losses import LossWeights, Tally, add_semantic, add_spread, dice, focal, iou
+from mois_core.training.losses import (
+    LossWeights,
+    Tally,
+    add_instances,
+    add_semantic,
+    add_spread,
+    dice,
+    focal,
+    iou,
+)
 from mois_core.training.optimiser import Optimisation, make_optimiser, set_rates
 from mois_core.training.run import Trainer
 from mois_core.training.sampling import Sampling, sample_scan
@@ -131,6 +140,21 @@ def test_dice_of_nothing_can_be_left_out_of_a_search():
     alone = float(dice(raw.logits[1:, :1], truth[1:]))
     assert costs[1] == pytest.approx(alone * (1 + LossWeights().unused_heads))
     assert costs[0] > costs[1] + 0.5
+
+
+def test_pooled_losses_are_those_of_smaller_masks():
+    generator = torch.Generator().manual_seed(0)
+    small = (torch.rand(3, 1, 8, 8, generator=generator) > 0.7).float()
+    large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    heads = (torch.randn(3, 4, 8, 8, generator=generator), torch.rand(3, 4, generator=generator))
+    raw = RawMasks(*heads, None, torch.zeros(3, 1))
+    sums = []
+    for truth, pooling in ((small, 1), (large, 2)):
+        tally, how = Tally(), LossWeights(pooling=pooling)
+        add_instances(tally, "click", raw, truth, True, how)
+        add_semantic(tally, raw, truth, 1 - truth, how)
+        sums.append({name: float(value) for name, value in tally.sums.items()})
+    assert sums[0] == pytest.approx(sums[1], rel=1e-6)
 
 
 def test_only_values_beyond_one_cost_spread():

@@ -23,6 +23,9 @@ class LossWeights:
     score: float = 1.0
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
+    pooling: int = 1
+    """Masks are compared at a resolution so many times lower; 2 quarters the cost of losses, which
+    on whole slices is most of a step of a small network."""
     semantic: float = 2.0
     """The search's share; its own terms are binary cross-entropy, Dice and IoU."""
     semantic_pixels: float = 1.0
@@ -112,10 +115,15 @@ def dice(logits: Tensor, truth: Tensor) -> Tensor:
 def iou(logits: Tensor, truth: Tensor) -> Tensor:
     """The quality that the network should have predicted for its masks."""
     mask = logits > 0
-    truth = truth > 0
+    truth = truth >= 0.5
     shared = (mask & truth).sum(dim=(-2, -1))
     either = (mask | truth).sum(dim=(-2, -1))
     return shared / either.clamp(min=1)
+
+
+def pooled(masks: Tensor, weights: LossWeights) -> Tensor:
+    """Masks [n, 1, rows, columns] at the resolution of the losses; 0.5 is a pixel half covered."""
+    return F.avg_pool2d(masks, weights.pooling) if weights.pooling > 1 else masks
 
 
 def enlarged(logits: Tensor, truth: Tensor) -> Tensor:
@@ -133,6 +141,7 @@ def add_instances(
     count where the lesion is, and the quality of every head is learned.
     """
     present = truth.flatten(1).any(dim=1)
+    truth = pooled(truth, weights)
     logits = enlarged(raw.logits, truth)
     truth = truth.expand_as(logits)
     mask_loss = weights.focal * focal(logits, truth, weights.focal_alpha, weights.focal_gamma)
@@ -152,6 +161,7 @@ def add_semantic(
 ) -> None:
     """Losses of a search: ``truth`` is what looks like the exemplars, ``others`` what does not."""
     present = truth.flatten(1).any(dim=1)
+    truth, others = pooled(truth, weights), pooled(others, weights)
     logits = enlarged(raw.logits, truth)
     wanted = truth.expand_as(logits)
     if weights.semantic_focal:

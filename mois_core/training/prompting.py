@@ -13,7 +13,14 @@ from torch import Tensor
 from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
 from mois_core.tracker import LOGIT_LIMIT
 from mois_core.training.clicks import correction, first_click
-from mois_core.training.losses import LossWeights, Tally, add_contrast, add_instances, enlarged
+from mois_core.training.losses import (
+    LossWeights,
+    Tally,
+    add_contrast,
+    add_instances,
+    enlarged,
+    pooled,
+)
 from mois_core.training.sampling import FEWEST_PIXELS, ScanSample
 
 ALL = -1
@@ -140,9 +147,10 @@ def click(
         name = "correction" if step else "click"
         add_instances(tally, name, decoded.raw, truth, step == 0, weights)
         if weights.click_contrast:
-            larger = enlarged(decoded.raw.logits, truth)
+            right, wrong = pooled(truth, weights), pooled(others, weights)
+            larger = enlarged(decoded.raw.logits, right)
             weight = weights.click_contrast
-            add_contrast(tally, "click contrast", larger, truth, others, weight)
+            add_contrast(tally, "click contrast", larger, right, wrong, weight)
         logits = decoded.logits.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         if step < corrections:
             shown = F.interpolate(logits, truth.shape[-2:], mode="bilinear", align_corners=False)
