@@ -187,7 +187,13 @@ def connect(real: QtCore.QObject, signature: str, slot: Callable) -> bool:
     is_listed = signature in signals or (name in names and _has_signal(real, signature))
     if not is_listed or "(" not in signature:
         raise refuse(f"{kind} has no signal {signature}")
-    getattr(real, name).connect(lambda *given: slot(*map(wrap, given[: len(arguments)])))
+    # Qt gives a slot as many arguments as it takes, so it has to be seen how many these take.
+    takers = (
+        lambda: slot(),
+        lambda first: slot(wrap(first)),
+        lambda first, second: slot(wrap(first), wrap(second)),
+    )
+    getattr(real, name).connect(takers[len(arguments)])
     return True
 
 

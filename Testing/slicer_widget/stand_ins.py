@@ -86,10 +86,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     renameEnabled = _flag("renameEnabled")
     showChildNodeTypes = _flag("showChildNodeTypes")
 
-    def setMRMLScene(self, scene: Any) -> None:
+    def let_go(self) -> None:
+        """Observe the scene no longer; the real one does so when it is deleted."""
         for tag in self._tags:
             self._scene.RemoveObserver(tag)
-        self._scene, self._tags = scene, []
+        self._tags = []
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self.let_go()
+        self._scene = scene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
             self._tags.append(scene.AddObserver(event, lambda *_: self._refresh()))
         self._refresh()
@@ -241,7 +246,7 @@ class qSlicerMarkupsPlaceWidget(QtWidgets.QWidget):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._scene, self._node, self._is_placing = None, None, False
-        self._buttons, self._multiple = True, 0
+        self._buttons, self._multiple, self._tag = True, 0, None
 
     def _buttons_get(self) -> bool:
         return self._buttons
@@ -261,9 +266,19 @@ class qSlicerMarkupsPlaceWidget(QtWidgets.QWidget):
     buttonsVisible = QtCore.Property(bool, _buttons_get, _buttons_set)
     placeMultipleMarkups = QtCore.Property(int, _multiple_get, _multiple_set)
 
+    def let_go(self) -> None:
+        """Observe the scene no longer."""
+        if self._tag is not None:
+            self._scene.RemoveObserver(self._tag)
+        self._tag = None
+
     def setMRMLScene(self, scene: Any) -> None:
+        self.let_go()
         self._scene = scene
-        scene.AddObserver(scene.StartCloseEvent, lambda *_: self.setCurrentNode(None))
+        self._tag = scene.AddObserver(scene.StartCloseEvent, self._forget_node)
+
+    def _forget_node(self, *_: Any) -> None:
+        self.setCurrentNode(None)
 
     def setCurrentNode(self, node: Any) -> None:
         if self._node is not node:

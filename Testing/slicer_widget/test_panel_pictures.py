@@ -28,7 +28,7 @@ MORE = [
 
 @pytest.fixture
 def folder(request, tmp_path) -> Path:
-    return Path(request.config.getoption("--screenshots") or tmp_path)
+    return Path(request.config.getoption("--screenshots", None) or tmp_path)
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -1,4 +1,5 @@
-"""The table of lesions: with the mouse, from the keyboard, sorted, filtered, and when it is long."""
+"""The table of lesions: with the mouse, from the keyboard, sorted, filtered, and when it is
+long."""
 
 from __future__ import annotations
 

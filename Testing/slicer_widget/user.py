@@ -9,7 +9,6 @@ from typing import Any
 import slicer
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 from pythonqt import wrap
-from scans import place, place_at, world_of
 
 PATIENCE_S = 60.0
 WIDTH = 400
@@ -49,27 +48,37 @@ class User:
         QtWidgets.QVBoxLayout(self.window).setContentsMargins(4, 4, 4, 4)
         self.window.resize(WIDTH, 1000)
         self.window.show()
-        if self.engine is not None:
-            make = MOISSAM2Segment.MOISSAM2SegmentLogic.__init__
-
-            def with_engine(logic: Any) -> None:
-                make(logic)
-                logic.engine.close()
-                logic.engine = self.engine
-
-            MOISSAM2Segment.MOISSAM2SegmentLogic.__init__ = with_engine
         self.widget = MOISSAM2Segment.MOISSAM2SegmentWidget(wrap(self.window))
+        make = MOISSAM2Segment.MOISSAM2SegmentLogic.__init__
+        if self.engine is not None:
+            MOISSAM2Segment.MOISSAM2SegmentLogic.__init__ = self._with_engine(make)
         self.widget.setup()
+        MOISSAM2Segment.MOISSAM2SegmentLogic.__init__ = make
         self.widget.enter()
         self.turn()
 
+    def _with_engine(self, make: Any) -> Any:
+        def with_engine(logic: Any) -> None:
+            make(logic)
+            logic.engine.close()
+            logic.engine = self.engine
+
+        return with_engine
+
     def close(self) -> None:
         """What Slicer does before a reload and at its end."""
+        if self.window is None:
+            return
         if self.widget.panel is not None:
             self.widget.cleanup()
+        for stand_in in self.window.findChildren(QtWidgets.QWidget):
+            if hasattr(stand_in, "let_go"):
+                stand_in.let_go()
         self.window.close()
         self.window.deleteLater()
+        self.window = None
         self.turn()
+        QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 
     @property
     def panel(self) -> Any:
@@ -133,10 +142,14 @@ class User:
 
     def click_into(self, block: Any) -> None:
         """A click in a slice view, in the middle of a lesion."""
+        from scans import place
+
         place(self.workspace, block)
         self.wait()
 
     def click_at(self, number: int, row: float, column: float) -> None:
+        from scans import place_at, world_of
+
         place_at(self.workspace, world_of(self.workspace, number, row, column))
         self.wait()
 

@@ -32,8 +32,7 @@ class InstallRow:
     def _install(self) -> None:
         self._ui.installButton.enabled = False
         try:
-            if install.install(self._notice.ask, self._step):
-                self._notice.clear()
+            install.install(self._notice.ask, self._step)
         except install.InstallFailed as failure:
             self._notice.say(str(failure))
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from MOISSAM2SegmentLib.panel.choices import remember, remembered
 from MOISSAM2SegmentLib.panel.notice import Notice
 
 FILES = "(*.pt *.pth *.safetensors *.zip)"
+LONGEST_NAME = 64
 SEARCHES_NOT = "sam2.1-"
 """Published models of this kind outline what is clicked, but were not made to search."""
 
@@ -57,6 +60,12 @@ def known_models() -> list[Model]:
         details = _("comes with the program")
         models.append(Model("phantom", title, str(shipped), "phantom", details, False))
     return models
+
+
+def storable_name(stem: str) -> str:
+    """A file's name as the store takes it: files of people have blanks and umlauts."""
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", plain).strip("-._+")[:LONGEST_NAME] or "model"
 
 
 class ModelRow:
@@ -180,7 +189,7 @@ class ModelRow:
         if not path:
             return
         entry = registry.published_as(Path(path).name)
-        name = entry.name if entry else Path(path).stem
+        name = entry.name if entry else storable_name(Path(path).stem)
         known = any(model.name == name and model.path for model in self._models)
         question = _("A model called {name} is stored already. Replace it?").format(name=name)
         if known and not self._notice.ask(question):

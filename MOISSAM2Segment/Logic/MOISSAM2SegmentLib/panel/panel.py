@@ -97,8 +97,8 @@ class Panel:
         self.clicks.place(False)
         self.workspace.close()
         self.scan.close()
-        self.pump.close()
         self.engine.close()
+        self.pump.close()
 
     # ---- showing ---------------------------------------------------------------------------
 

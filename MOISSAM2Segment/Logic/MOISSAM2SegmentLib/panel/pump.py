@@ -28,19 +28,22 @@ class Pump:
     @property
     def is_turning(self) -> bool:
         """Whether the timer runs."""
-        return self._timer.isActive()
+        return self._timer is not None and self._timer.isActive()
 
     def close(self) -> None:
         """Stop for good."""
         for signal in (*self._busy, self._workspace.wanted):
             signal.disconnect(self._wake)
         self._timer.stop()
+        # Its connection holds this object, and would for ever.
+        self._timer.deleteLater()
+        self._timer = None
 
     def _wake(self, *_: object) -> None:
-        if not self._timer.isActive():
+        if self._timer is not None and not self._timer.isActive():
             self._timer.start()
 
     def _turn(self) -> None:
         self._workspace.pump()
-        if not self._workspace.needs_pump:
+        if self._timer is not None and not self._workspace.needs_pump:
             self._timer.stop()

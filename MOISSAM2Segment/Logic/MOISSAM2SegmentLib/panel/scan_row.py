@@ -117,7 +117,7 @@ class ScanRow:
             progress(0, 1, "making the sample scan")
             return sample_data.make_phantom_volume()
 
-        self._worker.submit(Job("Sample scan", work, take, self._notice.say, owner=self))
+        self._worker.submit(Job(_("Sample scan"), work, take, self._notice.say, owner=self))
 
     def _cancel(self) -> None:
         self._worker.cancel()

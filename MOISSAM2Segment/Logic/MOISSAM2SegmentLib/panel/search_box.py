@@ -10,8 +10,6 @@ from slicer.i18n import tr as _
 from MOISSAM2SegmentLib.panel.notice import Notice
 from MOISSAM2SegmentLib.workspace import Workspace
 
-NO_EXAMPLES = "Click into at least one lesion first: the search looks for what is like it."
-
 
 class SearchBox:
     """The button *Find similar lesions* and what belongs to it."""
@@ -33,7 +31,8 @@ class SearchBox:
         if not workspace.is_open:
             return
         if not self._has_examples():
-            self._notice.say(NO_EXAMPLES)
+            text = _("Click into at least one lesion first: the search looks for what is like it.")
+            self._notice.say(text)
             return
         inside, outside = self._ui.insideBox.currentNode(), self._ui.outsideBox.currentNode()
         workspace.find_similar(
