@@ -4,54 +4,41 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from extension_package import lay_out, unit_tests
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MOISSAM2Segment"
 PACKAGE = MODULE / "Logic" / "MOISSAM2SegmentLib"
-FLAT_FOLDER = "lib/Slicer-5.12/qt-scripted-modules"
+EFFECT = MODULE / "SegmentEditorMOISSAM2"
+ENGINE = ROOT / "mois_core"
 
-SLICER_DOUBLE = f"""
-set(Slicer_USE_FILE ${{CMAKE_CURRENT_LIST_DIR}}/use.cmake)
-set(Slicer_EXTENSION_GENERATE_CONFIG ${{CMAKE_CURRENT_LIST_DIR}}/empty.cmake)
-set(Slicer_EXTENSION_CPACK ${{CMAKE_CURRENT_LIST_DIR}}/empty.cmake)
-set(Slicer_QTSCRIPTEDMODULES_LIB_DIR {FLAT_FOLDER})
-set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR {FLAT_FOLDER})
-"""
 
-CTK_DOUBLE = """
-# Copies into the build folder and installs from there, as CTK's macro of this name does.
-function(ctkMacroCompilePythonScript)
-  cmake_parse_arguments(MY "NO_INSTALL_SUBDIR;GLOBAL_TARGET"
-    "TARGET_NAME;SOURCE_DIR;DESTINATION_DIR;INSTALL_DIR" "SCRIPTS;RESOURCES" ${ARGN})
-  if(MY_UNPARSED_ARGUMENTS)
-    message(FATAL_ERROR "unknown arguments: ${MY_UNPARSED_ARGUMENTS}")
-  endif()
-  if(NOT DEFINED MY_SOURCE_DIR)
-    set(MY_SOURCE_DIR ${CMAKE_CURRENT_SOURCE_DIR})
-  endif()
-  foreach(file ${MY_SCRIPTS} ${MY_RESOURCES})
-    get_filename_component(folder ${MY_DESTINATION_DIR}/${file} DIRECTORY)
-    file(COPY ${MY_SOURCE_DIR}/${file} DESTINATION ${folder})
-  endforeach()
-  install(DIRECTORY ${MY_DESTINATION_DIR}/ DESTINATION ${MY_INSTALL_DIR})
-endfunction()
-"""
+def has_slicer_core() -> bool:
+    try:
+        importlib.metadata.version("slicer-core")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+HAS_SLICER_CORE = has_slicer_core()
 
 IMPORT_EVERYTHING = """
 import importlib, pkgutil, sys
 package = importlib.import_module("MOISSAM2SegmentLib")
-names = [info.name for info in pkgutil.iter_modules(package.__path__)]
+names = [info.name for info in pkgutil.walk_packages(package.__path__, "MOISSAM2SegmentLib.")]
 skipped = []
 for name in names:
+    if name.startswith("MOISSAM2SegmentLib.panel."):
+        continue
     try:
-        importlib.import_module("MOISSAM2SegmentLib." + name)
+        importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name not in ("slicer", "vtk"):
             raise
@@ -75,56 +62,76 @@ session.click((16, 16, 1), carry=False)
 print(len(painter.update().patches), __import__("MOISSAM2SegmentLib").__file__)
 """
 
+STORYBOARD = """
+import sys, tempfile
+import scene_setup
+with tempfile.TemporaryDirectory() as folder:
+    scene, keep = scene_setup.make_scene(folder)
+    from MOISSAM2SegmentLib.self_test import run_storyboard
+    for step in run_storyboard():
+        print(step)
+    scene.Clear(1)
+for name in ("mois_core", "MOISSAM2SegmentLib"):
+    print(sys.modules[name].__file__)
+"""
 
-def in_cmake() -> list[str]:
-    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
-    (block,) = re.findall(r"set\(MODULE_LOGIC_SCRIPTS\s+(.*?)\)", text, flags=re.DOTALL)
-    return block.split()
 
-
-def test_every_file_of_the_logic_is_listed_once():
-    files = [path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.py")]
-
-    assert sorted(in_cmake()) == sorted(files)
-
-
-def test_nothing_but_python_lies_in_the_package():
-    others = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".py"]
-
-    assert [path for path in others if path.suffix != ".pyc"] == []
+def python_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """The flat folder as an installed extension has it."""
+def a_layout(tmp_path_factory) -> Path:
+    """A folder in which the extension was built and installed."""
     if shutil.which("cmake") is None:
         pytest.skip("needs cmake")
-    folder = tmp_path_factory.mktemp("package with spaces ä")
-    double = folder / "double"
-    double.mkdir()
-    (double / "SlicerConfig.cmake").write_text(SLICER_DOUBLE, encoding="utf-8")
-    (double / "use.cmake").write_text(CTK_DOUBLE, encoding="utf-8")
-    (double / "empty.cmake").touch()
-    (double / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.20)\nproject(Module NONE)\n"
-        "include(SlicerConfig.cmake)\ninclude(use.cmake)\n"
-        f'add_subdirectory("{MODULE.as_posix()}" module)\n',
-        encoding="utf-8",
-    )
-    for name, source in {"engine": ROOT, "module": double}.items():
-        build = folder / f"build {name}"
-        configure = ["cmake", "-S", source, "-B", build, f"-DSlicer_DIR={double}"]
-        install = ["cmake", "--install", build, "--prefix", folder / "installed"]
-        for command in (configure, install):
-            subprocess.run(command, check=True, capture_output=True, text=True)
-    return folder / "installed" / FLAT_FOLDER
+    return tmp_path_factory.mktemp("package with spaces ä")
 
 
-def run_in(folder: Path, code: str) -> list[str]:
+@pytest.fixture(scope="module")
+def installed(a_layout) -> Path:
+    """The flat folder as an installed extension has it."""
+    return lay_out(a_layout)
+
+
+def test_every_file_of_ours_arrives(installed):
+    arrived = python_below(installed)
+    wanted = {f"mois_core/{path}" for path in python_below(ENGINE)}
+    wanted |= python_below(MODULE / "Logic") | python_below(EFFECT) | {"MOISSAM2Segment.py"}
+
+    assert arrived == wanted
+
+
+def test_what_the_files_need_besides_arrives_too(installed):
+    for folder, target, kinds in (
+        (ENGINE, "mois_core", {".json", ".safetensors"}),
+        (MODULE / "Resources", "Resources", {".png", ".svg", ".ui"}),
+        (EFFECT / "SegmentEditorMOISSAM2Lib", "SegmentEditorMOISSAM2Lib", {".png"}),
+    ):
+        paths = [path for path in folder.rglob("*") if path.suffix in kinds]
+        assert paths
+        for path in paths:
+            copy = installed / target / path.relative_to(folder)
+            assert copy.read_bytes() == path.read_bytes()
+
+
+def test_nothing_lies_in_the_module_that_does_not_arrive(installed):
+    known = {".py", ".pyc", ".png", ".svg", ".ui", ".txt"}
+
+    assert {path.suffix for path in MODULE.rglob("*") if path.is_file()} <= known
+    assert {path.name for path in MODULE.rglob("*.txt")} == {"CMakeLists.txt"}
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_self_test_is_registered_with_ctest(a_layout):
+    assert unit_tests(a_layout) == ["MOISSAM2Segment.py"]
+
+
+def run_in(folder: Path, code: str, *others: Path) -> list[str]:
     """Run code in a process that knows the folder and installed packages, and starts nowhere."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     inherited = [path for path in sys.path if path.endswith("site-packages")]
-    environment["PYTHONPATH"] = os.pathsep.join([str(folder), *inherited])
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (folder, *others, *inherited)))
     empty = folder.parent / "empty"
     empty.mkdir(exist_ok=True)
     result = subprocess.run(
@@ -144,8 +151,8 @@ def test_the_package_imports_from_the_flat_folder_without_torch(installed):
 
     torch, count, skipped = summary.split()
     assert torch == "False"
-    assert int(count) == len(in_cmake()) - 1
-    if has_slicer_core():
+    assert int(count) == len(python_below(MODULE / "Logic")) - 1
+    if HAS_SLICER_CORE:
         assert int(skipped) == 0
     assert files
     assert all(Path(file).is_relative_to(installed) for file in files)
@@ -159,9 +166,13 @@ def test_the_installed_engine_and_logic_work_together(installed):
     assert Path(where).is_relative_to(installed)
 
 
-def has_slicer_core() -> bool:
-    try:
-        importlib.metadata.version("slicer-core")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+@pytest.mark.skipif(not HAS_SLICER_CORE, reason="needs slicer-core")
+def test_the_storyboard_runs_from_the_flat_folder(installed, tmp_path):
+    """With the scene's set-up beside it, and nothing else of the source tree."""
+    shutil.copy(Path(__file__).with_name("scene_setup.py"), tmp_path)
+
+    *steps, engine, package = run_in(installed, STORYBOARD, tmp_path)
+
+    assert any("Similar" in step for step in steps)
+    assert Path(engine).is_relative_to(installed)
+    assert Path(package).is_relative_to(installed)
