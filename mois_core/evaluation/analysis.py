@@ -207,7 +207,7 @@ class Results:
 
 def set_title(name: str, sets: Sequence[str]) -> str:
     """What a set is called in figures and tables."""
-    words = name.replace("-", " ").replace("_", " ")
+    words = name.replace("_", " ")
     words = words[:1].upper() + words[1:]
     return words if len(sets) == 1 else f"Test set {sets.index(name) + 1}: {words}"
 

@@ -27,7 +27,7 @@ class Extent:
 
 
 EXTENTS: dict[Length, Extent] = {
-    "short": Extent(scans_per_set=2, lesions=5, clicks=3, curve_lesions=5),
+    "short": Extent(scans_per_set=3, lesions=5, clicks=3, curve_lesions=5),
     "long": Extent(scans_per_set=10, lesions=20, clicks=3, curve_lesions=10),
 }
 

@@ -118,14 +118,14 @@ def _boxes(axes: Axes, results: Results, name: str) -> None:
     random = np.random.default_rng(0)
     for place, one in enumerate(values, start=1):
         beside = place + random.uniform(-0.12, 0.12, len(one))
-        axes.plot(beside, one, "o", color=colour, markersize=3, markeredgewidth=0)
+        axes.plot(beside, one, "o", color=colour, markersize=3, markeredgewidth=0, clip_on=False)
     for place, one in enumerate(by_set[1:], start=2):
         p = mann_whitney(by_set[0], one)
         text = "\u2013" if math.isnan(p) else f"p={p:.2f}" if p >= 0.01 else "p<0.01"
         axes.text(place, 1.03, text, ha="center", va="bottom", fontsize=7.5)
     axes.set_ylim(0, 1.12)
     axes.set_yticks(np.arange(0, 1.01, 0.2))
-    labels = [textwrap.fill(s.replace("-", " "), 9) for s in results.sets]
+    labels = [textwrap.fill(s.replace("_", " "), 9) for s in results.sets]
     axes.set_xticks(range(1, len(labels) + 1), labels, fontsize=7.5)
     axes.grid(axis="x", visible=False)
 
@@ -176,8 +176,9 @@ def _bland_altman(axes: Axes, results: Results, name: str) -> None:
         axes.axhline(at, color=colour, linestyle=dashes, linewidth=1.2)
         axes.annotate(
             text.replace("-", "\u2212"), (1, at), xycoords=("axes fraction", "data"),
-            xytext=(-2, 2), textcoords="offset points", ha="right", va="bottom",
+            xytext=(-2, 3), textcoords="offset points", ha="right", va="bottom",
             fontsize=7.5, color=colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
         )  # fmt: skip
     axes.margins(x=0.08, y=0.15)
     axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -86,7 +87,7 @@ def jobs_of(plan: Plan) -> list[Job]:
 
 def described(plan: Plan) -> dict[str, object]:
     """The plan as it is kept beside the results: without file names of scans, with checksums."""
-    return {
+    content = {
         "mois_version": __version__,
         "measuring": asdict(plan.measuring),
         "experiments": {e.name: asdict(e.protocol) for e in plan.experiments},
@@ -101,6 +102,8 @@ def described(plan: Plan) -> dict[str, object]:
         },
         "cases": [asdict(without_places(case)) for case in plan.cases],
     }
+    # As it comes back from the file, where tuples are lists, so that both can be compared.
+    return json.loads(json.dumps(content))
 
 
 def check_same(before: dict[str, object], now: dict[str, object]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from joblib import Parallel, delayed, parallel_config
@@ -14,6 +14,8 @@ from mois_core.evaluation.job import evaluate_scan
 from mois_core.evaluation.plan import Job, Plan, by_scan, described, jobs_of
 from mois_core.evaluation.store import Store
 from mois_core.progress import Progress, silent
+
+CONNECT_SECONDS = 10
 
 Say = Callable[[str], None]
 
@@ -46,18 +48,22 @@ def run_plan(
     return store
 
 
-def _cluster(address: str | None) -> AbstractContextManager:
+@contextmanager
+def _cluster(address: str | None) -> Iterator[None]:
+    """The workers of a Dask cluster for the block, if there is an address."""
     if address is None:
-        return nullcontext()
+        yield
+        return
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
         raise BadInput("--dask needs 'pip install distributed'") from error
     try:
-        Client(address, timeout=10)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise BadInput(f"there is no Dask scheduler at {address}: {error}") from error
-    return parallel_config(backend="dask")
+    with client, parallel_config(backend="dask"):
+        yield
 
 
 def _work(

@@ -55,8 +55,9 @@ class SegmenterSpec:
 def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> SegmenterSpec:
     """Read ``[NAME@FOLD:]KIND[=MODEL][,OPTION=VALUE...]``; see `mois evaluate --help`."""
     label, colon, rest = text.partition(":")
-    if not colon or label.endswith(".py") or len(label) == 1 or "=" in label:
-        # "model.py:Class" and "C:\\..." hold a colon too.
+    is_drive = len(label) == 1 and rest[:1] in ("/", "\\")
+    if not colon or label.endswith(".py") or "=" in label or is_drive:
+        # The colon is that of "mine.py:Mine" or "C:/weights".
         label, rest = "", text
     first, *options = rest.split(",")
     kind, _, model = first.partition("=")

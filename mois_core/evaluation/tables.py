@@ -120,7 +120,7 @@ def _line(results: Results, metric: str, test_set: str) -> tuple[Cell, ...]:
         if name != results.reference:
             p = wilcoxon(values[name], values[results.reference])
             is_different = bonferroni(p, len(means) - 1) < SIGNIFICANT
-        is_best = len(there) > 1 and means[name] == best
+        is_best = len(set(there)) > 1 and means[name] == best
         cells.append(Cell(_with_sd(whole.mean, whole.sd), is_best, is_different))
     return tuple(cells)
 
@@ -173,13 +173,14 @@ def shift_table(results: Results) -> Table:
         for name in results.segmenters:
             home = results.final("dsc", first, name)
             away = results.final("dsc", test_set, name)
-            cells.append(Cell(_p(mann_whitney(home, away))))
+            cells.append(Cell(_p(mann_whitney(home, away)).removeprefix("= ")))
         lines.append((set_title(test_set, results.sets), tuple(cells)))
     notes = (
         f"p of the Mann-Whitney U test between the scan-wise DSC of each set and of "
         f"{set_title(first, results.sets)}; not corrected.",
     )
-    return Table("shift", "Domain shift", tuple(results.segmenters), (("", tuple(lines)),), notes)
+    groups = (("", tuple(lines)),)
+    return Table("shift", "Domain shift: p-values", tuple(results.segmenters), groups, notes)
 
 
 # ---- clicks --------------------------------------------------------------------------------
