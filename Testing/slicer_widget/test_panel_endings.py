@@ -8,6 +8,7 @@ import time
 import weakref
 
 import pytest
+import slicer
 from engine_fixtures import FIRST, SECOND, is_exactly
 from scans import scan_node, shows_exactly_its_session
 
@@ -293,7 +294,6 @@ def test_choices_go_with_the_scene_and_into_the_session(a_started_panel):
     user = a_started_panel
     box = user.find("windowBox")
     box.setValue(1)
-    box.editingFinished.emit()
     user.wait()
 
     assert user.workspace.session.settings.window == 1
@@ -367,3 +367,29 @@ def test_the_main_thread_is_never_held_for_long_while_the_engine_works(
     print(f"longest turn of the event loop: {1000 * longest:.1f} ms of {len(user.turns)} turns")
     assert len(user.turns) > 50
     assert sorted(user.turns)[-3] < 0.05
+
+
+def test_points_that_another_module_places_are_left_alone(a_panel):
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.Place)
+
+    a_panel.widget.exit()
+    a_panel.panel.show()
+    a_panel.widget._scene_changed(None, None)
+
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+
+
+def test_new_lesion_switches_the_mouse_to_placing_and_the_box_switches_it_back(a_started_panel):
+    user = a_started_panel
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+
+    user.press("newLesionButton")
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    user.press("placeButton")
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    user.press("placeButton")
+    user.click_into(FIRST)
+
+    assert is_exactly(user.workspace.session, 1, FIRST)

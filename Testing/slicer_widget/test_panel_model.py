@@ -232,10 +232,21 @@ def test_another_model_or_device_is_loaded_at_the_next_start(
     assert a_user.workspace.session.model.dtype == torch.bfloat16
 
 
-def test_devices_are_listed_by_the_names_that_people_know(a_user):
-    a_user.panel.settings.look_for_devices()
+def test_devices_are_listed_by_names_that_people_know_and_a_choice_is_kept(a_user):
+    box = a_user.find("deviceBox")
+    assert box.count() == 1
+    a_user.find("advancedSection").click()
     a_user.wait()
 
-    texts = [a_user.find("deviceBox").itemText(n) for n in range(2)]
-    assert texts[0] == "The fastest there is"
-    assert any("processor" in a_user.find("deviceBox").itemText(n) for n in (1, 2) if n)
+    names = [box.itemText(n) for n in range(box.count())]
+    assert names[0] == "The fastest there is"
+    assert names[-1].startswith("processor (")
+    box.setCurrentIndex(box.count() - 1)
+    assert a_user.panel.model.device == "cpu"
+    a_user.find("precisionBox").setCurrentIndex(1)
+    a_user.close()
+    again = User()
+    again.open()
+
+    assert (again.panel.model.device, again.panel.model.precision) == ("cpu", "float32")
+    again.close()

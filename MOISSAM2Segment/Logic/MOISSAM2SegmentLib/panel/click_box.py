@@ -45,11 +45,14 @@ class ClickBox:
         self._workspace.changed()
 
     def place(self, wanted: bool) -> None:
-        """Let the mouse place points, or move around again."""
+        """Let the mouse place points, or move around again. Another module's placing is left
+        alone."""
         node = self._workspace.points_node
         if node is not self._place.currentNode():
             self._place.setCurrentNode(node)
-        self._place.setPlaceModeEnabled(wanted and node is not None)
+        wanted = wanted and node is not None
+        if wanted or self._place.placeModeEnabled:
+            self._place.setPlaceModeEnabled(wanted)
 
     def set_kind(self, positive: bool) -> None:
         """Whether the next points lie inside the lesion or outside."""
@@ -88,9 +91,8 @@ class ClickBox:
             (ui.insideButton if workspace.positive else ui.outsideButton).checked = True
             if self._place.currentNode() is not workspace.points_node:
                 self._place.setCurrentNode(workspace.points_node)
-        else:
-            self._place.setPlaceModeEnabled(False)
-            self._place.setCurrentNode(None)
+        elif self._place.currentNode() is not None:
+            self.place(False)
         ui.activeLabel.text = self._what_points_do(entries) if is_open else ""
 
     def _what_points_do(self, entries: list[Entry]) -> str:

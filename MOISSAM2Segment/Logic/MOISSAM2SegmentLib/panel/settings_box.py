@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from MOISSAM2SegmentLib.devices import Device, available_devices
+from MOISSAM2SegmentLib.install import missing_packages
 from MOISSAM2SegmentLib.jobs import Job
 from MOISSAM2SegmentLib.panel.choices import remember, remembered
 from MOISSAM2SegmentLib.panel.notice import Notice
@@ -44,10 +45,16 @@ class SettingsBox:
             box.connect("valueChanged(int)", lambda value, key=key: remember(key, value))
         for box in (ui.deviceBox, ui.precisionBox):
             box.connect("currentIndexChanged(int)", notice.guard(self._computer_chosen))
-        for box in (ui.windowBox, ui.smallestBox, ui.exemplarsBox):
-            box.connect("editingFinished()", notice.guard(self._adjust))
+        for box, kind in (
+            (ui.windowBox, "int"),
+            (ui.smallestBox, "double"),
+            (ui.exemplarsBox, "int"),
+        ):
+            box.connect(f"valueChanged({kind})", notice.guard(lambda value: self._adjust()))
+        ui.advancedSection.connect("contentsCollapsed(bool)", notice.guard(self._opened))
         workspace.opened.connect(self._show_settings)
         self._is_filling = False
+        self._tell()
 
     def for_session(self) -> Settings:
         """The choices as the engine takes them."""
@@ -59,14 +66,17 @@ class SettingsBox:
             host_budget=self._ui.hostMemoryBox.value * GIB,
         )
 
-    def look_for_devices(self) -> None:
-        """In the background: asking the graphics driver takes seconds the first time."""
-        if self._devices:
+    def _opened(self, is_collapsed: bool) -> None:
+        """Look for devices when somebody wants to see them, and in the background: asking the
+        graphics driver takes seconds the first time."""
+        if is_collapsed or self._devices or missing_packages():
             return
-        job = Job("Devices", lambda *how: available_devices(), self._take, owner=self)
+        job = Job(_("Devices"), lambda *how: available_devices(), self._take, owner=self)
         self._workspace.engine.worker.submit(job)
 
     def _take(self, devices: list[Device]) -> None:
+        if self._devices:
+            return
         self._devices = devices
         self._is_filling = True
         for device in devices:
@@ -88,6 +98,8 @@ class SettingsBox:
         self._choose(self._device(), self._precision())
 
     def _device(self) -> str:
+        if not self._devices:
+            return remembered("Device")
         index = self._ui.deviceBox.currentIndex - 1
         return self._devices[index].name if index >= 0 else ""
 
@@ -102,12 +114,14 @@ class SettingsBox:
         }
 
     def _adjust(self) -> None:
-        if self._workspace.is_open:
+        if self._workspace.is_open and not self._is_filling:
             self._workspace.adjust(**self._adjustable())
 
     def _show_settings(self) -> None:
         """Work that goes on goes on with the choices it was stored with."""
         settings = self._workspace.session.settings
+        self._is_filling = True
         self._ui.windowBox.value = settings.window
         self._ui.smallestBox.value = settings.smallest_cm3
         self._ui.exemplarsBox.value = settings.exemplars
+        self._is_filling = False
