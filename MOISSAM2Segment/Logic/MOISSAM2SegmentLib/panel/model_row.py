@@ -38,7 +38,7 @@ class Model(NamedTuple):
 def known_models() -> list[Model]:
     """What can be chosen: the model that ships, published ones, imported ones."""
     from mois_core import weights
-    from mois_core.network.loading import SHIPPED
+    from mois_core.cli.model_choice import shipped_weights
     from mois_core.weights import registry
     from mois_core.weights.store import megabytes
 
@@ -54,7 +54,7 @@ def known_models() -> list[Model]:
         )
         path = str(listed.path or "")
         models.append(Model(listed.name, title, path, entry and entry.preset, details, bool(path)))
-    shipped = SHIPPED / "phantom.safetensors"
+    shipped = shipped_weights()
     if shipped.is_file():
         title = _("Demonstration, for the sample scan only")
         details = _("comes with the program")
