@@ -207,8 +207,29 @@ def test_undo_of_the_first_click_leaves_an_empty_segment(an_editor):
     assert not outlined(an_editor).any()
     segment = an_editor.node.GetSegmentation().GetSegment(an_editor.segment)
     assert not segment.HasTag(TAG)
+    an_editor.redo()
+    assert np.array_equal(outlined(an_editor), in_volume(an_editor, FIRST))
+    assert labels_in(workspace.points_node) == ["1+"]
+    an_editor.undo()
     click(an_editor, SECOND)
     assert np.array_equal(outlined(an_editor), in_volume(an_editor, SECOND))
+
+
+def test_the_segment_editors_redo_works_beside_other_lesions(an_editor):
+    workspace = an_editor.workspace
+    click(an_editor, FIRST)
+    workspace.find_similar()
+    settle(workspace)
+    an_editor.click(world_of(workspace, 5, 7, 6), positive=False)
+    after = outlined(an_editor)
+
+    an_editor.undo()
+    assert np.array_equal(outlined(an_editor), in_volume(an_editor, FIRST))
+    assert labels_in(workspace.points_node) == ["1+"]
+    an_editor.redo()
+
+    assert np.array_equal(outlined(an_editor), after)
+    assert labels_in(workspace.points_node) == ["1+", "1-"]
 
 
 def test_our_own_undo_and_redo_reach_the_segment(an_editor):

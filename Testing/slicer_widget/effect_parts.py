@@ -171,3 +171,55 @@ class EffectUser:
         assert button.enabled
         wrap(button.real).click()
         self.user.wait()
+
+
+class EditorWidget:
+    """A qMRMLSegmentEditorWidget, as far as the self test uses it."""
+
+    def __init__(self, user: Any) -> None:
+        self.user = user
+        self.effect = EffectObject()
+        self.effect.setPythonSource(
+            (FOLDER / "SegmentEditorMOISSAM2Lib" / "SegmentEditorEffect.py").as_posix()
+        )
+        self.effect.self().setupOptionsFrame()
+        self.is_deleted = False
+        self._active = False
+        self._node = self._volume = None
+
+    def setMRMLScene(self, scene: Any) -> None:
+        assert scene is slicer.mrmlScene
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        pass
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._node = node
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        self._volume = node
+
+    def setCurrentSegmentID(self, segment: str) -> None:
+        place = SimpleNamespace(scene=slicer.mrmlScene, volume_node=self._volume)
+        self.effect.editor = Editor(place, self._node, segment)
+
+    def setActiveEffectByName(self, name: str) -> None:
+        assert name in ("", "MOISSAM2")
+        python = self.effect.self()
+        if name and not self._active:
+            python.activate()
+        elif self._active and not name:
+            python.deactivate()
+        self._active = bool(name)
+
+    def activeEffect(self) -> Any:
+        return self.effect if self._active else None
+
+    def undo(self) -> None:
+        self.effect.editor.logic.Undo()
+
+    def redo(self) -> None:
+        self.effect.editor.logic.Redo()
+
+    def deleteLater(self) -> None:
+        self.is_deleted = True

@@ -16,12 +16,13 @@ import vtk
 
 from mois_core.colours import Colour, lesion_colour
 from MOISSAM2SegmentLib.held import Holds
-from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Layer, image_of, on_grid
+from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Layer, has_matrix, image_of, on_grid
 from MOISSAM2SegmentLib.painting import MANY, Box, Patch, Update, values_in
 from MOISSAM2SegmentLib.segment_edits import (
     Deleted,
     Renamed,
     Repainted,
+    Returned,
     SegmentEdit,
     box_around,
     repainted,
@@ -95,13 +96,18 @@ class LesionSegments:
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
         with self._writing():
             touched: set[int] = set()
+            is_written = False
             self._bind(shown)
             has_surfaces = self.segmentation.ContainsRepresentation(CLOSED_SURFACE)
             has_surfaces = has_surfaces and not update.is_whole
             for patch in update.patches:
                 labels = self._without_apart(patch.labels)
+                changed = self._expected[patch.box] != labels
+                if not update.is_whole and not changed.any():
+                    # Any event would make the Segment Editor forget what it could redo.
+                    continue
+                is_written = True
                 if has_surfaces:
-                    changed = self._expected[patch.box] != labels
                     touched |= values_in(self._expected[patch.box][changed])
                     touched |= values_in(labels[changed])
                 self._write(patch.box, labels)
@@ -112,9 +118,9 @@ class LesionSegments:
                 else:
                     self._show_apart(number, update.apart.get(number))
             touched &= self._ids.keys()
-            if has_surfaces and len(touched) <= MANY:
+            if is_written and has_surfaces and len(touched) <= MANY:
                 self._tell_with_surfaces(sorted(touched))
-            elif update.patches:
+            elif is_written:
                 self._layer.tell()
             for number, lesion in shown.items():
                 if number in self._ids:
@@ -168,7 +174,8 @@ class LesionSegments:
                 self._ids[number] = hold.segment
                 self._names[number] = segment.GetName() or ""
                 self.colours[number] = tuple(segment.GetColor())
-                segment.SetTag(TAG, str(number))
+                if tagged_segments(self.node).get(number) != hold.segment:
+                    segment.SetTag(TAG, str(number))
                 self._apart[number] = self._patch_of(hold.segment, number)
 
     def _show_held(self, lesion: Lesion | None, number: int, patch: Patch | None) -> None:
@@ -240,7 +247,8 @@ class LesionSegments:
             if number in self.holds and segment is not None:
                 # The segment is the user's; it stays, and takes the lesion up again after a redo.
                 self._show_held(None, number, None)
-                segment.RemoveTag(TAG)
+                if segment.HasTag(TAG):
+                    segment.RemoveTag(TAG)
                 segment = None
             identifier = self._ids.pop(number)
             self._names.pop(number)
@@ -267,7 +275,32 @@ class LesionSegments:
             if name != self._names[number]:
                 self._names[number] = name
                 edits.append(Renamed(number, "" if name == default_name(number) else name))
-        return [*edits, *self._repainted()]
+        self._adopt_copy()
+        return [*edits, *self._repainted(), *self._returned()]
+
+    def _adopt_copy(self) -> None:
+        """An undo of the Segment Editor puts a copy in the place of the shared layer. Ours again,
+        without a change of anything: a change would make the editor forget its redo."""
+        shared = [
+            (image, members)
+            for image, members in self._images()
+            if not self._apart.keys() >= set(members.values())
+        ]
+        if len(shared) == 1 and shared[0][0] is not None:
+            ((image, members),) = shared
+            same_values = all(value == number for value, number in members.items())
+            if same_values and has_matrix(image, self.volume.ijk_to_ras):
+                self._layer.image = image
+
+    def _returned(self) -> list[Returned]:
+        edits = []
+        for number, hold in self.holds.items():
+            if number not in self._ids and self.segmentation.GetSegment(hold.segment) is not None:
+                labels = self.read(hold.segment)
+                box = box_around(labels > 0)
+                if box is not None:
+                    edits.append(Returned(number, box, labels[box] > 0))
+        return edits
 
     def _repainted(self) -> list[Repainted]:
         edits: list[Repainted] = []

@@ -41,13 +41,26 @@ class Deleted:
     lesion: int
 
 
-SegmentEdit = Repainted | Renamed | Deleted
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """A lesion that is gone and whose segment shows something again: the Segment Editor's redo."""
+
+    lesion: int
+    box: Box
+    mask: np.ndarray
+
+
+SegmentEdit = Repainted | Renamed | Deleted | Returned
 
 
 def apply(session: Session, edits: Sequence[SegmentEdit]) -> None:
     """Do the steps. What is gone from the session already needs nothing any more."""
     for edit in edits:
         lesion = session.state.lesions.get(edit.lesion)
+        if isinstance(edit, Returned):
+            if lesion is None:
+                _bring_back(session, edit)
+            continue
         if lesion is None or not lesion.status.counts:
             continue
         if isinstance(edit, Renamed):
@@ -66,19 +79,26 @@ def _repaint(session: Session, edit: Repainted) -> None:
     mask[edit.box] = (before | edit.added) & ~edit.removed
     if np.array_equal(mask[edit.box], before):
         return
-    history, wanted = session.history, _as_mask(session, mask)
-    if history.past and _leads_to(history.past[-1][1], session.state, edit.lesion, wanted):
-        session.undo()
-    elif history.future and _leads_to(history.future[-1][1], session.state, edit.lesion, wanted):
-        session.redo()
-    else:
-        session.set_mask(edit.lesion, mask)
+    _become(session, edit.lesion, mask)
 
 
-def _as_mask(session: Session, mask: np.ndarray) -> Mask:
+def _bring_back(session: Session, edit: Returned) -> None:
+    mask = np.zeros(session.volume.array.shape, dtype=bool)
+    mask[edit.box] = edit.mask
+    _become(session, edit.lesion, mask)
+
+
+def _become(session: Session, number: int, mask: np.ndarray) -> None:
     from mois_core.masks import Mask
 
-    return Mask.from_stack(session.stack.from_volume(mask))
+    history = session.history
+    wanted = Mask.from_stack(session.stack.from_volume(mask))
+    if history.past and _leads_to(history.past[-1][1], session.state, number, wanted):
+        session.undo()
+    elif history.future and _leads_to(history.future[-1][1], session.state, number, wanted):
+        session.redo()
+    else:
+        session.set_mask(number, mask)
 
 
 def _leads_to(state: State, present: State, number: int, wanted: Mask) -> bool:
