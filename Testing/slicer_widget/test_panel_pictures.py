@@ -62,8 +62,19 @@ def take(user: User, folder: Path, name: str) -> None:
     assert len(colours) > 10
 
 
+def pretend_weights_are_stored(user: User) -> None:
+    """A file of the right name; the stub network is there already, so nobody reads it."""
+    from mois_core.weights import store
+
+    store.store_dir().mkdir(parents=True)
+    (store.store_dir() / "mois-sam2-b+.pt").write_bytes(b"")
+    user.panel.model.refresh("mois-sam2-b+")
+    user.panel.show()
+
+
 def test_every_step_has_its_picture(theme, a_panel, folder):
     user = a_panel
+    pretend_weights_are_stored(user)
     take(user, folder, f"1-opened-{theme}")
     volume_node(user.scene, scan_of(FIRST, SECOND, *MORE), MATRIX, "Whole-body phantom")
     user.start()
