@@ -201,7 +201,7 @@ def test_a_dask_cluster_gives_the_same_table(tmp_path):
     plan = plan_of(cases, GROWING)
     run_plan(plan, tmp_path / "here")
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
         run_plan(plan, tmp_path / "there", dask=cluster.scheduler_address)
         work = [entry for entry in cluster.scheduler.transition_log if "evaluate" in str(entry[0])]

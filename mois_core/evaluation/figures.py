@@ -117,6 +117,9 @@ def _boxes(axes: Axes, results: Results, name: str) -> None:
         box.set(facecolor=colour, alpha=0.3, edgecolor=INK, linewidth=0.8)
     random = np.random.default_rng(0)
     for place, one in enumerate(values, start=1):
+        if not one:
+            # An empty line without clipping has no extent, and would leave the panel none.
+            continue
         beside = place + random.uniform(-0.12, 0.12, len(one))
         axes.plot(beside, one, "o", color=colour, markersize=3, markeredgewidth=0, clip_on=False)
     for place, one in enumerate(by_set[1:], start=2):

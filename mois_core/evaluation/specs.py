@@ -19,6 +19,7 @@ import torch
 from mois_core import weights
 from mois_core.errors import BadInput
 from mois_core.evaluation.segmenters import RegionGrowing, Segmenter, SessionSegmenter
+from mois_core.geometry import VIEWS
 from mois_core.network.checkpoint import read_checkpoint
 from mois_core.network.detection import preset_of
 from mois_core.network.loading import SHIPPED, load_model
@@ -29,6 +30,8 @@ from mois_core.weights import registry
 KINDS = ("mois", "sam2", "slm", "region-growing")
 _SEARCHING = {"mois": True, "sam2": False, "slm": False}
 _SWITCHES = {"yes": True, "no": False}
+_WORDS = {"axis": tuple(VIEWS), "findings": ("components", "reprompted")}
+_KINDS_OF_VALUE = {bool: "yes or no", int: "a whole number", float: "a number"}
 _SESSION_OPTIONS = {
     name: type(getattr(Settings(), name))
     for name in ("axis", "window", "exemplars", "smallest_cm3", "fill_holes", "findings", "gate")
@@ -119,10 +122,13 @@ def _session_options(spec: SegmenterSpec) -> tuple[Settings, bool]:
 
 
 def _value(name: str, text: str, kind: type) -> object:
+    wanted = _WORDS.get(name) or _KINDS_OF_VALUE[kind]
     try:
+        if name in _WORDS and text not in _WORDS[name]:
+            raise ValueError
         return _SWITCHES[text] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        wanted = "yes or no" if kind is bool else f"a {kind.__name__}"
+        wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
         raise BadInput(f"option '{name}' must be {wanted}, not '{text}'") from None
 
 
