@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "slicer_application"
+ROOT = FOLDER.parents[1]
 SCRIPT = FOLDER / "run_self_tests.py"
+WORKFLOW = ROOT / ".github" / "workflows" / "slicer.yml"
 
 
 def has_slicer_core() -> bool:
@@ -56,7 +58,7 @@ def test_the_self_tests_pass_as_far_as_they_run_without_slicer():
 
 @needs_slicer
 def test_a_defect_makes_the_script_fail(tmp_path):
-    """One of ours in place of the real file: no finding is ever shown."""
+    """An engine that cannot be imported lies in front of the real one."""
     broken = tmp_path / "mois_core"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise ImportError('not here')\n", encoding="utf-8")
@@ -96,3 +98,28 @@ def test_a_test_that_ends_the_program_has_failed(the_script):
 def test_no_test_is_a_failure_too(the_script):
     assert the_script.run({}) == 1
     assert the_script.run({"a": passes}) == 0
+
+
+@needs_slicer
+def test_the_workflow_installs_what_the_extension_would(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "MOISSAM2Segment" / "Logic"))
+    from MOISSAM2SegmentLib import install
+
+    lines = (FOLDER / "packages.txt").read_text(encoding="utf-8").splitlines()
+    needed = [r.specifier for r in install.REQUIREMENTS if not r.is_bundled]
+    assert [line for line in lines if not line.startswith("#")] == needed
+
+
+def test_the_workflow_runs_this_script_on_every_supported_slicer():
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    commands = "\n".join(step.get("run", "") for step in job["steps"])
+
+    assert job["strategy"]["matrix"]["slicer"] == ["5.10", "5.12"]
+    assert "--no-main-window" in commands and "--testing" in commands
+    for path in (SCRIPT, FOLDER / "packages.txt", ROOT / "Testing" / "extension_package.py"):
+        assert path.relative_to(ROOT).as_posix() in commands
+    assert workflow["defaults"]["run"]["shell"] == "bash", "a pipe must fail with any of its parts"
+    assert not any(step.get("continue-on-error") for step in job["steps"])
+    assert job["steps"][-1]["run"].endswith("run_self_tests.py")
