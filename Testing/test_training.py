@@ -127,21 +127,6 @@ def test_losses_of_perfect_and_of_opposite_masks():
     assert float(dice(-right, truth)) > 0.9
 
 
-def test_dice_of_nothing_can_be_left_out_of_a_search():
-    truth = torch.zeros(2, 1, 8, 8)
-    truth[1, :, 2:6, 2:6] = 1
-    raw = RawMasks(torch.zeros(2, 4, 8, 8), torch.zeros(2, 4), None, torch.zeros(2, 1))
-    costs = []
-    for counts in (True, False):
-        tally = Tally()
-        how = LossWeights(semantic_dice_of_nothing=counts, semantic_pixels=0.0, contrast=0.0)
-        add_semantic(tally, raw, truth, torch.zeros_like(truth), how)
-        costs.append(float(tally.sums["search mask"]))
-    alone = float(dice(raw.logits[1:, :1], truth[1:]))
-    assert costs[1] == pytest.approx(alone * (1 + LossWeights().unused_heads))
-    assert costs[0] > costs[1] + 0.5
-
-
 def test_pooled_losses_are_those_of_smaller_masks():
     generator = torch.Generator().manual_seed(0)
     small = (torch.rand(3, 1, 8, 8, generator=generator) > 0.7).float()

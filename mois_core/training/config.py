@@ -72,8 +72,6 @@ class TrainConfig:
     0 leaves the attention of the mask decoder as PyTorch draws it."""
     standardise: bool = False
     """Scale the encoder's outputs on some scans before the first step."""
-    focus: bool = False
-    """At the start of the run, let the exemplar attention look at the exemplars' lesions."""
     seed: int = 123
     steps: int = 1000
     frozen: tuple[str, ...] = ()

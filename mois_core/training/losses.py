@@ -31,9 +31,6 @@ class LossWeights:
     semantic_pixels: float = 1.0
     semantic_focal: bool = False
     """The published code's focal form in place of the paper's binary cross-entropy."""
-    semantic_dice_of_nothing: bool = True
-    """Whether Dice also counts on slices without anything to find. In pieces of slices these are
-    so many that a network from scratch learns to answer "nothing" everywhere."""
     unused_heads: float = 0.25
     """For the masks that are not chosen at this step: the single one after one click, the three
     after several. At inference an unstable single mask gives way to one of the three."""
@@ -168,10 +165,7 @@ def add_semantic(
         pixels = focal(logits, wanted, weights.focal_alpha, weights.focal_gamma)
     else:
         pixels = cross_entropy(logits, wanted)
-    overlap = dice(logits, wanted)
-    if not weights.semantic_dice_of_nothing:
-        overlap = overlap * present[:, None]
-    mask_loss = weights.semantic_pixels * pixels + weights.dice * overlap
+    mask_loss = weights.semantic_pixels * pixels + weights.dice * dice(logits, wanted)
     best = mask_loss[:, 1:].min(dim=1).values
     both = mask_loss[:, 0] + weights.unused_heads * best
     tally.add("search mask", both, weights.semantic)

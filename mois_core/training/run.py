@@ -23,7 +23,6 @@ from mois_core.network.model import Sam2
 from mois_core.training import processes
 from mois_core.training.checkpoints import BEST, NEWEST, Progress, resume, save
 from mois_core.training.config import TrainConfig
-from mois_core.training.focus import focus_search
 from mois_core.training.journal import Journal
 from mois_core.training.losses import LOSSES
 from mois_core.training.optimiser import make_optimiser, set_rates
@@ -61,8 +60,6 @@ class Trainer:
         self.model = new_model(config)
         if config.standardise:
             standardise(self.model, self.scans, config.sampling, config.seed)
-        if config.focus:
-            focus_search(self.model, self.scans, config.sampling, config.seed)
         self.measure = measure
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = make_optimiser(self.model, config.optimisation)
