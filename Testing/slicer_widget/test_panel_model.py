@@ -150,6 +150,41 @@ def test_every_file_name_becomes_one_that_the_store_takes(a_slicer, stem):
     assert store.check_name(storable_name(stem))
 
 
+def test_starting_without_weights_says_what_to_do(a_user):
+    scan_node(a_user.scene)
+    a_user.panel.enter()
+
+    a_user.press("startButton")
+    a_user.wait()
+
+    assert "Download the model or use a file first" in a_user.message
+    assert a_user.can("startButton")
+
+
+def test_work_is_kept_when_the_model_is_exchanged_and_goes_on_when_it_is_back(
+    a_user, dialogs, tmp_path, a_small_checkpoint
+):
+    for name in ("first", "second"):
+        file = tmp_path / f"{name}.pt"
+        file.write_bytes(a_small_checkpoint)
+        dialogs.path = str(file)
+        a_user.press("fileButton")
+        a_user.wait()
+    scan_node(a_user.scene)
+    a_user.start()
+    a_user.press("newLesionButton")
+    a_user.click_into(FIRST)
+    box = a_user.find("modelBox")
+
+    box.setCurrentIndex(box.findText("first"))
+    a_user.wait()
+    assert "other model" in a_user.message
+    assert not a_user.workspace.is_open
+    a_user.start()
+
+    assert len(a_user.rows()) == 1
+
+
 def test_no_file_chosen_is_no_mistake(a_user, dialogs):
     dialogs.path = ""
 

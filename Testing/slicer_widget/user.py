@@ -104,11 +104,15 @@ class User:
         """Let the panel's own timer work until there is nothing left to do."""
         end = time.monotonic() + seconds
         self.turn()
-        while self.panel.pump.is_turning or self.workspace.needs_pump:
+        while self._is_going_on():
             self.turn()
             time.sleep(0.001)
             assert time.monotonic() < end, "the panel does not come to rest"
         self.turn()
+
+    def _is_going_on(self) -> bool:
+        fills = self.panel.table._later.isActive()
+        return fills or self.panel.pump.is_turning or self.workspace.needs_pump
 
     # ---- pressing --------------------------------------------------------------------------
 

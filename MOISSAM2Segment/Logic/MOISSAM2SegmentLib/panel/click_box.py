@@ -101,7 +101,7 @@ class ClickBox:
         number = self._workspace.active_lesion
         name = next((entry.name for entry in entries if entry.number == number), None)
         if name is None:
-            return _("Click into a lesion: each click begins or continues a new one.")
+            return _("Click into the new lesion in a slice view.")
         if self._workspace.positive:
             return _("Points go to {name}. Click where the outline is too small.").format(name=name)
         return _("Points go to {name}. Click where the outline is too large.").format(name=name)

@@ -15,6 +15,9 @@ from MOISSAM2SegmentLib.panel.notice import Notice
 from MOISSAM2SegmentLib.workspace import Workspace
 
 NAME, STATUS = 0, 1
+ROWS_AT_ONCE = 60
+"""New rows are made in portions, so that hundreds of findings do not hold up the program."""
+
 SWATCH = 14
 """Side of a lesion's colour beside its name, in pixels."""
 
@@ -36,8 +39,11 @@ class LesionTable:
         self._view = View()
         self._is_filling = False
         self._swatches: dict[tuple, Any] = {}
+        self._later = qt.QTimer(self._table)
+        self._later.setSingleShot(True)
         self._set_up()
         guard = notice.guard
+        self._later.connect("timeout()", guard(self._fill_on))
         self._table.connect("itemSelectionChanged()", guard(self._selected))
         self._table.connect("cellActivated(int,int)", guard(lambda row, column: self.jump()))
         self._table.connect("cellChanged(int,int)", guard(self._edited))
@@ -52,7 +58,7 @@ class LesionTable:
 
     def _set_up(self) -> None:
         table = self._table
-        titles = (_("Lesion"), _("Status"), _("cm\u00b3"), _("Slices"))
+        titles = [_("Lesion"), _("Status"), _("cm\u00b3"), _("Slices")]
         table.setColumnCount(len(titles))
         table.setHorizontalHeaderLabels(titles)
         table.verticalHeader().setVisible(False)
@@ -101,9 +107,12 @@ class LesionTable:
         before = self._rows
         if self._table.rowCount != len(rows):
             self._table.setRowCount(len(rows))
+        made = 0
         for row, entry in enumerate(rows):
-            was = before[row] if row < len(before) else None
-            if entry == was and self._table.item(row, NAME) is not None:
+            is_new = self._table.item(row, NAME) is None
+            was = before[row] if row < len(before) and not is_new else None
+            made += is_new
+            if entry == was or (is_new and made > ROWS_AT_ONCE):
                 continue
             old = lesion_rows.cells(was) if was else (None,) * len(lesion_rows.COLUMNS)
             for column, text in enumerate(lesion_rows.cells(entry)):
@@ -114,6 +123,15 @@ class LesionTable:
                     item.setText(text)
             if was is None or was.colour != entry.colour:
                 self._table.item(row, NAME).setIcon(self._swatch(entry.colour))
+        if made > ROWS_AT_ONCE:
+            self._later.start(0)
+
+    def _fill_on(self) -> None:
+        self._is_filling = True
+        try:
+            self._fill(self._rows)
+        finally:
+            self._is_filling = False
 
     def _new_item(self, column: int, text: str) -> Any:
         item = qt.QTableWidgetItem(text)

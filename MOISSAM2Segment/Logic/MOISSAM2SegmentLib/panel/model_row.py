@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,8 +72,11 @@ def storable_name(stem: str) -> str:
 class ModelRow:
     """The section *Model*."""
 
-    def __init__(self, ui: Any, engine: Engine, notice: Notice) -> None:
+    def __init__(
+        self, ui: Any, engine: Engine, notice: Notice, before_exchange: Callable[[], None]
+    ) -> None:
         self._ui = ui
+        self._before_exchange = before_exchange
         self._engine = engine
         self._notice = notice
         self._models: list[Model] = []
@@ -90,11 +94,6 @@ class ModelRow:
         """The model that is chosen."""
         index = self._ui.modelBox.currentIndex
         return self._models[index] if 0 <= index < len(self._models) else None
-
-    @property
-    def can_start(self) -> bool:
-        """Whether work can begin without anything being fetched first."""
-        return self._engine.is_ready or bool(self.current and self.current.path)
 
     def refresh(self, wanted: str = "") -> None:
         """Read again what there is on this computer."""
@@ -126,6 +125,7 @@ class ModelRow:
     def unload(self) -> None:
         """Forget the network; it is loaded again when it is needed, with the choices of then."""
         if self._engine.is_ready:
+            self._before_exchange()
             self._engine.unload()
 
     def show(self) -> None:

@@ -40,7 +40,7 @@ class Panel:
         guard, act = self.notice.guard, self.notice.act
         self.pump = Pump(self.workspace, guard)
         self.install = InstallRow(ui, self.notice, self._installed)
-        self.model = ModelRow(ui, self.engine, self.notice)
+        self.model = ModelRow(ui, self.engine, self.notice, self._model_goes)
         self.settings = SettingsBox(ui, self.workspace, self.notice, self._compute_on)
         self.scan = ScanRow(ui, self.workspace, self.notice, self.model, self.settings)
         self.clicks = ClickBox(ui, self.workspace, self.notice)
@@ -149,6 +149,11 @@ class Panel:
         self.clicks.place(False)
         if numbers:
             self.table.choose(numbers[0])
+
+    def _model_goes(self) -> None:
+        if self.workspace.volume_node is not None:
+            self.workspace.end()
+            self.notice.say(_("The work is kept. Press Start to go on with the other model."))
 
     def _compute_on(self, device: str, precision: str) -> None:
         changed = (device or None, precision or None) != (self.model.device, self.model.precision)
