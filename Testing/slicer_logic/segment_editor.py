@@ -42,6 +42,11 @@ class Editor:
     def select(self, segment: str) -> None:
         self.parameters.SetSelectedSegmentID(segment)
 
+    def write_picture(self, segment: str, picture) -> None:
+        """What our effect does with a mask of ours."""
+        is_limited = self.parameters.GetSourceVolumeIntensityMask()
+        self.write(segment, picture.whole() if is_limited else picture.cropped())
+
     def write(self, segment: str, image) -> None:
         """What `modifySegmentByLabelmap` of an effect does."""
         logic = self.logic
@@ -55,7 +60,7 @@ class Editor:
 
     def click(self, world, positive: bool = True) -> None:
         """What the effect does on a click."""
-        self.workspace.edit_segment(self.node, self.segment, self.write)
+        self.workspace.edit_segment(self.node, self.segment, self.write_picture)
         self.logic.SaveStateForUndo()
         self.workspace.point_into_segment(world, positive)
         settle(self.workspace)

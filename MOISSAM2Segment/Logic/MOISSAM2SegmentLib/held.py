@@ -6,14 +6,42 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from MOISSAM2SegmentLib.click_edits import FreshLesion
-from MOISSAM2SegmentLib.painting import Patch
+from MOISSAM2SegmentLib.layer import image_of
+from MOISSAM2SegmentLib.painting import Box, Patch
 
 if TYPE_CHECKING:
     from mois_core.masks import Mask
 
-Write = Callable[[str, Any], None]
-"""Makes an image, on the whole scan's grid, a segment's content as far as masks allow."""
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A mask that is to become a segment's content."""
+
+    ijk_to_ras: np.ndarray
+    shape: tuple[int, ...]
+    box: Box
+    """Around what is in the mask and what was in the segment before."""
+    mask: np.ndarray
+    """Inside the box."""
+
+    def cropped(self) -> Any:
+        """As an image as small as it may be."""
+        return image_of(self.ijk_to_ras, self.box, self.mask)
+
+    def whole(self) -> Any:
+        """On the scan's own grid, which the Segment Editor asks for if it has limits of
+        brightness."""
+        mask = np.zeros(self.shape, dtype=np.uint8)
+        mask[self.box] = self.mask
+        k, j, i = (slice(0, count) for count in self.shape)
+        return image_of(self.ijk_to_ras, (k, j, i), mask)
+
+
+Write = Callable[[str, Picture], None]
+"""Makes a picture a segment's content as far as masks allow."""
 
 
 @dataclass(eq=False)

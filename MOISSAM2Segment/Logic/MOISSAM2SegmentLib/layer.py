@@ -119,26 +119,37 @@ def on_grid(
     """An image's label values as the lesions they stand for, on a scan's grid; resampled if the
     image lies on another."""
     result = np.zeros(shape, dtype=np.uint16)
+    found = box_on_grid(image, lesions, ijk_to_ras, shape)
+    if found is not None:
+        box, labels = found
+        result[box] = labels
+    return result
+
+
+def box_on_grid(
+    image: Any, lesions: Mapping[int, int], ijk_to_ras: np.ndarray, shape: tuple[int, ...]
+) -> tuple[Box, np.ndarray] | None:
+    """The same for the part of the grid that the image covers; None if that is nothing."""
     if image is None or image_labels(image) is None:
-        return result
+        return None
     if not has_matrix(image, ijk_to_ras):
         image = _resampled(image, ijk_to_ras, shape)
     found = image_labels(image)
     if found is None:
-        return result
+        return None
     inside, part = [], []
     for along, count in zip(found[0], shape, strict=True):
         first, last = max(along.start, 0), min(along.stop, count)
         if first >= last:
-            return result
+            return None
         inside.append(slice(first, last))
         part.append(slice(first - along.start, last - along.start))
     values = found[1][tuple(part)]
     numbers = np.zeros(max(int(values.max()), 0, *lesions) + 1, dtype=np.uint16)
     for value, lesion in lesions.items():
         numbers[value] = lesion
-    result[tuple(inside)] = numbers[np.maximum(values, 0).astype(np.intp, copy=False)]
-    return result
+    k, j, i = inside
+    return (k, j, i), numbers[np.maximum(values, 0).astype(np.intp, copy=False)]
 
 
 def _resampled(image: Any, ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> Any:

@@ -12,40 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
-import vtk
 
 from mois_core.colours import Colour, lesion_colour
 from MOISSAM2SegmentLib.held import Holds
+from MOISSAM2SegmentLib.held_segments import NOWHERE, HeldSegments
 from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Layer, has_matrix, image_of, on_grid
 from MOISSAM2SegmentLib.painting import MANY, Box, Patch, Update, values_in
 from MOISSAM2SegmentLib.segment_edits import (
     Deleted,
     Renamed,
     Repainted,
-    Returned,
     SegmentEdit,
     box_around,
     repainted,
+    repainted_patch,
 )
+from MOISSAM2SegmentLib.tags import TAG, default_name, tagged_segments
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
     from mois_core.lesion import Lesion
-    from MOISSAM2SegmentLib.click_edits import FreshLesion
-    from MOISSAM2SegmentLib.held import Write
 
-TAG = "MOISSAM2.Lesion"
 CLASS = "vtkMRMLSegmentationNode"
 CLOSED_SURFACE = "Closed surface"
 _EVENTS = slicer.vtkSegmentation
-
-_EVERYWHERE: Box = (slice(None), slice(None), slice(None))
-_NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
-
-
-def default_name(number: int) -> str:
-    """What a lesion is called until someone gives it a name."""
-    return f"Lesion {number}"
 
 
 def segment_id(number: int) -> str:
@@ -53,7 +43,7 @@ def segment_id(number: int) -> str:
     return f"MOISSAM2_{number}"
 
 
-class LesionSegments:
+class LesionSegments(HeldSegments):
     """One segmentation node and the lesions it shows."""
 
     def __init__(self, node: Any, volume: Volume) -> None:
@@ -166,54 +156,6 @@ class LesionSegments:
             self._rejoin([number])
             self._layer.tell()
 
-    def _bind(self, shown: Mapping[int, Lesion]) -> None:
-        """Have lesions that begin, or come back, in segments that are held shown there."""
-        for number, hold in self.holds.items():
-            segment = self.segmentation.GetSegment(hold.segment)
-            if number in shown and number not in self._ids and segment is not None:
-                self._ids[number] = hold.segment
-                self._names[number] = segment.GetName() or ""
-                self.colours[number] = tuple(segment.GetColor())
-                if tagged_segments(self.node).get(number) != hold.segment:
-                    segment.SetTag(TAG, str(number))
-                self._apart[number] = self._patch_of(hold.segment, number)
-
-    def _show_held(self, lesion: Lesion | None, number: int, patch: Patch | None) -> None:
-        """Written through the editor of the segment, whose masks decide what becomes of it."""
-        hold = self.holds[number]
-        wanted = lesion.mask if lesion is not None else None
-        if wanted is hold.mask or (wanted and patch is None):
-            # The latter was painted before the segment was held; the next update has it.
-            return
-        hold.shown, hold.mask = patch, wanted
-        mask = np.zeros(self.volume.array.shape, dtype=bool)
-        if patch is not None:
-            mask[patch.box] = patch.labels == number
-        before = self._apart[number]
-        if not _is_mask(before, number, mask):
-            # The whole scan's grid: the editor's limits of brightness ask for just that.
-            hold.write(hold.segment, image_of(self.volume.ijk_to_ras, self._everywhere, mask))
-            self._apart[number] = self._patch_of(hold.segment, number)
-            self.holds.have_written = True
-
-    @property
-    def _everywhere(self) -> Box:
-        k, j, i = (slice(0, count) for count in self.volume.array.shape)
-        return k, j, i
-
-    def _patch_of(self, identifier: str, number: int) -> Patch:
-        """What a segment shows now, as a lesion's label value."""
-        labels = self.read(identifier, number)
-        box = box_around(labels > 0) or _NOWHERE
-        return Patch(box, labels[box])
-
-    def read(self, identifier: str, number: int = 1) -> np.ndarray:
-        """A segment's voxels as a label value on the scan's grid."""
-        segment = self.segmentation.GetSegment(identifier)
-        image = segment.GetRepresentation(BINARY_LABELMAP)
-        members = {segment.GetLabelValue(): number}
-        return on_grid(image, members, self.volume.ijk_to_ras, self.volume.array.shape)
-
     def _add(self, lesion: Lesion) -> None:
         number = lesion.id
         segment = slicer.vtkSegment()
@@ -292,16 +234,6 @@ class LesionSegments:
             if same_values and has_matrix(image, self.volume.ijk_to_ras):
                 self._layer.image = image
 
-    def _returned(self) -> list[Returned]:
-        edits = []
-        for number, hold in self.holds.items():
-            if number not in self._ids and self.segmentation.GetSegment(hold.segment) is not None:
-                labels = self.read(hold.segment)
-                box = box_around(labels > 0)
-                if box is not None:
-                    edits.append(Returned(number, box, labels[box] > 0))
-        return edits
-
     def _repainted(self) -> list[Repainted]:
         edits: list[Repainted] = []
         strays = False
@@ -311,16 +243,17 @@ class LesionSegments:
                 edits += self._compare(self._layer.read(), self._expected, numbers)
                 continue
             for number in self.holds.numbers() & set(numbers):
-                edits += self._repainted_apart(number, self.read(self._ids[number], number))
+                edits += self._repainted_apart(number)
                 members = {value: n for value, n in members.items() if n != number}
             numbers = list(members.values())
             if not numbers:
                 continue
-            labels = on_grid(image, members, self.volume.ijk_to_ras, self.volume.array.shape)
             if len(numbers) == 1 and image is not self._layer.image:
-                edits += self._repainted_apart(numbers[0], labels)
+                edits += self._repainted_apart(numbers[0])
             else:
                 strays = True
+                shape = self.volume.array.shape
+                labels = on_grid(image, members, self.volume.ijk_to_ras, shape)
                 then = np.where(np.isin(self._expected, numbers), self._expected, 0)
                 edits += self._compare(labels, then, numbers)
         if strays:
@@ -353,19 +286,16 @@ class LesionSegments:
             self._expected[edit.box][edit.added] = edit.lesion
         return edits
 
-    def _repainted_apart(self, number: int, labels: np.ndarray) -> list[Repainted]:
-        before = np.zeros_like(self._expected)
-        if number in self._apart:
-            patch = self._apart[number]
-            before[patch.box] = patch.labels
-        else:
-            before[self._expected == number] = number
-            self._expected[before > 0] = 0
+    def _repainted_apart(self, number: int) -> list[Repainted]:
+        if number not in self._apart:
+            there = self._expected == number
+            box = box_around(there) or NOWHERE
+            self._apart[number] = Patch(box, np.where(there[box], number, 0).astype(np.uint16))
             with self._writing():
-                self._layer.paint(_EVERYWHERE, self._expected)
-        box = box_around(labels > 0) or _NOWHERE
-        self._apart[number] = Patch(box, labels[box])
-        return repainted(labels, before, [number])
+                self._write(box, np.where(there[box], 0, self._expected[box]))
+        then, now = self._apart[number], self._patch_of(self._ids[number], number)
+        self._apart[number] = now
+        return repainted_patch(then, now, number)
 
     def _gather(self) -> None:
         """Bring lesions back into the shared layer, after Slicer put them into another."""
@@ -384,43 +314,6 @@ class LesionSegments:
                 image = segment.GetRepresentation(BINARY_LABELMAP)
                 if identifier not in ours and image is self._layer.image:
                     self.segmentation.SeparateSegmentLabelmap(identifier)
-
-    # ---- segments that are held ------------------------------------------------------------
-
-    def hold(self, identifier: str, lesion: FreshLesion, write: Write) -> None:
-        """Show a lesion, which may not have begun yet, as a segment of the user's, and leave the
-        writing to whoever edits it."""
-        self.holds.add(identifier, lesion, write)
-        number = lesion.number
-        with self._writing():
-            if number not in self._ids:
-                self.segmentation.SeparateSegmentLabelmap(identifier)
-            elif number not in self._apart:
-                self._take_out(number)
-
-    def _take_out(self, number: int) -> None:
-        """From the shared layer into one of its own."""
-        there = self._expected == number
-        box = box_around(there) or _NOWHERE
-        self._apart[number] = Patch(box, np.where(there[box], number, 0).astype(np.uint16))
-        segment = self._segment(number)
-        if there.any():
-            image = image_of(self.volume.ijk_to_ras, box, there[box])
-            self._write(box, np.where(there[box], 0, self._expected[box]))
-        else:
-            image = slicer.vtkOrientedImageData()
-        segment.SetLabelValue(1)
-        segment.AddRepresentation(BINARY_LABELMAP, image)
-        self._layer.tell()
-
-    def let_go_of_holds(self) -> None:
-        """Write to all segments ourselves again. What their editors kept out, or how the user
-        called them, counts as an edit of the user's."""
-        for number, hold in self.holds.items():
-            if number in self._ids:
-                self._names[number] = default_name(number)
-                self._apart[number] = hold.shown or Patch(_NOWHERE, np.zeros((0, 0, 0), np.uint16))
-        self.holds.clear()
 
     # ---- taking over -----------------------------------------------------------------------
 
@@ -476,20 +369,3 @@ def _take_out_of_layer(segment: Any) -> None:
     """A segment on its own is removed at once; out of a layer that it shares Slicer cuts it with a
     copy of everything, a tenth of a second for each."""
     segment.AddRepresentation(BINARY_LABELMAP, slicer.vtkOrientedImageData())
-
-
-def _is_mask(patch: Patch, number: int, mask: np.ndarray) -> bool:
-    inside = patch.labels == number
-    return np.array_equal(mask[patch.box], inside) and int(mask.sum()) == int(inside.sum())
-
-
-def tagged_segments(node: Any) -> dict[int, str]:
-    """Lesion -> segment, as the segments' tags say."""
-    segmentation = node.GetSegmentation()
-    found: dict[int, str] = {}
-    for identifier in segmentation.GetSegmentIDs():
-        tag = vtk.reference("")
-        segment = segmentation.GetSegment(identifier)
-        if segment.GetTag(TAG, tag) and str(tag.get()).isdigit():
-            found.setdefault(int(tag.get()), identifier)
-    return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from MOISSAM2SegmentLib.painting import Box, values_in
+from MOISSAM2SegmentLib.painting import Box, Patch, values_in
 
 if TYPE_CHECKING:
     from mois_core.masks import Mask
@@ -127,6 +127,39 @@ def repainted(
         for number in sorted(concerned)
         if number in lesions
     ]
+
+
+def repainted_patch(then: Patch, now: Patch, lesion: int) -> list[Repainted]:
+    """The same for one lesion alone, of which only the surroundings are looked at."""
+    box = around_both(then.box, now.box)
+    before, after = in_box(then, box) == lesion, in_box(now, box) == lesion
+    if np.array_equal(before, after):
+        return []
+    return [Repainted(lesion, box, after & ~before, before & ~after)]
+
+
+def around_both(first: Box, second: Box) -> Box:
+    """The smallest box around two, of which one may be empty."""
+    given = [box for box in (first, second) if all(part.start < part.stop for part in box)]
+    if not given:
+        return first
+    k, j, i = (
+        slice(min(part.start for part in parts), max(part.stop for part in parts))
+        for parts in zip(*given, strict=True)
+    )
+    return k, j, i
+
+
+def in_box(patch: Patch, box: Box) -> np.ndarray:
+    """A patch's label values in a box around it; zero outside the patch."""
+    labels = np.zeros([part.stop - part.start for part in box], dtype=np.uint16)
+    if patch.labels.size:
+        place = tuple(
+            slice(inner.start - outer.start, inner.stop - outer.start)
+            for inner, outer in zip(patch.box, box, strict=True)
+        )
+        labels[place] = patch.labels
+    return labels
 
 
 def box_around(mask: np.ndarray) -> Box | None:

@@ -147,7 +147,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         node, segment = self._chosen_segment()
         effect = self.scriptedEffect
 
-        def write(identifier: str, image: Any) -> None:
+        def write(identifier: str, picture: Any) -> None:
+            is_limited = effect.parameterSetNode().GetSourceVolumeIntensityMask()
+            image = picture.whole() if is_limited else picture.cropped()
             effect.modifySegmentByLabelmap(node, identifier, image, effect.ModificationModeSet)
 
         workspace.edit_segment(node, segment, write)
