@@ -21,7 +21,15 @@ from mois_core.evaluation.plan import described, jobs_of
 from mois_core.evaluation.runner import run_plan
 from mois_core.evaluation.specs import parse_spec
 from mois_core.evaluation.store import METRICS, Store, key_of
-from mois_core.evaluation.tables import Cell, Table, as_csv, as_latex, benchmark_table, clicks_table
+from mois_core.evaluation.tables import (
+    Cell,
+    Table,
+    as_csv,
+    as_latex,
+    as_markdown,
+    benchmark_table,
+    clicks_table,
+)
 
 DOCS = Path(__file__).parent.parent / "docs" / "evaluation.md"
 FIGURES = {"efficiency", "exemplars", "shift", "burden", "overlays", "agreement"}
@@ -212,6 +220,30 @@ def test_tables_are_whole_and_escaped_in_latex_and_csv():
     ]
 
 
+def test_tables_in_markdown_have_the_same_cells():
+    row = ("DSC", (Cell("1", is_best=True), Cell("2", is_different=True)))
+    text = as_markdown(Table("t", "T", ("x", "y"), (("Set", (row,)),), ("* p",)))
+
+    assert text.splitlines() == [
+        "|  | x | y |",
+        "| --- | --- | --- |",
+        "| **Set** |  |  |",
+        "| DSC | **1** | 2\\* |",
+        "",
+        "\\* p",
+    ]
+
+
+def test_scan_wise_curves_go_along_interactions(tmp_path):
+    cases = read_cohort(write_cohort(tmp_path / "cohort", sets=["s"], scans=1))
+    plan = plan_of(cases, stub("StubSam"), kind="scan-wise", clicks=8, measured="click")
+    run_plan(plan, tmp_path / "out")
+    results = Results.read(tmp_path / "out")
+
+    assert results.curve_unit == ("interactions", "Interactions")
+    assert list(results.curve("dsc", "s", "StubSam")) == [1, 2, 3]
+
+
 def test_readers_and_segmenters_are_compared_in_pairs(tmp_path):
     write_case(tmp_path / "truth", FIRST, SECOND)
     write_case(tmp_path / "other", FIRST)
@@ -281,6 +313,11 @@ def test_the_benchmark_covers_four_sets_by_both_protocols():
         (["--out", "X", "C", "--segmenter", "region-growing", "--size", "64x64"], "--size"),
         (["--out", "X", "--phantoms", "1", "--segmenter", "region-growing", "--iou", "2"], "IoU"),
         (["--out", "X", "--phantoms", "1", "--segmenter", "region-growing", "--jobs", "0"], "jobs"),
+        (["--out", "X", "C", "--benchmark", "short", "--segmenter", "region-growing"], "cohort"),
+        (
+            ["--out", "X", "--benchmark", "short", "--segmenter", "region-growing", "--late", "0"],
+            "leave out --late",
+        ),
         (["--report", "X"], "holds no results"),
         (["--report", "X", "--out", "Y"], "takes nothing else"),
     ],

@@ -33,9 +33,9 @@ mois, sam2 and slm take axis, window, exemplars, smallest_cm3, fill_holes, findi
 reference; region-growing takes fraction and reach_mm. NAME@FOLD marks one of the models of a
 cross-validation. The first segmenter is the one that the others are compared with.
 
-DIR receives results.csv with one row for each scan, segmenter and step, tables (CSV, LaTeX),
-figures (PNG, PDF) and report.html, which shows it all. The same command goes on with a run that
-was interrupted."""
+DIR receives results.csv with one row for each scan, segmenter and step, tables (CSV,
+LaTeX, Markdown), figures (PNG, PDF) and report.html, which shows it all. The same
+command goes on with a run that was interrupted."""
 
 _EXAMPLES = """\
 examples:
@@ -238,7 +238,10 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
+    from dataclasses import replace
+
     from mois_core.evaluation.benchmark import benchmark_plan
+    from mois_core.evaluation.cohort import chosen_sets
     from mois_core.evaluation.plan import Experiment, Plan
     from mois_core.evaluation.specs import parse_spec, weights_of
 
@@ -249,9 +252,10 @@ def _plan(args: argparse.Namespace) -> Plan:
     for spec in specs:
         weights_of(spec)
     if args.benchmark:
-        if args.cohort:
-            raise BadInput("--benchmark runs on phantoms; leave out the cohort or --benchmark")
-        return benchmark_plan(args.benchmark, specs, args.phantoms)
+        _refuse_what_the_benchmark_fixes(args)
+        plan = benchmark_plan(args.benchmark, specs, args.phantoms, args.size)
+        cases = tuple(chosen_sets(plan.cases, args.set))
+        return replace(plan, cases=cases, keep_masks=not args.no_masks)
     return Plan(
         cases=tuple(_cases(args)),
         segmenters=specs,
@@ -259,6 +263,19 @@ def _plan(args: argparse.Namespace) -> Plan:
         measuring=_measuring(args),
         keep_masks=not args.no_masks,
     )
+
+
+def _refuse_what_the_benchmark_fixes(args: argparse.Namespace) -> None:
+    """An option that had no effect would look as if it had one."""
+    if args.cohort:
+        raise BadInput("--benchmark runs on phantoms; leave out the cohort or --benchmark")
+    fixed = argparse.ArgumentParser()
+    _add_protocol(fixed)
+    _add_measuring(fixed)
+    for name, default in vars(fixed.parse_args([])).items():
+        if getattr(args, name) != default:
+            option = name.replace("_", "-")
+            raise BadInput(f"--benchmark has its own protocol; leave out --{option} or --benchmark")
 
 
 def _cases(args: argparse.Namespace) -> list[Case]:

@@ -100,6 +100,14 @@ class Results:
         """Where results were measured along the way."""
         return EFFICIENCY if EFFICIENCY in self.experiments else self.final_experiment
 
+    @property
+    def curve_unit(self) -> tuple[str, str]:
+        """The column that curves go along, and its name: scan-wise nobody counts lesions."""
+        rows = (row for row in self.rows if row["experiment"] == self.curve_experiment)
+        if any(row["prompted"] for row in rows):
+            return "prompted", "Prompted lesions"
+        return "interactions", "Interactions"
+
     def select(self, experiment: str, test_set: str | None, segmenter: str) -> list[Row]:
         """The rows of one segmenter; of every set if none is named."""
         return [
@@ -122,13 +130,14 @@ class Results:
     def curve(
         self, metric: str, test_set: str | None, segmenter: str
     ) -> dict[int, dict[str, float]]:
-        """For each number of prompted lesions one value for each scan.
+        """For each number of prompted lesions (scan-wise: interactions) one value for each scan.
 
-        A scan with fewer lesions than that keeps the value it had with all of them.
+        A scan with fewer of them keeps the value it had in the end.
         """
+        unit, _ = self.curve_unit
         steps: dict[tuple[str, str], dict[int, float]] = {}
         for row in self.select(self.curve_experiment, test_set, segmenter):
-            steps.setdefault((row["scan"], row["fold"]), {})[int(row["prompted"])] = row[metric]
+            steps.setdefault((row["scan"], row["fold"]), {})[int(row[unit])] = row[metric]
         counts = sorted({count for one in steps.values() for count in one if count})
         curve = {}
         for count in counts:

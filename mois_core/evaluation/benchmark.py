@@ -33,14 +33,18 @@ EXTENTS: dict[Length, Extent] = {
 
 
 def benchmark_plan(
-    length: Length, segmenters: tuple[SegmenterSpec, ...], scans_per_set: int | None = None
+    length: Length,
+    segmenters: tuple[SegmenterSpec, ...],
+    scans_per_set: int | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Plan:
     """Table 3 with some prompted lesions and clicks each; Fig. 5 with one click per lesion."""
     extent = EXTENTS[length]
     table = Protocol(lesions=extent.lesions, clicks=extent.clicks)
     curve = Protocol(lesions=extent.curve_lesions, clicks=1, measured="lesion")
+    count = extent.scans_per_set if scans_per_set is None else scans_per_set
     return Plan(
-        cases=tuple(phantom_cases(scans_per_set or extent.scans_per_set)),
+        cases=tuple(phantom_cases(count, size)),
         segmenters=segmenters,
         experiments=(Experiment(BENCHMARK, table), Experiment(EFFICIENCY, curve)),
         measuring=Measuring(),

@@ -79,6 +79,10 @@ def panels(
 def save(figure: Figure, folder: Path, name: str) -> Path:
     """As PNG and PDF; gives the PNG. No date is written, so the same results give the same file."""
     folder.mkdir(exist_ok=True)
+    with style():
+        # The layout takes most of the time; once is enough for both files.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     for ending, extra in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
         with atomic_write(folder / f"{name}.{ending}") as temporary, style():
             figure.savefig(temporary, dpi=_DPI, metadata=extra)

@@ -46,7 +46,7 @@ def efficiency_figure(results: Results) -> Figure | None:
             axes[place].set_ylim(0, 1)
             axes[place].xaxis.set_major_locator(MaxNLocator(integer=True))
             if place + across >= len(results.sets):
-                axes[place].set_xlabel("Prompted lesions")
+                axes[place].set_xlabel(results.curve_unit[1])
             if place % across == 0:
                 axes[place].set_ylabel("Scan-wise DSC")
         _hide(axes[len(results.sets) :])
@@ -66,7 +66,7 @@ def exemplars_figure(results: Results) -> Figure | None:
             _curve(axes[place], curve, results.reference, results.segmenters)
             axes[place].set_title(METRIC_NAMES[metric])
             axes[place].set_ylim(0, 1)
-            axes[place].set_xlabel("Prompted lesions")
+            axes[place].set_xlabel(results.curve_unit[1])
             axes[place].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 

@@ -228,7 +228,7 @@ def _scan_wise(work: _Work, truth: np.ndarray) -> Iterator[Step]:
                 _click_on_own_lesion(work, place, truth, result, owners)
         work.timed(work.segmenter.search)
         result = work.result()
-        is_last = count == protocol.clicks or dice(result > 0, whole) >= protocol.stop_at
+        is_last = count == protocol.clicks or bool(dice(result > 0, whole) >= protocol.stop_at)
         if is_last or protocol.measured != "end":
             yield work.step([], is_last, search=False)
         if is_last:

@@ -27,12 +27,12 @@ _FIGURES: Mapping[str, tuple[Callable[[Results], Figure | None], str, str]] = {
     "efficiency": (
         efficiency_figure,
         "Interaction efficiency",
-        "Scan-wise DSC by the number of prompted lesions: mean, and a band of one standard "
-        "deviation over scans. A scan with fewer lesions keeps the value it had with all of them.",
+        "Scan-wise DSC as the work goes on: mean, and a band of one standard deviation over scans. "
+        "A scan with fewer lesions keeps the value it had with all of them.",
     ),
     "exemplars": (
         exemplars_figure,
-        "Effect of the number of prompted lesions",
+        "All metrics as the work goes on",
         "All metrics of {reference} over the scans of all sets: mean, and a band of one standard "
         "deviation over scans.",
     ),

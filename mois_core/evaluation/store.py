@@ -211,10 +211,14 @@ def _number(text: str) -> float:
 
 
 def _plain(row: Row) -> dict[str, object]:
-    """A row as JSON takes it: NaN is no JSON."""
+    """A row as JSON takes it: NaN is no JSON, and neither are numpy's own numbers."""
+    values = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in row.items()
+    }
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
+        for name, value in values.items()
     }
 
 

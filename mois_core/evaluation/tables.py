@@ -271,10 +271,11 @@ def _p(p: float) -> str:
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> None:
-    """Each as CSV and as LaTeX."""
+    """Each as CSV, as LaTeX, and as Markdown for documentation."""
     folder.mkdir(exist_ok=True)
     for table in tables:
-        for ending, text in (("csv", as_csv(table)), ("tex", as_latex(table))):
+        for ending, write in (("csv", as_csv), ("tex", as_latex), ("md", as_markdown)):
+            text = write(table)
             with atomic_write(folder / f"{table.name}.{ending}") as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
@@ -315,6 +316,22 @@ def as_latex(table: Table) -> str:
 def _tex_cell(cell: Cell) -> str:
     text = _tex(cell.text) + r"$^{*}$" * cell.is_different
     return rf"\textbf{{{text}}}" if cell.is_best else text
+
+
+def as_markdown(table: Table) -> str:
+    """The table as documentation shows it; a group's name is a row of its own."""
+    lines = [["", *table.columns], ["---"] * (len(table.columns) + 1)]
+    for group, rows in table.groups:
+        if group:
+            lines.append([f"**{group}**", *[""] * len(table.columns)])
+        lines += [[label, *(_markdown_cell(cell) for cell in cells)] for label, cells in rows]
+    text = [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
+    return "\n".join([*text, "", " ".join(table.notes).replace("*", "\\*"), ""])
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = cell.text + "\\*" * cell.is_different
+    return f"**{text}**" if cell.is_best else text
 
 
 _TEX = {
