@@ -27,6 +27,7 @@ from mois_core.evaluation.tables import (
     as_csv,
     as_latex,
     as_markdown,
+    as_text,
     benchmark_table,
     clicks_table,
 )
@@ -232,6 +233,15 @@ def test_tables_in_markdown_have_the_same_cells():
         "",
         "\\* p",
     ]
+
+
+def test_a_table_for_the_terminal_has_its_columns_under_one_another(tmp_path):
+    results = synthetic(tmp_path, {"good": [0.8], "bad": [0.3]}, scans=12)
+    head, group, *lines = as_text(benchmark_table(results)).splitlines()
+
+    assert group == "Set (12 scans)"
+    place = head.index("bad")
+    assert [line[place:] for line in lines] == ["0.31 \u00b1 0.00*"] * 3
 
 
 def test_scan_wise_curves_go_along_interactions(tmp_path):

@@ -198,7 +198,9 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate, or only draw again, and say where to look."""
     _need_tools()
+    from mois_core.evaluation.analysis import Results
     from mois_core.evaluation.report import write_report
+    from mois_core.evaluation.tables import as_text, benchmark_table
 
     if args.report:
         if args.cohort or args.benchmark or args.out:
@@ -206,7 +208,9 @@ def run(args: argparse.Namespace) -> None:
         print(f"{write_report(args.report)}: open it in a browser")
         return
     _evaluate(args)
-    print(f"{write_report(args.out)}: open it in a browser")
+    page = write_report(args.out)
+    print(as_text(benchmark_table(Results.read(args.out))))
+    print(f"{page}: open it in a browser")
 
 
 def _need_tools() -> None:

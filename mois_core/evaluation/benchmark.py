@@ -17,8 +17,8 @@ Length = Literal["short", "long"]
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is run. Both lengths follow the paper's protocols; the short one fits into a
-    coffee break on two processor cores."""
+    """How much is run. Both lengths follow the paper's protocols; the short one takes minutes on
+    two processor cores."""
 
     scans_per_set: int
     lesions: int
@@ -27,7 +27,7 @@ class Extent:
 
 
 EXTENTS: dict[Length, Extent] = {
-    "short": Extent(scans_per_set=3, lesions=5, clicks=3, curve_lesions=5),
+    "short": Extent(scans_per_set=4, lesions=5, clicks=3, curve_lesions=5),
     "long": Extent(scans_per_set=10, lesions=20, clicks=3, curve_lesions=10),
 }
 

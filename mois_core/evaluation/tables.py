@@ -329,6 +329,20 @@ def as_markdown(table: Table) -> str:
     return "\n".join([*text, "", " ".join(table.notes).replace("*", "\\*"), ""])
 
 
+def as_text(table: Table) -> str:
+    """The table in columns, for a terminal."""
+    lines = [["", *table.columns]]
+    for group, rows in table.groups:
+        lines.append([group, *[""] * len(table.columns)])
+        for label, cells in rows:
+            lines.append([f"  {label}", *(cell.text + "*" * cell.is_different for cell in cells)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
 def _markdown_cell(cell: Cell) -> str:
     text = cell.text + "\\*" * cell.is_different
     return f"**{text}**" if cell.is_best else text
