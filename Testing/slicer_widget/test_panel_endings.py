@@ -362,11 +362,19 @@ def test_the_main_thread_is_never_held_for_long_while_the_engine_works(
     user.press("acceptAllButton")
     user.wait()
 
-    longest = max(user.turns)
-    record_property("longest turn of the event loop in ms", round(1000 * longest, 1))
-    print(f"longest turn of the event loop: {1000 * longest:.1f} ms of {len(user.turns)} turns")
+    worked = max(turn.worked for turn in user.turns)
+    passed = sorted(turn.passed for turn in user.turns)
+    figures = {
+        "longest turn of the event loop in ms": round(1000 * passed[-1], 1),
+        "most work of the main thread in a turn in ms": round(1000 * worked, 1),
+        "turns": len(passed),
+    }
+    record_property("figures", figures)
+    print(figures)
     assert len(user.turns) > 50
-    assert sorted(user.turns)[-3] < 0.05
+    assert worked < 0.05
+    # By the clock only most of them: other programs may have the processor now and then.
+    assert passed[len(passed) * 9 // 10] < 0.05
 
 
 def test_points_that_another_module_places_are_left_alone(a_panel):
