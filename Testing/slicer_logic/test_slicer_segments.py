@@ -113,6 +113,22 @@ def test_a_lesion_painted_over_another_keeps_what_was_painted_and_so_does_the_ot
     assert segmentation.GetNumberOfLayers() == 1
 
 
+def test_a_lesion_in_a_layer_of_its_own_can_become_empty(an_open_workspace):
+    workspace = an_open_workspace
+    two_lesions(workspace)
+    paint(workspace, 1, SECOND.where)
+    settle(workspace)
+    assert workspace.segments.apart == {1}
+    nothing = np.zeros(workspace.session.volume.array.shape, dtype=bool)
+
+    workspace._step("Empty", lambda session, *_: session.set_mask(1, nothing))
+    settle(workspace)
+
+    assert not segment_mask(workspace, 1).any()
+    assert is_exactly(workspace.session, 2, SECOND)
+    assert workspace.segments_node.GetSegmentation().GetNumberOfLayers() == 1
+
+
 def test_a_renamed_segment_renames_the_lesion_and_back(an_open_workspace):
     workspace = an_open_workspace
     segmentation = two_lesions(workspace)

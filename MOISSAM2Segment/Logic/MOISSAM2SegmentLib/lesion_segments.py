@@ -105,6 +105,8 @@ class LesionSegments(HeldSegments):
             for number in list(self._apart):
                 if number in self.holds:
                     self._show_held(shown.get(number), number, update.apart.get(number))
+                elif number in shown and not shown[number].mask:
+                    self._rejoin([number])
                 else:
                     self._show_apart(number, update.apart.get(number))
             touched &= self._ids.keys()
