@@ -46,7 +46,8 @@ def register_sample_data() -> None:
     import SampleData
     from MOISSAM2SegmentLib import sample_data
 
-    sample_data.register(SampleData.SampleDataLogic)
+    picture = Path(__file__).parent / "Resources" / "Icons" / "MOISSAM2Phantom.png"
+    sample_data.register(SampleData.SampleDataLogic, str(picture))
 
 
 class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -100,6 +100,7 @@ def test_the_sample_scan_is_offered_once_slicer_has_started(a_module, a_slicer, 
 
     assert offered[0]["category"] == "MOISSAM2"
     assert "uris" not in offered[0]
+    assert Path(offered[0]["thumbnailFileName"]).is_file()
 
 
 def test_the_panel_opens_while_every_package_is_missing(tmp_path):
