@@ -143,7 +143,6 @@ def burden_figure(results: Results) -> Figure:
         axes = panels(figure, down, across)
         for place, name in enumerate(names):
             _bland_altman(axes[place], results, name)
-            axes[place].set_title(name)
             if place + across >= len(names):
                 axes[place].set_xlabel("Mean of result and truth (cm\u00b3)")
             if place % across == 0:
@@ -169,20 +168,20 @@ def _bland_altman(axes: Axes, results: Results, name: str) -> None:
         )  # fmt: skip
     bias = float(np.mean(errors))
     axes.axhline(0, color=FAINT, linewidth=0.8)
-    lines = [(bias, "-", f"bias {bias:+.0f}")]
+    lines, said = [(bias, "-")], f"bias {bias:+.0f} cm\u00b3"
     if len(errors) > 1:
         reach = _LIMITS_OF_AGREEMENT * float(np.std(errors, ddof=1))
-        lines += [(bias + reach, "--", f"{bias + reach:+.0f}")]
-        lines += [(bias - reach, "--", f"{bias - reach:+.0f}")]
+        lines += [(bias - reach, "--"), (bias + reach, "--")]
+        said = f"bias {bias:+.0f} ({bias - reach:+.0f} to {bias + reach:+.0f}) cm\u00b3"
     colour = colour_of(name, results.segmenters)
-    for at, dashes, text in lines:
+    for at, dashes in lines:
         axes.axhline(at, color=colour, linestyle=dashes, linewidth=1.2)
-        axes.annotate(
-            text.replace("-", "\u2212"), (1, at), xycoords=("axes fraction", "data"),
-            xytext=(-2, 3), textcoords="offset points", ha="right", va="bottom",
-            fontsize=7.5, color=colour,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
-        )  # fmt: skip
+    # Above the panel: beside their lines the numbers would meet where these lie close together.
+    axes.set_title(name, pad=16)
+    axes.text(
+        0.5, 1.02, said.replace("-", "\u2212"), transform=axes.transAxes, ha="center",
+        va="bottom", fontsize=8, color=colour,
+    )  # fmt: skip
     axes.margins(x=0.08, y=0.15)
     axes.xaxis.set_major_locator(MaxNLocator(4))
 

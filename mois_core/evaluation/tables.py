@@ -219,9 +219,10 @@ def fewer_clicks_table(results: Results) -> Table:
         for other in others:
             ours, theirs = results.clicks_to_match(test_set, other)
             saved = difference(theirs, ours)
-            text = (
-                f"{_mean(ours):.1f} against {_mean(theirs):.1f}; saved {_interval(saved, digits=1)}"
-            )
+            text = _DASH
+            if ours:
+                text = f"{_mean(ours):.1f} against {_mean(theirs):.1f}; "
+                text += f"saved {_interval(saved, digits=1)}"
             cells.append(Cell(text, is_best=saved.low > 0))
         lines.append((set_title(test_set, results.sets), tuple(cells)))
     notes = (
