@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
+import torch
 from engine_fixtures import FIRST, SECOND, is_exactly
 from MOISSAM2SegmentLib import devices, sample_data
 from MOISSAM2SegmentLib.engine import NO_MODEL, Engine
@@ -15,6 +16,8 @@ from MOISSAM2SegmentLib.workspace import Workspace
 from scans import place, settle, shows_exactly_its_session
 from small_networks import MOIS, lively
 
+from mois_core.network.config import preset
+from mois_core.network.loading import build
 from mois_core.phantom import is_held_out
 from mois_core.state import ModelInfo
 
@@ -39,6 +42,23 @@ def test_a_model_is_loaded_in_the_background():
     assert engine.info.preset == "mois-tiny"
     engine.unload()
     assert changes == [True, False]
+    engine.close()
+
+
+def test_a_file_tells_which_network_it_is_for_and_precision_can_be_chosen(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save({"model": build(preset("mois-tiny")).state_dict()}, path)
+    engine = Engine()
+
+    engine.load(None, str(path), "cpu", precision="bfloat16")
+    turn(engine)
+
+    assert engine.info.preset == "mois-tiny"
+    assert engine.info.checkpoint == "weights.pt"
+    assert engine.model.dtype == torch.bfloat16
+    engine.load(None, str(path), "cpu")
+    turn(engine)
+    assert engine.model.dtype == torch.float32
     engine.close()
 
 
