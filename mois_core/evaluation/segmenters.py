@@ -81,9 +81,13 @@ class SessionSegmenter(Segmenter):
 
 
 class RegionGrowing(Segmenter):
-    """Threshold and region growing, as clinics measure lesions today."""
+    """Threshold and region growing, as clinics measure lesions today.
 
-    def __init__(self, fraction: float = 0.6, reach_mm: float = 60.0) -> None:
+    The fraction did best of 0.6 to 0.9 on four phantoms of the training range, with one click on
+    each of the eight largest lesions.
+    """
+
+    def __init__(self, fraction: float = 0.8, reach_mm: float = 60.0) -> None:
         self.fraction = fraction
         self.reach_mm = reach_mm
 
