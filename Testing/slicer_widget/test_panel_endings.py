@@ -146,6 +146,23 @@ def test_another_scan_is_chosen_and_the_first_one_goes_on_later(a_started_panel)
     assert is_exactly(user.workspace.session, 1, FIRST)
 
 
+def test_work_that_was_begun_elsewhere_is_followed_and_not_ended(a_panel):
+    """As the Segment Editor's effect begins it, on the same workspace."""
+    user = a_panel
+    mine, other = scan_node(user.scene), scan_node(user.scene)
+    user.find("scanBox").setCurrentNode(mine)
+
+    user.workspace.start(other)
+    user.scene.RemoveNode(mine)
+    user.wait()
+
+    assert user.workspace.volume_node is other
+    assert user.find("scanBox").currentNode() is other
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    assert len(user.rows()) == 1
+
+
 def test_leaving_gives_keys_mouse_and_memory_back_and_coming_back_works_on(a_started_panel):
     user = a_started_panel
     user.press("newLesionButton")

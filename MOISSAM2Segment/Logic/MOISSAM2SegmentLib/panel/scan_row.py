@@ -39,12 +39,15 @@ class ScanRow:
         self._settings = settings
         self._worker = workspace.engine.worker
         self._is_starting = False
+        self._before: Any = None
+        """The scan that was chosen last."""
         ui.startButton.connect("clicked()", notice.guard(self._start))
         ui.sampleButton.connect("clicked()", notice.guard(self._make_sample))
         ui.cancelButton.connect("clicked()", notice.guard(self._cancel))
         ui.scanBox.connect("currentNodeChanged(vtkMRMLNode*)", notice.guard(self._chosen))
         self._worker.progressed.connect(self._show_progress)
         self._worker.busy_changed.connect(self._show_busy)
+        workspace.opened.connect(self._follow)
         self._show_busy(False)
 
     def close(self) -> None:
@@ -72,11 +75,16 @@ class ScanRow:
                 chosen = active if active in identifiers else identifiers[0]
                 self._ui.scanBox.setCurrentNodeID(chosen)
 
+    def _follow(self) -> None:
+        """The Segment Editor's effect may have opened another scan than the one chosen here."""
+        if self._ui.scanBox.currentNode() is not self._workspace.volume_node:
+            self._ui.scanBox.setCurrentNode(self._workspace.volume_node)
+
     # ---- what is pressed -------------------------------------------------------------------
 
     def _chosen(self, node: Any) -> None:
-        now = self._workspace.volume_node
-        if now is not None and node is not now:
+        now, before, self._before = self._workspace.volume_node, self._before, node
+        if now is not None and before is now and node is not now:
             self._workspace.end()
             text = _("The work on {scan} is kept. Choose it again and start to go on with it.")
             self._notice.say(text.format(scan=now.GetName()))
