@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-_FROM_TRUTH = 0.1
+FROM_TRUTH = 0.1
 """Share of corrections that just point at the lesion somewhere, as in the published training."""
 
 Click = tuple[float, float, int]
@@ -24,7 +24,7 @@ def correction(
     rng: np.random.Generator,
     mask: np.ndarray,
     truth: np.ndarray,
-    from_truth: float = _FROM_TRUTH,
+    from_truth: float = FROM_TRUTH,
 ) -> Click:
     """The deepest point of the largest piece that is missing or too much."""
     wrong = mask != truth

@@ -12,7 +12,7 @@ import torch
 from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
-from mois_core.training.carrying import carry
+from mois_core.training.carrying import Corrections, carry
 from mois_core.training.losses import LossWeights, Tally, add_spread
 from mois_core.training.prompting import (
     choose_items,
@@ -41,6 +41,8 @@ class Task:
     most_corrections: int = 6
     mean_corrections: float | None = 2.0
     """Their number is drawn anew for each step, small ones more often; None: always the most."""
+    corrected: float = 0.0
+    """Share of the carried lesions that get a correction where they were carried to."""
     most_lesions: int = 3
     painted: float = 0.5
     """Share of exemplars that are outlined by the user instead of clicked."""
@@ -92,7 +94,11 @@ def run_step(
         carried = {}
         if task.carry and followed:
             start = clicked[index]
-            carried = carry(model, features, samples, followed, start, consecutive, tally, weights)
+            own = [by_item[n] for n in index]
+            fixes = Corrections(task.corrected, own, origin) if task.corrected else None
+            carried = carry(
+                model, features, samples, followed, start, consecutive, fixes, tally, weights
+            )
         if task.search and isinstance(model, MoisSam2):
             search(
                 model,
