@@ -145,11 +145,12 @@ def an_old_file():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_is_code_130_and_one_line(a_server):
-    a_server.behaviour.seconds_per_write = 0.03
+    a_server.behaviour.wait_at = len(CHECKPOINT) * 3 // 4
     process = start("download", "mois-sam2-b+")
     wait_until_half_way("mois-sam2-b+")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
+    a_server.behaviour.go_on.set()
     assert process.returncode == 130
     assert err.splitlines() == ["mois weights: cancelled"]
     assert store.partial_bytes("mois-sam2-b+") >= len(CHECKPOINT) // 2

@@ -52,6 +52,9 @@ class Behaviour:
     refuse_range: bool = False
     corrupt: bool = False
     seconds_per_write: float = 0.0
+    wait_at: int | None = None
+    """After so many bytes nothing comes until `go_on` is set."""
+    go_on: threading.Event = field(default_factory=threading.Event)
     hub_etag: str | None = None
     record: dict | None = None
     login_page: bool = False
@@ -180,6 +183,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             end = len(body) if behaviour.cut_after is None else behaviour.cut_after
             try:
                 for at in range(0, min(end, len(body)), WRITE):
+                    if behaviour.wait_at is not None and at >= behaviour.wait_at:
+                        behaviour.go_on.wait(60)
                     self.wfile.write(body[at : min(at + WRITE, end)])
                     time.sleep(behaviour.seconds_per_write)
             except OSError:
