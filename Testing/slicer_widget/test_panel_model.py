@@ -150,6 +150,13 @@ def test_every_file_name_becomes_one_that_the_store_takes(a_slicer, stem):
     assert store.check_name(storable_name(stem))
 
 
+def test_the_demonstration_is_there_but_is_not_what_the_panel_begins_with(a_user):
+    box = a_user.find("modelBox")
+    titles = [box.itemText(index) for index in range(box.count())]
+    assert any("for the sample scan only" in title for title in titles)
+    assert "for the sample scan only" not in box.currentText()
+
+
 def test_starting_without_weights_says_what_to_do(a_user):
     scan_node(a_user.scene)
     a_user.panel.enter()

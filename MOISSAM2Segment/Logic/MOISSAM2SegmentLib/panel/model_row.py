@@ -105,7 +105,8 @@ class ModelRow:
         for model in self._models:
             box.addItem(model.title if model.path else f"{model.title} \u2193")
         names = [model.name for model in self._models]
-        stored = [index for index, model in enumerate(self._models) if model.path]
+        # The demonstration is never what a reader of real scans begins with.
+        stored = [index for index, model in enumerate(self._models) if model.is_removable]
         box.setCurrentIndex(names.index(wanted) if wanted in names else (stored or [0])[0])
         self._is_filling = False
         self.show()
