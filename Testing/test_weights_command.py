@@ -18,7 +18,9 @@ CHECKPOINT = checkpoint_bytes()
 OLD = checkpoint_bytes(seed=1, floats=10)
 
 COMMAND = """
-import dataclasses, sys
+import dataclasses, signal, sys
+# A shell starts what it runs in the background with Ctrl+C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from mois_core import cli
 from mois_core.weights import registry
 registry.ENTRIES = tuple(dataclasses.replace(e, sha256=None) for e in registry.ENTRIES)
