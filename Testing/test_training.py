@@ -15,14 +15,16 @@ import pytest
 import torch
 
 from mois_core.errors import BadInput
+from mois_core.evaluation.specs import make_segmenter, parse_spec
 from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import ExemplarView
+from mois_core.network.loading import SHIPPED
 from mois_core.network.mask_decoder import RawMasks
 from mois_core.phantom import HELD_OUT_FROM, PhantomSettings
 from mois_core.training.attending import add_attention
 from mois_core.training.cases import Case, phantom_case
 from mois_core.training.clicks import correction, first_click
-from mois_core.training.config import TrainConfig, Validation, read_config
+from mois_core.training.config import Data, TrainConfig, Validation, read_config
 from mois_core.training.losses import (
     LossWeights,
     Tally,
@@ -34,10 +36,11 @@ from mois_core.training.losses import (
     iou,
 )
 from mois_core.training.optimiser import Optimisation, make_optimiser, set_rates
+from mois_core.training.prompting import choose_items, masks_of
 from mois_core.training.run import Trainer
 from mois_core.training.sampling import Sampling, sample_scan
 from mois_core.training.stacks import Stack
-from mois_core.training.start import new_model
+from mois_core.training.start import network_of_run, new_model
 from mois_core.training.validation import validation_phantoms
 from mois_core.training.windows import window
 
@@ -208,6 +211,37 @@ def test_augmentation_is_the_same_on_all_slices(scans):
         assert torch.equal(sample.labels[n], sample.labels[0])
 
 
+def test_some_pieces_are_of_anywhere_in_the_body(scans):
+    stack = replace_labels_by_one_corner(scans[0])
+    near, anywhere = (
+        [
+            sample_scan(np.random.default_rng(seed), stack, Sampling(1, 1, 4, share, 32)).labels[1:]
+            for seed in range(20)
+        ]
+        for share in (0.0, 1.0)
+    )
+    assert all(bool(piece.any()) for pieces in near for piece in pieces)
+    without = [not bool(piece.any()) for pieces in anywhere for piece in pieces]
+    assert np.mean(without) > 0.5
+
+
+def replace_labels_by_one_corner(stack: Stack) -> Stack:
+    labels = np.zeros_like(stack.labels)
+    labels[:, :12, :12] = 1
+    return replace(stack, labels=labels)
+
+
+def test_lesions_asked_for_together_are_all_of_one_kind(scans):
+    rng = np.random.default_rng(3)
+    sample = sample_scan(rng, scans[0], Sampling(1, 2, 2))
+    items = choose_items([rng], [sample], 2, 0, 3, together=True)
+    assert items
+    for item, mask in zip(items, masks_of([sample], items)[:, 0] > 0, strict=True):
+        labels = sample.labels[item.piece].numpy()
+        wanted = (labels > 0) & (sample.kinds[labels] == item.kind)
+        np.testing.assert_array_equal(mask.numpy(), wanted)
+
+
 def test_a_window_tells_the_network_where_in_the_slice_it_is(scans):
     model = new_model(small_config())
     whole = model.sam_prompt_encoder.positions()
@@ -262,6 +296,35 @@ def test_redrawn_parameters_do_not_come_from_the_start(tmp_path):
             assert not torch.equal(parameter, old[name]), name
 
 
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("ablation-phantom-?-*.json")), ids=lambda path: path.stem
+)
+def test_every_variant_of_the_ablation_learns_and_is_known_again(path, tmp_path, scans):
+    config = read_config(path)
+    config = replace(
+        config,
+        start=None,
+        steps=1,
+        changes={**config.changes, "image_size": 128},
+        sampling=replace(config.sampling, scans=1, size=64),
+        data=Data(),
+    )
+    trainer = Trainer(config, tmp_path, scans=scans)
+    before = {name: own.clone() for name, own in trainer.model.state_dict().items()}
+    trainer.run()
+    after = trainer.model.state_dict()
+    assert any(not torch.equal(own, after[name]) for name, own in before.items())
+    assert network_of_run(tmp_path / "newest.pt") == trainer.model.config
+    segmenter = make_segmenter(parse_spec(f"sam2={tmp_path / 'newest.pt'}"))
+    assert segmenter.model.config == trainer.model.config
+    started = new_model(replace(read_config(path), start=str(SHIPPED / "phantom.safetensors")))
+    assert "memory_attention.norm.weight" in started.state_dict()
+
+
+def test_a_file_of_weights_alone_does_not_say_what_network_it_is():
+    assert network_of_run(SHIPPED / "phantom.safetensors") is None
+
+
 def test_a_run_with_another_config_is_not_continued(tmp_path, scans):
     Trainer(small_config(steps=1), tmp_path, scans=scans).run()
     with pytest.raises(BadInput, match="another seed"):
@@ -287,6 +350,7 @@ torch.set_num_threads(1)
 from pathlib import Path
 from test_training import blobs, small_config
 from mois_core.training.processes import leave
+from mois_core.training.prompting import choose_items, masks_of
 from mois_core.training.run import Trainer
 Trainer(small_config(log_every=1), Path(sys.argv[2]), scans=[blobs(n) for n in range(3)]).run(2)
 leave()

@@ -25,6 +25,7 @@ from mois_core.network.detection import preset_of
 from mois_core.network.loading import SHIPPED, load_model
 from mois_core.network.model import Sam2
 from mois_core.state import Settings
+from mois_core.training.start import network_of_run
 from mois_core.weights import registry
 
 KINDS = ("mois", "sam2", "slm", "region-growing")
@@ -174,8 +175,9 @@ def _class_in(kind: str) -> type[Segmenter]:
 def _network(model: str, device: str, dtype: str) -> Sam2:
     path = weights_file(model)
     known = registry.lookup(model)
-    preset = known.preset if known else preset_of(read_checkpoint(path), str(path))
-    return load_model(preset, path, device, getattr(torch, dtype))
+    network = known.preset if known else network_of_run(path)
+    network = network or preset_of(read_checkpoint(path), str(path))
+    return load_model(network, path, device, getattr(torch, dtype))
 
 
 def weights_file(model: str) -> Path:

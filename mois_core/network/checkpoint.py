@@ -27,12 +27,7 @@ HEADER_START = 8
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a ``.pt`` or ``.safetensors`` file, whichever published form it has."""
-    path = Path(path)
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder; name the checkpoint file in it")
-    if not path.is_file():
-        raise BadInput(f"there is no checkpoint file at {path}")
-    content = _read(path)
+    content = read_file(path)
     state = content.get("model", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:
         raise BadInput(f"{path} holds no network weights")
@@ -42,8 +37,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _read(path: Path) -> object:
+def read_file(path: str | Path) -> object:
     """Whatever a file holds. Its first bytes tell the format, since files get renamed."""
+    path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name the checkpoint file in it")
+    if not path.is_file():
+        raise BadInput(f"there is no checkpoint file at {path}")
     try:
         with path.open("rb") as file:
             start = file.read(HEADER_START + 1)

@@ -53,13 +53,14 @@ class MoisSam2(Sam2):
         self.no_exemplar_pos_enc = learned(config.no_exemplar_tokens, 1, memory_width)
 
     @property
-    def _search_stack(self) -> ConditioningStack:
+    def search_stack(self) -> ConditioningStack:
+        """The attention that compares slices with exemplars."""
         dedicated = self.config.exemplars.attention == "dedicated"
         return self.exemplar_attention if dedicated else self.memory_attention
 
     def exemplar_query(self, features: SliceFeatures) -> Tensor:
         """The part of exemplar attention that depends on the slice alone."""
-        return self._search_stack.query(features.coarse)
+        return self.search_stack.query(features.coarse)
 
     def exemplar_keys(self, exemplars: Sequence[ExemplarView]) -> ExemplarKeys:
         """Everything about a set of exemplars that does not depend on the slice searched."""
@@ -69,7 +70,7 @@ class MoisSam2(Sam2):
         position = torch.cat([plane + kinds[int(e.is_prompted)] for e in exemplars])
         maps = Tokens(content.unsqueeze(0), position.unsqueeze(0))
         return ExemplarKeys(
-            self._search_stack.keys_of_maps(maps, self.config.map_size),
+            self.search_stack.keys_of_maps(maps, self.config.map_size),
             self.split_pointers([e.pointer.unsqueeze(0) for e in exemplars]),
             tuple(e.slice for e in exemplars),
         )
@@ -82,9 +83,9 @@ class MoisSam2(Sam2):
         if self.config.exemplars.pointers != "none":
             content = exemplars.pointers.expand(len(slices), -1, -1)
             position = torch.stack([self._distances(exemplars.slices, n) for n in slices])
-            placed = self._search_stack.keys_of_pointers(Tokens(content, position))
+            placed = self.search_stack.keys_of_pointers(Tokens(content, position))
             keys = join_keys(keys, placed)
-        return self._search_stack(query, keys)
+        return self.search_stack(query, keys)
 
     def _distances(self, exemplar_slices: Sequence[int], searched: int) -> Tensor:
         """Encoding of how far each exemplar's pointer tokens are from the slice searched."""
@@ -102,5 +103,5 @@ class MoisSam2(Sam2):
         learned = Tokens(
             self.no_exemplar_embed.transpose(0, 1), self.no_exemplar_pos_enc.transpose(0, 1)
         )
-        keys = self._search_stack.keys_of_maps(learned, self.config.map_size)
-        return self._search_stack(query, keys)
+        keys = self.search_stack.keys_of_maps(learned, self.config.map_size)
+        return self.search_stack(query, keys)

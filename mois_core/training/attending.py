@@ -36,7 +36,7 @@ def add_attention(
     the searched pieces show of the sought kind and of other kinds. Places of the sought kind, of
     others and without a lesion count the same, however many there are.
     """
-    layer = model.exemplar_attention.layers[0]
+    layer = model.search_stack.layers[0]
     attention = layer.cross_attn_image
     side = round(query.shape[1] ** 0.5)
     table = rotary_table(query.shape[-1], side, side, query.device)

@@ -63,7 +63,8 @@ class TrainConfig:
     """A checkpoint to start from; with `start_is_sam2` one of SAM 2.1."""
     start_is_sam2: bool = False
     redrawn: tuple[str, ...] = ()
-    """Parameters whose names match one of these patterns are not taken from `start`."""
+    """Parameters whose names match one of these patterns are not taken from `start`, and need not
+    be in it."""
     point_frequency: float = 1.0
     """Factor on the random frequencies that tell where a click is, in a run from scratch. Small
     lesions in small images are told apart sooner with higher ones."""

@@ -48,6 +48,7 @@ def make_optimiser(model: nn.Module, how: Optimisation) -> torch.optim.AdamW:
             for (rate, decay), own in groups.items()
         ],
         betas=(how.beta1, how.beta2),
+        fused=True,
     )
 
 

@@ -24,7 +24,7 @@ from mois_core.training.losses import (
 from mois_core.training.sampling import FEWEST_PIXELS, ScanSample
 
 ALL = -1
-"""In place of a lesion's number: every lesion that there is."""
+"""In place of a lesion's number: every lesion of the item's kind."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def choose_items(
 ) -> list[Item]:
     """Lesions to prompt: up to ``most`` on the piece ``prompted``, one on each single piece.
 
-    With ``together`` there is one item on each of them: all lesions as one.
+    With ``together`` there is one item on each of them: all lesions of a kind as one.
     """
     items, before = [], 0
     for scan, sample in enumerate(samples):
@@ -79,8 +79,11 @@ def choose_items(
         for piece, wanted in pieces:
             sizes = np.bincount(sample.labels[piece].numpy().ravel(), minlength=1)
             if together:
-                if sizes[1:].sum() >= FEWEST_PIXELS:
-                    items.append(Item(scan, piece, before + piece, ALL, 0))
+                for kind in sample.asked:
+                    of_kind = np.flatnonzero(sample.kinds[: len(sizes)] == kind)
+                    if sizes[of_kind[of_kind > 0]].sum() >= FEWEST_PIXELS:
+                        items.append(Item(scan, piece, before + piece, ALL, kind))
+                        break
                 continue
             visible = [int(n) for n in np.flatnonzero(sizes) if n and sizes[n] >= FEWEST_PIXELS]
             rngs[scan].shuffle(visible)
@@ -106,8 +109,13 @@ def masks_of(
     """The truth of each item on its own piece, or on another one of its scan, as [n, 1, r, c]."""
     planes = []
     for item in items:
-        labels = samples[item.scan].labels[item.piece if piece is None else piece]
-        planes.append(labels > 0 if item.lesion == ALL else labels == item.lesion)
+        sample = samples[item.scan]
+        labels = sample.labels[item.piece if piece is None else piece]
+        if item.lesion == ALL:
+            kinds = torch.from_numpy(sample.kinds.astype(np.int64))[labels.long()]
+            planes.append((labels > 0) & (kinds == item.kind))
+        else:
+            planes.append(labels == item.lesion)
     return torch.stack(planes)[:, None].float()
 
 

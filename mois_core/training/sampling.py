@@ -22,6 +22,9 @@ from mois_core.training.stacks import Sight, Stack
 _JITTER = 0.3
 """How far from the middle of a piece, as a part of its side, its lesion may lie."""
 
+_AIR = FULL_BRIGHTNESS // 16
+"""What is darker than this is outside the body."""
+
 FEWEST_PIXELS = 12
 """A lesion that shows fewer model pixels than this is not clicked."""
 
@@ -36,6 +39,9 @@ class Sampling:
     """Slices that lesions are followed through."""
     elsewhere: int = 3
     """Further slices of each scan."""
+    anywhere: float = 0.0
+    """Share of those whose piece is of any place in the body, with or without lesions: pieces
+    around lesions do not show every healthy tissue."""
     size: int | None = None
     """Side of the pieces in model pixels; None for whole slices."""
     degrees: float = 0.0
@@ -76,7 +82,10 @@ def sample_scan(rng: np.random.Generator, stack: Stack, how: Sampling) -> ScanSa
     start = int(np.clip(first.slice - rng.integers(length), 0, stack.count - length))
     places = [(number, first) for number in range(start, start + length)]
     for number in range(how.elsewhere):
-        sight = _pick(rng, by_kind[number % len(by_kind)])
+        if rng.random() < how.anywhere:
+            sight = _anywhere(rng, stack)
+        else:
+            sight = _pick(rng, by_kind[number % len(by_kind)])
         places.append((sight.slice, sight))
     corner = _corner(rng, first, size, stack.images.shape[-1])
     corners = [corner] * length + [
@@ -106,6 +115,15 @@ def _pick(rng: np.random.Generator, sights: Sequence[Sight]) -> Sight:
     lesion = rng.choice(sorted({sight.lesion for sight in sights}))
     own = [sight for sight in sights if sight.lesion == lesion]
     return own[int(rng.integers(len(own)))]
+
+
+def _anywhere(rng: np.random.Generator, stack: Stack) -> Sight:
+    """A place in the body, as if it were a lesion of no size."""
+    number = int(rng.integers(stack.count))
+    inside = np.flatnonzero(stack.images[number] > _AIR)
+    place = int(rng.choice(inside)) if len(inside) else int(rng.integers(stack.images[number].size))
+    row, column = divmod(place, stack.images.shape[-1])
+    return Sight(number, 0, 0, row, column, 0)
 
 
 def _corner(rng: np.random.Generator, sight: Sight, size: int, whole: int) -> tuple[int, int]:

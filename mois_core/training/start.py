@@ -8,8 +8,9 @@ alike, and a click that looks at its own place.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mois_core.errors import BadInput
-from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint
+from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint, read_file
 from mois_core.network.config import NetworkConfig, preset
 from mois_core.network.loading import build
 from mois_core.network.model import Sam2
@@ -33,6 +34,18 @@ _SMALLEST_SPREAD = 1e-3
 def network_config(config: TrainConfig) -> NetworkConfig:
     """The preset's config with the run's changes."""
     return _changed(preset(config.model), config.changes)
+
+
+def network_of_run(path: Path) -> NetworkConfig | None:
+    """The network of a checkpoint that `mois train` wrote, None for any other file.
+
+    The names and shapes of weights do not tell all of it: what exemplars look like, for one.
+    """
+    config = read_file(path)
+    config = config.get("config") if isinstance(config, Mapping) else None
+    if not isinstance(config, Mapping) or not {"model", "changes"} <= set(config):
+        return None
+    return _changed(preset(config["model"]), config["changes"])
 
 
 def _changed(own: Any, changes: dict[str, Any]) -> Any:
@@ -58,11 +71,9 @@ def new_model(config: TrainConfig) -> Sam2:
     if config.start is not None:
         state = read_checkpoint(config.start)
         state = _completed(model, state) if config.start_is_sam2 else state
-        drawn = model.state_dict()
-        state = {
-            name: drawn[name] if name in drawn and _matches(name, config.redrawn) else value
-            for name, value in state.items()
-        }
+        kept = {name: own for name, own in state.items() if not _matches(name, config.redrawn)}
+        drawn = model.state_dict().items()
+        state = kept | {name: own for name, own in drawn if _matches(name, config.redrawn)}
         load_into(model, state, config.start)
     else:
         matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix

@@ -37,7 +37,7 @@ class Task:
     carry: bool = True
     search: bool = True
     together: bool = False
-    """All lesions are one object, as in the paper's variant without exemplars."""
+    """All lesions of a kind are one object, as in the paper's variant without exemplars."""
     most_corrections: int = 6
     mean_corrections: float | None = 2.0
     """Their number is drawn anew for each step, small ones more often; None: always the most."""
