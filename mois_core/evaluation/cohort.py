@@ -5,7 +5,6 @@ A case is a few words that travel to another process; the voxels are read, or ma
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +14,12 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume, same_grid
 from mois_core.io import read_labels, read_scan
+from mois_core.io.scan_table import read_scan_table
 from mois_core.phantom import cohort_settings, make_phantom
 
 READER = "reader:"
 """Columns that begin with this name label maps of further readers of the same scans."""
 
-_REQUIRED = ("scan", "labels")
 _SCAN_NAME = "scan.nii.gz"
 _LABEL_NAMES = ("semantic.nii.gz", "labels.nii.gz", "instances.nii.gz")
 _ONLY_SET = "all"
@@ -89,26 +88,15 @@ def read_cohort(path: Path) -> list[Case]:
     """The cases of a table or of a folder, in a fixed order."""
     if not path.exists():
         raise BadInput(f"{path} does not exist; give a table (CSV) or a folder of scans")
-    cases = _from_folder(path) if path.is_dir() else _from_table(path)
+    if path.is_dir():
+        cases = _from_folder(path)
+    else:
+        cases = [_from_row(path.parent, row) for row in read_scan_table(path)]
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadInput(f"{path} names two scans '{twice[0]}'; give each a name of its own")
     return cases
-
-
-def _from_table(path: Path) -> list[Case]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path} cannot be read as a table: {error}") from error
-    if not rows:
-        raise BadInput(f"{path} names no scans; its first line must hold {','.join(_REQUIRED)}")
-    for column in _REQUIRED:
-        if not all(row.get(column) for row in rows):
-            raise BadInput(f"{path}: column '{column}' is missing or not filled in every row")
-    return [_from_row(path.parent, row) for row in rows]
 
 
 def _from_row(folder: Path, row: Mapping[str, str]) -> Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,10 +14,9 @@ from mois_core.components import TOUCHING
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume, same_grid
 from mois_core.io import atomic_write, read_labels, read_scan
+from mois_core.io.scan_table import read_scan_table
 from mois_core.training.cases import MOST_LESIONS, case_of
 from mois_core.training.scans import INDEX
-
-COLUMNS = ("scan", "labels", "patient")
 
 
 @dataclass(frozen=True)
@@ -53,23 +51,13 @@ def read_table(path: Path) -> list[Entry]:
 
     File names are relative to the table; a scan without a patient is a patient of its own.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path} cannot be read as a table: {error}") from error
-    if not rows:
-        raise BadInput(f"{path} names no scans; its first line must be {','.join(COLUMNS)}")
-    missing = [name for name in COLUMNS[:2] if not all(row.get(name) for row in rows)]
-    if missing:
-        raise BadInput(f"{path}: column '{missing[0]}' is missing or not filled in every row")
     return [
         Entry(
             path.parent / row["scan"],
             path.parent / row["labels"],
             row.get("patient") or row["scan"],
         )
-        for row in rows
+        for row in read_scan_table(path)
     ]
 
 
