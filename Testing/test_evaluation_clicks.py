@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mois_core.evaluation.clicks import Mistakes, Place, Reader, centre_inside, next_clicks
+from mois_core.components import centre_inside
+from mois_core.evaluation.clicks import Mistakes, Place, Reader, next_clicks
 
 SPACING = (7.8, 0.62, 0.62)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,16 @@ def fill_holes(mask: Mask) -> Mask:
         for number, plane in mask
     }
     return Mask(mask.shape, planes)
+
+
+def centre_inside(piece: np.ndarray, spacing: Sequence[float] | float = 1.0) -> tuple[int, ...]:
+    """The place of a piece that is nearest in mm to its geometric centre.
+
+    The centre itself can lie outside, in the hollow of a bent piece.
+    """
+    places = np.argwhere(piece)
+    from_centre = (places - places.mean(axis=0)) * np.asarray(spacing)
+    return tuple(places[int((from_centre**2).sum(axis=1).argmin())].tolist())
 
 
 def deepest_point(mask: Mask, spacing: tuple[float, float]) -> tuple[int, float, float]:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from mois_core.components import TOUCHING, deepest_point
+from mois_core.components import TOUCHING, centre_inside, deepest_point
 from mois_core.masks import Mask
 
 Rule = Literal["centre", "deepest", "published"]
@@ -76,17 +76,6 @@ def _at_largest_error(
     _, positive, piece = best
     point = deepest(piece, spacing) if rule == "deepest" else centre_inside(piece, spacing)
     return Place(point, positive)
-
-
-def centre_inside(piece: np.ndarray, spacing: Sequence[float]) -> tuple[int, int, int]:
-    """The voxel of a piece that is nearest in mm to its geometric centre.
-
-    The centre itself can lie outside, in the hollow of a bent piece.
-    """
-    places = np.argwhere(piece)
-    from_centre = (places - places.mean(axis=0)) * np.asarray(spacing)
-    number, row, column = places[int((from_centre**2).sum(axis=1).argmin())].tolist()
-    return number, row, column
 
 
 def deepest(piece: np.ndarray, spacing: Sequence[float]) -> tuple[int, int, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from mois_core.components import centre_inside
+
 FROM_TRUTH = 0.1
 """Share of corrections that just point at the lesion somewhere, as in the published training."""
 
@@ -14,9 +16,7 @@ Click = tuple[float, float, int]
 
 def first_click(mask: np.ndarray) -> Click:
     """The pixel of a mask that is nearest to its centre, which may itself lie outside."""
-    places = np.argwhere(mask)
-    centre = places.mean(axis=0)
-    row, column = places[((places - centre) ** 2).sum(axis=1).argmin()]
+    row, column = centre_inside(mask)
     return float(column), float(row), 1
 
 
