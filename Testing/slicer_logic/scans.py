@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import slicer
 import vtk
 from engine_fixtures import CORONAL, SCENE, Block, scan_of
-from MOISSAM2SegmentLib.placement import ijk_to_ras, numpy_to_matrix, to_world
+from MOISSAM2SegmentLib.placement import ijk_to_ras, numpy_to_matrix, right_handed, to_world
+
+from mois_core.errors import Cancelled
+from mois_core.geometry import Volume
 
 PATIENCE_S = 20.0
+
+MOST_S = 0.05
+"""Nothing may keep the main thread longer than this."""
 
 
 def volume_node(scene, array: np.ndarray, ijk_to_ras: np.ndarray, name: str = "scan"):
@@ -23,6 +30,24 @@ def volume_node(scene, array: np.ndarray, ijk_to_ras: np.ndarray, name: str = "s
 
 def scan_node(scene, *blocks: Block, matrix: np.ndarray = CORONAL, slices: int = 12):
     return volume_node(scene, scan_of(*(blocks or SCENE), slices=slices), matrix)
+
+
+FINER = (2, 32, 10)
+"""How much finer than the usual scan one of clinical size is, along slices, rows and columns."""
+
+
+def clinical_scan_node(scene, *blocks: Block):
+    """A scan of clinical size, 40 slices of 1024 x 320 pixels, the way Slicer reads it."""
+    large = np.kron(scan_of(*blocks, slices=20), np.ones(FINER, dtype=np.int16))
+    matrix = np.array([[-0.7, 0, 0, 0], [0, 0, 7.8, 0], [0, -0.7, 0, 0], [0, 0, 0, 1]])
+    volume = right_handed(Volume(large, matrix))
+    return volume_node(scene, volume.array, volume.ijk_to_ras)
+
+
+def middle_of(workspace, block: Block) -> np.ndarray:
+    """Where in the world the middle of a lesion of a clinical scan lies."""
+    number, row, column = (s * n + s // 2 for n, s in zip(block.middle, FINER, strict=True))
+    return world_of(workspace, number, row, column)
 
 
 class Turn(NamedTuple):
@@ -40,11 +65,33 @@ def settle(workspace, seconds: float = PATIENCE_S) -> list[Turn]:
     turns = []
     end = time.monotonic() + seconds
     while workspace.needs_pump:
-        passed, worked = time.perf_counter(), time.thread_time()
-        workspace.pump()
-        turns.append(Turn(time.perf_counter() - passed, time.thread_time() - worked))
+        turns.append(timed(workspace.pump))
         assert time.monotonic() < end, "the workspace does not come to rest"
     return turns
+
+
+def timed(action: Callable[[], object]) -> Turn:
+    """What something done at once took of the main thread."""
+    passed, worked = time.perf_counter(), time.thread_time()
+    action()
+    return Turn(time.perf_counter() - passed, time.thread_time() - worked)
+
+
+def slowed_down(session, monkeypatch, seconds: float) -> None:
+    """An engine that takes its time for each step, without holding the interpreter."""
+    for name in ("clicks", "find_similar", "move_click", "prepare"):
+        method = getattr(session, name)
+
+        def slow(*arguments, method=method, **how):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                time.sleep(0.01)
+                for argument in (*arguments, *how.values()):
+                    if hasattr(argument, "is_cancelled") and argument.is_cancelled:
+                        raise Cancelled
+            return method(*arguments, **how)
+
+        monkeypatch.setattr(session, name, slow)
 
 
 def world_of(workspace, number: int, row: float, column: float) -> np.ndarray:

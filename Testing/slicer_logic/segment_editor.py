@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+from MOISSAM2SegmentLib.brightness import limited
 from MOISSAM2SegmentLib.layer import image_of, on_grid
 from scans import settle
 
@@ -44,26 +45,25 @@ class Editor:
 
     def write_picture(self, segment: str, picture) -> None:
         """What our effect does with a mask of ours."""
-        is_limited = self.parameters.GetSourceVolumeIntensityMask()
-        self.write(segment, picture.whole() if is_limited else picture.cropped())
+        with limited(picture, self.parameters, self.workspace.volume_node) as image:
+            self.write(segment, image)
 
     def write(self, segment: str, image) -> None:
         """What `modifySegmentByLabelmap` of an effect does."""
-        logic = self.logic
-        logic.UpdateReferenceGeometryImage()
-        logic.ResetModifierLabelmapToDefault()
-        logic.UpdateAlignedSourceVolume()
-        logic.UpdateMaskLabelmap()
-        logic.ModifySegmentByLabelmap(
-            self.node, segment, image, logic.ModificationModeSet, True, False
+        self.logic.ModifySegmentByLabelmap(
+            self.node, segment, image, self.logic.ModificationModeSet, True, False
         )
 
     def click(self, world, positive: bool = True) -> None:
-        """What the effect does on a click."""
+        """What comes of a click."""
+        self.click_at_once(world, positive)
+        settle(self.workspace)
+
+    def click_at_once(self, world, positive: bool = True) -> None:
+        """What the effect itself does on a click."""
         self.workspace.edit_segment(self.node, self.segment, self.write_picture)
         self.logic.SaveStateForUndo()
         self.workspace.point_into_segment(world, positive)
-        settle(self.workspace)
 
     def paint(self, mask: np.ndarray) -> None:
         """A stroke of the brush, with what it leaves behind."""

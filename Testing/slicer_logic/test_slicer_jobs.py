@@ -8,14 +8,11 @@ import time
 
 import numpy as np
 import pytest
-from engine_fixtures import FIRST, SECOND, scan_of
-from MOISSAM2SegmentLib.jobs import Job, Worker
-from scans import place, settle, volume_node
+from engine_fixtures import FIRST, SECOND
+from MOISSAM2SegmentLib.jobs import ENOUGH_S, Job, Worker
+from scans import MOST_S, clinical_scan_node, middle_of, place, place_at, settle, slowed_down
 
-from mois_core.errors import BadInput, Cancelled
-
-MOST_S = 0.05
-"""No turn of the pump may keep the main thread longer than this."""
+from mois_core.errors import BadInput
 
 
 @pytest.fixture
@@ -124,6 +121,27 @@ def test_background_work_makes_way_and_goes_on_afterwards(a_worker):
     assert len(done) == 50
 
 
+def test_results_that_take_long_to_show_come_in_turns_of_their_own(a_worker):
+    seen = []
+
+    def show(name):
+        time.sleep(2 * ENOUGH_S)
+        seen.append(name)
+
+    for name in ("first", "second"):
+        a_worker.submit(Job(name, lambda *_, name=name: name, show))
+    end = time.monotonic() + 10
+    while len(a_worker._finished) < 2:
+        assert time.monotonic() < end
+
+    a_worker.pump()
+    assert seen == ["first"]
+    assert a_worker.is_busy
+    a_worker.pump()
+    assert seen == ["first", "second"]
+    assert not a_worker.is_busy
+
+
 def test_progress_is_told_on_the_main_thread_and_only_the_latest(a_worker):
     told = []
     a_worker.progressed.connect(lambda job, *progress: told.append((job.name, *progress)))
@@ -180,43 +198,20 @@ def test_closing_does_not_wait_for_what_cannot_be_stopped():
         worker.submit(Job("late", lambda *_: None))
 
 
-def slowed_down(session, monkeypatch, seconds: float) -> None:
-    """An engine that takes its time for each step, without holding the interpreter."""
-    for name in ("clicks", "find_similar", "move_click", "prepare"):
-        method = getattr(session, name)
-
-        def slow(*arguments, method=method, **how):
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                time.sleep(0.01)
-                for argument in (*arguments, *how.values()):
-                    if hasattr(argument, "is_cancelled") and argument.is_cancelled:
-                        raise Cancelled
-            return method(*arguments, **how)
-
-        monkeypatch.setattr(session, name, slow)
-
-
 def test_the_main_thread_is_never_kept_while_the_engine_works(
     a_workspace, monkeypatch, record_property
 ):
     """On a scan of clinical size, with the stub network slowed down."""
-    small = scan_of(FIRST, SECOND, slices=20)
-    large = np.kron(small, np.ones((2, 16, 16), dtype=np.int16))
-    matrix = np.array([[-0.7, 0, 0, 0], [0, 0, -7.8, 0], [0, -0.7, 0, 0], [0, 0, 0, 1]])
-    node = volume_node(a_workspace.scene, large, matrix)
+    node = clinical_scan_node(a_workspace.scene, FIRST, SECOND)
     start = time.perf_counter()
     a_workspace.start(node)
     opening = time.perf_counter() - start
-    settle(a_workspace)
+    turns = settle(a_workspace)
     assert a_workspace.is_open
     slowed_down(a_workspace.session, monkeypatch, 0.15)
 
-    turns = []
     for block in (FIRST, SECOND):
-        middle = [size * n + size // 2 for n, size in zip(block.middle, (2, 16, 16), strict=True)]
-        ras = a_workspace.session.stack.point_to_ras(middle[0], middle[2], middle[1])
-        a_workspace.points_node.AddControlPointWorld(*ras.tolist())
+        place_at(a_workspace, middle_of(a_workspace, block))
         turns += settle(a_workspace)
     a_workspace.find_similar()
     turns += settle(a_workspace)

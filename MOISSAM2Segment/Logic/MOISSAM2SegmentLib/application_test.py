@@ -97,7 +97,7 @@ def _clicks(workspace: Any, editor: Any, wait: Wait) -> Iterator[str]:
     check(workspace.segments_node is node, "the work is in the user's segmentation")
     mask = workspace.session.mask(1)
     check(bool(mask.any()), "a click outlines something")
-    check(np.array_equal(workspace.segments.read(segment) > 0, mask), "the segment shows it")
+    check(np.array_equal(workspace.segments.read(segment), mask), "the segment shows it")
     yield "A click with the mouse fills the segment"
 
     editor.undo()
@@ -106,12 +106,12 @@ def _clicks(workspace: Any, editor: Any, wait: Wait) -> Iterator[str]:
     check(not workspace.segments.read(segment).any(), "and empties the segment")
     editor.redo()
     wait()
-    check(np.array_equal(workspace.segments.read(segment) > 0, mask), "redo brings it back")
+    check(np.array_equal(workspace.segments.read(segment), mask), "redo brings it back")
     yield "Undo and redo of the Segment Editor are followed"
 
     editor.setActiveEffectByName("")
     wait()
-    check(np.array_equal(workspace.segments.read(segment) > 0, mask), "leaving changes nothing")
+    check(np.array_equal(workspace.segments.read(segment), mask), "leaving changes nothing")
     yield "The effect is left"
 
 

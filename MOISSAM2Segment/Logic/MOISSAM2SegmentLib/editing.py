@@ -15,6 +15,7 @@ from MOISSAM2SegmentLib.outlined import ELSEWHERE
 
 if TYPE_CHECKING:
     from mois_core.session import Session
+    from MOISSAM2SegmentLib.painting import Patch
 
 NO_SCAN = "Open a scan first."
 ANOTHER_SEGMENTATION = (
@@ -54,11 +55,11 @@ class Editing:
         if hold is None:
             self.let_go_of_segments()
             lesion = FreshLesion(self.segments.lesion_of(identifier))
-            mask = self.segments.read(identifier) > 0
+            present = self.segments.read_box(identifier)
             self.segments.hold(identifier, lesion, write)
             self._tell_painter()
-            if lesion.number is None and mask.any():
-                self._take_over_segment(lesion, mask)
+            if lesion.number is None and present.labels.any():
+                self._take_over_segment(lesion, present)
             hold = self.segments.holds.of_segment(identifier)
         self.clicks.active = hold.lesion
 
@@ -86,8 +87,10 @@ class Editing:
         self._submit_segments(edits)
         self.clicks.active = None
 
-    def _take_over_segment(self, lesion: FreshLesion, mask: np.ndarray) -> None:
+    def _take_over_segment(self, lesion: FreshLesion, present: Patch) -> None:
         def take(session: Session, *_: Any) -> None:
+            mask = np.zeros(session.volume.array.shape, dtype=bool)
+            mask[present.box] = present.labels > 0
             lesion.number = session.set_mask(None, mask)
 
         self._step("Take over", take)

@@ -21,23 +21,18 @@ class Picture:
     """A mask that is to become a segment's content."""
 
     ijk_to_ras: np.ndarray
-    shape: tuple[int, ...]
     box: Box
-    """Around what is in the mask and what was in the segment before."""
+    """Around what is in the mask and what is in the segment until now."""
     mask: np.ndarray
     """Inside the box."""
+    present: np.ndarray
+    """What is in the segment until now, inside the box too."""
 
-    def cropped(self) -> Any:
-        """As an image as small as it may be."""
-        return image_of(self.ijk_to_ras, self.box, self.mask)
-
-    def whole(self) -> Any:
-        """On the scan's own grid, which the Segment Editor asks for if it has limits of
-        brightness."""
-        mask = np.zeros(self.shape, dtype=np.uint8)
-        mask[self.box] = self.mask
-        k, j, i = (slice(0, count) for count in self.shape)
-        return image_of(self.ijk_to_ras, (k, j, i), mask)
+    def image(self, allowed: np.ndarray | None = None) -> Any:
+        """As an image as small as it may be. Where a change is not allowed, what is there stays,
+        as with all masks of the Segment Editor."""
+        mask = self.mask if allowed is None else np.where(allowed, self.mask, self.present)
+        return image_of(self.ijk_to_ras, self.box, mask)
 
 
 Write = Callable[[str, Picture], None]

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from MOISSAM2SegmentLib.held import Picture
-from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, box_on_grid, image_of, on_grid
+from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, box_on_grid, image_of
 from MOISSAM2SegmentLib.painting import Box, Patch
 from MOISSAM2SegmentLib.segment_edits import Returned, around_both, box_around, in_box
 from MOISSAM2SegmentLib.tags import TAG, default_name, tagged_segments
@@ -101,14 +101,18 @@ class HeldSegments:
             return
         hold.shown, hold.mask = patch, wanted
         before, after = self._apart[number], patch or _nothing()
-        # Together with what is to be emptied.
         box = around_both(before.box, after.box)
-        mask = in_box(after, box) == number
-        if not np.array_equal(mask, in_box(before, box) == number):
-            volume = self.volume
-            hold.write(hold.segment, Picture(volume.ijk_to_ras, volume.array.shape, box, mask))
+        if not np.array_equal(in_box(after, box), in_box(before, box)):
+            hold.write(hold.segment, self._picture(hold.segment, number, after))
             self._apart[number] = self._patch_of(hold.segment, number)
             self.holds.have_written = True
+
+    def _picture(self, identifier: str, number: int, patch: Patch) -> Picture:
+        """Together with what is to be emptied, which a stroke may have changed just now."""
+        present = self._patch_of(identifier, number)
+        box = around_both(present.box, patch.box)
+        masks = (in_box(patch, box) == number, in_box(present, box) == number)
+        return Picture(self.volume.ijk_to_ras, box, *masks)
 
     def _returned(self) -> list[Returned]:
         """Lesions that are gone, and are in their segments nevertheless."""
@@ -137,10 +141,16 @@ class HeldSegments:
         )
         return Patch((k, j, i), labels[inner])
 
-    def read(self, identifier: str, number: int = 1) -> np.ndarray:
-        """A segment's voxels as a label value on the scan's grid."""
-        image, members = self._image_of(identifier, number)
-        return on_grid(image, members, self.volume.ijk_to_ras, self.volume.array.shape)
+    def read(self, identifier: str) -> np.ndarray:
+        """A segment's voxels on the scan's grid."""
+        patch = self.read_box(identifier)
+        mask = np.zeros(self.volume.array.shape, dtype=bool)
+        mask[patch.box] = patch.labels > 0
+        return mask
+
+    def read_box(self, identifier: str) -> Patch:
+        """A segment's voxels as ones, in a box around them."""
+        return self._patch_of(identifier, 1)
 
     def _image_of(self, identifier: str, number: int) -> tuple[Any, dict[int, int]]:
         segment = self.segmentation.GetSegment(identifier)

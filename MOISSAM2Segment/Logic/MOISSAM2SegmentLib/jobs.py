@@ -8,6 +8,7 @@ Results wait until the main thread asks for them, for only the main thread may t
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from MOISSAM2SegmentLib.signal import Signal
 GIVE_WAY_S = 0.004
 """How long a turn of the pump lets the other thread run. Slicer's Python gives a thread time only
 while the main one waits; with a 5 ms timer this was measured to give it full speed."""
+
+ENOUGH_S = 0.02
+"""When a turn has delivered for so long, whatever else is finished waits for the next one, so that
+the user can do something in between. One result should take no more than 50 ms."""
 
 Work = Callable[[Progress, CancelToken], Any]
 
@@ -121,7 +126,8 @@ class Worker:
                     job.token.cancel()
 
     def pump(self, give_way: float = GIVE_WAY_S) -> None:
-        """Deliver what is finished, then let the worker run for a moment if it has work.
+        """Deliver what is finished, in several turns if that takes long, then let the worker run
+        for a moment if it has work.
 
         To be called from a timer while the worker is busy.
         """
@@ -130,12 +136,13 @@ class Worker:
             progress, self._progress = self._progress, None
             if not progress[0].abandoned:
                 self.progressed(*progress)
-        while self._finished:
+        end = time.perf_counter() + ENOUGH_S
+        while self._finished and time.perf_counter() < end:
             job, deliver = self._finished.popleft()
             if not job.abandoned:
                 deliver()
         self._tell_if_busy()
-        if give_way and self._was_busy:
+        if give_way and self._was_busy and not self._finished:
             self._news.wait(give_way)
 
     def close(self, timeout: float = 5.0) -> bool:

@@ -23,20 +23,50 @@ BINARY_LABELMAP = "Binary labelmap"
 _SAME_MATRIX_MM = 1e-3
 
 
+class Canvas:
+    """Memory for the label values of a whole scan, twice: what is shown, and what was written.
+
+    A system hands memory out when it is first touched, page by page, which for a whole body takes
+    longer than the main thread may be kept. So a canvas is made on the worker.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        # Not `np.zeros`, which touches nothing.
+        self.written = np.full(shape, 0, dtype=np.uint16)
+        # VTK owns what is shown: the segmentation may live longer than we do.
+        self.scalars = _scalars(shape)
+        _array_of(self.scalars, shape).fill(0)
+
+    def clear(self) -> None:
+        """Empty it for the next one that draws on it."""
+        self.written.fill(0)
+        _array_of(self.scalars, self.written.shape).fill(0)
+
+
 class Layer:
     """Label values on a scan's own grid, in memory that VTK and we share."""
 
-    def __init__(self, volume: Volume, labels: np.ndarray) -> None:
+    def __init__(self, volume: Volume, scalars: Any) -> None:
+        """``scalars`` are taken over as they are, with what is in them."""
         self.shape = volume.array.shape
         self.ijk_to_ras = volume.ijk_to_ras
         self.image = slicer.vtkOrientedImageData()
         self.image.SetImageToWorldMatrix(numpy_to_matrix(volume.ijk_to_ras))
-        self._fill(labels)
+        self._take(scalars)
+        self._show()
+
+    @classmethod
+    def of(cls, volume: Volume, labels: np.ndarray) -> Layer:
+        """One that shows label values, in memory of its own."""
+        scalars = _scalars(labels.shape)
+        _array_of(scalars, labels.shape)[:] = labels
+        return cls(volume, scalars)
 
     def paint(self, box: Box, labels: np.ndarray) -> None:
         """Write label values into a box. Nobody is told; see `tell`."""
         if not self.is_ours:
-            self._fill(self.read())
+            self._copy()
+            self._show()
         self._array[box] = labels
 
     def tell(self) -> None:
@@ -49,15 +79,10 @@ class Layer:
         self.image.GetPointData().GetScalars().Modified()
 
     def read(self) -> np.ndarray:
-        """The present label values; the layer's own memory if nobody has replaced it."""
-        if self.is_ours:
-            return self._array
-        labels = np.zeros(self.shape, dtype=np.uint16)
-        found = image_labels(self.image)
-        if found is not None:
-            box, values = found
-            labels[box] = values
-        return labels
+        """The present label values, to be looked at only."""
+        if not self.is_ours:
+            self._copy()
+        return self._array
 
     @property
     def is_ours(self) -> bool:
@@ -70,13 +95,36 @@ class Layer:
         """Whether the image still lies on the scan's grid."""
         return has_matrix(self.image, self.ijk_to_ras)
 
-    def _fill(self, labels: np.ndarray) -> None:
-        # VTK owns the memory: the segmentation may live longer than this object.
+    def _copy(self) -> None:
+        """Bring what somebody has made of the image into our memory. The image stays as it is,
+        and nobody is told."""
+        found = image_labels(self.image)
+        # Memory that is ours alone is used again: to get some takes longer than to fill it.
+        if self._scalars.GetReferenceCount() > 1:
+            self._take(_scalars(self.shape))
+        self._array.fill(0)
+        if found is not None:
+            box, values = found
+            self._array[box] = values
+
+    def _take(self, scalars: Any) -> None:
+        self._scalars, self._array = scalars, _array_of(scalars, self.shape)
+
+    def _show(self) -> None:
+        """Have the image consist of our memory."""
         self.image.SetExtent(_extent(self.shape))
-        self.image.AllocateScalars(vtk.VTK_UNSIGNED_SHORT, 1)
-        self._scalars = self.image.GetPointData().GetScalars()
-        self._array = vtk_to_numpy(self._scalars).reshape(self.shape)
-        self._array[:] = labels
+        self.image.GetPointData().SetScalars(self._scalars)
+
+
+def _scalars(shape: tuple[int, ...]) -> Any:
+    scalars = vtk.vtkUnsignedShortArray()
+    scalars.SetName("ImageScalars")
+    scalars.SetNumberOfValues(int(np.prod(shape)))
+    return scalars
+
+
+def _array_of(scalars: Any, shape: tuple[int, ...]) -> np.ndarray:
+    return vtk_to_numpy(scalars).reshape(shape)
 
 
 def _extent(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -145,11 +193,24 @@ def box_on_grid(
         inside.append(slice(first, last))
         part.append(slice(first - along.start, last - along.start))
     values = found[1][tuple(part)]
+    k, j, i = inside
+    return (k, j, i), _renumbered(values, lesions)
+
+
+def _renumbered(values: np.ndarray, lesions: Mapping[int, int]) -> np.ndarray:
+    """Label values as the lesions they stand for; zero for those that stand for none."""
+    if len(lesions) == 1:
+        ((value, lesion),) = lesions.items()
+        return np.multiply(values == value, lesion, dtype=np.uint16)
     numbers = np.zeros(max(int(values.max()), 0, *lesions) + 1, dtype=np.uint16)
     for value, lesion in lesions.items():
         numbers[value] = lesion
-    k, j, i = inside
-    return (k, j, i), numbers[np.maximum(values, 0).astype(np.intp, copy=False)]
+    result = np.empty(values.shape, dtype=np.uint16)
+    # Slice by slice, since an index takes four times the memory of a value.
+    for plane, renumbered in zip(values, result, strict=True):
+        places = plane.astype(np.intp, copy=False)
+        np.take(numbers, places, out=renumbered, mode="clip")
+    return result
 
 
 def _resampled(image: Any, ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> Any:

@@ -16,7 +16,7 @@ import slicer
 from mois_core.colours import Colour, lesion_colour
 from MOISSAM2SegmentLib.held import Holds
 from MOISSAM2SegmentLib.held_segments import NOWHERE, HeldSegments
-from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Layer, has_matrix, image_of, on_grid
+from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Canvas, Layer, has_matrix, image_of, on_grid
 from MOISSAM2SegmentLib.painting import MANY, Box, Patch, Update, values_in
 from MOISSAM2SegmentLib.segment_edits import (
     Deleted,
@@ -46,7 +46,8 @@ def segment_id(number: int) -> str:
 class LesionSegments(HeldSegments):
     """One segmentation node and the lesions it shows."""
 
-    def __init__(self, node: Any, volume: Volume) -> None:
+    def __init__(self, node: Any, volume: Volume, canvas: Canvas | None = None) -> None:
+        """``canvas`` is empty memory that was made ahead, of the scan's shape."""
         self.node = node
         self.volume = volume
         self.colours: dict[int, Colour] = {}
@@ -55,8 +56,9 @@ class LesionSegments(HeldSegments):
         """Whether the events that arrive now are of our own making."""
         self._ids: dict[int, str] = {}
         self._names: dict[int, str] = {}
-        self._expected = np.zeros(volume.array.shape, dtype=np.uint16)
-        self._layer = Layer(volume, self._expected)
+        self.canvas = canvas or Canvas(volume.array.shape)
+        self._expected = self.canvas.written
+        self._layer = Layer(volume, self.canvas.scalars)
         self._apart: dict[int, Patch] = {}
         self.holds = Holds()
         """Segments that are written through whoever edits them, and not by us."""
@@ -92,14 +94,15 @@ class LesionSegments(HeldSegments):
             has_surfaces = has_surfaces and not update.is_whole
             for patch in update.patches:
                 labels = self._without_apart(patch.labels)
-                changed = self._expected[patch.box] != labels
-                if not update.is_whole and not changed.any():
-                    # Any event would make the Segment Editor forget what it could redo.
-                    continue
+                if not update.is_whole:
+                    changed = self._expected[patch.box] != labels
+                    if not changed.any():
+                        # Any event would make the Segment Editor forget what it could redo.
+                        continue
+                    if has_surfaces:
+                        touched |= values_in(self._expected[patch.box][changed])
+                        touched |= values_in(labels[changed])
                 is_written = True
-                if has_surfaces:
-                    touched |= values_in(self._expected[patch.box][changed])
-                    touched |= values_in(labels[changed])
                 self._write(patch.box, labels)
             self._remove(set(self._ids) - set(shown))
             for number in list(self._apart):
@@ -302,7 +305,7 @@ class LesionSegments(HeldSegments):
     def _gather(self) -> None:
         """Bring lesions back into the shared layer, after Slicer put them into another."""
         with self._writing():
-            self._layer = Layer(self.volume, self._expected)
+            self._layer = Layer.of(self.volume, self._expected)
             self._rejoin([number for number in self._ids if number not in self._apart])
             self._layer.tell()
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from mois_core.colours import Colour
 from mois_core.errors import BadInput
-from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, image_labels, on_grid
+from MOISSAM2SegmentLib.layer import BINARY_LABELMAP, Canvas, image_labels, on_grid
 from MOISSAM2SegmentLib.lesion_segments import default_name, tagged_segments
 from MOISSAM2SegmentLib.messages import words_for
 from MOISSAM2SegmentLib.painting import Painter, Update
@@ -49,6 +49,7 @@ class Opened:
     session: Session
     painter: Painter
     update: Update
+    canvas: Canvas
     resumed: StoredSession | None
     problem: str = ""
     """Why what is stored could not be continued."""
@@ -81,6 +82,7 @@ def open_scan(
 ) -> Opened:
     """The session for a scan. Runs on the worker."""
     progress(0, 1, "reading the scan")
+    canvas = Canvas(volume.array.shape)
     problem = ""
     for candidate in earlier:
         try:
@@ -90,10 +92,10 @@ def open_scan(
             continue
         if session is not None:
             painter = Painter(session)
-            return Opened(session, painter, painter.whole(), candidate.stored)
+            return Opened(session, painter, painter.whole(), canvas, candidate.stored)
     session = engine.open(volume, settings)
     painter = Painter(session)
-    return Opened(session, painter, painter.whole(), None, problem)
+    return Opened(session, painter, painter.whole(), canvas, None, problem)
 
 
 def outlined_lesions(earlier: Sequence[Earlier], volume_node: Any) -> list[Outlined]:

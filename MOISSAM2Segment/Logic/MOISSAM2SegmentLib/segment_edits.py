@@ -116,17 +116,28 @@ def repainted(
     labels: np.ndarray, expected: np.ndarray, lesions: Collection[int]
 ) -> list[Repainted]:
     """Compare label values with what was written, for the lesions that they are about."""
-    different = labels != expected
-    box = box_around(different)
+    box = _changed_box(labels, expected)
     if box is None:
         return []
-    now, then, changed = labels[box], expected[box], different[box]
+    now, then = labels[box], expected[box]
+    changed = now != then
     concerned = values_in(now[changed]) | values_in(then[changed])
     return [
         Repainted(number, box, changed & (now == number), changed & (then == number))
         for number in sorted(concerned)
         if number in lesions
     ]
+
+
+def _changed_box(labels: np.ndarray, expected: np.ndarray) -> Box | None:
+    """Around what differs. Plane by plane, since memory for a whole scan takes long to get."""
+    planes = zip(labels, expected, strict=True)
+    differ = [number for number, pair in enumerate(planes) if not np.array_equal(*pair)]
+    if not differ:
+        return None
+    along = slice(differ[0], differ[-1] + 1)
+    _, rows, columns = box_around(labels[along] != expected[along])
+    return along, rows, columns
 
 
 def repainted_patch(then: Patch, now: Patch, lesion: int) -> list[Repainted]:

@@ -228,7 +228,7 @@ def _check_segments(workspace: Workspace) -> None:
     for number in counted:
         segment = workspace.segments.segment_of(number)
         check(segment is not None, f"lesion {number} has a segment")
-        shown = workspace.segments.read(segment) > 0
+        shown = workspace.segments.read(segment)
         check(np.array_equal(shown, labels == number), f"segment of lesion {number} is its mask")
 
 

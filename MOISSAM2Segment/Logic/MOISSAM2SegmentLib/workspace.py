@@ -145,7 +145,7 @@ class Workspace(Steps, Reporting, Editing):
         self._list = LesionList(opened.session.stack)
         self.segments_node, had_segments = self._node(stored, SEGMENTS, self._new_segmentation)
         self.points_node, had_points = self._node(stored, POINTS, self._new_points)
-        self.segments = LesionSegments(self.segments_node, volume)
+        self.segments = LesionSegments(self.segments_node, volume, opened.canvas)
         self.clicks = self._clicks_of(self.points_node)
         self._watch.is_ours = lambda: self.segments.is_writing
         self._follow_transform()
@@ -452,11 +452,15 @@ class Workspace(Steps, Reporting, Editing):
         before = self.segments_node
         self._watch.forget(before)
         self.segments_node = node
-        self.segments = LesionSegments(node, self.session.volume)
+        is_free = not before.GetSegmentation().GetNumberOfSegments()
+        canvas = self.segments.canvas if is_free else None
+        if canvas is not None:
+            canvas.clear()
+        self.segments = LesionSegments(node, self.session.volume, canvas)
         self._tell_painter()
         self._keeper.refer(SEGMENTS, node)
         self._watch.watch_segments(node)
-        if not before.GetSegmentation().GetNumberOfSegments():
+        if is_free:
             self.scene.RemoveNode(before)
 
     def _replace_points(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import qt
 import slicer
 import vtk
+from MOISSAM2SegmentLib import brightness
 from MOISSAM2SegmentLib.messages import words_for
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
@@ -148,9 +149,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         effect = self.scriptedEffect
 
         def write(identifier: str, picture: Any) -> None:
-            is_limited = effect.parameterSetNode().GetSourceVolumeIntensityMask()
-            image = picture.whole() if is_limited else picture.cropped()
-            effect.modifySegmentByLabelmap(node, identifier, image, effect.ModificationModeSet)
+            parameters = effect.parameterSetNode()
+            with brightness.limited(picture, parameters, workspace.volume_node) as image:
+                effect.modifySegmentByLabelmap(node, identifier, image, effect.ModificationModeSet)
 
         workspace.edit_segment(node, segment, write)
         effect.saveStateForUndo()
