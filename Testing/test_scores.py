@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mois_core.scores import detection_f1, dice
+from mois_core.evaluation.detection import detect, overlaps
+from mois_core.scores import DETECTED_FROM_IOU, dice
 
 
 def labels(*runs: tuple[int, int, int]) -> np.ndarray:
@@ -13,6 +14,10 @@ def labels(*runs: tuple[int, int, int]) -> np.ndarray:
     for number, start, stop in runs:
         line[start:stop] = number
     return line
+
+
+def detection_f1(result: np.ndarray, truth: np.ndarray) -> float:
+    return detect(overlaps(result, truth), "one-to-one", DETECTED_FROM_IOU).f1
 
 
 def test_dice_is_twice_the_overlap_over_both_sizes():

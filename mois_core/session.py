@@ -82,6 +82,14 @@ class Session:
         self.semantic: np.ndarray | None = None
         """What the last search marked [slices, rows, columns], before it became lesions."""
 
+    def adjust(self, *, window: int, smallest_cm3: float, exemplars: int) -> None:
+        """Change those settings that can change in the middle of the work. What was done stays as
+        it is, and no step can undo this. Settings that make no sense are refused as a whole."""
+        self.settings = replace(
+            self.settings, window=window, smallest_cm3=smallest_cm3, exemplars=exemplars
+        )
+        self.shaper.window = window
+
     # ---- looking ---------------------------------------------------------------------------
 
     @property

@@ -28,7 +28,7 @@ others like them, and compare the result with the truth. DIR receives
   lesions.seg.nrrd      the result, for 3D Slicer
   report.csv            its lesion table
   picture.png           its picture: open this first
-  scores.json           how well it agrees with the truth, 0 to 1:
+  scores.json           how well it agrees with the truth, 0 to 1, from 1 cm3 on:
     scan_dsc      Dice of all lesions together
     detection_f1  F1 of lesions found (overlap at least 0.1 of the union)
     lesion_dsc    mean Dice of the lesions that were clicked on
@@ -180,16 +180,17 @@ def _score(
     seconds: float,
     is_trained: bool,
 ) -> Scores:
-    from mois_core.scores import detection_f1, dice
+    from mois_core.evaluation.metrics import measure
+    from mois_core.scores import dice
 
-    is_target = phantom.semantic > 0
+    scan = measure(labels, phantom.semantic, phantom.spacing[::-1], surfaces=False)
     lesions = [
         dice(labels == number, phantom.instances == instance)
         for number, (instance, _) in enumerate(truth, start=1)
     ]
     return Scores(
-        scan_dsc=round(dice(labels > 0, is_target), 4),
-        detection_f1=round(detection_f1(labels, phantom.instances * is_target), 4),
+        scan_dsc=round(scan.dsc, 4),
+        detection_f1=round(scan.f1, 4),
         lesion_dsc=round(sum(lesions) / len(lesions), 4),
         clicks=len(truth),
         seconds=seconds,

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mois_core.evaluation.metrics import Metrics, measure
 from mois_core.geometry import Volume
 from mois_core.io.atomic import atomic_write
 from mois_core.network.loading import load_model
 from mois_core.network.model import Sam2
 from mois_core.phantom import HELD_OUT_FROM, Lesion, Phantom, PhantomSettings, make_phantom
-from mois_core.scores import detection_f1, dice
+from mois_core.scores import dice
 from mois_core.session import NewClick, Session
 from mois_core.training.clicks import correction
 
@@ -36,7 +37,6 @@ def measure_one(model: Sam2, phantom: Phantom, with_counts: bool) -> dict[str, f
     rng = np.random.default_rng(phantom.seed)
     lesions = [lesion for lesion in phantom.lesions if lesion.target]
     targets = [lesions[int(n)] for n in rng.permutation(len(lesions))]
-    truth = phantom.semantic > 0
     session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras))
     started = time.monotonic()
     numbers = _click(session, targets[:EXEMPLARS])
@@ -51,12 +51,12 @@ def measure_one(model: Sam2, phantom: Phantom, with_counts: bool) -> dict[str, f
     _back_to_start(session)
     session.find_similar(use_exemplars=False)
     alone = session.stack.to_volume(session.semantic)
-    row["none scan dice"] = dice(alone, truth)
+    row["none scan dice"] = _scan(alone, phantom).dsc
     row["none all lesions dice"] = dice(alone, phantom.instances > 0)
     _back_to_start(session)
     wrong = _wrong(phantom, rng)
     _click(session, wrong)
-    row["wrong scan dice"] = _search_dice(session, truth)
+    row["wrong scan dice"] = _search_dice(session, phantom)
     _back_to_start(session)
     if with_counts:
         row |= _by_count(session, phantom, targets)
@@ -90,23 +90,28 @@ def _lesion_dice(
     return float(np.mean(values))
 
 
-def _search_dice(session: Session, truth: np.ndarray) -> float:
+def _scan(result: np.ndarray, phantom: Phantom) -> Metrics:
+    """The paper's metrics of a whole scan: lesions are connected pieces from 1 cm3 on."""
+    return measure(result, phantom.semantic, phantom.spacing[::-1], surfaces=False)
+
+
+def _search_dice(session: Session, phantom: Phantom) -> float:
     """What the search itself marks against the target, without the clicked lesions."""
     if not session.exemplars_for(0):
         return 0.0
     session.find_similar()
-    return dice(session.stack.to_volume(session.semantic), truth)
+    return _scan(session.stack.to_volume(session.semantic), phantom).dsc
 
 
 def _searched(session: Session, phantom: Phantom, name: str) -> dict[str, float]:
     """The scan after clicks and search, and what the search marked by itself."""
-    truth = phantom.semantic > 0
-    search = _search_dice(session, truth)
-    labels = session.labels()
-    wanted = np.where(truth, phantom.instances, 0)
+    search = _search_dice(session, phantom)
+    scan = _scan(session.labels(), phantom)
     return {
-        f"{name} scan dice": dice(labels > 0, truth),
-        f"{name} f1": detection_f1(labels, wanted),
+        f"{name} scan dice": scan.dsc,
+        f"{name} f1": scan.f1,
+        f"{name} precision": scan.precision,
+        f"{name} recall": scan.recall,
         f"{name} search dice": search,
     }
 
