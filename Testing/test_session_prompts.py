@@ -155,6 +155,32 @@ def test_a_lesion_is_not_looked_for_behind_a_slice_without_it():
     assert set(session.lesion(number).carried) == {1, 2, 4}
 
 
+def test_settings_can_be_adjusted_for_what_comes_next(session):
+    first = click_on(session, FIRST)
+    before = session.lesion(first)
+    undo = session.history.past
+
+    session.adjust(window=1, smallest_cm3=0.5, exemplars=2)
+    second = click_on(session, SECOND)
+
+    assert session.lesion(first) is before
+    assert session.history.past[: len(undo)] == undo
+    assert len(session.lesion(second).mask.slices) == 3
+    assert (session.settings.smallest_cm3, session.settings.exemplars) == (0.5, 2)
+
+
+def test_settings_that_make_no_sense_are_refused_and_nothing_changes(session):
+    before = session.settings
+
+    with pytest.raises(BadInput, match="window"):
+        session.adjust(window=-1, smallest_cm3=0.5, exemplars=2)
+    with pytest.raises(BadInput, match="exemplar"):
+        session.adjust(window=1, smallest_cm3=0.5, exemplars=0)
+
+    assert session.settings is before
+    assert session.shaper.window == before.window
+
+
 def test_a_window_below_zero_is_refused():
     with pytest.raises(BadInput, match="window"):
         stub_session(window=-1)

@@ -6,7 +6,6 @@ Each is a step on the worker: it returns at once, and what came of it is shown w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mois_core.errors import BadInput
@@ -152,10 +151,5 @@ class Steps:
     def adjust(self, window: int, smallest_cm3: float, exemplars: int) -> Job:
         """Choices that can change in the middle of the work. What was done stays as it is; they
         are kept with the session, and no step that can be undone."""
-
-        def change(session: Session, *_: Any) -> None:
-            choices = {"window": window, "smallest_cm3": smallest_cm3, "exemplars": exemplars}
-            session.settings = replace(session.settings, **choices)
-            session.shaper.window = window
-
-        return self._step("Settings", change)
+        choices = {"window": window, "smallest_cm3": smallest_cm3, "exemplars": exemplars}
+        return self._step("Settings", lambda session, *_: session.adjust(**choices))
