@@ -247,6 +247,22 @@ def test_nobody_sees_that_slicer_is_asked_to_apply_no_limits(an_editor):
     assert told == []
 
 
+def test_limits_of_brightness_hold_where_the_segmentation_has_a_finer_grid(an_editor):
+    volume = an_editor.workspace.session.volume
+    finer = volume_node(
+        an_editor.workspace.scene,
+        np.zeros([2 * count for count in volume.array.shape], dtype=np.int16),
+        volume.ijk_to_ras @ np.diag([0.5, 0.5, 0.5, 1]),
+    )
+    an_editor.node.SetReferenceImageGeometryParameterFromVolumeNode(finer)
+    an_editor.parameters.SetSourceVolumeIntensityMask(True)
+    an_editor.parameters.SetSourceVolumeIntensityMaskRange(LESION, 255)
+
+    click(an_editor, FIRST)
+
+    assert np.array_equal(outlined(an_editor), in_volume(an_editor, FIRST))
+
+
 def test_limits_on_another_scan_are_left_to_slicer(an_editor):
     """As when the source volume is a second image of the same patient."""
     workspace = an_editor.workspace

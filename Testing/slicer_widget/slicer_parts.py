@@ -14,7 +14,7 @@ from typing import Any
 
 import slicer
 from PySide6 import QtCore, QtUiTools, QtWidgets
-from pythonqt import QtModule, wrap
+from pythonqt import QtModule, offered, wrap
 from stand_ins import ALL
 
 MODULE = Path(__file__).parent.parent.parent / "MOISSAM2Segment" / "MOISSAM2Segment.py"
@@ -203,13 +203,20 @@ def _disconnect_gui(self: Any, tag: int) -> None:
 
 
 class _LayoutManager:
-    """Remembers which layout was asked for."""
+    """Has Slicer's own node for the layout, and no views. What Slicer's manager has not, neither
+    has this one; `setLayout` belongs to a base class that was not looked at."""
 
     def __init__(self) -> None:
-        self.layout = 0
+        self._node = slicer.vtkMRMLLayoutNode()
+        # A logic would put views into the scene.
+        self._node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    def layoutLogic(self) -> Any:
+        assert "layoutLogic" in offered("qSlicerLayoutManager")[0]
+        return SimpleNamespace(GetLayoutNode=lambda: self._node)
 
     def setLayout(self, layout: int) -> None:
-        self.layout = layout
+        self._node.SetViewArrangement(layout)
 
     def mrmlSliceLogics(self) -> Any:
         import vtk

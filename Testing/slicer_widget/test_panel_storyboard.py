@@ -101,9 +101,8 @@ def test_the_whole_storyboard(a_started_panel, dialogs, tmp_path):
     user.press("reportButton")
     user.wait()
     assert "3 lesions" in user.find("reportLabel").text()
-    assert slicer.app.layoutManager().layout == (
-        slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
-    )
+    layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpTableView
     dialogs.path = str(tmp_path / "Bericht ä.csv")
     user.press("saveReportButton")
     user.wait()

@@ -97,6 +97,7 @@ class Panel:
         self.clicks.place(False)
         self.workspace.close()
         self.scan.close()
+        self.report.close()
         self.engine.close()
         self.pump.close()
 

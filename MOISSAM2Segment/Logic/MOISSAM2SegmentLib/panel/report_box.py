@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from MOISSAM2SegmentLib.panel.lesion_rows import STATUSES, in_words, lesions
 from MOISSAM2SegmentLib.panel.notice import Notice
+from MOISSAM2SegmentLib.panel.table_view import TableView
 from MOISSAM2SegmentLib.workspace import Workspace
 
 
@@ -20,19 +21,39 @@ class ReportBox:
         self._ui = ui
         self._workspace = workspace
         self._notice = notice
+        self._has_lesions = False
+        self._table = TableView(self._show_button)
         ui.reportButton.connect("clicked()", notice.guard(self._report))
         ui.saveReportButton.connect("clicked()", notice.guard(self._save))
 
     def show(self) -> None:
         """Bring the section up to date. A report that is older than the lesions is not shown."""
         is_open = self._workspace.is_open
-        has_lesions = is_open and bool(self._workspace.state.lesions)
-        self._ui.reportButton.enabled = self._ui.saveReportButton.enabled = has_lesions
+        self._has_lesions = is_open and bool(self._workspace.state.lesions)
+        self._ui.saveReportButton.enabled = self._has_lesions
         self._ui.reportLabel.text = ""
         self._ui.reportLabel.visible = False
+        self._show_button()
+
+    def close(self) -> None:
+        """The panel goes; what the views show is left to the user."""
+        self._table.forget()
+
+    def _show_button(self) -> None:
+        button, is_shown = self._ui.reportButton, self._table.is_shown
+        button.enabled = self._has_lesions or is_shown
+        button.text = _("Hide table") if is_shown else _("Show table")
+        button.toolTip = (
+            _("Have the views lie as they did before the table")
+            if is_shown
+            else _("Measure all lesions into a table of the scene and show it")
+        )
 
     def _report(self) -> None:
-        self._workspace.report(self._take)
+        if self._table.is_shown:
+            self._table.go_back()
+        else:
+            self._workspace.report(self._take)
 
     def _take(self, node: Any, totals: Any) -> None:
         parts = [
@@ -45,15 +66,7 @@ class ReportBox:
         )
         self._ui.reportLabel.text = "\n".join([text, *parts])
         self._ui.reportLabel.visible = True
-        self._show_in_views(node)
-
-    def _show_in_views(self, node: Any) -> None:
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        selection.SetReferenceActiveTableID(node.GetID())
-        slicer.app.applicationLogic().PropagateTableSelection()
-        layout = slicer.app.layoutManager()
-        if layout is not None:
-            layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        self._table.show(node)
 
     def _save(self) -> None:
         caption = _("Save the report")
