@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
@@ -13,3 +15,24 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def the_scene(tmp_path_factory):
+    """Slicer's scene without Slicer, for the tests of the extension. Made once: it takes a second,
+    and Slicer has one scene too."""
+    from scene_setup import make_scene
+
+    scene, keep = make_scene(str(tmp_path_factory.mktemp("slicer")))
+    yield scene
+    scene.Clear(1)
+    del keep
+
+
+@pytest.fixture
+def a_scene(the_scene):
+    """An empty scene, emptied again afterwards."""
+    the_scene.Clear(0)
+    yield the_scene
+    the_scene.Clear(0)
+    gc.collect()

@@ -6,73 +6,32 @@ folder of that name that it finds on the path.
 
 from __future__ import annotations
 
-import gc
-import importlib.metadata
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from slicer_skipping import missing, skipped_module
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-MISSING = "needs the package slicer-core (pip install slicer-core)"
 
 sys.path[:0] = [str(HERE.parent), str(ROOT / "MOISSAM2Segment" / "Logic")]
 
 
-def has_slicer_core() -> bool:
-    try:
-        importlib.metadata.version("slicer-core")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-class SkippedModule(pytest.Module):
-    """A test module that is not imported, because it could not be."""
-
-    def collect(self):
-        pytest.skip(MISSING, allow_module_level=True)
-
-
 def pytest_pycollect_makemodule(module_path, parent):
-    if has_slicer_core() or module_path.name == "test_slicer_packaging.py":
+    reason = missing(["slicer-core"])
+    if not reason or module_path.name == "test_slicer_packaging.py":
         return None
-    return SkippedModule.from_parent(parent, path=module_path)
-
-
-@pytest.fixture(scope="session")
-def the_scene(tmp_path_factory):
-    """Made once: it takes a second, and Slicer has one scene too."""
-    from scene_setup import make_scene
-
-    scene, keep = make_scene(str(tmp_path_factory.mktemp("slicer")))
-    yield scene
-    scene.Clear(1)
-    del keep
-
-
-@pytest.fixture
-def a_scene(the_scene):
-    """An empty scene, emptied again afterwards."""
-    scene = the_scene
-    scene.Clear(0)
-    yield scene
-    scene.Clear(0)
-    gc.collect()
+    return skipped_module(module_path, parent, reason)
 
 
 @pytest.fixture
 def an_engine():
     """The stub network on its two threads."""
-    from MOISSAM2SegmentLib.engine import Engine
-    from stub_network import StubNetwork
+    from scene_setup import stub_engine
 
-    from mois_core.state import ModelInfo
-
-    engine = Engine()
-    engine.use(StubNetwork(), ModelInfo("stub", "stub.pt", "0" * 64))
+    engine = stub_engine()
     yield engine
     engine.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("MOISSAM2")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine_fixtures import SECOND, digest
 from scans import place, settle
-from scene_setup import make_scene
+from scene_setup import make_scene, stub_engine
 
 
 def continue_working(workspace) -> list[str]:
@@ -22,19 +22,14 @@ def continue_working(workspace) -> list[str]:
 
 
 def main(bundle: str, folder: str) -> None:
-    from MOISSAM2SegmentLib.engine import Engine
     from MOISSAM2SegmentLib.stored_session import stored_sessions
     from MOISSAM2SegmentLib.workspace import Workspace
-    from stub_network import StubNetwork
-
-    from mois_core.state import ModelInfo
 
     scene, keep = make_scene(folder)
     unpacked = Path(folder, "unpacked")
     unpacked.mkdir()
     assert scene.ReadFromMRB(bundle)
-    engine = Engine()
-    engine.use(StubNetwork(), ModelInfo("stub", "stub.pt", "0" * 64))
+    engine = stub_engine()
     workspace = Workspace(scene, engine)
     heard: list[str] = []
     workspace.said.connect(heard.append)

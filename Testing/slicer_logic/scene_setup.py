@@ -40,3 +40,15 @@ def make_scene(folder: str) -> tuple[Any, Any]:
         applicationLogic=lambda: application, temporaryPath=folder, processEvents=lambda: None
     )
     return scene, (application, remote, modules)
+
+
+def stub_engine() -> Any:
+    """The module's engine with the stub network ready, on its two threads."""
+    from MOISSAM2SegmentLib.engine import Engine
+    from stub_network import StubNetwork
+
+    from mois_core.state import ModelInfo
+
+    engine = Engine()
+    engine.use(StubNetwork(), ModelInfo("stub", "stub.pt", "0" * 64))
+    return engine

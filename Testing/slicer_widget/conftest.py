@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-import importlib.metadata
-import importlib.util
+import importlib
 import os
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
+from slicer_skipping import missing, skipped_module
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -26,26 +26,22 @@ sys.path[:0] = [
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
-def missing() -> list[str]:
-    absent = []
-    for name in NEEDED:
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            absent.append(name)
-    return absent
-
-
-class SkippedModule(pytest.Module):
-    """A test module that is not imported, because it could not be."""
-
-    def collect(self):
-        names = " and ".join(missing())
-        pytest.skip(f"needs {names} (pip install {names})", allow_module_level=True)
+@cache
+def reason_to_skip() -> str:
+    """Qt can be installed and still not work, where a library of the system is not there."""
+    absent = missing(NEEDED)
+    if absent:
+        return absent
+    try:
+        importlib.import_module("PySide6.QtWidgets")
+    except ImportError as error:
+        return f"PySide6 cannot be loaded: {error}"
+    return ""
 
 
 def pytest_pycollect_makemodule(module_path, parent):
-    return SkippedModule.from_parent(parent, path=module_path) if missing() else None
+    reason = reason_to_skip()
+    return skipped_module(module_path, parent, reason) if reason else None
 
 
 def pytest_addoption(parser):
@@ -61,24 +57,6 @@ def the_application():
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["MOISSAM2"])
     application.setStyle("Fusion")
     return application
-
-
-@pytest.fixture(scope="session")
-def the_scene(tmp_path_factory):
-    from scene_setup import make_scene
-
-    scene, keep = make_scene(str(tmp_path_factory.mktemp("slicer")))
-    yield scene
-    scene.Clear(1)
-    del keep
-
-
-@pytest.fixture
-def a_scene(the_scene):
-    the_scene.Clear(0)
-    yield the_scene
-    the_scene.Clear(0)
-    gc.collect()
 
 
 @pytest.fixture
@@ -109,13 +87,9 @@ def a_slicer(the_application, a_scene, dialogs, monkeypatch, tmp_path):
 @pytest.fixture
 def an_engine(one_thread):
     """The stub network on its two threads; closed by the panel that has it."""
-    from MOISSAM2SegmentLib.engine import Engine
-    from stub_network import StubNetwork
+    from scene_setup import stub_engine
 
-    from mois_core.state import ModelInfo
-
-    engine = Engine()
-    engine.use(StubNetwork(), ModelInfo("stub", "stub.pt", "0" * 64))
+    engine = stub_engine()
     yield engine
     engine.close()
 

@@ -1,0 +1,30 @@
+"""Where Qt cannot be loaded, the reason is told instead of an error for every test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def test_without_a_library_of_the_system_the_tests_are_skipped_and_say_which(tmp_path):
+    broken = tmp_path / "PySide6"
+    broken.mkdir()
+    loader = "libEGL.so.1: cannot open shared object file"
+    (broken / "__init__.py").write_text("")
+    (broken / "QtWidgets.py").write_text(f"raise ImportError({loader!r})")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HERE / "test_panel_report.py"],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+
+    assert result.returncode == 5, result.stdout + result.stderr
+    assert f"PySide6 cannot be loaded: {loader}" in result.stdout
+    assert "1 skipped" in result.stdout
