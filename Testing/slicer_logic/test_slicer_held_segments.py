@@ -226,12 +226,15 @@ def test_limits_of_brightness_make_what_slicer_makes_of_them(an_editor, limits, 
     assert np.array_equal(by_us, by_slicer)
 
 
-def test_nobody_sees_that_slicer_is_asked_to_apply_no_limits(an_editor):
+def test_whoever_is_told_of_the_limits_finds_them_on(an_editor):
     parameters = an_editor.parameters
     parameters.SetSourceVolumeIntensityMask(True)
     parameters.SetSourceVolumeIntensityMaskRange(LESION, 255)
     told = []
-    parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: told.append(1))
+    parameters.AddObserver(
+        vtk.vtkCommand.ModifiedEvent,
+        lambda caller, event: told.append(caller.GetSourceVolumeIntensityMask()),
+    )
     empty = np.zeros(an_editor.workspace.session.volume.array.shape, dtype=bool)
     picture = Picture(*whole(an_editor, empty), empty)
 
@@ -244,7 +247,7 @@ def test_nobody_sees_that_slicer_is_asked_to_apply_no_limits(an_editor):
 
     assert parameters.GetSourceVolumeIntensityMask()
     assert not parameters.GetDisableModifiedEvent()
-    assert told == []
+    assert told == [True]
 
 
 def test_limits_of_brightness_hold_where_the_segmentation_has_a_finer_grid(an_editor):

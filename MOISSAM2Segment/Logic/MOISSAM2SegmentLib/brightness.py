@@ -51,12 +51,12 @@ def between(values: np.ndarray, lowest: float, highest: float) -> np.ndarray:
 
 @contextmanager
 def _switched_off(parameters: Any) -> Iterator[None]:
-    """Nobody is told: it is on again before anybody could look."""
-    was_silent = parameters.GetDisableModifiedEvent()
-    parameters.SetDisableModifiedEvent(True)
+    """The one event that comes of it says that the limits are on again: the Segment Editor's
+    widget, which follows the segment that is written, has seen them off."""
+    was_modifying = parameters.StartModify()
     parameters.SetSourceVolumeIntensityMask(False)
     try:
         yield
     finally:
         parameters.SetSourceVolumeIntensityMask(True)
-        parameters.SetDisableModifiedEvent(was_silent)
+        parameters.EndModify(was_modifying)
