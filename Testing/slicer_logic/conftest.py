@@ -66,3 +66,11 @@ def an_open_workspace(a_workspace, a_volume_node):
     settle(a_workspace)
     assert a_workspace.is_open
     return a_workspace
+
+
+@pytest.fixture
+def an_editor(an_open_workspace):
+    """The Segment Editor with a segmentation of the user's own and one empty segment."""
+    from segment_editor import Editor
+
+    return Editor(an_open_workspace)

@@ -32,6 +32,12 @@ def scan_node(scene, *blocks: Block, matrix: np.ndarray = CORONAL, slices: int =
     return volume_node(scene, scan_of(*(blocks or SCENE), slices=slices), matrix)
 
 
+def scan_as_read(scene, name: str = "scan"):
+    """The usual scan the way Slicer has it after reading a file."""
+    volume = right_handed(Volume(scan_of(*SCENE), CORONAL))
+    return volume_node(scene, volume.array, volume.ijk_to_ras, name)
+
+
 FINER = (2, 32, 10)
 """How much finer than the usual scan one of clinical size is, along slices, rows and columns."""
 

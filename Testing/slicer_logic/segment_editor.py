@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+from engine_fixtures import Block, painted
 from MOISSAM2SegmentLib.brightness import limited
 from MOISSAM2SegmentLib.layer import image_of, on_grid
-from scans import settle
+from scans import settle, world_of
 
 
 class Editor:
@@ -90,3 +91,18 @@ class Editor:
         self.node.GetBinaryLabelmapRepresentation(segment, image)
         volume = self.workspace.session.volume
         return on_grid(image, {1: 1}, volume.ijk_to_ras, volume.array.shape) > 0
+
+
+def click(editor: Editor, block: Block, positive: bool = True) -> None:
+    """Into the middle of a lesion."""
+    editor.click(world_of(editor.workspace, *block.middle), positive)
+
+
+def in_volume(editor: Editor, block: Block) -> np.ndarray:
+    """A block as a mask in the scan's own order."""
+    return editor.workspace.session.stack.to_volume(painted(block))
+
+
+def outlined(editor: Editor) -> np.ndarray:
+    """What the chosen segment shows."""
+    return editor.mask(editor.segment)

@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, painted, scan_of
-from MOISSAM2SegmentLib.placement import right_handed
-from scans import labels_in, volume_node, world_of
-
-from mois_core.geometry import Volume
-
-
-def scan_in(scene, name: str = "scan"):
-    """The usual scan the way Slicer has it after reading a file."""
-    volume = right_handed(Volume(scan_of(*SCENE), CORONAL))
-    return volume_node(scene, volume.array, volume.ijk_to_ras, name)
+from engine_fixtures import FIRST, SECOND, painted
+from scans import labels_in, scan_as_read, world_of
 
 
 @pytest.fixture
@@ -47,7 +38,7 @@ def an_effect(the_effect, a_panel):
     from effect_parts import EffectUser
     from segment_editor import Editor
 
-    scan_in(a_panel.scene)
+    scan_as_read(a_panel.scene)
     a_panel.start()
     user = EffectUser(a_panel, the_effect, Editor(a_panel.workspace))
     user.python.activate()
@@ -200,7 +191,7 @@ def test_choosing_the_effect_prepares_the_scan(the_effect, a_panel):
     from segment_editor import Editor
 
     workspace = a_panel.workspace
-    scan = scan_in(a_panel.scene)
+    scan = scan_as_read(a_panel.scene)
     workspace.volume_node = scan
     editor = Editor(workspace)
     workspace.volume_node = None
@@ -219,7 +210,7 @@ def test_choosing_the_effect_prepares_the_scan(the_effect, a_panel):
 
 def test_another_source_volume_is_worked_on_instead(an_effect):
     workspace = an_effect.workspace
-    other = scan_in(workspace.scene, "other")
+    other = scan_as_read(workspace.scene, "other")
 
     an_effect.editor.logic.SetSourceVolumeNode(other)
     an_effect.python.sourceVolumeNodeChanged()
