@@ -30,6 +30,7 @@ from mois_core.evaluation.tables import (
     as_text,
     benchmark_table,
     clicks_table,
+    fewer_clicks_table,
 )
 
 DOCS = Path(__file__).parent.parent / "docs" / "evaluation.md"
@@ -184,13 +185,20 @@ def test_clicks_and_seconds_to_a_dsc_are_those_of_the_first_step_that_has_it(tmp
     assert texts["Scan-wise DSC 0.8"] == ["0 of 2", "0 of 2"]
 
 
-def test_saved_clicks_are_counted_to_the_others_final_dsc_and_never_overstated(tmp_path):
-    results = synthetic(tmp_path, {"good": [0.3, 0.4], "bad": [0.1, 0.3], "best": [0.5, 0.9]}, 4)
+def test_saved_clicks_are_counted_to_fixed_dscs_and_to_the_others_last_one(tmp_path):
+    runs = {"good": [0.3, 0.55], "bad": [0.1, 0.3], "best": [0.6, 0.9]}
+    _, lines = fewer_clicks_table(synthetic(tmp_path, runs, 4)).groups[0]
+    texts = {label: [cell.text for cell in cells] for label, cells in lines}
+    best = {label: [cell.is_best for cell in cells] for label, cells in lines}
 
-    ours, theirs = results.clicks_to_match("set", "bad")
-    assert (set(ours.values()), set(theirs.values())) == ({1}, {2})
-    ours, theirs = results.clicks_to_match("set", "best")
-    assert (set(ours.values()), set(theirs.values())) == ({3}, {2})
+    def saved(ours: int, theirs: int) -> str:
+        apart = f"{theirs - ours:.1f}".replace("-", "\u2212")
+        return f"{ours}.0 against {theirs}.0; saved {apart} ({apart} to {apart})"
+
+    assert texts["The other's last DSC"] == [saved(1, 2), saved(3, 2)]
+    assert texts["Scan-wise DSC 0.5"] == [saved(2, 3), saved(2, 1)]
+    assert texts["Scan-wise DSC 0.8"] == [saved(3, 3), saved(3, 2)]
+    assert best["Scan-wise DSC 0.5"] == [True, False]
 
 
 def test_a_scan_with_few_lesions_keeps_its_last_value_in_the_curve(tmp_path):

@@ -162,22 +162,17 @@ class Results:
         most = max((row["clicks"] for row in rows), default=math.nan)
         return Reached({**never, **clicks}, {**never, **seconds}, most)
 
-    def clicks_to_match(self, test_set: str, other: str) -> tuple[dict[str, float], ...]:
-        """For each scan: clicks of the reference until it is as good as the other one is in the
-        end, and clicks of the other one for that.
+    def last_dsc(self, test_set: str, segmenter: str) -> dict[str, float]:
+        """For each scan what a segmenter's curve ends with."""
+        return self.final("dsc", test_set, segmenter, self.curve_experiment)
 
-        One that never gets there is counted with one click more than the most that were given,
-        which is too few: the difference is understated.
-        """
-        ends = self.final("dsc", test_set, other, self.curve_experiment)
-        ours = self._clicks_until(ends, test_set, self.reference)
-        theirs = self._clicks_until(ends, test_set, other)
-        scans = ours.keys() & theirs.keys()
-        return {s: ours[s] for s in sorted(scans)}, {s: theirs[s] for s in sorted(scans)}
-
-    def _clicks_until(
-        self, targets: Mapping[str, float], test_set: str, segmenter: str
+    def clicks_until(
+        self, targets: Mapping[str, float] | float, test_set: str, segmenter: str
     ) -> dict[str, float]:
+        """For each scan the clicks until a scan-wise DSC, one for all scans or one for each.
+
+        One that never gets there is counted with one click more than the most that were given.
+        """
         rows = self.select(self.curve_experiment, test_set, segmenter)
         most = max((row["clicks"] for row in rows), default=0)
         by_run: dict[tuple[str, str], list[Row]] = {}
@@ -185,9 +180,10 @@ class Results:
             by_run.setdefault((row["scan"], row["fold"]), []).append(row)
         values = []
         for (scan, _), run in by_run.items():
-            if scan not in targets:
+            target = targets if isinstance(targets, float) else targets.get(scan)
+            if target is None:
                 continue
-            enough = [row["clicks"] for row in run if row["dsc"] >= targets[scan]]
+            enough = [row["clicks"] for row in run if row["dsc"] >= target]
             values.append((scan, min(enough, default=most + 1)))
         return average_folds(values)
 

@@ -211,28 +211,44 @@ def clicks_table(results: Results) -> Table:
 
 
 def fewer_clicks_table(results: Results) -> Table:
-    """Clicks the reference needs for the DSC that another segmenter ends with."""
+    """Clicks the reference needs for a DSC, against those of every other segmenter."""
     others = [name for name in results.segmenters if name != results.reference]
-    lines = []
+    groups = []
     for test_set in results.sets:
-        cells = []
-        for other in others:
-            ours, theirs = results.clicks_to_match(test_set, other)
-            saved = difference(theirs, ours)
-            text = _DASH
-            if ours:
-                text = f"{_mean(ours):.1f} against {_mean(theirs):.1f}; "
-                text += f"saved {_interval(saved, digits=1)}"
-            cells.append(Cell(text, is_best=saved.low > 0))
-        lines.append((set_title(test_set, results.sets), tuple(cells)))
+        lines = [
+            (
+                f"Scan-wise DSC {target:g}",
+                tuple(_saved(results, test_set, o, target) for o in others),
+            )
+            for target in TARGETS
+        ]
+        ends = tuple(
+            _saved(results, test_set, other, results.last_dsc(test_set, other)) for other in others
+        )
+        lines.append(("The other's last DSC", ends))
+        groups.append((set_title(test_set, results.sets), tuple(lines)))
     notes = (
-        f"Mean clicks until {results.reference} reaches the scan-wise DSC that the other "
-        "segmenter has at the end, against the other's clicks for it, and the difference with "
-        "its 95 % bootstrap interval. A scan on which it is never reached counts with one click "
-        "more than were given. Bold where the interval lies above 0.",
+        f"Mean clicks of {results.reference} until it reaches a scan-wise DSC, against those of "
+        "the other segmenter, and the difference with its 95 % bootstrap interval. A scan on "
+        "which it is never reached counts with one click more than were given. Bold where the "
+        "interval lies above 0.",
     )
     title = f"Clicks that {results.reference} saves"
-    return Table("fewer_clicks", title, tuple(others), (("", tuple(lines)),), notes)
+    return Table("fewer_clicks", title, tuple(others), tuple(groups), notes)
+
+
+def _saved(
+    results: Results, test_set: str, other: str, targets: Mapping[str, float] | float
+) -> Cell:
+    ours = results.clicks_until(targets, test_set, results.reference)
+    theirs = results.clicks_until(targets, test_set, other)
+    scans = sorted(ours.keys() & theirs.keys())
+    if not scans:
+        return Cell(_DASH)
+    ours, theirs = ({scan: one[scan] for scan in scans} for one in (ours, theirs))
+    saved = difference(theirs, ours)
+    text = f"{_mean(ours):.1f} against {_mean(theirs):.1f}; saved {_interval(saved, digits=1)}"
+    return Cell(text, is_best=saved.low > 0)
 
 
 # ---- text ----------------------------------------------------------------------------------
