@@ -30,6 +30,7 @@ from mois_core.evaluation.tables import (
     as_text,
     benchmark_table,
     clicks_table,
+    early_table,
     fewer_clicks_table,
 )
 
@@ -199,6 +200,18 @@ def test_saved_clicks_are_counted_to_fixed_dscs_and_to_the_others_last_one(tmp_p
     assert texts["Scan-wise DSC 0.5"] == [saved(2, 3), saved(2, 1)]
     assert texts["Scan-wise DSC 0.8"] == [saved(3, 3), saved(3, 2)]
     assert best["Scan-wise DSC 0.5"] == [True, False]
+
+
+def test_who_is_ahead_after_few_interactions_is_told_with_an_interval(tmp_path):
+    runs = {"good": [0.5, 0.6], "bad": [0.1, 0.9]}
+    _, lines = early_table(synthetic(tmp_path, runs, 4)).groups[0]
+    cells = [cells[0] for _, cells in lines]
+
+    assert [cell.text for cell in cells] == [
+        "0.50 against 0.10; 0.40 (0.40 to 0.40)",
+        "0.60 against 0.90; \u22120.30 (\u22120.30 to \u22120.30)",
+    ]
+    assert [cell.is_best for cell in cells] == [True, False]
 
 
 def test_a_scan_with_few_lesions_keeps_its_last_value_in_the_curve(tmp_path):

@@ -32,6 +32,9 @@ from mois_core.io.atomic import atomic_write
 TARGETS = (0.5, 0.6, 0.7, 0.8)
 """Scan-wise DSCs for which clicks and seconds are told."""
 
+FIRST_FEW = (1, 2, 3, 5, 10)
+"""Prompted lesions or interactions after which segmenters are compared."""
+
 _LOWER_IS_BETTER = {"assd_mm"}
 _NEAREST_ZERO = {"volume_error_cm3"}
 _MINUS, _DASH = "\u2212", "\u2013"
@@ -63,7 +66,11 @@ def all_tables(results: Results) -> list[Table]:
     tables = [benchmark_table(results), more_metrics_table(results)]
     tables.append(clicks_table(results))
     if len(results.segmenters) > 1:
-        tables += [comparison_table(results), fewer_clicks_table(results)]
+        tables += [
+            comparison_table(results),
+            early_table(results),
+            fewer_clicks_table(results),
+        ]
     if len(results.sets) > 1:
         tables.append(shift_table(results))
     return tables
@@ -249,6 +256,36 @@ def _saved(
     saved = difference(theirs, ours)
     text = f"{_mean(ours):.1f} against {_mean(theirs):.1f}; saved {_interval(saved, digits=1)}"
     return Cell(text, is_best=saved.low > 0)
+
+
+def early_table(results: Results) -> Table:
+    """How good the reference is after the first few, and how much better than the others."""
+    others = [name for name in results.segmenters if name != results.reference]
+    _, unit = results.curve_unit
+    groups = []
+    for test_set in results.sets:
+        curves = {name: results.curve("dsc", test_set, name) for name in results.segmenters}
+        counts = [n for n in FIRST_FEW if all(n in curve for curve in curves.values())]
+        lines = [
+            (
+                f"{unit}: {n}",
+                tuple(_ahead(curves[results.reference][n], curves[o][n]) for o in others),
+            )
+            for n in counts
+        ]
+        groups.append((set_title(test_set, results.sets), tuple(lines)))
+    notes = (
+        f"Mean scan-wise DSC of {results.reference}, that of the other segmenter, and the mean "
+        "difference with its 95 % bootstrap interval. Bold where the interval lies above 0.",
+    )
+    title = f"{results.reference} after few interactions"
+    return Table("early", title, tuple(others), tuple(groups), notes)
+
+
+def _ahead(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Cell:
+    apart = difference(ours, theirs)
+    text = f"{_mean(ours):.2f} against {_mean(theirs):.2f}; {_interval(apart)}"
+    return Cell(text, is_best=apart.low > 0)
 
 
 # ---- text ----------------------------------------------------------------------------------
