@@ -36,11 +36,13 @@ from mois_core.training.losses import (
     iou,
 )
 from mois_core.training.optimiser import Optimisation, make_optimiser, set_rates
+from mois_core.training.places import add_places
 from mois_core.training.prompting import choose_items, masks_of
 from mois_core.training.run import Trainer
 from mois_core.training.sampling import Sampling, sample_scan
 from mois_core.training.stacks import Stack
-from mois_core.training.start import network_of_run, new_model
+from mois_core.training.start import network_of_run, new_model, new_places_head
+from mois_core.training.step import Task
 from mois_core.training.validation import validation_phantoms
 from mois_core.training.windows import window
 
@@ -182,6 +184,69 @@ def test_the_attention_loss_turns_the_search_to_the_exemplars_lesions():
     assert cost().item() < 0.2 * before
 
 
+def test_places_are_told_apart_by_what_the_encoder_sees(scans):
+    """Two kinds on noise: the loss has to find lesions and their kinds within some steps, and
+    each piece's kinds from the other pieces alone."""
+    config = small_config(losses=LossWeights(places=1.0))
+    model = new_model(config)
+    head = new_places_head(config, model)
+    how = Sampling(scans=2, consecutive=1, elsewhere=5, size=64, brightness=0)
+    samples = [sample_scan(np.random.default_rng(n), scans[n], how) for n in range(2)]
+    parameters = [*model.image_encoder.parameters(), *head.parameters()]
+    optimiser = torch.optim.Adam(parameters, 2e-3)
+
+    def costs() -> dict[str, torch.Tensor]:
+        tally = Tally()
+        features = model.encode(torch.cat([sample.images for sample in samples]))
+        add_places(tally, head, features, samples, config.losses)
+        return {name: value / tally.counts[name] for name, value in tally.sums.items()}
+
+    with window(model, 64):
+        before = costs()
+        for _ in range(40):
+            optimiser.zero_grad()
+            sum(costs().values()).backward()
+            optimiser.step()
+        after = costs()
+    assert set(after) == {"places", "places coarse", "places look"}
+    for name, cost in after.items():
+        assert cost.item() < 0.6 * before[name].item(), name
+
+
+def test_a_piece_with_the_only_lesion_of_its_kind_has_nobody_to_ask(scans):
+    config = small_config(losses=LossWeights(places=1.0))
+    model = new_model(config)
+    head = new_places_head(config, model)
+    how = Sampling(consecutive=1, elsewhere=1, size=64)
+    sample = sample_scan(np.random.default_rng(0), scans[0], how)
+    alone = replace(sample, labels=torch.zeros_like(sample.labels))
+    alone.labels[0, 8:40, 8:40] = 1
+    tally = Tally()
+    with window(model, 64):
+        add_places(tally, head, model.encode(alone.images), [alone], config.losses)
+        sum(tally.sums.values()).backward()
+    assert "places look" not in tally.sums
+    assert all(bool(p.grad.isfinite().all()) for p in head.parameters() if p.grad is not None)
+
+
+def test_the_places_alone_train_the_encoder_and_leave_the_rest(tmp_path, scans):
+    task = Task(prompts="none")
+    config = small_config(losses=LossWeights(places=1.0, spread=0.3), task=task, steps=2)
+    before = {name: p.clone() for name, p in new_model(config).named_parameters()}
+    trainer = Trainer(config, tmp_path / "run", scans=scans)
+    trainer.run()
+    changed = {
+        name.split(".")[0]
+        for name, p in trainer.model.named_parameters()
+        if not torch.equal(p, before[name])
+    }
+    assert changed == {"image_encoder", "sam_mask_decoder"}
+    following = replace(config, start=str(tmp_path / "run" / "newest.pt"), seed=9)
+    head = new_places_head(following, trainer.model)
+    for name, value in trainer.places.state_dict().items():
+        assert torch.equal(value, head.state_dict()[name])
+
+
 def test_a_tally_weighs_means_not_sums():
     tally = Tally()
     values = torch.tensor([1.0, 3.0])
@@ -265,7 +330,7 @@ def test_rates_decay_with_depth_and_with_time():
 
 def test_a_killed_run_goes_on_to_the_last_digit(tmp_path, scans):
     torch.set_num_threads(1)
-    config = small_config(log_every=1)
+    config = places_config()
     straight = Trainer(config, tmp_path / "straight", scans=scans)
     straight.run()
     Trainer(config, tmp_path / "killed", scans=scans).run(until=2)
@@ -274,6 +339,8 @@ def test_a_killed_run_goes_on_to_the_last_digit(tmp_path, scans):
     resumed.run()
     for name, value in straight.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+    for name, value in straight.places.state_dict().items():
+        assert torch.equal(value, resumed.places.state_dict()[name]), name
     assert losses_in(tmp_path / "straight")[-1] == losses_in(tmp_path / "killed")[-1]
 
 
@@ -342,24 +409,27 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path, scans):
     assert (tmp_path / "newest.pt").read_bytes() == good
 
 
+def places_config() -> TrainConfig:
+    return small_config(log_every=1, losses=LossWeights(places=0.5))
+
+
 PROCESS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from test_training import blobs, small_config
+from test_training import blobs, places_config
 from mois_core.training.processes import leave
-from mois_core.training.prompting import choose_items, masks_of
 from mois_core.training.run import Trainer
-Trainer(small_config(log_every=1), Path(sys.argv[2]), scans=[blobs(n) for n in range(3)]).run(2)
+Trainer(places_config(), Path(sys.argv[2]), scans=[blobs(n) for n in range(3)]).run(2)
 leave()
 """
 
 
 def test_two_processes_compute_what_one_does(tmp_path, scans):
     torch.set_num_threads(1)
-    Trainer(small_config(log_every=1), tmp_path / "one", scans=scans).run(2)
+    Trainer(places_config(), tmp_path / "one", scans=scans).run(2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -30,8 +30,12 @@ def save(
     optimiser: torch.optim.Optimizer,
     progress: Progress,
     config: dict[str, Any],
+    places: nn.Module | None = None,
 ) -> None:
-    """Write everything that going on needs. The weights are under "model", as published."""
+    """Write everything that going on needs. The weights are under "model", as published.
+
+    ``places`` is the head of the loss of that name, which is no part of the network.
+    """
     content = {
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -40,6 +44,8 @@ def save(
         "random": torch.get_rng_state(),
         "config": config,
     }
+    if places is not None:
+        content["places"] = places.state_dict()
     if torch.cuda.is_available():
         content["random_cuda"] = torch.cuda.get_rng_state()
     with atomic_write(path) as temporary:
@@ -47,7 +53,11 @@ def save(
 
 
 def resume(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, config: dict[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    config: dict[str, Any],
+    places: nn.Module | None = None,
 ) -> Progress:
     """Put a saved state back and say how far it was."""
     try:
@@ -62,6 +72,8 @@ def resume(
             f"{path} is from a run with another {differing[0]}; choose another --out to start anew"
         )
     model.load_state_dict(content["model"])
+    if places is not None:
+        places.load_state_dict(content["places"])
     optimiser.load_state_dict(content["optimiser"])
     torch.set_rng_state(content["random"])
     if "random_cuda" in content and torch.cuda.is_available():

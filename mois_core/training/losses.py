@@ -42,6 +42,8 @@ class LossWeights:
     """On how far the encoder's values exceed 1 in the root of their mean square. Nothing in the
     network's first maps is normed; from scratch they grow thirtyfold, and every attention to what
     is remembered of them then sees a single token."""
+    places: float = 0.0
+    """On what every place shows: see `places`."""
     click_contrast: float = 0.0
     """The same for clicks, right lesion against all others: without it a network from scratch
     outlines whatever looks like a lesion for a long time before it heeds the click."""
@@ -203,6 +205,7 @@ LOSSES = (
     *(f"search {what}" for what in ("mask", "iou", "score")),
     *(f"{of} {what}" for of in ("contrast", "click contrast") for what in ("right", "wrong")),
     "spread",
+    *("places", "places coarse", "places look"),
     *(f"attention {what}" for what in ("right", "wrong", "nothing")),
 )
 """Every loss there is, in the order in which it is logged."""

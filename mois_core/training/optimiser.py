@@ -52,6 +52,14 @@ def make_optimiser(model: nn.Module, how: Optimisation) -> torch.optim.AdamW:
     )
 
 
+def add_group(
+    optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], how: Optimisation
+) -> None:
+    """Let the optimiser see to parameters that are not the network's as well."""
+    group = {"params": parameters, "lr": how.rate, "peak": how.rate, "weight_decay": 0.0}
+    optimiser.add_param_group(group)
+
+
 def _rate(name: str, depth: int, how: Optimisation) -> float:
     trunk = "image_encoder.trunk."
     if not name.startswith(trunk):

@@ -25,11 +25,11 @@ from mois_core.training.checkpoints import BEST, NEWEST, Progress, resume, save
 from mois_core.training.config import TrainConfig
 from mois_core.training.journal import Journal
 from mois_core.training.losses import LOSSES
-from mois_core.training.optimiser import make_optimiser, set_rates
+from mois_core.training.optimiser import add_group, make_optimiser, set_rates
 from mois_core.training.sampling import sample_scan
 from mois_core.training.scans import load_scans
 from mois_core.training.stacks import Stack
-from mois_core.training.start import network_config, new_model, standardise
+from mois_core.training.start import network_config, new_model, new_places_head, standardise
 from mois_core.training.step import run_step
 
 Measure = Callable[[Sam2], dict[str, float]]
@@ -63,10 +63,17 @@ class Trainer:
         self.measure = measure
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = make_optimiser(self.model, config.optimisation)
+        self.places = new_places_head(config, self.model)
+        if self.places:
+            own = list(self.places.parameters())
+            self.parameters += own
+            add_group(self.optimiser, own, config.optimisation)
         self.progress = Progress()
         out.mkdir(parents=True, exist_ok=True)
         if (out / NEWEST).is_file():
-            self.progress = resume(out / NEWEST, self.model, self.optimiser, asdict(config))
+            self.progress = resume(
+                out / NEWEST, self.model, self.optimiser, asdict(config), self.places
+            )
         self.journal = Journal(out, config.steps) if self.rank == 0 else None
 
     def run(self, until: int | None = None) -> None:
@@ -109,6 +116,7 @@ class Trainer:
                 config.task,
                 config.asking,
                 config.losses,
+                self.places,
             )
         loss, parts = tally.total(LOSSES)
         self.optimiser.zero_grad(set_to_none=True)
@@ -138,4 +146,4 @@ class Trainer:
     def _save(self, name: str) -> None:
         if self.rank == 0:
             config = asdict(self.config)
-            save(self.out / name, self.model, self.optimiser, self.progress, config)
+            save(self.out / name, self.model, self.optimiser, self.progress, config, self.places)

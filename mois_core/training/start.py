@@ -24,6 +24,7 @@ from mois_core.network.loading import build
 from mois_core.network.model import Sam2
 from mois_core.network.short_long import SlmSam2
 from mois_core.training.config import TrainConfig
+from mois_core.training.places import PlacesHead
 from mois_core.training.sampling import Sampling, sample_scan
 from mois_core.training.stacks import Stack
 
@@ -84,6 +85,18 @@ def new_model(config: TrainConfig) -> Sam2:
         parameter.requires_grad_(not _matches(name, config.frozen))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device).train()
+
+
+def new_places_head(config: TrainConfig, model: Sam2) -> PlacesHead | None:
+    """The head of the loss on places, if that counts: from the run that `start` is of, if it had
+    one, else as it is drawn."""
+    if not config.losses.places:
+        return None
+    head = PlacesHead(model.config.width)
+    content = {} if config.start is None else read_file(Path(config.start))
+    if isinstance(content, Mapping) and "places" in content:
+        head.load_state_dict(content["places"])
+    return head.to(model.device)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -14,6 +14,7 @@ from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.training.carrying import Corrections, carry
 from mois_core.training.losses import LossWeights, Tally, add_spread
+from mois_core.training.places import PlacesHead, add_places
 from mois_core.training.prompting import (
     choose_items,
     click,
@@ -32,8 +33,9 @@ from mois_core.training.windows import window
 class Task:
     """What is asked of the network in a step."""
 
-    prompts: Literal["clicks", "masks"] = "clicks"
-    """SLM-SAM 2 is given the outline on one slice; nothing is clicked."""
+    prompts: Literal["clicks", "masks", "none"] = "clicks"
+    """SLM-SAM 2 is given the outline on one slice; nothing is clicked. With "none" the encoder
+    alone learns, by the loss on places."""
     carry: bool = True
     search: bool = True
     together: bool = False
@@ -57,6 +59,7 @@ def run_step(
     task: Task,
     asking: Asking,
     weights: LossWeights,
+    places_head: PlacesHead | None = None,
 ) -> Tally:
     """The losses of a step. ``shared`` draws what is the same for all scans and in all processes,
     ``rngs`` has a generator for each scan: which process a scan is in changes nothing."""
@@ -70,6 +73,10 @@ def run_step(
         features = model.encode(torch.cat([sample.images for sample in samples]))
         if weights.spread:
             add_spread(tally, features.coarse, weights.spread)
+        if places_head is not None:
+            add_places(tally, places_head, features, samples, weights)
+        if task.prompts == "none":
+            return tally
         items = choose_items(rngs, samples, consecutive, prompted, task.most_lesions, task.together)
         if not items:
             return tally
