@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 
-from mois_core.components import connected_pieces, deepest_point, fill_holes
+from mois_core.components import TOUCHING, connected_pieces, deepest_point, fill_holes
 from mois_core.exemplars import Exemplar
 from mois_core.lesion import Click, Lesion, Status
 from mois_core.masks import Mask, overlap
@@ -22,6 +23,9 @@ MOSTLY = 0.5
 """A finding that covers known lesions by this part of itself is one of them; two findings that
 share this part of their union are the same."""
 
+MOST_SURE = 1e4
+"""Logits beyond this are all the same; half precision would make them infinite."""
+
 SLICES_AT_ONCE = {"cpu": 1}
 """Slices searched per pass; on a CPU more at once would only take more memory."""
 SLICES_AT_ONCE_ELSEWHERE = 4
@@ -33,10 +37,11 @@ Choice = Callable[[int], Sequence[Exemplar]]
 class Search:
     """Looks through the slices of one scan."""
 
-    def __init__(self, tracker: Tracker, gate: bool) -> None:
+    def __init__(self, tracker: Tracker, gate: bool, certainty: float) -> None:
         self.tracker = tracker
         self.embeddings = tracker.embeddings
         self.gate = gate
+        self.certainty = certainty
         self._keys: tuple[Sequence[Exemplar], ExemplarKeys] | None = None
 
     @torch.no_grad()
@@ -53,6 +58,7 @@ class Search:
         model = tracker.model
         assert isinstance(model, MoisSam2)
         found = np.zeros((self.embeddings.count, *tracker.shape), dtype=bool)
+        sureness = np.zeros(found.shape, dtype=np.float16) if self.certainty else None
         done = 0
         for together, exemplars in self._batches(numbers, choose):
             if cancel:
@@ -69,10 +75,13 @@ class Search:
                 logits = decoded.logits
                 if tracker.fill_holes:
                     logits = fill_small_holes(logits)
-                found[number] = tracker.to_images(logits)[0]
+                shown = tracker.enlarged(logits)[0]
+                found[number] = (shown > 0).cpu().numpy()
+                if sureness is not None:
+                    sureness[number] = shown.clamp(0, MOST_SURE).cpu().numpy()
             done += len(together)
         progress(len(numbers), len(numbers), "searching slices")
-        return found
+        return found if sureness is None else sure_pieces(found, sureness, self.certainty)
 
     def forget_keys(self) -> None:
         """Give back the memory that the last exemplars' keys take."""
@@ -106,6 +115,17 @@ class Search:
 
 def _identity(exemplars: Sequence[Exemplar] | None) -> tuple | None:
     return None if exemplars is None else tuple(id(e.view.memory) for e in exemplars)
+
+
+def sure_pieces(found: np.ndarray, sureness: np.ndarray, certainty: float) -> np.ndarray:
+    """The mask [slices, rows, columns] without the connected pieces that are nowhere this part as
+    sure as the surest place in it."""
+    labels, count = ndimage.label(found, structure=TOUCHING)
+    peaks = np.zeros(count + 1, dtype=np.float32)
+    np.maximum.at(peaks, labels[found], sureness[found])
+    sure = peaks >= certainty * peaks.max()
+    sure[0] = False
+    return sure[labels]
 
 
 def findings_of(found: np.ndarray, known: np.ndarray, smallest: int) -> list[Mask]:

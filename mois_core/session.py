@@ -75,12 +75,20 @@ class Session:
         )
         fill = self.settings.fill_holes and not reference
         self.tracker = Tracker(self.embeddings, self.stack.shape, fill, reference)
-        self.search = Search(self.tracker, self.settings.gate)
+        self.search = Search(self.tracker, self.settings.gate, self._certainty())
         self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
         self.shaper = Shaper(self.tracker, self.settings.window, reference)
         self.history = History(State())
         self.semantic: np.ndarray | None = None
         """What the last search marked [slices, rows, columns], before it became lesions."""
+
+    def _certainty(self) -> float:
+        """How sure of a finding the search has to be; the published app takes all."""
+        exemplars = self.model.config.exemplars
+        if self.reference or exemplars is None:
+            return 0.0
+        asked = self.settings.certainty
+        return exemplars.certainty if asked is None else asked
 
     def adjust(self, *, window: int, smallest_cm3: float, exemplars: int) -> None:
         """Change those settings that can change in the middle of the work. What was done stays as

@@ -31,6 +31,9 @@ class Settings:
     findings: Literal["components", "reprompted"] = "components"
     """A finding is a connected piece of what the search marks, or what the network outlines
     when it is asked again at that piece's deepest point."""
+    certainty: float | None = None
+    """A finding counts if the search is somewhere in it at least this part as sure, in logits, as
+    at the surest place of the scan. 0 keeps all, as published; None is what suits the network."""
     gate: bool = True
     """Leave a slice without findings where the network says that nothing is there."""
     device_budget: int = 4 * GIB
@@ -41,6 +44,8 @@ class Settings:
             raise BadInput(f"the window is a number of slices, not {self.window}")
         if self.exemplars < 1:
             raise BadInput(f"at least one exemplar is needed to search with, not {self.exemplars}")
+        if self.certainty is not None and not 0 <= self.certainty <= 1:
+            raise BadInput(f"the certainty of findings is a part from 0 to 1, not {self.certainty}")
         if self.smallest_cm3 < 0:
             raise BadInput(f"the smallest volume cannot be negative: {self.smallest_cm3}")
 

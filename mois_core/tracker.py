@@ -320,8 +320,12 @@ class Tracker:
 
     def to_images(self, logits: Tensor) -> np.ndarray:
         """Low-resolution logits [batch, 1, low, low] as masks [batch, rows, columns]."""
-        scaled = F.interpolate(logits.float(), self.shape, mode="bilinear", align_corners=False)
-        return (scaled[:, 0] > 0).cpu().numpy()
+        return (self.enlarged(logits) > 0).cpu().numpy()
+
+    def enlarged(self, logits: Tensor) -> Tensor:
+        """Low-resolution logits [batch, 1, low, low] at a slice's size, [batch, rows, columns]."""
+        size = self.shape
+        return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)[:, 0]
 
     def _traces(
         self, number: int, decoded: Sequence[Decoded], from_clicks: bool, fill: bool = True

@@ -87,6 +87,12 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--smallest", type=_finite_number, metavar="CM3", help="leave out smaller findings (0.1)"
     )
     search.add_argument(
+        "--certainty",
+        type=_finite_number,
+        metavar="PART",
+        help="leave out findings nowhere this part as sure as the surest place (0 keeps all)",
+    )
+    search.add_argument(
         "--findings",
         choices=("components", "reprompted"),
         help="outlines as the search draws them, or drawn anew from each finding's middle",
@@ -234,6 +240,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         "window": args.window,
         "exemplars": args.exemplars,
         "smallest_cm3": args.smallest,
+        "certainty": args.certainty,
         "findings": args.findings,
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})

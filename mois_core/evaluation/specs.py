@@ -36,7 +36,7 @@ _KINDS_OF_VALUE = {bool: "yes or no", int: "a whole number", float: "a number"}
 _SESSION_OPTIONS = {
     name: type(getattr(Settings(), name))
     for name in ("axis", "window", "exemplars", "smallest_cm3", "fill_holes", "findings", "gate")
-}
+} | {"certainty": float}
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ class ExemplarConfig:
     """Object pointers with their slice distance, without it, or no pointers at all."""
     no_exemplar_tokens: int | None = None
     """Length of the learned bank; None means one token per position of the map."""
+    certainty: float = 0.0
+    """`Settings.certainty` as it suits these weights; for the published ones none was measured."""
 
 
 @dataclass(frozen=True)
