@@ -59,10 +59,10 @@ class Session:
         model_info: ModelInfo | None = None,
     ) -> None:
         """With ``reference`` the published app's flow is followed from slice to mask."""
-        self.settings = settings or Settings()
         self.reference = reference
         self.model_info = model_info or ModelInfo()
         self.model = model
+        self.settings = self._resolved(settings or Settings())
         self.volume = volume
         self.stack = SliceStack(volume, self.settings.axis)
         self._normalised = self.stack.from_volume(normalise(volume.array))
@@ -75,20 +75,22 @@ class Session:
         )
         fill = self.settings.fill_holes and not reference
         self.tracker = Tracker(self.embeddings, self.stack.shape, fill, reference)
-        self.search = Search(self.tracker, self.settings.gate, self._certainty())
+        self.search = Search(self.tracker, self.settings.gate, self.settings.certainty)
         self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
         self.shaper = Shaper(self.tracker, self.settings.window, reference)
         self.history = History(State())
         self.semantic: np.ndarray | None = None
         """What the last search marked [slices, rows, columns], before it became lesions."""
 
-    def _certainty(self) -> float:
-        """How sure of a finding the search has to be; the published app takes all."""
+    def _resolved(self, settings: Settings) -> Settings:
+        """The settings with the certainty that they leave to the network; the published app keeps
+        all findings."""
+        if self.reference:
+            return replace(settings, certainty=0.0)
+        if settings.certainty is not None:
+            return settings
         exemplars = self.model.config.exemplars
-        if self.reference or exemplars is None:
-            return 0.0
-        asked = self.settings.certainty
-        return exemplars.certainty if asked is None else asked
+        return replace(settings, certainty=exemplars.certainty if exemplars else 0.0)
 
     def adjust(self, *, window: int, smallest_cm3: float, exemplars: int) -> None:
         """Change those settings that can change in the middle of the work. What was done stays as

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     ToRows = Callable[[Any, list[Row], Totals], None]
 
-_TOLD = ("axis", "window", "exemplars", "smallest_cm3", "findings")
+_TOLD = ("axis", "window", "exemplars", "smallest_cm3", "certainty", "findings")
 """The settings that a reader needs to repeat a measurement."""
 
 
