@@ -361,7 +361,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(session, tmp_pa
 
 
 def test_settings_travel_with_the_session():
-    chosen = Settings(window=5, exemplars=4, smallest_cm3=0.3, fill_holes=False, gate=False)
+    chosen = Settings(
+        window=5, exemplars=4, smallest_cm3=0.3, certainty=0.4, fill_holes=False, gate=False
+    )
     session = Session(StubNetwork(), volume_of(scan_of(FIRST)), chosen)
 
     assert again(session).settings == chosen
