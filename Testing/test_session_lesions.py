@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from engine_fixtures import (
@@ -17,17 +15,13 @@ from engine_fixtures import (
     is_exactly,
     painted,
     ras,
-    scan_of,
     stack_of,
     stub_session,
-    volume_of,
 )
-from small_networks import MOIS, lively
 
 from mois_core.errors import BadInput, Cancelled
 from mois_core.progress import CancelToken
-from mois_core.session import NewClick, Session
-from mois_core.state import Settings
+from mois_core.session import NewClick
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -148,22 +142,6 @@ def test_what_carrying_a_refined_finding_does_not_reach_is_not_part_of_it_any_mo
 
     assert not session.lesion(found).prompted[6].found
     assert session.lesion(found).mask.slices == (2, 10)
-
-
-def test_a_lesion_is_gone_where_the_network_expects_its_mask_to_be_bad():
-    """No mask is expected to be better than perfect, so nothing is carried anywhere."""
-    volume = volume_of(scan_of(FIRST, SECOND, slices=6))
-    strict = lively(replace(MOIS, least_quality=1.0))
-    carried = []
-    for model, reference in ((lively(MOIS), False), (strict, False), (strict, True)):
-        session = Session(model, volume, Settings(window=1), reference)
-        click_on(session, SECOND)
-        carried.append(set(session.lesion(1).carried))
-        clicked = set(session.lesion(1).prompted)
-        found = {n for n, trace in session.lesion(1).carried.items() if trace.found}
-        assert bool(found) == (model is not strict or reference)
-        assert set(session.lesion(1).mask.slices) <= clicked | found
-    assert carried[0] == carried[1] == carried[2] != set()
 
 
 def test_a_rejected_lesion_that_is_clicked_counts_again(searched):

@@ -21,7 +21,7 @@ from mois_core.embeddings import HOST, Embeddings
 from mois_core.lesion import Click, Lesion, Trace
 from mois_core.memories import Target, maps_seen, pointers_seen, recent_seen
 from mois_core.network.holes import fill_small_holes
-from mois_core.network.model import NO_OBJECT_LOGIT, Decoded, Prompts
+from mois_core.network.model import Decoded, Prompts
 from mois_core.network.prompt_encoder import BOX_FIRST, BOX_SECOND, NEGATIVE, POSITIVE
 from mois_core.network.short_long import SlmSam2
 from mois_core.progress import CancelToken, Progress, silent
@@ -255,8 +255,6 @@ class Tracker:
             target,
         )
         decoded = self.model.decode(self.embeddings.features(target.slice), coarse)
-        if not self.reference:
-            decoded = self._without_doubtful(decoded)
         single = [decoded[index : index + 1] for index in range(len(part))]
         made = self._traces(target.slice, single, False)
         for (chain, own), (trace, image) in zip(part, made, strict=True):
@@ -264,12 +262,6 @@ class Tracker:
             chain.images[own.slice] = image
             if not trace.found and not self.reference:
                 chain.lost.add((own.source, own.reverse))
-
-    def _without_doubtful(self, decoded: Decoded) -> Decoded:
-        """Carried masks without those that the network itself expects to be too bad."""
-        good = decoded.ious.amax(dim=1) >= self.model.config.least_quality
-        logits = torch.where(good[:, None, None, None], decoded.logits, NO_OBJECT_LOGIT)
-        return replace(decoded, logits=logits)
 
     def _conditioned(
         self,

@@ -87,9 +87,6 @@ class NetworkConfig:
     max_pointers: int = 16
     stability_delta: float = 0.05
     stability_threshold: float = 0.98
-    least_quality: float = 0.0
-    """A lesion is gone from a slice that it was carried to if the network expects its mask there to
-    be worse than this, as IoU; 0 takes every mask, as published."""
     pixel_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     exemplars: ExemplarConfig | None = None
