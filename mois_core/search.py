@@ -26,6 +26,9 @@ share this part of their union are the same."""
 MOST_SURE = 1e4
 """Logits beyond this are all the same; half precision would make them infinite."""
 
+SUREST = 0.99
+"""Findings are compared with this quantile of all that is marked: a single place says little."""
+
 SLICES_AT_ONCE = {"cpu": 1}
 """Slices searched per pass; on a CPU more at once would only take more memory."""
 SLICES_AT_ONCE_ELSEWHERE = 4
@@ -119,11 +122,13 @@ def _identity(exemplars: Sequence[Exemplar] | None) -> tuple | None:
 
 def sure_pieces(found: np.ndarray, sureness: np.ndarray, certainty: float) -> np.ndarray:
     """The mask [slices, rows, columns] without the connected pieces that are nowhere this part as
-    sure as the surest place in it."""
+    sure as the surest hundredth of it."""
+    if not found.any():
+        return found
     labels, count = ndimage.label(found, structure=TOUCHING)
     peaks = np.zeros(count + 1, dtype=np.float32)
     np.maximum.at(peaks, labels[found], sureness[found])
-    sure = peaks >= certainty * peaks.max()
+    sure = peaks >= certainty * np.quantile(sureness[found].astype(np.float32), SUREST)
     sure[0] = False
     return sure[labels]
 

@@ -33,7 +33,8 @@ class Settings:
     when it is asked again at that piece's deepest point."""
     certainty: float | None = None
     """A finding counts if the search is somewhere in it at least this part as sure, in logits, as
-    at the surest place of the scan. 0 keeps all, as published; None is what suits the network."""
+    at the surest hundredth of what it marks. 0 keeps all, as published; None is what suits the
+    network."""
     gate: bool = True
     """Leave a slice without findings where the network says that nothing is there."""
     device_budget: int = 4 * GIB

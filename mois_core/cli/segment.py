@@ -90,7 +90,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--certainty",
         type=_finite_number,
         metavar="PART",
-        help="leave out findings nowhere this part as sure as the surest place (0 keeps all)",
+        help="leave out findings nowhere this part as sure as the surest hundredth (0 keeps all)",
     )
     search.add_argument(
         "--findings",
