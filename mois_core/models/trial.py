@@ -25,6 +25,7 @@ from mois_core.network.model import Sam2
 from mois_core.phantom import HELD_OUT_FROM, Lesion, Phantom, PhantomSettings, make_phantom
 from mois_core.scores import dice
 from mois_core.session import NewClick, Session
+from mois_core.state import Settings
 from mois_core.training.clicks import correction
 
 EXEMPLARS = 5
@@ -32,12 +33,14 @@ CLICKS = 3
 COUNTS = (1, 2, 3, 5, 7, 10)
 
 
-def measure_one(model: Sam2, phantom: Phantom, with_counts: bool) -> dict[str, float]:
+def measure_one(
+    model: Sam2, phantom: Phantom, settings: Settings, with_counts: bool
+) -> dict[str, float]:
     """All numbers of one phantom."""
     rng = np.random.default_rng(phantom.seed)
     lesions = [lesion for lesion in phantom.lesions if lesion.target]
     targets = [lesions[int(n)] for n in rng.permutation(len(lesions))]
-    session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras))
+    session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras), settings)
     started = time.monotonic()
     numbers = _click(session, targets[:EXEMPLARS])
     row = {"lesion dice 1": _lesion_dice(session, phantom, numbers, targets)}
@@ -160,6 +163,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=HELD_OUT_FROM, help="first seed")
     parser.add_argument("--count", type=int, default=20, help="phantoms")
     parser.add_argument("--attributes", help="what tells appearances apart, like contrast,rim")
+    parser.add_argument("--certainty", type=float, help="of findings, in place of the model's own")
     parser.add_argument("--counts", type=int, default=0, help="phantoms for the exemplar curve")
     parser.add_argument("--threads", type=int, default=0, help="processor threads")
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
@@ -167,12 +171,13 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     model = load_model("phantom", args.checkpoint)
-    settings = PhantomSettings()
+    drawn = PhantomSettings()
     if args.attributes:
-        settings = PhantomSettings(attributes=tuple(args.attributes.split(",")))
+        drawn = PhantomSettings(attributes=tuple(args.attributes.split(",")))
+    settings = Settings(certainty=args.certainty)
     rows = []
     for seed in range(args.first, args.first + args.count):
-        row = measure_one(model, make_phantom(seed, settings), len(rows) < args.counts)
+        row = measure_one(model, make_phantom(seed, drawn), settings, len(rows) < args.counts)
         row = {name: float(value) for name, value in row.items()}
         rows.append(row)
         print(seed, {name: round(value, 3) for name, value in row.items()}, flush=True)
