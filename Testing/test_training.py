@@ -328,9 +328,45 @@ def test_rates_decay_with_depth_and_with_time():
     assert all(g["lr"] / g["peak"] == pytest.approx(0.1) for g in optimiser.param_groups)
 
 
-def test_a_killed_run_goes_on_to_the_last_digit(tmp_path, scans):
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="needs torch 2.9")
+
+
+@needs_muon
+def test_muon_moves_the_matrices_of_linear_layers_and_adamw_the_rest():
+    model = new_model(small_config())
+    how = Optimisation(rate=1.0, encoder_rate=0.5, matrices="muon")
+    adamw, muon = make_optimiser(model, how).parts
+    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, torch.optim.Muon)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    by_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    by_adamw = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
+    assert by_muon | by_adamw == set(names.values()) and not by_muon & by_adamw
+    assert "image_encoder.trunk.blocks.3.attn.qkv.weight" in by_muon
+    assert "image_encoder.trunk.blocks.3.attn.qkv.bias" in by_adamw
+    assert "image_encoder.trunk.patch_embed.proj.weight" in by_adamw
+    assert "no_exemplar_embed" in by_adamw
+
+
+@needs_muon
+def test_muon_lowers_the_loss(tmp_path, scans):
+    how = Optimisation(rate=1e-3, encoder_rate=1e-3, clip=1.0, matrices="muon")
+    config = replace(places_config(), optimisation=how, task=Task(prompts="none"), steps=12)
+    Trainer(config, tmp_path, scans=scans).run()
+    losses = losses_in(tmp_path)
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+
+
+def test_muon_with_a_torch_that_has_none_says_what_it_needs(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(BadInput, match=r"torch 2\.9"):
+        make_optimiser(new_model(small_config()), Optimisation(matrices="muon"))
+
+
+@pytest.mark.parametrize("matrices", ["adamw", pytest.param("muon", marks=needs_muon)])
+def test_a_killed_run_goes_on_to_the_last_digit(tmp_path, scans, matrices):
     torch.set_num_threads(1)
-    config = places_config()
+    how = replace(places_config().optimisation, matrices=matrices)
+    config = replace(places_config(), optimisation=how)
     straight = Trainer(config, tmp_path / "straight", scans=scans)
     straight.run()
     Trainer(config, tmp_path / "killed", scans=scans).run(until=2)

@@ -11,6 +11,7 @@ from torch import nn
 
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
+from mois_core.training.optimiser import Optimiser
 
 NEWEST, BEST = "newest.pt", "best.pt"
 
@@ -27,7 +28,7 @@ class Progress:
 def save(
     path: Path,
     model: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     progress: Progress,
     config: dict[str, Any],
     places: nn.Module | None = None,
@@ -55,7 +56,7 @@ def save(
 def resume(
     path: Path,
     model: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     config: dict[str, Any],
     places: nn.Module | None = None,
 ) -> Progress:
