@@ -5,8 +5,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from mois_core.models import shortfall, trial
+from mois_core.errors import BadInput
+from mois_core.models import average, shortfall, trial
 from mois_core.models.shortfall import Shortfall, best_on_grid
 from mois_core.phantom import PhantomSettings, make_phantom
 
@@ -106,3 +109,31 @@ def test_the_shortfall_is_printed_as_tables(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "| all | lesions | 1.00 |" in printed
     assert "| lesions not seen |" in printed
+
+
+def averaged(monkeypatch, out, *files):
+    monkeypatch.setattr("sys.argv", ["average", *map(str, files), "--out", str(out)])
+    average.main()
+    return load_file(out)
+
+
+def test_weights_of_two_runs_are_averaged_and_one_is_only_converted(tmp_path, monkeypatch):
+    first = {"a": torch.tensor([1.0, 2.0]), "b": torch.ones(2, 3, dtype=torch.bfloat16)}
+    second = {"a": torch.tensor([3.0, 2.0]), "b": torch.zeros(2, 3, dtype=torch.bfloat16)}
+    for name, state in (("first.pt", first), ("second.pt", second)):
+        torch.save({"model": state, "step": 3}, tmp_path / name)
+    files = [tmp_path / "first.pt", tmp_path / "second.pt"]
+    mean = averaged(monkeypatch, tmp_path / "mean.safetensors", *files)
+    assert mean["a"].tolist() == [2.0, 2.0]
+    assert mean["b"].dtype == torch.float32 and (mean["b"] == 0.5).all()
+    alone = averaged(monkeypatch, tmp_path / "alone.safetensors", files[1])
+    assert alone["a"].tolist() == [3.0, 2.0]
+
+
+def test_weights_of_different_networks_are_not_averaged(tmp_path, monkeypatch):
+    for name, length in (("first.pt", 2), ("second.pt", 3)):
+        torch.save({"model": {"a": torch.zeros(length)}}, tmp_path / name)
+    out = tmp_path / "mean.safetensors"
+    with pytest.raises(BadInput, match="differ"):
+        averaged(monkeypatch, out, tmp_path / "first.pt", tmp_path / "second.pt")
+    assert not out.exists()

@@ -187,7 +187,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             iou_hidden=128,
             dropout=0.0,
             layer_scale=0.1,
-            exemplars=ExemplarConfig(certainty=0.6),
+            exemplars=ExemplarConfig(certainty=0.65),
         ),
     }
 )
