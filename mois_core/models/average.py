@@ -1,8 +1,8 @@
 """Averages the weights of runs that began from the same weights, as a file that can ship.
 
 Run as ``python -m mois_core.models.average RUN/newest.pt ... --out FILE.safetensors``. What each
-run learned by chance cancels out, so the mean does better than its parts. A single file is only
-converted.
+run learned by chance cancels out, so the mean may do better than its parts; measure it. A single
+file is only converted.
 """
 
 from __future__ import annotations

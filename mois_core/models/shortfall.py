@@ -27,7 +27,8 @@ from mois_core.session import Session
 PIXELS_PER_MASK_PIXEL = 4
 """Side of a pixel of the network's masks, in pixels of the image it sees."""
 
-SIZES_CM2 = (0.0, 1.0, 3.0, 10.0, 30.0, np.inf)
+SIZES = [(f"{a:g} to {b:g}", a, b) for a, b in pairwise((0.0, 1.0, 3.0, 10.0, 30.0, np.inf))]
+"""Names and limits in cm2."""
 _NEAR = 2.0
 """What is marked up to this many mask pixels from a lesion is counted as an attempt at it."""
 _SEEN = 0.1
@@ -65,7 +66,7 @@ class Shortfall:
             share = np.count_nonzero(marked & lesion) / np.count_nonzero(lesion)
             if share < _SEEN:
                 unseen |= lesion
-            near = lesion | (~truth & self._is_near(lesion, pitch))
+            near = lesion | (~truth & self._near(lesion, pitch))
             sums = np.array(
                 [
                     np.count_nonzero(part)
@@ -86,7 +87,7 @@ class Shortfall:
             self.errors[name] += np.count_nonzero(wrong)
 
     @staticmethod
-    def _is_near(lesion: np.ndarray, pitch: list[float]) -> np.ndarray:
+    def _near(lesion: np.ndarray, pitch: list[float]) -> np.ndarray:
         reach = [int(np.ceil(_NEAR / p)) for p in pitch]
         (box,) = ndimage.find_objects(lesion.astype(np.uint8))
         box = tuple(
@@ -101,9 +102,7 @@ class Shortfall:
         yield "all", "lesions"
         columns, rows, _ = phantom.spacing
         area = np.count_nonzero(lesion) * columns * rows / 100
-        for low, high in pairwise(SIZES_CM2):
-            if low <= area < high:
-                yield "area on the slice, cm2", f"{low:g} to {high:g}"
+        yield "area on the slice, cm2", next(n for n, low, high in SIZES if low <= area < high)
         look = phantom.appearances[phantom.lesions[number - 1].appearance]
         yield from asdict(look).items()
 
@@ -115,9 +114,14 @@ class Shortfall:
             "| --- | --- | --- | --- | --- |",
         ]
         order = list(dict.fromkeys(name for name, _ in self.groups))
-        for (name, value), sums in sorted(
-            self.groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
-        ):
+        sizes = [name for name, _, _ in SIZES]
+
+        def place(group: tuple[str, str]) -> tuple[int, int, str]:
+            name, value = group
+            return order.index(name), sizes.index(value) if value in sizes else 0, value
+
+        for name, value in sorted(self.groups, key=place):
+            sums = self.groups[name, value]
             lesion, marked, both, best, best_both = sums
             lines.append(
                 f"| {name} | {value} | {lesion / whole:.2f} | {2 * both / (lesion + marked):.2f} "

@@ -34,7 +34,7 @@ class Optimisation:
     """Largest norm of all gradients together."""
     matrices: Literal["adamw", "muon"] = "adamw"
     """What moves the weights of linear layers. Muon takes steps of AdamW's size that turn a matrix
-    in all its directions alike, which a small network from scratch gains much from."""
+    in all its directions alike; docs/training.md tells what came of it."""
 
 
 class Together:
