@@ -44,14 +44,14 @@ class MOISSAM2Segment(ScriptedLoadableModule):
 def register_sample_data() -> None:
     """Offer the phantom in the module Sample Data, once that is there."""
     import SampleData
-    from MOISSAM2SegmentLib import sample_data
+    from MOISSAM2SegmentLib.setup import sample_data
 
     picture = Path(__file__).parent / "Resources" / "Icons" / "MOISSAM2Phantom.png"
     sample_data.register(SampleData.SampleDataLogic, str(picture))
 
 
 class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel's life in Slicer; what the panel does is in `MOISSAM2SegmentLib.panel`."""
+    """The panel's life in Slicer; what the panel does is in `MOISSAM2SegmentPanel`."""
 
     def __init__(self, parent=None) -> None:
         # The base class's constructor calls `setup` if there is no parent, so these come first.
@@ -65,7 +65,7 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         """Called when the module is opened for the first time."""
-        from MOISSAM2SegmentLib.panel.panel import Panel
+        from MOISSAM2SegmentPanel.panel import Panel
 
         ScriptedLoadableModuleWidget.setup(self)
         widget = slicer.util.loadUI(self.resourcePath("UI/MOISSAM2Segment.ui"))
@@ -103,7 +103,7 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel = None
 
     def _show_parameters(self) -> None:
-        from MOISSAM2SegmentLib.panel.choices import Parameters
+        from MOISSAM2SegmentPanel.choices import Parameters
 
         self._forget_parameters()
         self.parameters = Parameters(self.logic.getParameterNode())
@@ -131,7 +131,7 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
     """The parameter node's owner; what the module can do is in `MOISSAM2SegmentLib`."""
 
     def __init__(self) -> None:
-        from MOISSAM2SegmentLib.engine import Engine
+        from MOISSAM2SegmentLib.worker.engine import Engine
 
         ScriptedLoadableModuleLogic.__init__(self)
         self.engine = Engine()
@@ -142,7 +142,7 @@ class MOISSAM2SegmentTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run it; raises what fails."""
-        from MOISSAM2SegmentLib.self_test import run_storyboard
+        from MOISSAM2SegmentLib.setup.self_test import run_storyboard
 
         self.setUp()
         run_storyboard()

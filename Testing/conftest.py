@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gc
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+TESTING = Path(__file__).parent
+sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent)]
 
 
 @pytest.fixture

@@ -1,61 +1,11 @@
-"""Does our network compute what the published ones compute?
+"""Does our network compute what the published ones compute? ``python Testing/parity.py FOLDER``."""
 
-    python Testing/parity.py FOLDER
-
-FOLDER is a golden folder: sets of figures (``.npz``) with their facts (``.json``). Prints a row
-for every array and exits with 1 if one fails.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from golden_bounds import Row, compare  # noqa: E402
-from golden_sets import Recipe, read_sets  # noqa: E402
-
-HEADER = f"{'array':<56} {'max abs':>10} {'max rel':>10}  {'tolerance':<34} verdict"
-
-
-def format_row(row: Row) -> str:
-    """A row as it is printed."""
-    return (
-        f"{row.name:<56} {row.max_abs:>10.3g} {row.max_rel:>10.3g}  {row.bound:<34} {row.verdict}"
-    )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Compare every set of a folder; the exit code says whether all passed."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="a golden folder")
-    parser.add_argument("--only", metavar="SET", nargs="*", help="names of sets, without .npz")
-    parser.add_argument("--failures", action="store_true", help="print only rows that fail")
-    args = parser.parse_args(argv)
-    sets = [g for g in read_sets(args.folder) if not args.only or g.name in args.only]
-    if not sets:
-        print(f"no golden sets in {args.folder}", file=sys.stderr)
-        return 2
-    failed = total = 0
-    for golden in sets:
-        start = time.perf_counter()
-        rows = list(compare(golden, Recipe(golden).run()))
-        total += len(rows)
-        bad = [row for row in rows if not row.passed]
-        failed += len(bad)
-        print(
-            f"\n{golden.name} ({golden.facts['kind']}): {len(rows) - len(bad)} of {len(rows)} rows"
-        )
-        print(HEADER)
-        for row in bad if args.failures else rows:
-            print(format_row(row))
-        print(f"{golden.name}: {time.perf_counter() - start:.1f} s")
-    print(f"\n{total - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
+from tools.parity import main
 
 if __name__ == "__main__":
     sys.exit(main())

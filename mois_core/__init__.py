@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Session": "mois_core.session",
-    "Settings": "mois_core.state",
+    "Settings": "mois_core.session.state",
     "Volume": "mois_core.geometry",
     "load_model": "mois_core.network.loading",
 }

@@ -2,7 +2,7 @@
 
 In Slicer:  Slicer --no-main-window --testing --additional-module-paths FOLDER
             --python-script Testing/slicer_application/run_self_tests.py
-where FOLDER was made by ``python Testing/extension_package.py FOLDER``.
+where FOLDER was made by ``python tools/extension_package.py FOLDER``.
 
 Without Slicer (``python run_self_tests.py``) on the slicer-core wheel, as far as that goes: the
 storyboard through the logic, without panel, Segment Editor and modules.
@@ -76,14 +76,14 @@ def own_tests_of_the_module() -> None:
 
 def storyboard_in_the_panel() -> None:
     """The panel's own workspace, turned by the panel's own timer."""
-    from MOISSAM2SegmentLib.application_test import run_in_panel
+    from MOISSAM2SegmentLib.setup.application_test import run_in_panel
 
     print("\n".join(run_in_panel()))
 
 
 def effect_in_the_segment_editor() -> None:
     """A click through the real Segment Editor, with its undo."""
-    from MOISSAM2SegmentLib.application_test import run_in_segment_editor
+    from MOISSAM2SegmentLib.setup.application_test import run_in_segment_editor
 
     print("\n".join(run_in_segment_editor()))
 
@@ -93,7 +93,7 @@ def effect_in_the_segment_editor() -> None:
 
 def storyboard_on_the_wheel() -> None:
     """The logic on real nodes."""
-    from MOISSAM2SegmentLib.self_test import run_storyboard
+    from MOISSAM2SegmentLib.setup.self_test import run_storyboard
     from scene_setup import make_scene
 
     with tempfile.TemporaryDirectory() as folder:

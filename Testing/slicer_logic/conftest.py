@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import sys
 import threading
-from pathlib import Path
 
 import pytest
+from paths import LOGIC
 from slicer_skipping import missing, skipped_module
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-
-sys.path[:0] = [str(HERE.parent), str(ROOT / "MOISSAM2Segment" / "Logic")]
+sys.path.insert(0, str(LOGIC))
 
 
 def pytest_pycollect_makemodule(module_path, parent):
@@ -48,7 +45,7 @@ def a_volume_node(a_scene):
 @pytest.fixture
 def a_workspace(a_scene, an_engine):
     """A workspace without a scan, that tells what was said and is closed afterwards."""
-    from MOISSAM2SegmentLib.workspace import Workspace
+    from MOISSAM2SegmentLib.workspace.workspace import Workspace
 
     workspace = Workspace(a_scene, an_engine)
     workspace.heard = []

@@ -22,8 +22,8 @@ def continue_working(workspace) -> list[str]:
 
 
 def main(bundle: str, folder: str) -> None:
-    from MOISSAM2SegmentLib.stored_session import stored_sessions
-    from MOISSAM2SegmentLib.workspace import Workspace
+    from MOISSAM2SegmentLib.scene.stored_session import stored_sessions
+    from MOISSAM2SegmentLib.workspace.workspace import Workspace
 
     scene, keep = make_scene(folder)
     unpacked = Path(folder, "unpacked")

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 import vtk
 from engine_fixtures import CORONAL, SCENE, Block, scan_of
-from MOISSAM2SegmentLib.placement import ijk_to_ras, numpy_to_matrix, right_handed, to_world
+from MOISSAM2SegmentLib.scene.transforms import ijk_to_ras, numpy_to_matrix, right_handed, to_world
 
 from mois_core.errors import Cancelled
 from mois_core.geometry import Volume

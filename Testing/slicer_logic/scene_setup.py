@@ -44,10 +44,10 @@ def make_scene(folder: str) -> tuple[Any, Any]:
 
 def stub_engine() -> Any:
     """The module's engine with the stub network ready, on its two threads."""
-    from MOISSAM2SegmentLib.engine import Engine
+    from MOISSAM2SegmentLib.worker.engine import Engine
     from stub_network import StubNetwork
 
-    from mois_core.state import ModelInfo
+    from mois_core.session.state import ModelInfo
 
     engine = Engine()
     engine.use(StubNetwork(), ModelInfo("stub", "stub.pt", "0" * 64))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import slicer
 from engine_fixtures import Block, painted
-from MOISSAM2SegmentLib.brightness import limited
-from MOISSAM2SegmentLib.layer import image_of, on_grid
+from MOISSAM2SegmentLib.scene.intensity_range import limited
+from MOISSAM2SegmentLib.scene.shared_labelmap import image_of, on_grid
 from scans import settle, world_of
 
 

@@ -7,9 +7,9 @@ import pytest
 import slicer
 import vtk
 from engine_fixtures import CORONAL, FIRST, LESION, OTHER, OTHER_KIND, SECOND, is_exactly
-from MOISSAM2SegmentLib.brightness import limited
-from MOISSAM2SegmentLib.held import Picture
-from MOISSAM2SegmentLib.layer import image_of
+from MOISSAM2SegmentLib.scene.held import Picture
+from MOISSAM2SegmentLib.scene.intensity_range import limited
+from MOISSAM2SegmentLib.scene.shared_labelmap import image_of
 from scans import (
     MOST_S,
     clinical_scan_node,

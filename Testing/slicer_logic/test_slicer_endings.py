@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import slicer
 from engine_fixtures import FIRST, SECOND, THIRD, digest, is_exactly
-from MOISSAM2SegmentLib.stored_session import stored_session_of
-from MOISSAM2SegmentLib.workspace import Workspace
+from MOISSAM2SegmentLib.scene.stored_session import stored_session_of
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from scans import (
     drag,
     labels_in,
@@ -24,7 +24,7 @@ from scans import (
     world_of,
 )
 
-from mois_core.lesion import Status
+from mois_core.session.lesion import Status
 
 
 @pytest.fixture

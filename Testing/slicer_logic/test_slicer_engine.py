@@ -9,17 +9,18 @@ import pytest
 import slicer
 import torch
 from engine_fixtures import FIRST, SECOND, is_exactly
-from MOISSAM2SegmentLib import devices, sample_data
-from MOISSAM2SegmentLib.engine import NO_MODEL, Engine
-from MOISSAM2SegmentLib.placement import ijk_to_ras, view_of
-from MOISSAM2SegmentLib.workspace import Workspace
+from MOISSAM2SegmentLib.scene.transforms import ijk_to_ras, view_of
+from MOISSAM2SegmentLib.setup import sample_data
+from MOISSAM2SegmentLib.worker import devices
+from MOISSAM2SegmentLib.worker.engine import NO_MODEL, Engine
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from scans import place, settle, shows_exactly_its_session
 from small_networks import MOIS, lively
 
 from mois_core.network.config import preset
 from mois_core.network.loading import build
 from mois_core.phantom import is_held_out
-from mois_core.state import ModelInfo
+from mois_core.session.state import ModelInfo
 
 
 def turn(engine) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import slicer
 from engine_fixtures import FIRST, SECOND, is_exactly
-from MOISSAM2SegmentLib.editing import ANOTHER_SEGMENTATION
-from MOISSAM2SegmentLib.lesion_segments import TAG
-from MOISSAM2SegmentLib.outlined import ELSEWHERE
+from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
+from MOISSAM2SegmentLib.scene.lesion_segments import TAG
+from MOISSAM2SegmentLib.workspace.segment_editing import ANOTHER_SEGMENTATION
 from scans import (
     labels_in,
     linear_transform,

@@ -10,9 +10,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import slicer
-from MOISSAM2SegmentLib import install
+from MOISSAM2SegmentLib.setup import install
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BUNDLED = {"numpy": "1.26.4", "scipy": "1.13.1", "SimpleITK": "2.4.0"}
 COMPLETE = {
     **BUNDLED,

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from engine_fixtures import FIRST, SECOND
-from MOISSAM2SegmentLib.jobs import ENOUGH_S, Job, Worker
+from MOISSAM2SegmentLib.worker.jobs import ENOUGH_S, Job, Worker
 from scans import MOST_S, clinical_scan_node, middle_of, place, place_at, settle, slowed_down
 
 from mois_core.errors import BadInput

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from engine_fixtures import CORONAL
-from MOISSAM2SegmentLib.looking import visible_slice
-from MOISSAM2SegmentLib.placement import to_world
+from MOISSAM2SegmentLib.scene.slice_views import visible_slice
+from MOISSAM2SegmentLib.scene.transforms import to_world
 from scans import linear_transform, volume_node
 
 from mois_core.geometry import SliceStack, Volume

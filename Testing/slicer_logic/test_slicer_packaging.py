@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from extension_package import lay_out, unit_tests
+from paths import LOGIC, MODULE, PANEL, ROOT
 
-ROOT = Path(__file__).parents[2]
-MODULE = ROOT / "MOISSAM2Segment"
-PACKAGE = MODULE / "Logic" / "MOISSAM2SegmentLib"
+from tools.extension_package import lay_out, unit_tests
+
 EFFECT = MODULE / "SegmentEditorMOISSAM2"
 ENGINE = ROOT / "mois_core"
 
@@ -35,8 +34,6 @@ package = importlib.import_module("MOISSAM2SegmentLib")
 names = [info.name for info in pkgutil.walk_packages(package.__path__, "MOISSAM2SegmentLib.")]
 skipped = []
 for name in names:
-    if name.startswith("MOISSAM2SegmentLib.panel."):
-        continue
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -56,7 +53,7 @@ from mois_core.session import Session
 from mois_core.network.loading import load_model
 volume = Volume(np.random.default_rng(0).random((3, 32, 32)).astype("f4"), np.eye(4))
 session = Session(load_model("mois-tiny"), volume)
-from MOISSAM2SegmentLib.painting import Painter
+from MOISSAM2SegmentLib.worker.label_updates import Painter
 painter = Painter(session)
 session.click((16, 16, 1), carry=False)
 print(len(painter.update().patches), __import__("MOISSAM2SegmentLib").__file__)
@@ -67,7 +64,7 @@ import sys, tempfile
 import scene_setup
 with tempfile.TemporaryDirectory() as folder:
     scene, keep = scene_setup.make_scene(folder)
-    from MOISSAM2SegmentLib.self_test import run_storyboard
+    from MOISSAM2SegmentLib.setup.self_test import run_storyboard
     for step in run_storyboard():
         print(step)
     scene.Clear(1)
@@ -97,7 +94,9 @@ def installed(a_layout) -> Path:
 def test_every_file_of_ours_arrives(installed):
     arrived = python_below(installed)
     wanted = {f"mois_core/{path}" for path in python_below(ENGINE)}
-    wanted |= python_below(MODULE / "Logic") | python_below(EFFECT) | {"MOISSAM2Segment.py"}
+    wanted |= (
+        python_below(LOGIC) | python_below(PANEL) | python_below(EFFECT) | {"MOISSAM2Segment.py"}
+    )
 
     assert arrived == wanted
 
@@ -151,7 +150,7 @@ def test_the_package_imports_from_the_flat_folder_without_torch(installed):
 
     torch, count, skipped = summary.split()
     assert torch == "False"
-    assert int(count) == len(python_below(MODULE / "Logic")) - 1
+    assert int(count) == len(python_below(LOGIC)) - 1
     if HAS_SLICER_CORE:
         assert int(skipped) == 0
     assert files

@@ -15,7 +15,7 @@ import vtk
 from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, THIRD, scan_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from MOISSAM2SegmentLib.workspace import Workspace
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from scans import (
     drag,
     labels_in,

@@ -11,8 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_fixtures import FIRST, SECOND, THIRD, digest, is_exactly
-from MOISSAM2SegmentLib.stored_session import decode, encode, stored_session_of, stored_sessions
-from MOISSAM2SegmentLib.workspace import Workspace
+from MOISSAM2SegmentLib.scene.stored_session import (
+    decode,
+    encode,
+    stored_session_of,
+    stored_sessions,
+)
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from resume_in_new_process import continue_working
 from scans import (
     labels_in,
@@ -26,8 +31,8 @@ from scans import (
 from stub_network import StubNetwork
 
 from mois_core.errors import BadInput
-from mois_core.lesion import Status
-from mois_core.state import ModelInfo
+from mois_core.session.lesion import Status
+from mois_core.session.state import ModelInfo
 
 HERE = Path(__file__).parent
 

@@ -7,9 +7,9 @@ import pytest
 import slicer
 import vtk
 from engine_fixtures import CORONAL, FIRST, SECOND, THIRD, painted, scan_of
-from MOISSAM2SegmentLib.outlined import segment_labels
-from MOISSAM2SegmentLib.placement import right_handed, view_of
-from MOISSAM2SegmentLib.regions import region_of
+from MOISSAM2SegmentLib.scene.exemplar_segments import segment_labels
+from MOISSAM2SegmentLib.scene.regions import region_of
+from MOISSAM2SegmentLib.scene.transforms import right_handed, view_of
 from scans import linear_transform, place, scan_node, settle, volume_node, warp, world_of
 
 from mois_core.errors import BadInput

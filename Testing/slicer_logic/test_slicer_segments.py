@@ -9,16 +9,16 @@ from types import MappingProxyType
 import numpy as np
 import slicer
 from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, THIRD, is_exactly, stack_of
-from MOISSAM2SegmentLib.lesion_segments import LesionSegments
-from MOISSAM2SegmentLib.painting import Painter
+from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
+from MOISSAM2SegmentLib.worker.label_updates import Painter
 from scans import paint, place, segment_mask, settle, shows_exactly_its_session, volume_node
 from vtk.util.numpy_support import vtk_to_numpy
 
-from mois_core.colours import lesion_colour
 from mois_core.geometry import SliceStack, Volume
-from mois_core.lesion import Lesion, Status
-from mois_core.masks import Mask, Plane
-from mois_core.state import State
+from mois_core.results.colours import lesion_colour
+from mois_core.session.lesion import Lesion, Status
+from mois_core.session.masks import Mask, Plane
+from mois_core.session.state import State
 
 
 def two_lesions(workspace):

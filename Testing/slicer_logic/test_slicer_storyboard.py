@@ -20,8 +20,8 @@ from scans import (
     world_of,
 )
 
-from mois_core.colours import lesion_colour
-from mois_core.lesion import Status
+from mois_core.results.colours import lesion_colour
+from mois_core.session.lesion import Status
 
 
 def test_a_click_becomes_a_lesion_and_a_segment(an_open_workspace):

@@ -18,7 +18,7 @@ from mois_core.bench.machine import (
     matrix_rate,
     peak_memory,
 )
-from mois_core.bench.opponent import Opponent, counterpart
+from mois_core.bench.sam2_baseline import Opponent, counterpart
 from mois_core.bench.steps import TITLES, Steps, operations_of, published_operations
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.network.config import NetworkConfig

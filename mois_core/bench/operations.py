@@ -18,20 +18,20 @@ import torch
 from mois_core.bench.machine import PRECISIONS, seconds_of
 from mois_core.bench.measure import Plan
 from mois_core.bench.synthetic_weights import fill_synthetic
-from mois_core.embeddings import Embeddings
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
-from mois_core.lesion import Click, Lesion, Status
-from mois_core.masks import Mask
-from mois_core.memories import around_first_prompt
 from mois_core.network.config import NetworkConfig
 from mois_core.network.exemplar import ExemplarView, MoisSam2
 from mois_core.network.loading import build
-from mois_core.preprocess import published_input
 from mois_core.progress import Progress, silent
 from mois_core.session import NewClick, Session
-from mois_core.state import Settings
-from mois_core.tracker import Tracker
+from mois_core.session.embeddings import Embeddings
+from mois_core.session.lesion import Click, Lesion, Status
+from mois_core.session.masks import Mask
+from mois_core.session.memory_bank import around_first_prompt
+from mois_core.session.preprocess import published_input
+from mois_core.session.propagation import Tracker
+from mois_core.session.state import Settings
 
 PRESENT_BIAS = 10.0
 """Makes the synthetic network see an object everywhere, so that no work is left out."""

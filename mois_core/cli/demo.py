@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mois_core.cli.model_choice import ChosenModel
     from mois_core.geometry import SliceStack
     from mois_core.io import Click
-    from mois_core.masks import Mask
     from mois_core.phantom import Phantom
+    from mois_core.session.masks import Mask
 
 _DESCRIPTION = """\
 Make a synthetic whole-body scan, click on five of its lesions, search for all
@@ -85,7 +85,7 @@ class Scores:
 def run(args: argparse.Namespace) -> None:
     """Make the scan, click, search, score, write."""
     from mois_core.cli.progress_bar import progress_bar
-    from mois_core.cli.results import Results, result_line, write_results
+    from mois_core.cli.result_files import Results, result_line, write_results
     from mois_core.cli.segment import segment
     from mois_core.geometry import Volume
     from mois_core.io import atomic_write, write_points
@@ -143,7 +143,7 @@ def _network() -> tuple[ChosenModel, bool]:
 
     from mois_core.cli.model_choice import SHIPPED, ChosenModel, load, shipped_weights
     from mois_core.network.loading import load_model
-    from mois_core.state import ModelInfo
+    from mois_core.session.state import ModelInfo
 
     if shipped_weights().is_file():
         return load(shipped_weights(), SHIPPED, None, None), True
@@ -154,7 +154,7 @@ def _network() -> tuple[ChosenModel, bool]:
 
 def _clicked_lesions(phantom: Phantom, stack: SliceStack) -> list[tuple[int, Mask]]:
     """The largest target lesions: what a reader sees and clicks on first."""
-    from mois_core.masks import Mask
+    from mois_core.session.masks import Mask
 
     targets = sorted((le for le in phantom.lesions if le.target), key=lambda le: -le.voxels)
     instances = stack.from_volume(phantom.instances)
@@ -163,8 +163,8 @@ def _clicked_lesions(phantom: Phantom, stack: SliceStack) -> list[tuple[int, Mas
 
 def _clicks_in(truth: list[tuple[int, Mask]], stack: SliceStack) -> list[Click]:
     """One click in the middle of each lesion; they are numbered from 1 in this order."""
-    from mois_core.components import deepest_point
     from mois_core.io import Click
+    from mois_core.session.components import deepest_point
 
     clicks = []
     for number, (_, mask) in enumerate(truth, start=1):
@@ -181,7 +181,7 @@ def _score(
     is_trained: bool,
 ) -> Scores:
     from mois_core.evaluation.metrics import measure
-    from mois_core.scores import dice
+    from mois_core.results.scores import dice
 
     scan = measure(labels, phantom.semantic, phantom.spacing[::-1], surfaces=False)
     lesions = [

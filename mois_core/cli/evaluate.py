@@ -247,7 +247,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     from mois_core.evaluation.benchmark import benchmark_plan
     from mois_core.evaluation.cohort import chosen_sets
     from mois_core.evaluation.plan import Experiment, Plan
-    from mois_core.evaluation.specs import parse_spec, weights_of
+    from mois_core.evaluation.segmenter_specs import parse_spec, weights_of
 
     words = args.segmenter or (_BENCHMARK_SEGMENTERS if args.benchmark else ())
     if not words:
@@ -298,8 +298,8 @@ def _cases(args: argparse.Namespace) -> list[Case]:
 
 
 def _protocol(args: argparse.Namespace) -> Protocol:
-    from mois_core.evaluation.clicks import Mistakes
     from mois_core.evaluation.protocols import SCAN_WISE_CLICKS, SCAN_WISE_STOP, Protocol
+    from mois_core.evaluation.simulated_reader import Mistakes
 
     is_scan_wise = args.protocol == "scan-wise"
     published = args.as_published

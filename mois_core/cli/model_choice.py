@@ -19,7 +19,7 @@ from mois_core.weights import registry
 
 if TYPE_CHECKING:
     from mois_core.network.model import Sam2
-    from mois_core.state import ModelInfo
+    from mois_core.session.state import ModelInfo
 
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16")
@@ -78,7 +78,7 @@ def load(path: Path, preset: str | None, device: str | None, dtype: str | None) 
     from mois_core.network.checkpoint import read_checkpoint
     from mois_core.network.detection import preset_of
     from mois_core.network.loading import load_model
-    from mois_core.state import ModelInfo
+    from mois_core.session.state import ModelInfo
 
     if preset is None:
         preset = preset_of(read_checkpoint(path), str(path))

@@ -16,9 +16,9 @@ from mois_core.errors import BadInput
 if TYPE_CHECKING:
     from mois_core.geometry import SliceStack
     from mois_core.io import Click
-    from mois_core.resample import ThickSlices
+    from mois_core.io.resample import ThickSlices
     from mois_core.session import Session
-    from mois_core.state import Settings
+    from mois_core.session.state import Settings
 
 _DESCRIPTION = """\
 Outline the lesions that were clicked on, search the rest of the scan for others
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> None:
     """Check everything, segment, write."""
     _check_arguments(args)
 
-    from mois_core.cli.results import Results, result_line, write_results
+    from mois_core.cli.result_files import Results, result_line, write_results
     from mois_core.cli.working_scan import lesions_on_scan, working_scan
     from mois_core.geometry import SliceStack
     from mois_core.io import read_scan
@@ -209,7 +209,7 @@ def _first_slice(session: Session, clicks: list[Click]) -> int:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     """All that can be told without opening a file."""
-    from mois_core.cli.results import check_endings
+    from mois_core.cli.result_files import check_endings
 
     if args.points is None and args.exemplar_labels is None:
         raise BadInput("give the clicks with --points, or earlier lesions with --exemplar-labels")
@@ -233,7 +233,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    from mois_core.state import Settings
+    from mois_core.session.state import Settings
 
     given = {
         "axis": args.axis,

@@ -15,9 +15,9 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume, same_grid
 from mois_core.io import read_labels
-from mois_core.lesion import Click, Lesion
-from mois_core.masks import Mask, Plane
-from mois_core.resample import ThickSlices, thicken
+from mois_core.io.resample import ThickSlices, thicken
+from mois_core.session.lesion import Click, Lesion
+from mois_core.session.masks import Mask, Plane
 
 
 def working_scan(stack: SliceStack, is_thickened: bool) -> ThickSlices:

@@ -9,7 +9,7 @@ from mois_core.evaluation.analysis import BENCHMARK, EFFICIENCY
 from mois_core.evaluation.metrics import Measuring
 from mois_core.evaluation.plan import Experiment, Plan
 from mois_core.evaluation.protocols import Protocol
-from mois_core.evaluation.specs import SegmenterSpec
+from mois_core.evaluation.segmenter_specs import SegmenterSpec
 from mois_core.evaluation.test_sets import phantom_cases
 
 Length = Literal["short", "long"]

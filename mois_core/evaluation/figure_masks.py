@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from mois_core.evaluation.analysis import Results, set_title
 from mois_core.evaluation.figure_style import INK, new_figure, style
 from mois_core.evaluation.store import KeptScan
-from mois_core.scores import dice
+from mois_core.results.scores import dice
 
 # The paper's colours: right, too much, missed.
 RIGHT, EXTRA, MISSED = (0.18, 0.80, 0.25), (0.25, 0.45, 1.0), (0.95, 0.15, 0.15)

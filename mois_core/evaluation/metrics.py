@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from mois_core.components import TOUCHING
 from mois_core.errors import BadInput
 from mois_core.evaluation.detection import (
     DETECTION_RULES,
@@ -26,7 +25,8 @@ from mois_core.evaluation.detection import (
 )
 from mois_core.evaluation.surfaces import surface_scores
 from mois_core.evaluation.truth import FACES
-from mois_core.scores import DETECTED_FROM_IOU, dice
+from mois_core.results.scores import DETECTED_FROM_IOU, dice
+from mois_core.session.components import TOUCHING
 
 CM3_IN_MM3 = 1000.0
 

@@ -13,7 +13,7 @@ from mois_core.errors import BadInput
 from mois_core.evaluation.cohort import Case, without_places
 from mois_core.evaluation.metrics import Measuring
 from mois_core.evaluation.protocols import Protocol
-from mois_core.evaluation.specs import SegmenterSpec, weights_of
+from mois_core.evaluation.segmenter_specs import SegmenterSpec, weights_of
 
 
 @dataclass(frozen=True)

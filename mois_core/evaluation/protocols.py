@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.clicks import RULES, Mistakes, Place, Reader, Rule, next_clicks
 from mois_core.evaluation.segmenters import Segmenter
+from mois_core.evaluation.simulated_reader import RULES, Mistakes, Place, Reader, Rule, next_clicks
 from mois_core.evaluation.truth import (
     PUBLISHED_LESIONS,
     LesionSource,
@@ -26,7 +26,7 @@ from mois_core.evaluation.truth import (
     true_lesions,
 )
 from mois_core.geometry import SliceStack, Volume
-from mois_core.scores import dice
+from mois_core.results.scores import dice
 
 MOSTLY = 0.5
 """A finding of which less than this is lesion is taken away with one click, not corrected."""

@@ -10,8 +10,8 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.job import evaluate_scan
 from mois_core.evaluation.plan import Job, Plan, by_scan, described, jobs_of
+from mois_core.evaluation.scan_evaluation import evaluate_scan
 from mois_core.evaluation.store import Store
 from mois_core.progress import Progress, silent
 

@@ -13,7 +13,7 @@ from mois_core.evaluation.region_growing import GrownRegions
 from mois_core.geometry import Volume
 from mois_core.network.model import Sam2
 from mois_core.session import Point, Session
-from mois_core.state import Settings
+from mois_core.session.state import Settings
 
 
 class Segmenter(ABC):

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from mois_core.components import TOUCHING
+from mois_core.session.components import TOUCHING
 
 FACES = ndimage.generate_binary_structure(3, 1)
 """Voxels that share a face only: what the published filter and its second labelling go by."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume
-from mois_core.intensity import normalise
 from mois_core.io.atomic import atomic_write
 from mois_core.phantom import PhantomSettings, is_held_out, make_phantom
+from mois_core.session.intensity import normalise
 
 MOST_LESIONS = 255
 """Lesion numbers are kept in a byte; the published preparation keeps the 255 largest as well."""

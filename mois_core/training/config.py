@@ -16,7 +16,7 @@ from mois_core.errors import BadInput
 from mois_core.training.losses import LossWeights
 from mois_core.training.optimiser import Optimisation
 from mois_core.training.sampling import Sampling
-from mois_core.training.searching import Asking
+from mois_core.training.search import Asking
 from mois_core.training.step import Task
 
 

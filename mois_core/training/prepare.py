@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from mois_core.components import TOUCHING
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume, same_grid
 from mois_core.io import atomic_write, read_labels, read_scan
 from mois_core.io.scan_table import read_scan_table
+from mois_core.session.components import TOUCHING
 from mois_core.training.cases import MOST_LESIONS, case_of
 from mois_core.training.scans import INDEX
 

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
-from mois_core.tracker import LOGIT_LIMIT
-from mois_core.training.clicks import correction, first_click
+from mois_core.session.propagation import LOGIT_LIMIT
 from mois_core.training.losses import (
     LossWeights,
     Tally,
@@ -22,6 +21,7 @@ from mois_core.training.losses import (
     pooled,
 )
 from mois_core.training.sampling import FEWEST_PIXELS, ScanSample
+from mois_core.training.simulated_clicks import correction, first_click
 
 ALL = -1
 """In place of a lesion's number: every lesion of the item's kind."""

@@ -23,13 +23,18 @@ from mois_core.network.model import Sam2
 from mois_core.training import processes
 from mois_core.training.checkpoints import BEST, NEWEST, Progress, resume, save
 from mois_core.training.config import TrainConfig
-from mois_core.training.journal import Journal
+from mois_core.training.initial_network import (
+    network_config,
+    new_model,
+    new_places_head,
+    standardise,
+)
 from mois_core.training.losses import LOSSES
 from mois_core.training.optimiser import add_group, make_optimiser, set_rates
+from mois_core.training.resized_case import Stack
+from mois_core.training.run_logger import Journal
 from mois_core.training.sampling import sample_scan
 from mois_core.training.scans import load_scans
-from mois_core.training.stacks import Stack
-from mois_core.training.start import network_config, new_model, new_places_head, standardise
 from mois_core.training.step import run_step
 
 Measure = Callable[[Sam2], dict[str, float]]

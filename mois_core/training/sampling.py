@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mois_core.preprocess import FULL_BRIGHTNESS
-from mois_core.training.stacks import Sight, Stack
+from mois_core.session.preprocess import FULL_BRIGHTNESS
+from mois_core.training.resized_case import Sight, Stack
 
 _JITTER = 0.3
 """How far from the middle of a piece, as a part of its side, its lesion may lie."""

@@ -11,8 +11,8 @@ from mois_core.errors import BadInput
 from mois_core.phantom import PhantomSettings
 from mois_core.training.cases import Case, phantom_case
 from mois_core.training.config import Data, Phantoms
+from mois_core.training.resized_case import Stack
 from mois_core.training.sampling import FEWEST_PIXELS
-from mois_core.training.stacks import Stack
 
 INDEX = "cases.json"
 """What `mois prepare` writes beside the cases: for each its patient's fold."""

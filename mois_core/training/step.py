@@ -12,7 +12,6 @@ import torch
 from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
-from mois_core.training.carrying import Corrections, carry
 from mois_core.training.losses import LossWeights, Tally, add_spread
 from mois_core.training.places import PlacesHead, add_places
 from mois_core.training.prompting import (
@@ -24,8 +23,9 @@ from mois_core.training.prompting import (
     remember_clicks,
     remember_masks,
 )
+from mois_core.training.propagation import Corrections, carry
 from mois_core.training.sampling import ScanSample
-from mois_core.training.searching import Asking, search
+from mois_core.training.search import Asking, search
 from mois_core.training.windows import window
 
 

@@ -13,17 +13,17 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from mois_core.components import deepest_point
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
-from mois_core.intensity import normalise
 from mois_core.io.atomic import atomic_write
-from mois_core.masks import Mask
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.phantom import Phantom, is_held_out, make_phantom
-from mois_core.scores import dice
+from mois_core.results.scores import dice
 from mois_core.session import NewClick, Session
+from mois_core.session.components import deepest_point
+from mois_core.session.intensity import normalise
+from mois_core.session.masks import Mask
 from mois_core.training.cases import Case
 from mois_core.training.config import Validation
 from mois_core.training.scans import phantom_settings

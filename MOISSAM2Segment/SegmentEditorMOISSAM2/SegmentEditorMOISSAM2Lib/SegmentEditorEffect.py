@@ -12,8 +12,8 @@ from typing import Any
 import qt
 import slicer
 import vtk
-from MOISSAM2SegmentLib import brightness
 from MOISSAM2SegmentLib.messages import words_for
+from MOISSAM2SegmentLib.scene import intensity_range
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
 
@@ -150,7 +150,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
         def write(identifier: str, picture: Any) -> None:
             parameters = effect.parameterSetNode()
-            with brightness.limited(picture, parameters, workspace.volume_node) as image:
+            with intensity_range.limited(picture, parameters, workspace.volume_node) as image:
                 effect.modifySegmentByLabelmap(node, identifier, image, effect.ModificationModeSet)
 
         workspace.edit_segment(node, segment, write)

@@ -1,0 +1,1 @@
+"""Installing packages, the sample scan, and the self tests."""

@@ -1,0 +1,132 @@
+"""Self tests that need Slicer itself: modules, event loop, Segment Editor, mouse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from MOISSAM2SegmentLib.scene.transforms import to_world
+from MOISSAM2SegmentLib.setup.sample_data import add_volume
+from MOISSAM2SegmentLib.setup.self_test import (
+    PATIENCE_S,
+    Wait,
+    check,
+    give_model,
+    run_storyboard,
+    small_phantom,
+)
+
+MODULE = "MOISSAM2Segment"
+EFFECT = "MOISSAM2"
+VIEW = "Red"
+_TURN_S = 0.002
+
+
+def run_in_panel() -> list[str]:
+    """The storyboard with the workspace of the module's own panel, turned by the panel's timer."""
+    panel = _panel()
+    try:
+        return run_storyboard(panel.workspace, wait_for(panel))
+    finally:
+        panel.engine.unload()
+
+
+def run_in_segment_editor() -> list[str]:
+    """A click with the mouse through a Segment Editor of our own, its undo and its redo."""
+    panel = _panel()
+    wait = wait_for(panel)
+    give_model(panel.engine)
+    wait()
+    editor = slicer.qMRMLSegmentEditorWidget()
+    try:
+        return list(_clicks(panel.workspace, editor, wait))
+    finally:
+        # Slicer crashes at its end if such a widget is left to Python.
+        editor.setActiveEffectByName("")
+        editor.setMRMLSegmentEditorNode(None)
+        editor.deleteLater()
+        panel.workspace.end()
+        panel.engine.unload()
+
+
+def wait_for(panel: Any) -> Wait:
+    """Lets Qt's event loop turn until the panel has nothing left to do."""
+
+    def wait() -> None:
+        end = time.monotonic() + PATIENCE_S
+        while panel.workspace.needs_pump:
+            slicer.app.processEvents()
+            time.sleep(_TURN_S)
+            check(time.monotonic() < end, "the panel comes to rest")
+
+    return wait
+
+
+def _panel() -> Any:
+    panel = slicer.util.getModuleWidget(MODULE).panel
+    check(panel.has_packages, "the packages that the engine needs are installed")
+    return panel
+
+
+def _clicks(workspace: Any, editor: Any, wait: Wait) -> Iterator[str]:
+    scene = slicer.mrmlScene
+    volume, _, places = small_phantom()
+    scan = add_volume(scene, volume, "Effect test")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Effect test segments")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(scan)
+    segment = node.GetSegmentation().AddEmptySegment("effect-test", "Mine")
+    editor.setMRMLScene(scene)
+    editor.setMRMLSegmentEditorNode(scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+    editor.setSegmentationNode(node)
+    editor.setSourceVolumeNode(scan)
+    editor.setCurrentSegmentID(segment)
+    editor.setActiveEffectByName(EFFECT)
+    check(editor.activeEffect() is not None, "the Segment Editor knows the effect")
+    wait()
+    check(workspace.is_open and workspace.volume_node is scan, "the effect opens the scan")
+    yield "The effect is chosen"
+
+    _click(to_world(scan, places[0][1])[0])
+    wait()
+    check(workspace.segments_node is node, "the work is in the user's segmentation")
+    mask = workspace.session.mask(1)
+    check(bool(mask.any()), "a click outlines something")
+    check(np.array_equal(workspace.segments.read(segment), mask), "the segment shows it")
+    yield "A click with the mouse fills the segment"
+
+    editor.undo()
+    wait()
+    check(not workspace.state.lesions, "the editor's undo takes the lesion back")
+    check(not workspace.segments.read(segment).any(), "and empties the segment")
+    editor.redo()
+    wait()
+    check(np.array_equal(workspace.segments.read(segment), mask), "redo brings it back")
+    yield "Undo and redo of the Segment Editor are followed"
+
+    editor.setActiveEffectByName("")
+    wait()
+    check(np.array_equal(workspace.segments.read(segment), mask), "leaving changes nothing")
+    yield "The effect is left"
+
+
+def _click(world: np.ndarray) -> None:
+    """With the left button, at a place in a coronal view."""
+    manager = slicer.app.layoutManager()
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    widget = manager.sliceWidget(VIEW)
+    view = widget.mrmlSliceNode()
+    view.SetOrientationToCoronal()
+    view.JumpSliceByCentering(*world.tolist())
+    slicer.app.processEvents()
+    inverse = vtk.vtkMatrix4x4()
+    inverse.DeepCopy(view.GetXYToRAS())
+    inverse.Invert()
+    x, y, _, _ = inverse.MultiplyPoint((*world.tolist(), 1.0))
+    place = (round(x), round(y))
+    slicer.util.clickAndDrag(widget, start=place, end=place, steps=1)

@@ -1,0 +1,176 @@
+"""The network and the thread it runs on: one of each, however many scans are worked on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from mois_core.errors import BadInput
+from MOISSAM2SegmentLib.scene.stored_session import decode
+from MOISSAM2SegmentLib.signal import Signal
+from MOISSAM2SegmentLib.worker import devices
+from MOISSAM2SegmentLib.worker.jobs import Job, Worker
+
+if TYPE_CHECKING:
+    from mois_core.geometry import Volume
+    from mois_core.session import Session
+    from mois_core.session.state import ModelInfo, Settings
+
+NO_MODEL = "No model is loaded yet; download one or choose a file first."
+
+
+class Engine:
+    """Loads a network and opens sessions with it. What takes time runs on `worker`."""
+
+    def __init__(self, worker: Worker | None = None, keeper: Worker | None = None) -> None:
+        self.worker = worker or Worker("MOISSAM2 engine")
+        self.keeper = keeper or Worker("MOISSAM2 keeper")
+        """Packs sessions for the scene meanwhile. States are immutable, so it can read them
+        while the engine works on, and no click has to wait for it."""
+        self.changed = Signal()
+        """Called when another model is there, or none."""
+        self.device = "cpu"
+        self.model: Any = None
+        self.info: ModelInfo | None = None
+        self._sessions: WeakSet[Session] = WeakSet()
+        self._is_resting = False
+
+    # ---- main thread -----------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether sessions can be opened."""
+        return self.model is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `pump` has to be called."""
+        return self.worker.is_busy or self.keeper.is_busy
+
+    def pump(self) -> None:
+        """Deliver what is finished. Gives way only once, however many threads work."""
+        self.keeper.pump(give_way=0)
+        if self.worker.is_busy:
+            self.worker.pump()
+        elif self.keeper.is_busy:
+            self.keeper.pump()
+
+    def use(self, model: Any, info: ModelInfo, device: str = "cpu") -> None:
+        """Work with a network that is loaded already."""
+        self.model, self.info, self.device = model, info, device
+        self._is_resting = False
+        self.changed()
+
+    def load(
+        self,
+        preset: str | None,
+        checkpoint: str | None = None,
+        device: str | None = None,
+        done: Callable[[], None] = lambda: None,
+        failed: Callable[[str], None] = lambda text: None,
+        precision: str | None = None,
+    ) -> Job:
+        """Load a network in the background; without a checkpoint its weights are those that come
+        with the preset, and without a preset a checkpoint's weights tell which it is. The
+        precision is `float32` or `bfloat16`; if none is given, what suits the device."""
+
+        def work(progress: Any, cancel: Any) -> tuple:
+            progress(0, 1, "loading the model")
+            chosen = devices.choose_device(device).name
+            return *_loaded(preset, checkpoint, chosen, precision), chosen
+
+        def take(result: tuple) -> None:
+            self.use(*result)
+            done()
+
+        return self.worker.submit(Job("Load the model", work, take, failed, owner=self))
+
+    def rest(self) -> None:
+        """Give graphics memory back until the next operation; nothing is forgotten."""
+        if self.model is not None and not self._is_resting:
+            self.worker.submit(Job("Give memory back", lambda *_: self._rest(), owner=self))
+
+    def tidy(self) -> None:
+        """Hand memory that a session has left back to the system."""
+        if not self.worker.is_closed:
+            job = Job("Give memory back", lambda *_: devices.empty_caches(), owner=self)
+            self.worker.submit(job)
+
+    def unload(self) -> None:
+        """Drop the network. Sessions that were opened with it keep it until they are dropped."""
+        self.worker.abandon(self)
+        self.model = self.info = None
+        self.tidy()
+        self.changed()
+
+    def close(self) -> None:
+        """End both threads."""
+        self.worker.close()
+        self.keeper.close()
+        self.model = self.info = None
+        self.changed.clear()
+
+    # ---- worker thread ---------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """To be called before every operation: takes the device again after a `rest`."""
+        if self._is_resting and self.model is not None:
+            devices.move_to_device(self.model, self._sessions, self.device)
+            self._is_resting = False
+
+    def open(self, volume: Volume, settings: Settings | None = None) -> Session:
+        """A session without lesions."""
+        from mois_core.session import Session
+
+        session = Session(self._model(), volume, settings, model_info=self.info)
+        self._sessions.add(session)
+        return session
+
+    def resume(self, text: str, volume: Volume) -> Session:
+        """The session that was stored in a scene."""
+        from mois_core.session.session_file import restore
+
+        session = restore(decode(text), self._model(), volume, self.info)
+        self._sessions.add(session)
+        return session
+
+    def _model(self) -> Any:
+        if self.model is None:
+            raise BadInput(NO_MODEL)
+        self.wake()
+        return self.model
+
+    def _rest(self) -> None:
+        devices.move_to_host(self.model, self._sessions)
+        self._is_resting = True
+
+
+def _loaded(
+    preset: str | None, checkpoint: str | None, device: str, precision: str | None
+) -> tuple:
+    import torch
+
+    from mois_core import load_model
+    from mois_core.network.checkpoint import read_checkpoint
+    from mois_core.network.detection import preset_of
+    from mois_core.session.state import ModelInfo
+
+    if preset is None:
+        preset = preset_of(read_checkpoint(checkpoint), str(checkpoint))
+    if precision is None:
+        precision = "bfloat16" if device.startswith("cuda") else "float32"
+    model = load_model(preset, checkpoint, device=device, dtype=getattr(torch, precision))
+    if checkpoint is None:
+        return model, ModelInfo(preset)
+    return model, ModelInfo(preset, Path(checkpoint).name, _sha256(checkpoint))
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,182 @@
+"""What the user did to lesions' segments elsewhere in Slicer, as steps for the session."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from MOISSAM2SegmentLib.worker.label_updates import Box, Patch, values_in
+
+if TYPE_CHECKING:
+    from mois_core.session import Session
+    from mois_core.session.masks import Mask
+    from mois_core.session.state import State
+
+
+@dataclass(frozen=True, eq=False)
+class Repainted:
+    """Voxels that a lesion won and lost, in a box of the volume."""
+
+    lesion: int
+    box: Box
+    added: np.ndarray
+    removed: np.ndarray
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A lesion's new name; empty for the one that it has by itself."""
+
+    lesion: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A lesion whose segment is gone."""
+
+    lesion: int
+
+
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """A lesion that is gone and whose segment shows something again: the Segment Editor's redo."""
+
+    lesion: int
+    box: Box
+    mask: np.ndarray
+
+
+SegmentEdit = Repainted | Renamed | Deleted | Returned
+
+
+def apply(session: Session, edits: Sequence[SegmentEdit]) -> None:
+    """Do the steps. What is gone from the session already needs nothing any more."""
+    for edit in edits:
+        lesion = session.state.lesions.get(edit.lesion)
+        if isinstance(edit, Returned):
+            if lesion is None:
+                _bring_back(session, edit)
+            continue
+        if lesion is None or not lesion.status.counts:
+            continue
+        if isinstance(edit, Renamed):
+            if lesion.name != edit.name:
+                session.rename(edit.lesion, edit.name)
+        elif isinstance(edit, Deleted):
+            session.delete(edit.lesion)
+        else:
+            _repaint(session, edit)
+
+
+def _repaint(session: Session, edit: Repainted) -> None:
+    """Where a lesion is hidden under another, the user did not see it and it stays."""
+    mask = session.mask(edit.lesion)
+    before = mask[edit.box].copy()
+    mask[edit.box] = (before | edit.added) & ~edit.removed
+    if np.array_equal(mask[edit.box], before):
+        return
+    _become(session, edit.lesion, mask)
+
+
+def _bring_back(session: Session, edit: Returned) -> None:
+    mask = np.zeros(session.volume.array.shape, dtype=bool)
+    mask[edit.box] = edit.mask
+    _become(session, edit.lesion, mask)
+
+
+def _become(session: Session, number: int, mask: np.ndarray) -> None:
+    from mois_core.session.masks import Mask
+
+    history = session.history
+    wanted = Mask.from_stack(session.stack.from_volume(mask))
+    if history.past and _leads_to(history.past[-1][1], session.state, number, wanted):
+        session.undo()
+    elif history.future and _leads_to(history.future[-1][1], session.state, number, wanted):
+        session.redo()
+    else:
+        session.set_mask(number, mask)
+
+
+def _leads_to(state: State, present: State, number: int, wanted: Mask) -> bool:
+    """Whether a neighbouring state differs from the present in just what the user did to one
+    lesion. Then the Segment Editor's undo or redo was used, and ours follows: the points that made
+    the mask go and come with it."""
+    there, here = dict(state.lesions), dict(present.lesions)
+    lesion = there.pop(number, None)
+    here.pop(number, None)
+    same = there.keys() == here.keys() and all(there[n] is here[n] for n in there)
+    return same and (lesion.mask.same_as(wanted) if lesion is not None else not wanted)
+
+
+def repainted(
+    labels: np.ndarray, expected: np.ndarray, lesions: Collection[int]
+) -> list[Repainted]:
+    """Compare label values with what was written, for the lesions that they are about."""
+    box = _changed_box(labels, expected)
+    if box is None:
+        return []
+    now, then = labels[box], expected[box]
+    changed = now != then
+    concerned = values_in(now[changed]) | values_in(then[changed])
+    return [
+        Repainted(number, box, changed & (now == number), changed & (then == number))
+        for number in sorted(concerned)
+        if number in lesions
+    ]
+
+
+def _changed_box(labels: np.ndarray, expected: np.ndarray) -> Box | None:
+    """Around what differs. Plane by plane, since memory for a whole scan takes long to get."""
+    planes = zip(labels, expected, strict=True)
+    differ = [number for number, pair in enumerate(planes) if not np.array_equal(*pair)]
+    if not differ:
+        return None
+    along = slice(differ[0], differ[-1] + 1)
+    _, rows, columns = box_around(labels[along] != expected[along])
+    return along, rows, columns
+
+
+def repainted_patch(then: Patch, now: Patch, lesion: int) -> list[Repainted]:
+    """The same for one lesion alone, of which only the surroundings are looked at."""
+    box = around_both(then.box, now.box)
+    before, after = in_box(then, box) == lesion, in_box(now, box) == lesion
+    if np.array_equal(before, after):
+        return []
+    return [Repainted(lesion, box, after & ~before, before & ~after)]
+
+
+def around_both(first: Box, second: Box) -> Box:
+    """The smallest box around two, of which one may be empty."""
+    given = [box for box in (first, second) if all(part.start < part.stop for part in box)]
+    if not given:
+        return first
+    k, j, i = (
+        slice(min(part.start for part in parts), max(part.stop for part in parts))
+        for parts in zip(*given, strict=True)
+    )
+    return k, j, i
+
+
+def in_box(patch: Patch, box: Box) -> np.ndarray:
+    """A patch's label values in a box around it; zero outside the patch."""
+    labels = np.zeros([part.stop - part.start for part in box], dtype=np.uint16)
+    if patch.labels.size:
+        place = tuple(
+            slice(inner.start - outer.start, inner.stop - outer.start)
+            for inner, outer in zip(patch.box, box, strict=True)
+        )
+        labels[place] = patch.labels
+    return labels
+
+
+def box_around(mask: np.ndarray) -> Box | None:
+    """The smallest box that holds a mask; None if it is empty."""
+    where = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not len(where[0]):
+        return None
+    k, j, i = (slice(int(w[0]), int(w[-1]) + 1) for w in where)
+    return k, j, i

@@ -1,0 +1,148 @@
+"""Opening a scan: going on with what the scene holds of it, or beginning anew.
+
+Nothing that is stored is ever overwritten by beginning anew. A session that cannot be continued,
+because another model is loaded or its file is damaged, stays in the scene for the day when it
+can; its lesions are taken over as if the user had painted them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mois_core.errors import BadInput
+from mois_core.results.colours import Colour
+from MOISSAM2SegmentLib.messages import words_for
+from MOISSAM2SegmentLib.scene.lesion_segments import default_name, tagged_segments
+from MOISSAM2SegmentLib.scene.shared_labelmap import BINARY_LABELMAP, Canvas, image_labels, on_grid
+from MOISSAM2SegmentLib.scene.stored_session import SEGMENTS, VOLUME, StoredSession, stored_sessions
+from MOISSAM2SegmentLib.scene.transforms import view_of
+from MOISSAM2SegmentLib.worker.label_updates import Painter, Update
+
+if TYPE_CHECKING:
+    from mois_core.geometry import Volume
+    from mois_core.progress import CancelToken, Progress
+    from mois_core.session import Session
+    from mois_core.session.state import Settings
+    from MOISSAM2SegmentLib.worker.engine import Engine
+
+TAKEN_OVER = (
+    "{reason} Its lesions were taken over as outlined ones; the earlier work stays in the scene."
+)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A stored session as the worker gets it."""
+
+    stored: StoredSession
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A session that is ready, and how it came about."""
+
+    session: Session
+    painter: Painter
+    update: Update
+    canvas: Canvas
+    resumed: StoredSession | None
+    problem: str = ""
+    """Why what is stored could not be continued."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outlined:
+    """A lesion as its segment shows it."""
+
+    number: int
+    name: str
+    colour: Colour
+    box: tuple[slice, slice, slice]
+    mask: np.ndarray
+    """Inside the box."""
+
+
+def earlier_sessions(scene: Any, volume_node: Any) -> list[Earlier]:
+    """What the scene holds of a scan, the newest first."""
+    own = [s for s in stored_sessions(scene) if s.referenced(VOLUME) is volume_node]
+    return [Earlier(stored, stored.content) for stored in reversed(own)]
+
+
+def open_scan(
+    engine: Engine,
+    volume: Volume,
+    settings: Settings | None,
+    earlier: Sequence[Earlier],
+    progress: Progress,
+) -> Opened:
+    """The session for a scan. Runs on the worker."""
+    progress(0, 1, "reading the scan")
+    canvas = Canvas(volume.array.shape)
+    problem = ""
+    for candidate in earlier:
+        try:
+            session = engine.resume(candidate.text, volume) if candidate.text else None
+        except BadInput as error:
+            problem = problem or words_for(error)
+            continue
+        if session is not None:
+            painter = Painter(session)
+            return Opened(session, painter, painter.whole(), canvas, candidate.stored)
+    session = engine.open(volume, settings)
+    painter = Painter(session)
+    return Opened(session, painter, painter.whole(), canvas, None, problem)
+
+
+def outlined_lesions(earlier: Sequence[Earlier], volume_node: Any) -> list[Outlined]:
+    """The lesions of the newest stored session that has any in the scene."""
+    for candidate in earlier:
+        node = candidate.stored.referenced(SEGMENTS)
+        lesions = _outlined(node.GetSegmentation(), node, volume_node) if node is not None else []
+        if lesions:
+            return lesions
+    return []
+
+
+def _outlined(segmentation: Any, node: Any, volume_node: Any) -> list[Outlined]:
+    from scipy.ndimage import find_objects
+
+    scan, segments = view_of(volume_node), tagged_segments(node)
+    lesions = []
+    for image, members in _by_image(segmentation, segments):
+        labels = on_grid(image, members, scan.ijk_to_ras, scan.array.shape)
+        for number, box in enumerate(find_objects(labels), start=1):
+            if box is not None:
+                segment = segmentation.GetSegment(segments[number])
+                name, colour = segment.GetName(), tuple(segment.GetColor())
+                lesions.append(Outlined(number, name, colour, box, labels[box] == number))
+    return sorted(lesions, key=lambda lesion: lesion.number)
+
+
+def take_over(
+    session: Session, lesions: Sequence[Outlined], progress: Progress, cancel: CancelToken
+) -> None:
+    """Make outlined lesions a session's own, as if the user had painted them."""
+    for done, lesion in enumerate(lesions):
+        cancel.check()
+        progress(done, len(lesions), "taking over lesions")
+        whole = np.zeros(session.volume.array.shape, dtype=bool)
+        whole[lesion.box] = lesion.mask
+        session.set_mask(lesion.number, whole)
+        if lesion.name != default_name(lesion.number):
+            session.rename(lesion.number, lesion.name)
+
+
+def _by_image(segmentation: Any, segments: dict[int, str]) -> list[tuple[Any, dict[int, int]]]:
+    found: dict[int, tuple[Any, dict[int, int]]] = {}
+    for number, identifier in segments.items():
+        segment = segmentation.GetSegment(identifier)
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        if image is not None and image_labels(image) is not None:
+            members = found.setdefault(id(image), (image, {}))[1]
+            members[segment.GetLabelValue()] = number
+    return list(found.values())

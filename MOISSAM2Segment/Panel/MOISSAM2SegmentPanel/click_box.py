@@ -1,0 +1,120 @@
+"""New lesions, points inside and outside, undo and redo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from MOISSAM2SegmentLib.workspace.lesion_list import Entry
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
+from slicer.i18n import tr as _
+
+from MOISSAM2SegmentPanel.notice import Notice
+
+
+class ClickBox:
+    """The upper part of the section *Lesions*. Points are placed by Slicer's own tool for that."""
+
+    def __init__(self, ui: Any, workspace: Workspace, notice: Notice) -> None:
+        self._ui = ui
+        self._workspace = workspace
+        self._place = ui.placeWidget
+        self._place.buttonsVisible = False
+        self._place.placeMultipleMarkups = self._place.ForcePlaceMultipleMarkups
+        guard = notice.guard
+        ui.newLesionButton.connect("clicked()", notice.act(self.begin))
+        ui.placeButton.connect("toggled(bool)", guard(self._switch_placing))
+        ui.insideButton.connect("clicked()", guard(lambda: self.set_kind(True)))
+        ui.outsideButton.connect("clicked()", guard(lambda: self.set_kind(False)))
+        ui.undoButton.connect("clicked()", notice.act(self.undo))
+        ui.redoButton.connect("clicked()", notice.act(self.redo))
+        self._place.connect(
+            "activeMarkupsFiducialPlaceModeChanged(bool)", guard(self._placing_changed)
+        )
+
+    def begin(self) -> None:
+        """The next points are a lesion of their own."""
+        self._workspace.begin_lesion()
+        self.place(True)
+        self._workspace.changed()
+
+    def work_on(self, number: int) -> None:
+        """The next points correct this lesion."""
+        self._workspace.work_on(number)
+        self._workspace.positive = True
+        self.place(True)
+        self._workspace.changed()
+
+    def place(self, wanted: bool) -> None:
+        """Let the mouse place points, or move around again. Another module's placing is left
+        alone."""
+        node = self._workspace.points_node
+        if node is not self._place.currentNode():
+            self._place.setCurrentNode(node)
+        wanted = wanted and node is not None
+        if wanted or self._place.placeModeEnabled:
+            self._place.setPlaceModeEnabled(wanted)
+
+    def set_kind(self, positive: bool) -> None:
+        """Whether the next points lie inside the lesion or outside."""
+        if self._workspace.is_open:
+            self._workspace.positive = positive
+            self._workspace.changed()
+
+    def switch_kind(self) -> None:
+        """From inside to outside and back."""
+        if self._workspace.is_open:
+            self.set_kind(not self._workspace.positive)
+
+    def undo(self) -> None:
+        """Take back the last step."""
+        if self._workspace.undo_name:
+            self._workspace.undo()
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        if self._workspace.redo_name:
+            self._workspace.redo()
+
+    def show(self, entries: list[Entry]) -> None:
+        """Bring this part up to date."""
+        ui, workspace = self._ui, self._workspace
+        is_open = workspace.is_open
+        for button in (ui.newLesionButton, ui.placeButton, ui.insideButton, ui.outsideButton):
+            button.enabled = is_open
+        for button, name, shown in (
+            (ui.undoButton, workspace.undo_name, _("Undo: {step} (U)")),
+            (ui.redoButton, workspace.redo_name, _("Redo: {step} (Shift+U)")),
+        ):
+            button.enabled = is_open and bool(name)
+            button.toolTip = shown.format(step=_(name) if name else "\u2013")
+        if is_open:
+            (ui.insideButton if workspace.positive else ui.outsideButton).checked = True
+            if self._place.currentNode() is not workspace.points_node:
+                self._place.setCurrentNode(workspace.points_node)
+        elif self._place.currentNode() is not None:
+            self.place(False)
+        ui.activeLabel.text = self._what_points_do(entries) if is_open else ""
+
+    def _what_points_do(self, entries: list[Entry]) -> str:
+        if not self._ui.placeButton.checked:
+            return _("Press New lesion, then click into a lesion in a slice view.")
+        number = self._workspace.active_lesion
+        name = next((entry.name for entry in entries if entry.number == number), None)
+        if name is None:
+            return _("Click into the new lesion in a slice view.")
+        if self._workspace.positive:
+            return _("Points go to {name}. Click where the outline is too small.").format(name=name)
+        return _("Points go to {name}. Click where the outline is too large.").format(name=name)
+
+    def _switch_placing(self, wanted: bool) -> None:
+        if wanted and self._workspace.clicks.active is None:
+            self._workspace.begin_lesion()
+        self.place(wanted)
+        self._workspace.changed()
+
+    def _placing_changed(self, is_placing: bool) -> None:
+        if self._ui.placeButton.checked != is_placing:
+            self._ui.placeButton.blockSignals(True)
+            self._ui.placeButton.checked = is_placing
+            self._ui.placeButton.blockSignals(False)
+        self._workspace.changed()

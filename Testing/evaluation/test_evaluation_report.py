@@ -1,0 +1,364 @@
+"""The command line from a cohort to figures, tables and one page; and the segmenter of the docs."""
+
+from __future__ import annotations
+
+import csv
+import re
+import struct
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from command_line import mois
+from engine_fixtures import FIRST, SECOND
+from evaluation_fixtures import LESIONS, plan_of, stub, write_case, write_cohort, write_table
+from paths import ROOT
+
+from mois_core.evaluation.analysis import Results
+from mois_core.evaluation.benchmark import benchmark_plan
+from mois_core.evaluation.cohort import Case, read_cohort
+from mois_core.evaluation.figure_masks import agreement
+from mois_core.evaluation.plan import described, jobs_of
+from mois_core.evaluation.runner import run_plan
+from mois_core.evaluation.segmenter_specs import parse_spec
+from mois_core.evaluation.store import METRICS, Store, key_of
+from mois_core.evaluation.tables import (
+    Cell,
+    Table,
+    as_csv,
+    as_latex,
+    as_markdown,
+    as_text,
+    benchmark_table,
+    clicks_table,
+    early_table,
+    fewer_clicks_table,
+)
+
+DOCS = ROOT / "docs" / "evaluation.md"
+FIGURES = {"efficiency", "exemplars", "shift", "burden", "overlays", "agreement"}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory) -> Path:
+    """A results folder with everything in it."""
+    home = tmp_path_factory.mktemp("evaluated")
+    cohort = write_cohort(home / "cohort")
+    out = home / "out"
+    words = ["--segmenter", stub("StubMois", "MOIS"), "--segmenter", stub("StubSam", "SAM")]
+    words += ["--segmenter", "region-growing", "--smallest-cm3", "0", "--measured", "lesion"]
+    assert mois("evaluate", cohort, *words, "--clicks", "1", "--out", out) == 0
+    return out
+
+
+# ---- figures and the page ----------------------------------------------------------------------
+
+
+def test_every_figure_is_there_as_png_and_pdf(evaluated):
+    for name in FIGURES:
+        png = (evaluated / "figures" / f"{name}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
+        width, height = struct.unpack(">II", png[16:24])
+        assert min(width, height) > 400, name
+        assert (evaluated / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+class Page(HTMLParser):
+    """What a page loads, and whether its elements are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.open: list[str] = []
+        self.cells = 0
+
+    def handle_starttag(self, tag, attributes) -> None:
+        given = dict(attributes)
+        self.sources += [value for name, value in given.items() if name in ("src", "href")]
+        self.cells += tag == "td"
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_all_it_shows(evaluated):
+    text = (evaluated / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+
+    assert not page.open
+    images = [source for source in page.sources if source.startswith("data:image/png;base64,")]
+    links = [source for source in page.sources if source not in images]
+    assert len(images) == len(FIGURES)
+    assert all(link.startswith("#") and f'id="{link[1:]}"' in text for link in links)
+    assert page.cells > 50
+    assert "MOIS" in text
+
+
+def test_the_page_names_no_files_of_the_scans(evaluated):
+    for name in ("report.html", "results.csv", "plan.json"):
+        assert str(evaluated.parent) not in (evaluated / name).read_text(encoding="utf-8")
+
+
+def test_drawing_again_gives_the_same_files(evaluated):
+    kept = ("report.html", "figures/shift.png", "figures/shift.pdf", "tables/benchmark.tex")
+    before = {name: (evaluated / name).read_bytes() for name in kept}
+
+    assert mois("evaluate", "--report", evaluated) == 0
+
+    assert {name: (evaluated / name).read_bytes() for name in kept} == before
+
+
+@pytest.mark.filterwarnings("error")
+def test_failures_are_told_on_the_page_and_left_out_of_it(tmp_path, capsys):
+    cohort = write_cohort(tmp_path / "cohort", scans=1)
+    write_case(cohort / "middle" / "bright", FIRST, brightest=1000)
+    words = ["--segmenter", "region-growing", "--segmenter", stub("FailsOnBright")]
+    assert mois("evaluate", cohort, *words, "--no-masks", "--out", tmp_path / "out") == 0
+
+    assert "1 runs failed" in capsys.readouterr().out
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "too bright for me" in text
+    assert not (tmp_path / "out" / "figures" / "overlays.png").exists()
+
+
+# ---- tables ------------------------------------------------------------------------------------
+
+
+def test_the_benchmark_table_has_the_papers_layout(evaluated):
+    with (evaluated / "tables" / "benchmark.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.reader(file))
+
+    assert lines[0] == ["group", "row", "MOIS", "SAM", "Region growing"]
+    assert [line[1] for line in lines[1:4]] == [
+        "Scan-wise DSC",
+        "Lesion F1 score",
+        "Lesion-wise DSC",
+    ]
+    assert lines[1][0] == "Test set 1: Far (2 scans)"
+    assert lines[4][0] == "Test set 2: Near (2 scans)"
+    assert lines[1][2] == "1.00 \u00b1 0.00"
+
+
+def synthetic(folder: Path, values: dict[str, list[float]], scans: int) -> Results:
+    """Results that say what they are told to: the DSCs after each click, for every scan."""
+    cases = [Case(f"scan{number}", "set") for number in range(scans)]
+    plan = plan_of(cases, *(f"{name}:region-growing" for name in values), measured="lesion")
+    store = Store(folder)
+    whole = store.begin(described(plan))
+    for job in jobs_of(plan):
+        dscs = values[job.segmenter.name]
+        number = int(job.case.name.removeprefix("scan"))
+        rows = []
+        for step, dsc in enumerate(dscs, start=1):
+            same = dict.fromkeys(METRICS, dsc + number / 1000)
+            counts = {"step": step, "clicks": step, "interactions": step, "prompted": step}
+            last = step == len(dscs)
+            rows.append({**key_of(job), **counts, **same, "is_last": last, "seconds": 2.0 * step})
+        store.finish(job, rows)
+    store.gather(whole)
+    return Results.read(folder)
+
+
+def test_stars_and_bold_mark_what_differs_and_what_is_best(tmp_path):
+    results = synthetic(tmp_path, {"good": [0.5, 0.8], "bad": [0.1, 0.3]}, scans=12)
+    _, lines = benchmark_table(results).groups[0]
+    good, bad = lines[0][1]
+
+    assert good == Cell("0.81 \u00b1 0.00", is_best=True)
+    assert bad == Cell("0.31 \u00b1 0.00", is_different=True)
+
+
+def test_three_scans_get_no_star(tmp_path):
+    results = synthetic(tmp_path, {"good": [0.8], "bad": [0.3]}, scans=3)
+    _, lines = benchmark_table(results).groups[0]
+    assert not any(cell.is_different for _, cells in lines for cell in cells)
+
+
+def test_clicks_and_seconds_to_a_dsc_are_those_of_the_first_step_that_has_it(tmp_path):
+    results = synthetic(tmp_path, {"good": [0.5, 0.65, 0.7], "bad": [0.1, 0.2, 0.3]}, scans=2)
+    _, lines = clicks_table(results).groups[0]
+    texts = {label: [cell.text for cell in cells] for label, cells in lines}
+
+    assert texts["Scan-wise DSC 0.5"] == ["2 of 2: 1.0 clicks, 2 s", "0 of 2"]
+    assert texts["Scan-wise DSC 0.6"] == ["2 of 2: 2.0 clicks, 4 s", "0 of 2"]
+    assert texts["Scan-wise DSC 0.8"] == ["0 of 2", "0 of 2"]
+
+
+def test_saved_clicks_are_counted_to_fixed_dscs_and_to_the_others_last_one(tmp_path):
+    runs = {"good": [0.3, 0.55], "bad": [0.1, 0.3], "best": [0.6, 0.9]}
+    _, lines = fewer_clicks_table(synthetic(tmp_path, runs, 4)).groups[0]
+    texts = {label: [cell.text for cell in cells] for label, cells in lines}
+    best = {label: [cell.is_best for cell in cells] for label, cells in lines}
+
+    def saved(ours: int, theirs: int) -> str:
+        apart = f"{theirs - ours:.1f}".replace("-", "\u2212")
+        return f"{ours}.0 against {theirs}.0; saved {apart} ({apart} to {apart})"
+
+    assert texts["The other's last DSC"] == [saved(1, 2), saved(3, 2)]
+    assert texts["Scan-wise DSC 0.5"] == [saved(2, 3), saved(2, 1)]
+    assert texts["Scan-wise DSC 0.8"] == [saved(3, 3), saved(3, 2)]
+    assert best["Scan-wise DSC 0.5"] == [True, False]
+
+
+def test_who_is_ahead_after_few_interactions_is_told_with_an_interval(tmp_path):
+    runs = {"good": [0.5, 0.6], "bad": [0.1, 0.9]}
+    _, lines = early_table(synthetic(tmp_path, runs, 4)).groups[0]
+    cells = [cells[0] for _, cells in lines]
+
+    assert [cell.text for cell in cells] == [
+        "0.50 against 0.10; 0.40 (0.40 to 0.40)",
+        "0.60 against 0.90; \u22120.30 (\u22120.30 to \u22120.30)",
+    ]
+    assert [cell.is_best for cell in cells] == [True, False]
+
+
+def test_a_scan_with_few_lesions_keeps_its_last_value_in_the_curve(tmp_path):
+    cohort = tmp_path / "cohort"
+    write_case(cohort / "s" / "many", *LESIONS)
+    write_case(cohort / "s" / "one", FIRST)
+    plan = plan_of(read_cohort(cohort), stub("StubSam"), clicks=1, measured="lesion")
+    run_plan(plan, tmp_path / "out")
+    curve = Results.read(tmp_path / "out").curve("dsc", "s", "StubSam")
+
+    assert list(curve) == [1, 2, 3]
+    assert [curve[count]["s-one"] for count in curve] == [1, 1, 1]
+    assert curve[1]["s-many"] < curve[2]["s-many"] < curve[3]["s-many"] == 1
+
+
+def test_tables_are_whole_and_escaped_in_latex_and_csv():
+    row = ("A_b & 50 %", (Cell("1 \u00b1 2", is_best=True), Cell("< 3", is_different=True)))
+    table = Table("t", "Title #1", ("x", "y, z"), (("Group {1}", (row,)),), ("note_1",))
+    text = as_latex(table)
+
+    assert r"\textbf{1 $\pm$ 2} & $<$ 3$^{*}$ \\" in text
+    assert r"A\_b \& 50 \% &" in text
+    assert r"\multicolumn{3}{l}{\textbf{Group \{1\}}} \\" in text
+    assert text.count("{") == text.count("}")
+    assert list(csv.reader(as_csv(table).splitlines())) == [
+        ["group", "row", "x", "y, z"],
+        ["Group {1}", "A_b & 50 %", "1 \u00b1 2", "< 3*"],
+    ]
+
+
+def test_tables_in_markdown_have_the_same_cells():
+    row = ("DSC", (Cell("1", is_best=True), Cell("2", is_different=True)))
+    text = as_markdown(Table("t", "T", ("x", "y"), (("Set", (row,)),), ("* p",)))
+
+    assert text.splitlines() == [
+        "|  | x | y |",
+        "| --- | --- | --- |",
+        "| **Set** |  |  |",
+        "| DSC | **1** | 2\\* |",
+        "",
+        "\\* p",
+    ]
+
+
+def test_a_table_for_the_terminal_has_its_columns_under_one_another(tmp_path):
+    results = synthetic(tmp_path, {"good": [0.8], "bad": [0.3]}, scans=12)
+    head, group, *lines = as_text(benchmark_table(results)).splitlines()
+
+    assert group == "Set (12 scans)"
+    place = head.index("bad")
+    assert [line[place:] for line in lines] == ["0.31 \u00b1 0.00*"] * 3
+
+
+def test_scan_wise_curves_go_along_interactions(tmp_path):
+    cases = read_cohort(write_cohort(tmp_path / "cohort", sets=["s"], scans=1))
+    plan = plan_of(cases, stub("StubSam"), kind="scan-wise", clicks=8, measured="click")
+    run_plan(plan, tmp_path / "out")
+    results = Results.read(tmp_path / "out")
+
+    assert results.curve_unit == ("interactions", "Interactions")
+    assert list(results.curve("dsc", "s", "StubSam")) == [1, 2, 3]
+
+
+def test_readers_and_segmenters_are_compared_in_pairs(tmp_path):
+    write_case(tmp_path / "truth", FIRST, SECOND)
+    write_case(tmp_path / "other", FIRST)
+    row = {
+        "scan": "truth/scan.nii.gz",
+        "labels": "truth/semantic.nii.gz",
+        "reader:B": "other/semantic.nii.gz",
+    }
+    cases = read_cohort(write_table(tmp_path / "cohort.csv", [row]))
+    run_plan(plan_of(cases, stub("StubMois")), tmp_path / "out")
+    names, table, scans = agreement(Results.read(tmp_path / "out"))
+
+    assert (names, scans) == (["Truth", "B", "StubMois"], 1)
+    expected = 2 * FIRST.voxels / (2 * FIRST.voxels + SECOND.voxels)
+    assert table[0].tolist() == pytest.approx([1, expected, 1])
+    assert table[1, 2] == table[2, 1] == pytest.approx(expected)
+
+
+# ---- the documented segmenter and commands -------------------------------------------------------
+
+
+def test_the_segmenter_of_the_docs_runs_through_everything(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if "class Threshold" in block]
+    assert len(code.splitlines()) <= 30
+    (tmp_path / "threshold.py").write_text(code, encoding="utf-8")
+    cohort = write_cohort(tmp_path / "cohort")
+    out = tmp_path / "out"
+
+    words = ["--segmenter", f"{tmp_path / 'threshold.py'}:Threshold,part=0.5"]
+    words += ["--segmenter", "region-growing", "--smallest-cm3", "0", "--out", out]
+    assert mois("evaluate", cohort, *words) == 0
+
+    results = Results.read(out)
+    assert results.segmenters == ["Threshold part=0.5", "Region growing"]
+    assert min(results.final("recall", None, results.reference).values()) > 0
+    assert (out / "figures" / "overlays.png").is_file()
+
+
+def test_the_benchmark_covers_four_sets_by_both_protocols():
+    segmenters = (parse_spec("region-growing"),)
+    short, long = (benchmark_plan(length, segmenters) for length in ("short", "long"))
+
+    assert len({case.test_set for case in short.cases}) == 4
+    assert [e.name for e in short.experiments] == ["benchmark", "efficiency"]
+    table, curve = (experiment.protocol for experiment in long.experiments)
+    assert (table.lesions, table.clicks) == (20, 3)
+    assert (curve.lesions, curve.clicks, curve.measured) == (10, 1, "lesion")
+    assert short.cases[0] == long.cases[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--out is needed"),
+        (["--out", "X"], "--segmenter is needed"),
+        (["--out", "X", "--segmenter", "region-growing"], "either a cohort or --phantoms"),
+        (["--out", "X", "--segmenter", "nonsense"], "no segmenter 'nonsense'"),
+        (["--out", "X", "--segmenter", "mois"], "needs a model"),
+        (["--out", "X", "--segmenter", "mois=nowhere.pt"], "nowhere.pt"),
+        (["--out", "X", "--segmenter", "region-growing,power=3"], "no option 'power'"),
+        (["--out", "X", "--segmenter", "mois=a.pt,window=wide"], "a whole number"),
+        (["--out", "X", "--segmenter", "mois=a.pt,gate=maybe"], "yes or no"),
+        (["--out", "X", "--segmenter", "mois=a.pt,axis=oblique"], "coronal or sagittal or axial"),
+        (["--out", "X", "--segmenter", "mois=a.pt,window=-1"], "number of slices"),
+        (["--out", "X", "--segmenter", "none.py:Mine"], "no Python file"),
+        (["--out", "X", "C", "--segmenter", "region-growing", "--size", "64x64"], "--size"),
+        (["--out", "X", "--phantoms", "1", "--segmenter", "region-growing", "--iou", "2"], "IoU"),
+        (["--out", "X", "--phantoms", "1", "--segmenter", "region-growing", "--jobs", "0"], "jobs"),
+        (["--out", "X", "C", "--benchmark", "short", "--segmenter", "region-growing"], "cohort"),
+        (
+            ["--out", "X", "--benchmark", "short", "--segmenter", "region-growing", "--late", "0"],
+            "leave out --late",
+        ),
+        (["--report", "X"], "holds no results"),
+        (["--report", "X", "--out", "Y"], "takes nothing else"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert mois("evaluate", *words) == 2
+
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,273 @@
+"""Slices are encoded once, nearest first, and kept as long as the budget allows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from engine_fixtures import FIRST, click_on, digest, is_exactly, stub_session
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_networks import MOIS, lively, some_slices
+from stub_network import STUB, StubNetwork
+
+from mois_core.errors import Cancelled
+from mois_core.progress import CancelToken
+from mois_core.session import embeddings as module
+from mois_core.session.embeddings import Embeddings, outwards
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+COUNT = 8
+HUGE = 2**40
+ONE = StubNetwork().encode(torch.zeros(1, 1, STUB.image_size, STUB.image_size)).nbytes
+"""Bytes of an encoded slice."""
+QUERY = STUB.map_size**2 * STUB.width * 4
+
+
+class Slices:
+    """Slices as the network's input, noting which were asked for."""
+
+    def __init__(self, count=COUNT, size=STUB.image_size):
+        self.images = some_slices(count, size)
+        self.asked = []
+
+    def __call__(self, number):
+        self.asked.append(number)
+        return self.images[number]
+
+
+def kept(device_budget=HUGE, host_budget=HUGE):
+    slices = Slices()
+    return Embeddings(StubNetwork(), slices, COUNT, device_budget, host_budget), slices
+
+
+@pytest.fixture
+def with_a_device(monkeypatch):
+    """A second memory to move features to, though both are the processor's."""
+    monkeypatch.setattr(module, "HOST", torch.device("cpu", 0))
+    assert torch.device("cpu") != module.HOST
+
+
+# ---- order -------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 50), st.integers(-5, 60))
+@settings(max_examples=100, deadline=None)
+def test_the_order_starts_at_the_slice_looked_at_and_goes_outwards(count, start):
+    order = outwards(count, start)
+    distances = [abs(n - start) for n in order]
+
+    assert sorted(order) == list(range(count))
+    assert distances == sorted(distances)
+
+
+def test_all_slices_are_encoded_once_nearest_first():
+    embeddings, slices = kept()
+    embeddings.prepare(5)
+    embeddings.prepare(0)
+    for number in range(COUNT):
+        embeddings.features(number)
+
+    assert slices.asked == [5, 4, 6, 3, 7, 2, 1, 0]
+    assert embeddings.encoded == COUNT == embeddings.ready
+
+
+def test_only_the_slices_asked_for_are_encoded():
+    embeddings, slices = kept()
+    embeddings.prepare(0, numbers=[6, 2])
+
+    assert slices.asked == [2, 6]
+    assert [n for n in range(COUNT) if embeddings.is_ready(n)] == [2, 6]
+
+
+def test_a_slice_that_is_not_ready_is_encoded_when_it_is_needed():
+    embeddings, slices = kept()
+    embeddings.features(3)
+    embeddings.memory_query(6)
+
+    assert slices.asked == [3, 6]
+
+
+def test_encoding_goes_on_where_it_was_cancelled():
+    embeddings, slices = kept()
+    token = CancelToken()
+
+    def progress(done, total, what):
+        if done == 3:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        embeddings.prepare(4, progress, token)
+    assert slices.asked == [4, 3, 5]
+    embeddings.prepare(4)
+
+    assert slices.asked == [4, 3, 5, 2, 6, 1, 7, 0]
+
+
+def test_a_click_between_two_halves_of_the_encoding_is_answered_from_what_is_there():
+    session = stub_session()
+    token = CancelToken()
+    with pytest.raises(Cancelled):
+        session.prepare(5, lambda done, *_: token.cancel() if done == 7 else None, token)
+    assert session.embeddings.encoded == 7
+
+    number = click_on(session, FIRST)
+
+    assert session.embeddings.encoded == 7
+    assert is_exactly(session, number, FIRST)
+
+
+def test_nothing_is_trained_while_encoding():
+    network = lively(MOIS)
+    embeddings = Embeddings(network, Slices(2, MOIS.image_size), 2, HUGE, HUGE)
+    weight = next(network.parameters())
+    weight.requires_grad_(True)
+    try:
+        embeddings.prepare()
+        assert not embeddings.features(0).coarse.requires_grad
+    finally:
+        weight.requires_grad_(False)
+
+
+# ---- budgets -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", [1, 3, 7])
+def test_encoding_ahead_stops_when_the_budget_is_full(room):
+    embeddings, slices = kept(host_budget=room * ONE)
+    told = []
+    embeddings.prepare(2, lambda *what: told.append(what))
+
+    assert embeddings.ready == room
+    assert slices.asked == outwards(COUNT, 2)[:room]
+    assert told[-1][:2] == (COUNT, COUNT)
+    embeddings.prepare(7)
+    assert embeddings.encoded == room
+
+
+@given(
+    st.integers(0, 6 * ONE),
+    st.lists(st.tuples(st.integers(0, COUNT - 1), st.booleans()), max_size=25),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_budget_holds_but_for_the_slice_in_use(budget, used):
+    embeddings, _ = kept(host_budget=budget)
+    for number, with_query in used:
+        if with_query:
+            embeddings.memory_query(number)
+        features = embeddings.features(number)
+        assert torch.equal(features.coarse, embeddings.features(number).coarse)
+        assert embeddings.nbytes <= max(budget, ONE + QUERY)
+
+
+def test_a_slice_that_had_to_go_is_encoded_again():
+    embeddings, slices = kept(host_budget=2 * ONE)
+    for number in (0, 1, 2, 0):
+        embeddings.features(number)
+
+    assert slices.asked == [0, 1, 2, 0]
+
+
+def test_what_was_used_last_stays():
+    embeddings, slices = kept(host_budget=2 * ONE)
+    for number in (0, 1, 0, 2, 0):
+        embeddings.features(number)
+
+    assert slices.asked == [0, 1, 2]
+
+
+def test_what_is_quickly_made_again_goes_before_the_encoding():
+    embeddings, slices = kept(host_budget=3 * ONE + QUERY)
+    for number in (0, 1, 2):
+        embeddings.memory_query(number)
+
+    assert embeddings.ready == 3
+    assert slices.asked == [0, 1, 2]
+    assert embeddings.nbytes <= 3 * ONE + QUERY
+
+
+def test_queries_are_computed_once_per_slice():
+    embeddings, _ = kept()
+    first = embeddings.memory_query(3)
+
+    assert embeddings.memory_query(3) is first
+    assert embeddings.model.calls["memory_query"] == 1
+
+
+def test_a_session_with_room_for_one_slice_gives_the_same_masks():
+    small, large = stub_session(host_budget=ONE), stub_session()
+    for session in (small, large):
+        click_on(session, FIRST)
+        session.find_similar()
+
+    assert digest(small.state) == digest(large.state)
+    assert small.embeddings.encoded > large.embeddings.encoded == 12
+    assert small.embeddings.ready == 1
+
+
+def test_everything_can_be_forgotten():
+    embeddings, _ = kept()
+    embeddings.prepare()
+    embeddings.clear()
+
+    assert embeddings.ready == embeddings.nbytes == 0
+
+
+# ---- two memories ------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("with_a_device")
+def test_what_does_not_fit_on_the_device_moves_to_the_host_and_comes_back():
+    embeddings, slices = kept(device_budget=2 * ONE)
+    embeddings.prepare()
+    for number in range(COUNT):
+        embeddings.features(number)
+
+    assert embeddings.encoded == COUNT
+    assert embeddings.ready == COUNT
+    assert len(embeddings._near) == 2
+
+
+@pytest.mark.usefixtures("with_a_device")
+@given(st.integers(0, 4), st.integers(0, 4), st.lists(st.integers(0, COUNT - 1), max_size=25))
+@settings(max_examples=60, deadline=None)
+def test_both_budgets_hold_at_once(near, far, used):
+    embeddings, _ = kept(device_budget=near * ONE, host_budget=far * ONE)
+    for number in used:
+        embeddings.features(number)
+        assert len(embeddings._near) <= max(near, 1)
+        assert len(embeddings._far) <= far
+        assert not embeddings._near.keys() & embeddings._far.keys()
+
+
+@pytest.mark.usefixtures("with_a_device")
+@pytest.mark.parametrize(("near", "far"), [(2, 3), (1, 1), (3, 0)])
+def test_encoding_ahead_fills_both_memories_and_drops_nothing(near, far):
+    embeddings, slices = kept(device_budget=near * ONE, host_budget=far * ONE)
+    embeddings.prepare(4)
+
+    assert embeddings.ready == near + far
+    assert slices.asked == outwards(COUNT, 4)[: near + far]
+
+
+@pytest.mark.usefixtures("with_a_device")
+def test_giving_the_device_back_encodes_nothing_again():
+    embeddings, _ = kept(device_budget=6 * ONE)
+    embeddings.prepare()
+    embeddings.memory_query(2)
+    embeddings.shrink_device_budget()
+    assert not embeddings._near
+    for number in range(COUNT):
+        embeddings.features(number)
+
+    assert embeddings.encoded == COUNT
+    assert len(embeddings._near) == 3
+
+
+def test_a_network_that_moved_to_the_processor_shares_the_hosts_budget():
+    embeddings, _ = kept(host_budget=4 * ONE)
+    embeddings.prepare()
+    embeddings.release_device()
+    for number in range(COUNT):
+        embeddings.features(number)
+        assert embeddings.nbytes <= 4 * ONE

@@ -1,0 +1,104 @@
+"""Which of its own memories a lesion sees on the next slice, and where it is carried to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mois_core.session.memory_bank import (
+    around_every_prompt,
+    around_first_prompt,
+    maps_seen,
+    pointers_seen,
+    recent_seen,
+)
+
+PROMPTED, CARRIED = {5: "p5", 9: "p9"}, {n: f"c{n}" for n in (3, 4, 6, 7, 8, 10)}
+
+
+# ---- what is seen ------------------------------------------------------------------------------
+
+
+def test_all_prompted_maps_are_seen_and_the_nearest_carried_ones_from_behind():
+    assert maps_seen(PROMPTED, CARRIED, 11, False, memories=4) == [
+        (3, "p5"),
+        (3, "p9"),
+        (2, "c8"),
+        (0, "c10"),
+    ]
+    assert maps_seen(PROMPTED, CARRIED, 2, True, memories=3) == [
+        (2, "p5"),
+        (2, "p9"),
+        (1, "c4"),
+        (0, "c3"),
+    ]
+
+
+def test_carried_maps_in_front_are_not_seen():
+    assert maps_seen({5: "p5"}, {7: "c7"}, 6, False, 7) == [(6, "p5")]
+    assert maps_seen({5: "p5"}, {7: "c7"}, 6, True, 7) == [(6, "p5"), (0, "c7")]
+
+
+def test_prompted_pointers_are_seen_from_behind_only_and_carry_their_distance():
+    assert pointers_seen(PROMPTED, {}, 7, False, 20, 16) == [(2, "p5")]
+    assert pointers_seen(PROMPTED, {}, 7, True, 20, 16) == [(2, "p9")]
+    assert pointers_seen(PROMPTED, {}, 9, False, 20, 16) == [(4, "p5"), (0, "p9")]
+
+
+@pytest.mark.parametrize(("slices", "reach"), [(3, 2), (16, 15), (100, 15)])
+def test_carried_pointers_are_seen_as_far_as_the_scan_and_the_limit_go(slices, reach):
+    carried = {n: n for n in range(60)}
+
+    assert pointers_seen({}, carried, 50, False, slices, 16) == [
+        (d, 50 - d) for d in range(1, reach + 1)
+    ]
+
+
+def test_a_scan_of_one_slice_has_no_carried_pointers():
+    assert pointers_seen({0: "p"}, {}, 0, False, 1, 16) == [(0, "p")]
+
+
+def test_the_short_memory_sees_only_what_is_near_prompted_or_not():
+    assert recent_seen(PROMPTED, CARRIED, 11, False, 2) == [(1, "c10"), (2, "p9")]
+    assert recent_seen(PROMPTED, CARRIED, 2, True, 3) == [(1, "c3"), (2, "c4"), (3, "p5")]
+    assert recent_seen(PROMPTED, CARRIED, 20, False, 7) == []
+
+
+# ---- where a lesion is carried to --------------------------------------------------------------
+
+prompts = st.sets(st.integers(0, 19), min_size=1, max_size=5)
+windows = st.integers(0, 25)
+
+
+@given(prompts, st.sets(st.integers(0, 19), max_size=4), windows)
+@settings(max_examples=200, deadline=None)
+def test_every_slice_near_a_prompt_is_a_target_once_and_fixed_ones_never(prompted, drawn, window):
+    fixed = prompted | drawn
+    targets = [t for own in around_every_prompt(prompted, fixed, window, 20) for t in own]
+
+    near = {n for n in range(20) if any(abs(n - p) <= window for p in prompted)}
+    assert sorted(t.slice for t in targets) == sorted(near - fixed)
+    for target in targets:
+        assert target.source in prompted
+        assert target.reverse == (target.slice < target.source)
+        assert abs(target.slice - target.source) == min(abs(target.slice - p) for p in prompted)
+
+
+@given(prompts, windows)
+@settings(max_examples=100, deadline=None)
+def test_targets_come_in_rounds_of_growing_distance(prompted, window):
+    for distance, own in enumerate(around_every_prompt(prompted, prompted, window, 20), start=1):
+        assert all(abs(t.slice - t.source) == distance for t in own)
+
+
+@given(prompts, windows)
+@settings(max_examples=100, deadline=None)
+def test_the_published_app_goes_up_and_then_down_from_the_first_prompt_only(prompted, window):
+    rounds = around_first_prompt(prompted, prompted, window, 20)
+    first = min(prompted)
+    up = [n for n in range(first + 1, min(first + window, 19) + 1) if n not in prompted]
+    down = [n for n in range(first - 1, max(first - window, 0) - 1, -1) if n not in prompted]
+
+    assert [[t.slice for t in own] for own in rounds] == [[n] for n in up + down]
+    assert all(t.source == first for own in rounds for t in own)

@@ -1,0 +1,380 @@
+"""A session in a file: work goes on bit for bit, and a bad file is refused in one line."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+import textwrap
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine_fixtures import (
+    FIRST,
+    OTHER_KIND,
+    SECOND,
+    THIRD,
+    Block,
+    click_on,
+    digest,
+    is_exactly,
+    painted,
+    ras,
+    scan_of,
+    stub_session,
+    volume_of,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paths import SUPPORT
+from small_networks import MOIS, SAM, SLM, lively
+from stub_network import STUB, StubNetwork
+
+from mois_core.errors import BadInput
+from mois_core.geometry import Volume
+from mois_core.session import Session, session_file
+from mois_core.session.session_file import restore, save, to_bytes
+from mois_core.session.state import ModelInfo, Settings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def a_life(session):
+    """A little of everything that a file has to hold."""
+    click_on(session, FIRST)
+    session.click(ras(session, 4, 8, 7), positive=False, lesion=1)
+    session.box(ras(session, 5, 18, 18), ras(session, 5, 28, 28))
+    session.set_mask(None, session.stack.to_volume(painted(THIRD, session.stack.count)))
+    labels = painted(SECOND, session.stack.count).astype(np.uint8)
+    session.add_exemplars(session.stack.to_volume(labels))
+    if session.model.config.exemplars:
+        session.find_similar()
+    session.rename(3, "Nöt só „klein“")
+    session.new_lesion("nothing yet")
+    session.delete(2)
+    return session
+
+
+def more_life(session):
+    """What a user might do the next day."""
+    session.click(ras(session, 6, 10, 9), positive=False, lesion=1)
+    session.click(ras(session, 10, 10, 24), lesion=3)
+    session.carry()
+    if session.model.config.exemplars:
+        session.find_similar()
+        session.accept()
+    click_on(session, OTHER_KIND)
+    session.delete_click(session.lesion(1).clicks[0].id)
+    session.undo()
+    return session
+
+
+def again(session, **how):
+    return restore(to_bytes(session), session.model, session.volume, session.model_info, **how)
+
+
+@pytest.fixture
+def session():
+    return a_life(stub_session())
+
+
+# ---- there and back ----------------------------------------------------------------------------
+
+
+def test_a_restored_session_is_the_same_to_the_last_bit(session):
+    restored = again(session)
+
+    assert digest(restored.state) == digest(session.state)
+    assert restored.settings == session.settings
+    assert restored.model_info == session.model_info
+    assert restored.reference == session.reference
+    assert np.array_equal(restored.labels(), session.labels())
+    assert to_bytes(restored) == to_bytes(session)
+
+
+def test_a_fresh_session_can_be_kept_too():
+    session = stub_session(window=1, reference=True, smallest_cm3=0.5)
+    restored = again(session)
+
+    assert restored.settings.window == 1
+    assert restored.reference
+    assert digest(restored.state) == digest(session.state)
+
+
+def test_the_same_session_is_the_same_bytes_whenever_it_is_written(session, tmp_path):
+    save(session, tmp_path / "one.mois")
+    save(session, tmp_path / "two.mois")
+
+    assert (tmp_path / "one.mois").read_bytes() == (tmp_path / "two.mois").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.mois") as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_work_goes_on_after_a_restore_as_without_it(session):
+    restored = again(session)
+
+    assert to_bytes(more_life(restored)) == to_bytes(more_life(session))
+
+
+@pytest.mark.parametrize("config", [MOIS, SAM, SLM], ids=["MOIS-SAM2", "SAM 2.1", "SLM-SAM 2"])
+@pytest.mark.parametrize("reference", [False, True], ids=["ours", "reference"])
+def test_work_with_a_real_network_goes_on_bit_for_bit(config, reference):
+    volume = volume_of(scan_of(FIRST, SECOND, THIRD, OTHER_KIND))
+    session = a_life(Session(lively(config), volume, reference=reference))
+    restored = again(session)
+
+    assert to_bytes(more_life(restored)) == to_bytes(more_life(session))
+
+
+def test_the_file_holds_neither_the_scan_nor_anything_that_runs(session):
+    with zipfile.ZipFile(io.BytesIO(to_bytes(session))) as archive:
+        names = archive.namelist()
+        document = json.loads(archive.read("session.json"))
+        arrays = {n: np.load(io.BytesIO(archive.read(n))) for n in names if n.endswith(".npy")}
+
+    assert len(arrays) == len(names) - 1
+    assert all(array.dtype != object for array in arrays.values())
+    assert max(array.size for array in arrays.values()) < session.volume.array.size
+    assert document["model"]["preset"] == "stub"
+    assert [lesion["name"] for lesion in document["lesions"]][1] == "Nöt só „klein“"
+
+
+def test_a_file_can_have_any_name(session, tmp_path):
+    path = tmp_path / "Sitzung 1 – Müller's.mois"
+    save(session, path)
+
+    restored = restore(path, session.model, session.volume, session.model_info)
+
+    assert digest(restored.state) == digest(session.state)
+    assert restore(str(path), session.model, session.volume).lesions
+
+
+# ---- the wrong scan, the wrong network ---------------------------------------------------------
+
+
+def test_a_session_is_refused_on_another_scan(session):
+    array, affine = session.volume.array, session.volume.ijk_to_ras
+    other = array.copy()
+    other[5, 5, 5] += 1
+    moved = affine.copy()
+    moved[0, 3] += 1
+    others = [Volume(other, affine), Volume(array, moved), Volume(array[:, :, ::-1], affine)]
+    for volume in [*others, Volume(array.transpose(0, 2, 1), affine)]:
+        with pytest.raises(BadInput, match="another scan"):
+            restore(to_bytes(session), session.model, volume)
+
+
+def test_rounding_in_a_scans_position_makes_it_no_other_scan(session):
+    affine = session.volume.ijk_to_ras + np.full((4, 4), -1e-6) * [[1], [1], [1], [0]]
+
+    assert restore(to_bytes(session), session.model, Volume(session.volume.array, affine)).lesions
+
+
+@pytest.mark.parametrize(
+    "info",
+    [ModelInfo("stub", "stub.pt", "1" * 64), ModelInfo("stub", "stub.pt"), ModelInfo()],
+)
+def test_a_session_is_refused_with_a_network_of_another_checksum(session, info):
+    with pytest.raises(BadInput, match=r"another network \(stub, checksum 000000000000\)"):
+        restore(to_bytes(session), session.model, session.volume, info)
+
+
+def test_networks_without_a_file_are_told_apart_by_name(session):
+    session.model_info = ModelInfo("stub")
+
+    assert restore(to_bytes(session), session.model, session.volume, ModelInfo("stub")).lesions
+    with pytest.raises(BadInput, match="another network"):
+        restore(to_bytes(session), session.model, session.volume, ModelInfo("mois-tiny"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 128}, {"image_size": 256}, {"memory_width": 32}, {"memory_width": 8}]
+)
+def test_a_network_of_another_shape_is_refused_even_if_nobody_says_which_it_is(session, change):
+    model = lively(replace(MOIS, **change))
+    with pytest.raises(BadInput, match="another network"):
+        restore(to_bytes(session), model, session.volume)
+    assert restore(to_bytes(session), StubNetwork(STUB), session.volume).lesions
+
+
+# ---- damage ------------------------------------------------------------------------------------
+
+
+def refused(content, session):
+    with pytest.raises(BadInput) as refusal:
+        restore(content, session.model, session.volume)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def rewritten(content, **changed):
+    """The file with some entries replaced (None takes one out)."""
+    copy = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(copy, "w") as new:
+        for name in old.namelist():
+            entry = changed.get(name.split(".")[0], old.read(name))
+            if entry is not None:
+                new.writestr(name, entry)
+    return copy.getvalue()
+
+
+class Trap:
+    """Pickled, it would run code where it is read."""
+
+    sprung = False
+
+    def __reduce__(self):
+        return setattr, (Trap, "sprung", True)
+
+
+def test_what_is_no_session_file_is_refused(session):
+    empty_zip = io.BytesIO()
+    zipfile.ZipFile(empty_zip, "w").close()
+    for content in (b"", b"hello", pickle.dumps(Trap()), empty_zip.getvalue(), b"\x00" * 1000):
+        assert "no session file" in refused(content, session)
+    assert not Trap.sprung
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(session, part):
+    content = to_bytes(session)
+
+    assert "damaged" in refused(content[: int(len(content) * part)], session)
+
+
+def test_a_pickle_inside_is_refused_and_not_read(session):
+    content = to_bytes(session)
+    objects = io.BytesIO()
+    np.save(objects, np.array([Trap()], dtype=object), allow_pickle=True)
+    name = zipfile.ZipFile(io.BytesIO(content)).namelist()[1].split(".")[0]
+
+    assert "damaged" in refused(rewritten(content, **{name: pickle.dumps(Trap())}), session)
+    assert "damaged" in refused(rewritten(content, **{name: objects.getvalue()}), session)
+    assert not Trap.sprung
+
+
+def test_a_file_with_a_part_missing_is_refused(session):
+    content = to_bytes(session)
+    for name in zipfile.ZipFile(io.BytesIO(content)).namelist():
+        assert "damaged" in refused(rewritten(content, **{name.split(".")[0]: None}), session)
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b"{}", b"[]", b"null", b'"session"', b"{", b"\xff\xfe", b'{"format": 1}']
+)
+def test_a_document_that_says_something_else_is_refused(session, document):
+    refused(rewritten(to_bytes(session), session=document), session)
+
+
+def test_a_file_of_a_later_format_says_so(session):
+    document = json.loads(zipfile.ZipFile(io.BytesIO(to_bytes(session))).read("session.json"))
+    document["format"] = 2
+
+    message = refused(rewritten(to_bytes(session), session=json.dumps(document)), session)
+
+    assert "another version" in message
+
+
+SMALL = stub_session(Block((1, 2), (8, 16), (8, 16)), slices=3)
+click_on(SMALL, Block((1, 2), (8, 16), (8, 16)))
+SMALL_FILE = to_bytes(SMALL)
+
+
+@given(st.integers(0, len(SMALL_FILE) - 1), st.integers(1, 255))
+@settings(max_examples=400, deadline=None)
+def test_no_flipped_byte_is_taken_for_something_else_or_ends_in_a_traceback(place, flip):
+    content = bytearray(SMALL_FILE)
+    content[place] ^= flip
+    try:
+        restored = restore(bytes(content), SMALL.model, SMALL.volume)
+    except BadInput:
+        return
+    assert digest(restored.state) == digest(SMALL.state)
+
+
+def test_a_file_that_cannot_be_read_says_why(session, tmp_path):
+    for path in (tmp_path / "missing.mois", tmp_path):
+        with pytest.raises(BadInput, match="cannot be read"):
+            restore(path, session.model, session.volume)
+
+
+# ---- writing whole or not at all ---------------------------------------------------------------
+
+SLOW_WRITER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {testing!r})
+from engine_fixtures import FIRST, SECOND, click_on, stub_session
+from mois_core.session.session_file import save
+
+def slowly(self, content):
+    with open(self, "wb") as file:
+        file.write(content[: len(content) // 2])
+        file.flush()
+        print("half", flush=True)
+        time.sleep(60)
+
+session = stub_session(slices=12)
+click_on(session, FIRST)
+save(session, sys.argv[1])
+click_on(session, SECOND)
+Path.write_bytes = slowly
+save(session, sys.argv[1])
+"""
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "session.mois"
+    script = textwrap.dedent(SLOW_WRITER).format(testing=str(SUPPORT))
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout.readline() == "half\n"
+        writer.kill()
+
+    restored = restore(path, StubNetwork(), stub_session().volume)
+    assert is_exactly(restored, 1, FIRST)
+    assert len(restored.lesions) == 1
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(session, tmp_path, monkeypatch):
+    path = tmp_path / "session.mois"
+    save(session, path)
+    before = path.read_bytes()
+
+    def full(self, content):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BadInput, match="No space left"):
+        save(session, path)
+
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_settings_travel_with_the_session():
+    chosen = Settings(
+        window=5, exemplars=4, smallest_cm3=0.3, certainty=0.4, fill_holes=False, gate=False
+    )
+    session = Session(StubNetwork(), volume_of(scan_of(FIRST)), chosen)
+
+    assert again(session).settings == chosen
+
+
+def test_brain_floats_are_kept_as_they_are():
+    values = torch.randn(5, 3).bfloat16()
+    values[0] = torch.tensor([float("inf"), -0.0, 1e-40])
+
+    stored = session_file._to_numpy(values)
+
+    assert torch.equal(
+        torch.from_numpy(stored).view(torch.bfloat16).view(torch.uint16), values.view(torch.uint16)
+    )

@@ -1,0 +1,171 @@
+"""Three hundred lesions on a whole-body scan at full size: memory, undo, accept."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pytest
+import torch
+from engine_fixtures import BACKGROUND, CORONAL, LESION
+from stub_network import StubNetwork
+
+from mois_core.geometry import Volume
+from mois_core.network.config import HIERA_TINY, ExemplarConfig, NetworkConfig
+from mois_core.session import NewClick, Session
+from mois_core.session.session_file import restore, to_bytes
+
+SLICES, ROWS, COLUMNS = 40, 1024, 320
+LESIONS, MORE = 300, 30
+"""Lesions that are clicked, and others for the search to find."""
+
+GIB = 2**30
+BUDGET = 3 * GIB
+SECONDS = 0.2
+
+FULL_SIZE = NetworkConfig(HIERA_TINY, exemplars=ExemplarConfig())
+"""Every map, memory and mask as large as in the published model; only the encoder is small."""
+
+
+class FullSizeNetwork(StubNetwork):
+    """The stub with keys as large as the published model's, since a session keeps them."""
+
+    layers = FULL_SIZE.attention_layers
+
+    def exemplar_keys(self, exemplars):
+        tokens = len(exemplars) * self.config.map_size**2
+        self.keys = [torch.ones(tokens, self.config.width) for _ in range(self.layers)]
+        return super().exemplar_keys(exemplars)
+
+
+def whole_body():
+    """A scan full of small lesions, and a voxel of each [slice, row, column]."""
+    random = np.random.default_rng(0)
+    scan = np.full((SLICES, ROWS, COLUMNS), BACKGROUND, dtype=np.int16)
+    scan[:, 0], scan[:, 1:3] = 255, 1
+    middles = []
+    for row in range(10, ROWS - 40, 33):
+        for column in range(5, COLUMNS - 28, 28):
+            number, reach = int(random.integers(2, SLICES - 2)), int(random.integers(0, 2))
+            scan[number - reach : number + reach + 1, row : row + 24, column : column + 20] = LESION
+            middles.append((number, row + 12, column + 10))
+    return Volume(scan, CORONAL), middles[: LESIONS + MORE]
+
+
+def click_at(session, middle, **how):
+    number, row, column = middle
+    return NewClick(session.stack.point_to_ras(number, column, row), **how)
+
+
+def nbytes(session):
+    """Everything that the session, its history included, keeps in memory."""
+    kept = {id(session._normalised): session._normalised.nbytes}
+
+    def keep(*values):
+        kept.update({id(value): value.nbytes for value in values if value is not None})
+
+    states = [session.state, *(state for _, state in session.history.past + session.history.future)]
+    for lesion in {id(le): le for state in states for le in state.lesions.values()}.values():
+        keep(*(plane.pixels for _, plane in lesion.mask))
+        for trace in (*lesion.prompted.values(), *lesion.carried.values()):
+            keep(trace.pointer, trace.score, trace.memory, trace.logits)
+    keep(*getattr(session.model, "keys", ()), session.semantic)
+    return sum(kept.values()) + session.embeddings.nbytes
+
+
+def seconds(operation):
+    start = perf_counter()
+    operation()
+    return perf_counter() - start
+
+
+@pytest.fixture(scope="module")
+def many():
+    """A session with all its slices encoded, three hundred lesions and the search's findings."""
+    volume, middles = whole_body()
+    session = Session(FullSizeNetwork(FULL_SIZE), volume)
+    session.prepare()
+    session.clicks([click_at(session, middle) for middle in middles[:LESIONS]], carry=False)
+    session.find_similar()
+    return session
+
+
+def test_three_hundred_lesions_at_full_size_stay_within_the_budget(many):
+    assert len(many.lesions) >= LESIONS + MORE
+    assert many.embeddings.ready == SLICES
+    memory = next(iter(many.lesion(1).prompted.values())).memory
+    assert memory.shape == (64, 64, 64)
+
+    # The more so if every lesion was corrected three times and nothing is forgotten.
+    corrections = 3 * LESIONS * (memory.nbytes + 4 * 256**2)
+    assert nbytes(many) + corrections < BUDGET
+
+
+@pytest.mark.parametrize("name", ["accept one", "accept all", "reject"])
+def test_decisions_and_their_undoing_are_immediate(many, name):
+    found = many.lesions[-1].id
+    decide = {
+        "accept one": lambda: many.accept(found),
+        "accept all": many.accept,
+        "reject": lambda: many.reject(*(lesion.id for lesion in many.lesions)),
+    }[name]
+
+    assert seconds(decide) < SECONDS
+    assert seconds(many.undo) < SECONDS
+    assert seconds(many.redo) < SECONDS
+    many.undo()
+
+
+def test_undoing_a_search_or_three_hundred_clicks_is_immediate(many):
+    for step in ("find similar", "clicks"):
+        assert many.history.past[-1][0] == step
+        assert seconds(many.undo) < SECONDS
+    assert many.lesions == ()
+    for _ in range(2):
+        assert seconds(many.redo) < SECONDS
+
+
+def test_labels_of_three_hundred_lesions_are_made_in_the_wink_of_an_eye(many):
+    assert seconds(many.labels) < 1
+    counts = np.bincount(many.labels().ravel())
+    assert (counts[1:] > 0).sum() == len(many.lesions)
+
+
+def test_a_large_session_goes_through_a_file(many):
+    content = to_bytes(many)
+    restored = restore(content, many.model, many.volume)
+
+    assert len(content) < GIB
+    assert np.array_equal(restored.labels(), many.labels())
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the system for its figures")
+def test_a_working_day_with_three_hundred_lesions_stays_within_the_budget():
+    """Each is carried to its neighbours, a hundred are corrected, and all is searched."""
+    volume, middles = whole_body()
+    model = FullSizeNetwork(FULL_SIZE)
+    before = resident()
+    session = Session(model, volume)
+    session.prepare()
+    peak = resident()
+    for index, middle in enumerate(middles[:LESIONS]):
+        session.clicks([click_at(session, middle)])
+        if index % 3 == 0:
+            number, row, column = middle
+            miss = click_at(session, (number, row - 6, column), positive=False, lesion=index + 1)
+            session.clicks([miss])
+        peak = max(peak, resident())
+    session.find_similar()
+    peak = max(peak, resident())
+
+    assert peak - before < BUDGET
+    assert nbytes(session) < BUDGET
+    print(f"kept {nbytes(session) / GIB:.2f} GiB, resident at most {(peak - before) / GIB:.2f} GiB")
+
+
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096

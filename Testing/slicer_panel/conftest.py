@@ -1,0 +1,108 @@
+"""The real panel with its real .ui file, off screen: PySide6 in Qt's place, slicer-core below."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from functools import cache
+
+import pytest
+from paths import LOGIC, MODULE, PANEL, TESTING
+from slicer_skipping import missing, skipped_module
+
+NEEDED = ("slicer-core", "PySide6-Essentials")
+
+sys.path[:0] = [str(TESTING / "slicer_logic"), str(LOGIC), str(PANEL), str(MODULE)]
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+@cache
+def reason_to_skip() -> str:
+    """Qt can be installed and still not work, where a library of the system is not there."""
+    absent = missing(NEEDED)
+    if absent:
+        return absent
+    try:
+        importlib.import_module("PySide6.QtWidgets")
+    except ImportError as error:
+        return f"PySide6 cannot be loaded: {error}"
+    return ""
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    reason = reason_to_skip()
+    return skipped_module(module_path, parent, reason) if reason else None
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--screenshots", metavar="FOLDER", help="keep the panel's screenshots in this folder"
+    )
+
+
+@pytest.fixture(scope="session")
+def the_application():
+    from PySide6 import QtWidgets
+
+    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["MOISSAM2"])
+    application.setStyle("Fusion")
+    return application
+
+
+@pytest.fixture
+def dialogs():
+    from slicer_parts import Dialogs
+
+    return Dialogs()
+
+
+@pytest.fixture
+def a_slicer(the_application, a_scene, dialogs, monkeypatch, tmp_path):
+    """`slicer` and `qt` as a module finds them; nothing of this computer is read or written."""
+    import pythonqt
+    from slicer_parts import put_in_place
+
+    pythonqt.violations.clear()
+    monkeypatch.setenv("MOIS_WEIGHTS_DIR", str(tmp_path / "weights"))
+    ours = ("MOISSAM2SegmentPanel", "MOISSAM2SegmentLib.setup.install", "MOISSAM2Segment")
+    for name in [n for n in sys.modules if n.startswith(ours[0]) or n in ours]:
+        monkeypatch.delitem(sys.modules, name)
+    application = put_in_place(monkeypatch, dialogs, str(tmp_path / "settings.ini"))
+    yield application
+    for name in [n for n in sys.modules if n.startswith(ours[0]) or n in ours]:
+        del sys.modules[name]
+    assert pythonqt.violations == []
+
+
+@pytest.fixture
+def an_engine(one_thread):
+    """The stub network on its two threads; closed by the panel that has it."""
+    from scene_setup import stub_engine
+
+    engine = stub_engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def a_panel(a_slicer, an_engine):
+    """The module opened on an empty scene, with the stub network ready."""
+    from user import User
+
+    user = User(an_engine)
+    user.open()
+    yield user
+    user.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("MOISSAM2")]
+
+
+@pytest.fixture
+def a_started_panel(a_panel):
+    """Work on the small scan of `engine_fixtures` has begun."""
+    from scans import scan_node
+
+    scan_node(a_panel.scene)
+    a_panel.start()
+    return a_panel

@@ -1,0 +1,84 @@
+"""Networks small enough for every test, with weights that make them lively."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from paths import GOLDEN
+from torch import Tensor
+
+from mois_core.bench.synthetic_weights import fill_synthetic
+from mois_core.network.config import (
+    HIERA_TINY,
+    ExemplarConfig,
+    NetworkConfig,
+    ShortMemoryConfig,
+)
+from mois_core.network.loading import build
+from mois_core.network.model import Sam2
+
+SAME = 2e-5
+"""What the order of sums may change in float32."""
+
+SAM = NetworkConfig(
+    HIERA_TINY,
+    image_size=128,
+    width=64,
+    memory_width=16,
+    attention_layers=2,
+    attention_hidden=64,
+    decoder_hidden=64,
+    iou_hidden=32,
+)
+MOIS = replace(SAM, exemplars=ExemplarConfig())
+SLM = replace(SAM, short_memory=ShortMemoryConfig())
+
+
+@lru_cache(maxsize=4)
+def lively(config: NetworkConfig, salt: str = "", score_bias: float = 0.5) -> Sam2:
+    """The network of a config with synthetic weights, ready to run; shared, so never change it."""
+    return fill_synthetic(build(config), salt, score_bias).requires_grad_(False).eval()
+
+
+def manifest(name: str) -> dict[str, Any]:
+    """Key -> shape and type of every tensor of a published model."""
+    text = (GOLDEN / "manifests" / f"{name}.json").read_text(encoding="utf-8")
+    return json.loads(text)["entries"]
+
+
+def some_slices(count: int, size: int, seed: int = 0) -> Tensor:
+    """Slices with structure at several scales, brightness from 0 to 1, [count, 1, size, size]."""
+    generator = torch.Generator().manual_seed(seed)
+    slices = torch.zeros(count, 1, size, size)
+    for side in (4, 16, size // 4):
+        noise = torch.rand(count, 1, side, side, generator=generator)
+        slices += torch.nn.functional.interpolate(noise, (size, size), mode="bicubic") / 3
+    return slices.clamp(0, 1)
+
+
+def overlap(first: Tensor, second: Tensor) -> float:
+    """Intersection over union of two binary masks; two empty ones are the same."""
+    union = int((first | second).sum())
+    return int((first & second).sum()) / union if union else 1.0
+
+
+def relative_rms(ours: Tensor, theirs: Tensor) -> float:
+    """Root mean square of the difference, relative to that of what it is compared with."""
+    difference = (ours.double() - theirs.double()).square().mean().sqrt()
+    return float(difference / theirs.double().square().mean().sqrt().clamp(min=1e-30))
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal numbers, the same in every run and (but for rounding) every precision."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def assert_same(ours: Tensor, theirs: Tensor, bound: float = SAME) -> None:
+    """The same shape, and the same numbers but for the order in which sums were taken."""
+    assert ours.shape == theirs.shape
+    assert relative_rms(ours, theirs) <= bound

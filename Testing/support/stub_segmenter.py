@@ -1,0 +1,51 @@
+"""Segmenters for tests that run in processes of their own, where nothing can be patched."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+from stub_network import StubNetwork
+
+from mois_core.evaluation.segmenters import RegionGrowing, SessionSegmenter
+from mois_core.session.state import Settings
+
+
+class StubMois(SessionSegmenter):
+    """Our engine with a network that sees what anyone would see."""
+
+    def __init__(self) -> None:
+        super().__init__(StubNetwork(), Settings(smallest_cm3=0.0), searches=True)
+
+
+class StubSam(SessionSegmenter):
+    """The same without a search."""
+
+    def __init__(self) -> None:
+        super().__init__(StubNetwork(), Settings(smallest_cm3=0.0), searches=False)
+
+
+class FailsOnBright(RegionGrowing):
+    """Raises on scans with very bright voxels, and works on others."""
+
+    def open(self, volume) -> None:
+        if volume.array.max() > 500:
+            raise RuntimeError("too bright\nfor me")
+        super().open(volume)
+
+
+class DiesOnBright(RegionGrowing):
+    """Ends its whole process on scans with very bright voxels, as a lack of memory does."""
+
+    def open(self, volume) -> None:
+        if volume.array.max() > 500:
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+        super().open(volume)
+
+
+class Everything(RegionGrowing):
+    """Marks the whole scan at the first click; what is not meant is rejected or cut."""
+
+    def result(self) -> np.ndarray:
+        return np.ones(self.regions.stack.volume.array.shape, dtype=np.uint16)

@@ -1,0 +1,94 @@
+"""What ``mois segment`` and ``mois demo`` leave behind, written together or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mois_core.cli.outputs import all_or_none
+from mois_core.errors import BadInput
+from mois_core.geometry import SliceStack
+from mois_core.io import check_segmentation_path, write_segmentation
+from mois_core.results import lesion_report
+from mois_core.results.colours import lesion_colour
+from mois_core.session import Session
+from mois_core.session.lesion import Lesion, Status
+from mois_core.session.state import ModelInfo
+
+_PICTURE_ENDING = ".png"
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Lesions on the voxels of the scan as it was read."""
+
+    stack: SliceStack
+    labels: np.ndarray
+    """In the scan's own order [k, j, i]."""
+    lesions: list[Lesion]
+    model: ModelInfo
+    parameters: dict[str, object]
+    session: Session
+
+
+def check_endings(out: Path, table: Path | None, picture: Path | None) -> None:
+    """Refuse formats that we do not write, and pictures that nothing here can draw."""
+    check_segmentation_path(out)
+    if table is not None:
+        lesion_report.check_report_path(table)
+    if picture is None:
+        return
+    if picture.suffix.lower() != _PICTURE_ENDING:
+        raise BadInput(f"{picture}: pictures are written as {_PICTURE_ENDING}; use this ending.")
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            "pictures need matplotlib, which is not installed; install it with 'pip install "
+            "matplotlib', or leave out --picture"
+        ) from error
+
+
+def write_results(
+    results: Results,
+    out: Path,
+    table: Path | None = None,
+    picture: Path | None = None,
+    saved: Path | None = None,
+    title: str = "",
+) -> None:
+    """Write the segmentation and whatever else has a path."""
+    from mois_core.session.session_file import save
+
+    wanted = [path for path in (out, table, picture, saved) if path is not None]
+    with all_or_none(wanted) as temporary:
+        place = dict(zip(wanted, temporary, strict=True))
+        write_segmentation(place[out], results.stack.volume, results.labels, _segments(results))
+        if table is not None:
+            rows = lesion_report.rows(results.stack, results.lesions)
+            provenance = lesion_report.Provenance(results.model, results.parameters)
+            lesion_report.write_report(place[table], rows, provenance)
+        if picture is not None:
+            from mois_core.results.picture import draw_picture
+
+            draw_picture(place[picture], results.stack, results.lesions, title)
+        if saved is not None:
+            save(results.session, place[saved])
+
+
+def _segments(results: Results) -> list:
+    return [
+        (lesion.id, lesion.name or f"Lesion {lesion.id}", lesion_colour(lesion.id))
+        for lesion in results.lesions
+        if lesion.status.counts
+    ]
+
+
+def result_line(results: Results) -> str:
+    """One line that says what came out."""
+    summary = lesion_report.totals(lesion_report.rows(results.stack, results.lesions))
+    clicked = sum(lesion.status is Status.PROMPTED for lesion in results.lesions)
+    found = sum(lesion.status is Status.FOUND for lesion in results.lesions)
+    return f"{clicked} clicked and {found} found lesions, {summary.burden_cm3:,.1f} cm3 in total"

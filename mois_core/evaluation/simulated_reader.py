@@ -1,0 +1,167 @@
+"""Where a simulated reader clicks next: the rules of the paper, of its code, and of training.
+
+All arrays are stacks of slices [slice, row, column], and so are places in them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from mois_core.session.components import TOUCHING, centre_inside, deepest_point
+from mois_core.session.masks import Mask
+
+Rule = Literal["centre", "deepest", "published"]
+RULES: tuple[Rule, ...] = ("centre", "deepest", "published")
+
+PUBLISHED_PATCH = (16, 512, 512)
+"""Slices, rows and columns of the patches that the published code looks for an error in."""
+PUBLISHED_SEED = 42
+"""The published code starts its random numbers anew with this before every single click."""
+_SMOOTHING = np.float32(1e-5)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A click, and whether it says "belongs to it"."""
+
+    voxel: tuple[int, int, int]
+    """Slice, row and column."""
+    positive: bool
+
+
+def next_clicks(
+    result: np.ndarray,
+    truth: np.ndarray,
+    spacing: tuple[float, float, float],
+    rule: Rule = "centre",
+) -> list[Place]:
+    """The clicks of one interaction; none if nothing is wrong.
+
+    ``spacing`` is in mm from slice to slice, row to row, column to column.
+    """
+    window = _around(result | truth)
+    if window is None:
+        return []
+    if rule == "published":
+        return _as_published(result, truth)
+    offset = tuple(part.start for part in window)
+    place = _at_largest_error(result[window], truth[window], spacing, rule)
+    if place is None:
+        return []
+    voxel = tuple(int(a + b) for a, b in zip(place.voxel, offset, strict=True))
+    return [Place(voxel, place.positive)]
+
+
+def _at_largest_error(
+    result: np.ndarray, truth: np.ndarray, spacing: Sequence[float], rule: Rule
+) -> Place | None:
+    """One click in the largest connected piece that is missing or too much."""
+    best: tuple[int, bool, np.ndarray] | None = None
+    for positive, wrong in ((True, truth & ~result), (False, result & ~truth)):
+        pieces, count = ndimage.label(wrong, structure=TOUCHING)
+        if not count:
+            continue
+        sizes = np.bincount(pieces.ravel())[1:]
+        largest = int(sizes.argmax())
+        if best is None or sizes[largest] > best[0]:
+            best = int(sizes[largest]), positive, pieces == largest + 1
+    if best is None:
+        return None
+    _, positive, piece = best
+    point = deepest(piece, spacing) if rule == "deepest" else centre_inside(piece, spacing)
+    return Place(point, positive)
+
+
+def deepest(piece: np.ndarray, spacing: Sequence[float]) -> tuple[int, int, int]:
+    """The place furthest from the border on the slice that the piece is largest on."""
+    number, x, y = deepest_point(Mask.from_stack(piece), (spacing[1], spacing[2]))
+    return number, int(y), int(x)
+
+
+def _around(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
+    if not mask.any():
+        return None
+    windows = ndimage.find_objects(mask.astype(np.uint8))
+    return windows[0]
+
+
+# ---- the published code ----------------------------------------------------------------------
+
+
+def _as_published(result: np.ndarray, truth: np.ndarray) -> list[Place]:
+    """Up to two clicks: anywhere in what is missing, and anywhere in what is too much.
+
+    Each is looked for in one patch only. Which patch it is does not depend on the result, since
+    the published code compares the truth with an empty one; a patch without the error in question
+    gives no click.
+    """
+    patches = _patches(truth.shape)
+    lesion = np.array([np.count_nonzero(truth[patch]) for patch in patches], dtype=np.float32)
+    size = np.array([truth[patch].size for patch in patches], dtype=np.float32)
+    body = size - lesion
+    worst_for_body = int((1 - (2 * body + _SMOOTHING) / (size + body + _SMOOTHING)).argmax())
+    worst_for_lesion = int((1 - _SMOOTHING / (lesion + _SMOOTHING)).argmax())
+    places = []
+    for positive, number, wrong in (
+        (True, worst_for_body, truth & ~result),
+        (False, worst_for_lesion, result & ~truth),
+    ):
+        patch = patches[number]
+        errors = np.argwhere(wrong[patch])
+        if len(errors):
+            draw = np.random.RandomState(PUBLISHED_SEED).randint(len(errors))
+            voxel = tuple(int(a) + part.start for a, part in zip(errors[draw], patch, strict=True))
+            places.append(Place(voxel, positive))
+    return places
+
+
+def _patches(shape: Sequence[int]) -> list[tuple[slice, slice, slice]]:
+    """The scan cut up; the last patch in each direction is as large as what is left."""
+    cuts = [
+        [slice(at, min(at + side, length)) for at in range(0, length, side)]
+        for length, side in zip(shape, PUBLISHED_PATCH, strict=True)
+    ]
+    return [(a, b, c) for a in cuts[0] for b in cuts[1] for c in cuts[2]]
+
+
+# ---- a reader who makes mistakes -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """How a person clicks: near the right place, sometimes too late, sometimes wrong."""
+
+    jitter_mm: float = 2.0
+    """Standard deviation in each direction of the slice. About three pixels, a hand's tremor."""
+    late: float = 0.1
+    """Share of clicks that answer what was on the screen one interaction earlier."""
+    wrong: float = 0.05
+    """Share of clicks that say the opposite of what is true where they land."""
+
+
+class Reader:
+    """Draws one reader's mistakes; the same seed and scan give the same ones."""
+
+    def __init__(self, mistakes: Mistakes, seed: int, scan: str) -> None:
+        self.mistakes = mistakes
+        self.random = np.random.default_rng([seed, zlib.crc32(scan.encode())])
+
+    def is_late(self) -> bool:
+        """Whether the next click answers an earlier result."""
+        return bool(self.random.random() < self.mistakes.late)
+
+    def clicked(self, meant: Place, shape: Sequence[int], spacing: Sequence[float]) -> Place:
+        """What comes of a click: displaced within its slice, and now and then of the wrong kind."""
+        number, *place = meant.voxel
+        row, column = (
+            int(np.clip(round(at + self.random.normal(0, self.mistakes.jitter_mm) / mm), 0, n - 1))
+            for at, n, mm in zip(place, shape[1:], spacing[1:], strict=True)
+        )
+        is_wrong = bool(self.random.random() < self.mistakes.wrong)
+        return Place((number, row, column), meant.positive != is_wrong)

@@ -1,0 +1,70 @@
+"""From one mask of everything to lesions: connected pieces, their holes, their deepest points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from mois_core.session.masks import Mask, Plane
+
+TOUCHING = np.ones((3, 3, 3), dtype=bool)
+"""Voxels that share a corner belong together: thick slices move a lesion sideways between two."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One connected piece of a mask."""
+
+    mask: Mask
+    voxels: int
+
+
+def connected_pieces(stack: np.ndarray, smallest: int = 1) -> list[Piece]:
+    """The connected pieces of an array [slices, rows, columns], largest first."""
+    labels, count = ndimage.label(stack, structure=TOUCHING)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    pieces = []
+    for label, where in enumerate(ndimage.find_objects(labels), start=1):
+        if sizes[label] < smallest:
+            continue
+        planes = {}
+        for number in range(where[0].start, where[0].stop):
+            plane = Plane.crop(labels[number][where[1:]] == label)
+            if plane is not None:
+                row, column = where[1].start + plane.row, where[2].start + plane.column
+                planes[number] = Plane(row, column, plane.pixels)
+        pieces.append(Piece(Mask(stack.shape[1:], planes), int(sizes[label])))
+    return sorted(pieces, key=lambda piece: -piece.voxels)
+
+
+def fill_holes(mask: Mask) -> Mask:
+    """The mask with every hole filled that is closed within its slice."""
+    planes = {
+        number: Plane(plane.row, plane.column, ndimage.binary_fill_holes(plane.pixels))
+        for number, plane in mask
+    }
+    return Mask(mask.shape, planes)
+
+
+def centre_inside(piece: np.ndarray, spacing: Sequence[float] | float = 1.0) -> tuple[int, ...]:
+    """The place of a piece that is nearest in mm to its geometric centre.
+
+    The centre itself can lie outside, in the hollow of a bent piece.
+    """
+    places = np.argwhere(piece)
+    from_centre = (places - places.mean(axis=0)) * np.asarray(spacing)
+    return tuple(places[int((from_centre**2).sum(axis=1).argmin())].tolist())
+
+
+def deepest_point(mask: Mask, spacing: tuple[float, float]) -> tuple[int, float, float]:
+    """Slice, x and y of the point furthest from the mask's border, on its largest slice.
+
+    The plane is padded, so a mask at the edge of the scan does not count as going on outside.
+    """
+    number, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
+    depth = ndimage.distance_transform_edt(np.pad(plane.pixels, 1), sampling=spacing)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return number, float(plane.column + column), float(plane.row + row)

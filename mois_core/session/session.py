@@ -1,0 +1,481 @@
+"""What a user can do with a scan. The Slicer module, the command line, the evaluation and the
+tests all go through `Session`; there is one implementation of what a click does.
+
+Every operation either happens as a whole or not at all: it makes a new state from the present
+one and commits it at the end. Cancelling, running out of memory and bad input therefore lose
+nothing, and undo is a step back in a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from mois_core.errors import BadInput
+from mois_core.geometry import SliceStack, Volume
+from mois_core.network.exemplar import MoisSam2
+from mois_core.network.model import Sam2
+from mois_core.progress import CancelToken, Progress, silent
+from mois_core.session.embeddings import Embeddings
+from mois_core.session.exemplar_import import seeds_from_labels
+from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
+from mois_core.session.history import History
+from mois_core.session.intensity import normalise
+from mois_core.session.lesion import Box, Click, Lesion, Status, painting_order
+from mois_core.session.lesion_edits import Shaper
+from mois_core.session.masks import Mask
+from mois_core.session.memory_guard import MemoryGuard
+from mois_core.session.preprocess import model_input, published_input
+from mois_core.session.propagation import Tracker
+from mois_core.session.search import Search, findings_of, numbered, reprompted
+from mois_core.session.state import ModelInfo, Settings, State
+
+Point = Sequence[float]
+"""A place in the patient, RAS millimetres."""
+
+
+class NewClick(NamedTuple):
+    """A click that several lesions are begun with at once; a lesion of None is a new one."""
+
+    ras: Point
+    positive: bool = True
+    lesion: int | None = None
+
+
+class Session:
+    """Lesions of one scan."""
+
+    def __init__(
+        self,
+        model: Sam2,
+        volume: Volume,
+        settings: Settings | None = None,
+        reference: bool = False,
+        model_info: ModelInfo | None = None,
+    ) -> None:
+        """With ``reference`` the published app's flow is followed from slice to mask."""
+        self.reference = reference
+        self.model_info = model_info or ModelInfo()
+        self.model = model
+        self.settings = self._resolved(settings or Settings())
+        self.volume = volume
+        self.stack = SliceStack(volume, self.settings.axis)
+        self._normalised = self.stack.from_volume(normalise(volume.array))
+        self.embeddings = Embeddings(
+            model,
+            self._input,
+            self.stack.count,
+            self.settings.device_budget,
+            self.settings.host_budget,
+        )
+        fill = self.settings.fill_holes and not reference
+        self.tracker = Tracker(self.embeddings, self.stack.shape, fill, reference)
+        self.search = Search(self.tracker, self.settings.gate, self.settings.certainty)
+        self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
+        self.shaper = Shaper(self.tracker, self.settings.window, reference)
+        self.history = History(State())
+        self.semantic: np.ndarray | None = None
+        """What the last search marked [slices, rows, columns], before it became lesions."""
+
+    def _resolved(self, settings: Settings) -> Settings:
+        """The settings with the certainty that they leave to the network; the published app keeps
+        all findings."""
+        if self.reference:
+            return replace(settings, certainty=0.0)
+        if settings.certainty is not None:
+            return settings
+        exemplars = self.model.config.exemplars
+        return replace(settings, certainty=exemplars.certainty if exemplars else 0.0)
+
+    def adjust(self, *, window: int, smallest_cm3: float, exemplars: int) -> None:
+        """Change those settings that can change in the middle of the work. What was done stays as
+        it is, and no step can undo this. Settings that make no sense are refused as a whole."""
+        self.settings = replace(
+            self.settings, window=window, smallest_cm3=smallest_cm3, exemplars=exemplars
+        )
+        self.shaper.window = window
+
+    # ---- looking ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The present state."""
+        return self.history.present
+
+    @property
+    def lesions(self) -> tuple[Lesion, ...]:
+        """All lesions in the order of their numbers, rejected ones included."""
+        return tuple(self.state.lesions.values())
+
+    def lesion(self, number: int) -> Lesion:
+        """One lesion."""
+        return self.state.lesion(number)
+
+    def labels(self) -> np.ndarray:
+        """Label values (the lesions' numbers) in the volume's own order [k, j, i].
+
+        Where lesions overlap, what the user pointed at wins over what was found.
+        """
+        stack = np.zeros(self.stack.array.shape, dtype=np.uint16)
+        for lesion in painting_order(self.lesions):
+            lesion.mask.paint(stack, lesion.id)
+        return self.stack.to_volume(stack)
+
+    def mask(self, number: int) -> np.ndarray:
+        """One lesion's mask in the volume's own order [k, j, i]."""
+        stack = np.zeros(self.stack.array.shape, dtype=bool)
+        self.lesion(number).mask.paint(stack, True)
+        return self.stack.to_volume(stack)
+
+    def exemplars_for(self, slice_number: int) -> list[Exemplar]:
+        """The exemplars that a slice would be searched with now."""
+        rule = choose_as_published if self.reference else choose
+        offered = candidates(self.lesions, self.state.seeds)
+        return rule(offered, slice_number, self.settings.exemplars)
+
+    def prepare(
+        self, start: int = 0, progress: Progress = silent, cancel: CancelToken | None = None
+    ) -> None:
+        """Encode all slices ahead of the clicks, nearest to ``start`` first."""
+        self.guard.run(lambda: self.embeddings.prepare(start, progress, cancel))
+
+    # ---- prompts ---------------------------------------------------------------------------
+
+    def new_lesion(self, name: str = "", number: int | None = None) -> int:
+        """Begin a lesion; it has no mask before the first click."""
+        state = self.state
+        number = state.next_id if number is None else number
+        if number in state.lesions:
+            raise BadInput(f"there is a lesion number {number} already")
+        lesion = Lesion(number, Status.PROMPTED, Mask(self.stack.shape), name)
+        self.history.commit("new lesion", state.with_lesions(lesion))
+        return number
+
+    def click(
+        self,
+        ras: Point,
+        positive: bool = True,
+        lesion: int | None = None,
+        carry: bool = True,
+        progress: Progress = silent,
+        cancel: CancelToken | None = None,
+    ) -> int:
+        """Point at a lesion, or at what does not belong to it; gives the lesion's number.
+
+        Without ``carry`` only the clicked slice changes, and `carry` does the neighbours later.
+        """
+        return self.clicks([NewClick(ras, positive, lesion)], carry, progress, cancel)[0]
+
+    def clicks(
+        self,
+        new: Sequence[NewClick],
+        carry: bool = True,
+        progress: Progress = silent,
+        cancel: CancelToken | None = None,
+    ) -> list[int]:
+        """Several clicks as one step; lesions that share a slice share the pass."""
+        if not new:
+            return []
+        state = self.state.ticked()
+        work: list[tuple[int, int]] = []
+        owners = []
+        for click in new:
+            state, owner, number = self._with_click(state, click)
+            owners.append(owner)
+            work.append((owner, number))
+
+        def run() -> State:
+            shaped = self.shaper.prompted(state, list(dict.fromkeys(work)), len(new) == 1)
+            if not carry:
+                return shaped
+            return self._carried(shaped, list(dict.fromkeys(owners)), progress, cancel)
+
+        self.history.commit("click" if len(new) == 1 else "clicks", self.guard.run(run))
+        return owners
+
+    def _with_click(self, state: State, new: NewClick) -> tuple[State, int, int]:
+        number, x, y = self._place(new.ras)
+        owner = state.next_id if new.lesion is None else new.lesion
+        lesion = state.lesions.get(owner) or Lesion(owner, Status.PROMPTED, Mask(self.stack.shape))
+        click = Click(state.next_click, number, x, y, new.positive)
+        lesion = replace(
+            lesion,
+            status=Status.PROMPTED,
+            clicks=(*lesion.clicks, click),
+            changed=state.clock,
+        )
+        return replace(state.with_lesions(lesion), next_click=click.id + 1), owner, number
+
+    def move_click(self, click: int, ras: Point, **how: object) -> None:
+        """Drag a click elsewhere; the mask follows."""
+        lesion, old = self.state.owner_of(click)
+        number, x, y = self._place(ras)
+        moved = replace(old, slice=number, x=x, y=y)
+        clicks = tuple(moved if own.id == click else own for own in lesion.clicks)
+        self._reprompt("move click", replace(lesion, clicks=clicks), {old.slice, number}, **how)
+
+    def delete_click(self, click: int, **how: object) -> None:
+        """Take a click back; the mask is what it would be without it."""
+        lesion, old = self.state.owner_of(click)
+        clicks = tuple(own for own in lesion.clicks if own.id != click)
+        self._reprompt("delete click", replace(lesion, clicks=clicks), {old.slice}, **how)
+
+    def box(self, first: Point, second: Point, lesion: int | None = None, **how: object) -> int:
+        """Draw a rectangle around a lesion on one slice, given by two opposite corners."""
+        number, x0, y0 = self._place(first)
+        other, x1, y1 = self._place(second)
+        if number != other:
+            raise BadInput("the corners of a box must lie on one slice")
+        state = self.state
+        owner = state.next_id if lesion is None else lesion
+        before = state.lesions.get(owner) or Lesion(owner, Status.PROMPTED, Mask(self.stack.shape))
+        drawn = Box(number, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        boxes = MappingProxyType({**before.boxes, number: drawn})
+        changed = replace(before, boxes=boxes, status=Status.PROMPTED)
+        self._reprompt("box", changed, {number}, **how)
+        return owner
+
+    def set_mask(self, lesion: int | None, mask: np.ndarray) -> int:
+        """Take over a mask that the user painted, in the volume's own order [k, j, i].
+
+        Slices that differ from before count as prompted, exactly as painted.
+        """
+        stack = self._mask_stack(mask)
+        state = self.state.ticked()
+        owner = state.next_id if lesion is None else lesion
+        before = state.lesions.get(owner) or Lesion(owner, Status.PROMPTED, Mask(self.stack.shape))
+        painted = self.guard.run(lambda: self.shaper.painted(before, stack, state.clock))
+        self.history.commit("paint", state.with_lesions(painted))
+        return owner
+
+    def carry(
+        self,
+        numbers: Iterable[int] | None = None,
+        progress: Progress = silent,
+        cancel: CancelToken | None = None,
+        joined: bool = True,
+    ) -> None:
+        """Carry lesions to their neighbouring slices (all lesions if none are named).
+
+        With ``joined`` this is part of the step before it, so one undo takes back both.
+        """
+        state = self.state
+        wanted = list(state.lesions) if numbers is None else list(numbers)
+        # One whose last click is gone has nothing to be carried from, but slices to be emptied.
+        open_ones = [n for n in wanted if state.lesion(n).prompted or state.lesion(n).carried]
+        if not open_ones:
+            return
+        carried = self.guard.run(lambda: self._carried(state, open_ones, progress, cancel))
+        if joined and self.history.past:
+            self.history.amend(carried)
+        else:
+            self.history.commit("carry", carried)
+
+    def _reprompt(
+        self,
+        what: str,
+        lesion: Lesion,
+        slices: Iterable[int],
+        carry: bool = True,
+        progress: Progress = silent,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        state = self.state.ticked()
+        state = state.with_lesions(replace(lesion, changed=state.clock))
+
+        def run() -> State:
+            work = [(lesion.id, number) for number in sorted(slices)]
+            shaped = self.shaper.prompted(state, work, continued=False)
+            return self._carried(shaped, [lesion.id], progress, cancel) if carry else shaped
+
+        self.history.commit(what, self.guard.run(run))
+
+    def _carried(
+        self, state: State, numbers: Sequence[int], progress: Progress, cancel: CancelToken | None
+    ) -> State:
+        return self.shaper.carried(state, numbers, self.settings.exemplars, progress, cancel)
+
+    # ---- the list of lesions ---------------------------------------------------------------
+
+    def accept(self, *numbers: int) -> None:
+        """Agree with findings; without numbers, with all that are undecided."""
+        undecided = [le.id for le in self.lesions if le.status is Status.FOUND]
+        self._set_status("accept", numbers or undecided, Status.ACCEPTED)
+
+    def reject(self, *numbers: int) -> None:
+        """Disagree with findings: they no longer count, and no search finds them again."""
+        self._set_status("reject", numbers, Status.REJECTED)
+
+    def reconsider(self, *numbers: int) -> None:
+        """Make accepted or rejected findings undecided again."""
+        self._set_status("reconsider", numbers, Status.FOUND)
+
+    def _set_status(self, what: str, numbers: Iterable[int], status: Status) -> None:
+        state = self.state
+        changed = []
+        for lesion in (state.lesion(number) for number in numbers):
+            new = Status.PROMPTED if lesion.prompted and status.counts else status
+            if new is not lesion.status:
+                changed.append(replace(lesion, status=new))
+        if changed:
+            self.history.commit(what, state.with_lesions(*changed))
+
+    def rename(self, number: int, name: str) -> None:
+        """Give a lesion a name."""
+        renamed = replace(self.lesion(number), name=name)
+        self.history.commit("rename", self.state.with_lesions(renamed))
+
+    def delete(self, *numbers: int) -> None:
+        """Remove lesions; a later search may find them again."""
+        for number in numbers:
+            self.lesion(number)
+        if numbers:
+            self.history.commit("delete", self.state.without_lesions(*numbers))
+
+    def merge(self, *numbers: int) -> int:
+        """Make several lesions one, under the lowest of their numbers."""
+        state = self.state.ticked()
+        lesions = [state.lesion(number) for number in sorted(set(numbers))]
+        if len(lesions) < 2:
+            raise BadInput("at least two lesions are needed to merge")
+        merged = self.guard.run(lambda: self.shaper.merged(lesions, state.clock))
+        kept = state.without_lesions(*(lesion.id for lesion in lesions)).with_lesions(merged)
+        self.history.commit("merge", kept)
+        return merged.id
+
+    def split(self, number: int) -> list[int]:
+        """Make each connected piece of a lesion a lesion; the largest keeps the number."""
+        state = self.state.ticked()
+        pieces = self.guard.run(
+            lambda: self.shaper.split(state.lesion(number), state.next_id, state.clock)
+        )
+        if len(pieces) > 1:
+            self.history.commit("split", state.with_lesions(*pieces))
+        return [piece.id for piece in pieces]
+
+    # ---- exemplars and search --------------------------------------------------------------
+
+    def add_exemplars(self, labels: np.ndarray, volume: Volume | None = None) -> int:
+        """Bring in lesions that were outlined elsewhere; gives how many exemplars they make.
+
+        ``labels`` is in the own order of ``volume``, an earlier scan say, or of this scan.
+        """
+        state = self.state.ticked()
+        first = min((seed.lesion for seed in state.seeds), default=1) - 1
+
+        def run() -> tuple[Exemplar, ...]:
+            return seeds_from_labels(self, labels, volume, first, state.clock)
+
+        seeds = self.guard.run(run)
+        self.history.commit("add exemplars", replace(state, seeds=(*state.seeds, *seeds)))
+        return len(seeds)
+
+    def clear_exemplars(self) -> None:
+        """Forget the lesions that were brought in."""
+        if self.state.seeds:
+            self.history.commit("clear exemplars", replace(self.state, seeds=()))
+
+    def find_similar(
+        self,
+        progress: Progress = silent,
+        cancel: CancelToken | None = None,
+        inside: np.ndarray | None = None,
+        outside: np.ndarray | None = None,
+        use_exemplars: bool = True,
+    ) -> list[int]:
+        """Search the whole scan for lesions like the exemplars; gives the findings' numbers.
+
+        ``inside`` and ``outside`` limit the search, as masks in the volume's own order. Earlier
+        findings that nobody has decided on are replaced. Without ``use_exemplars`` the network
+        is asked for what it takes for lesions by itself.
+        """
+        if not isinstance(self.model, MoisSam2):
+            raise BadInput("this model cannot search; choose a MOIS-SAM2 model")
+        if use_exemplars and not self.exemplars_for(0):
+            raise BadInput("there is nothing to search for yet; click on a lesion first")
+        allowed = self._allowed(inside, outside)
+        numbers = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
+        choice = self.exemplars_for if use_exemplars else None
+        state = self.state
+
+        def run() -> tuple[np.ndarray, list[Lesion]]:
+            found = self.search.run(numbers, choice, progress, cancel)
+            if allowed is not None:
+                found &= allowed
+            return found, self._findings(found, state, progress, cancel)
+
+        self.semantic, findings = self.guard.run(run)
+        undecided = [le.id for le in self.lesions if le.status is Status.FOUND]
+        fresh = state.without_lesions(*undecided).with_lesions(*findings)
+        self.history.commit("find similar", fresh)
+        return [finding.id for finding in findings]
+
+    def _findings(
+        self, found: np.ndarray, state: State, progress: Progress, cancel: CancelToken | None
+    ) -> list[Lesion]:
+        known = np.zeros_like(found)
+        undecided = []
+        for lesion in state.lesions.values():
+            if lesion.status is Status.FOUND:
+                undecided.append(lesion)
+            else:
+                lesion.mask.paint(known, True)
+        smallest = max(1, int(np.ceil(self.settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
+        masks = findings_of(found, known, smallest)
+        if self.settings.findings == "reprompted":
+            spacing, window = self.stack.pixel_spacing, self.settings.window
+            masks = reprompted(
+                self.tracker, masks, known, spacing, window, smallest, progress, cancel
+            )
+        return numbered(masks, undecided, state.next_id)
+
+    def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
+        if inside is None and outside is None:
+            return None
+        allowed = np.ones(self.stack.array.shape, dtype=bool)
+        if inside is not None:
+            allowed &= self._mask_stack(inside)
+        if outside is not None:
+            allowed &= ~self._mask_stack(outside)
+        if not allowed.any():
+            raise BadInput("the region leaves nothing of the scan to search")
+        return allowed
+
+    # ---- undo ------------------------------------------------------------------------------
+
+    def undo(self) -> str | None:
+        """Take back the last step; gives its name, or None if there is none."""
+        return self.history.undo()
+
+    def redo(self) -> str | None:
+        """Do the step again that was taken back last."""
+        return self.history.redo()
+
+    # ---- helpers ---------------------------------------------------------------------------
+
+    def _place(self, ras: Point) -> tuple[int, float, float]:
+        """Slice, x and y of a point; a point between two slices lies on the nearer one."""
+        point = np.asarray(ras, dtype=np.float64)
+        if point.shape != (3,) or not np.isfinite(point).all() or not self.stack.contains(point):
+            shown = ", ".join(f"{value:g}" for value in point.ravel()[:3])
+            raise BadInput(f"the point ({shown}) lies outside the scan")
+        number, x, y = self.stack.point_from_ras(point)
+        return int(np.floor(number + 0.5)), float(x), float(y)
+
+    def _mask_stack(self, mask: np.ndarray) -> np.ndarray:
+        mask = np.asarray(mask, dtype=bool)
+        if mask.shape != self.volume.array.shape:
+            raise BadInput(
+                f"the mask has {mask.shape} voxels and the scan has {self.volume.array.shape}; "
+                "they must be on the same grid"
+            )
+        return self.stack.from_volume(mask)
+
+    def _input(self, number: int) -> Tensor:
+        make = published_input if self.reference else model_input
+        return make(self._normalised[number], self.model.config.image_size)

@@ -1,0 +1,283 @@
+"""A session's state in one file, such that work goes on bit for bit where it stopped.
+
+The file is a zip of one JSON document and plain arrays. Nothing in it can run code, nothing in
+it depends on when it was written, and the scan itself is not in it, only its fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mois_core import __version__
+from mois_core.errors import BadInput
+from mois_core.geometry import SliceStack, Volume
+from mois_core.io.atomic import atomic_write
+from mois_core.network.config import NetworkConfig
+from mois_core.network.exemplar import ExemplarView
+from mois_core.network.model import Sam2
+from mois_core.session import Session
+from mois_core.session.exemplars import Exemplar
+from mois_core.session.lesion import Box, Click, Lesion, Status, Trace
+from mois_core.session.masks import Mask, Plane
+from mois_core.session.state import ModelInfo, Settings, State
+
+FORMAT = 1
+DOCUMENT = "session.json"
+UNDATED = (1980, 1, 1, 0, 0, 0)
+
+
+def fingerprint(volume: Volume) -> str:
+    """What a scan is recognised by: its voxels and where they lie."""
+    digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes())
+    digest.update(repr(volume.array.shape).encode())
+    # Adding zero turns the -0.0 of a rounded -0.00001 into the 0.0 of a rounded 0.00001.
+    digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
+    return digest.hexdigest()
+
+
+def to_bytes(session: Session) -> bytes:
+    """The session as the content of a file."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def put(value: Tensor | np.ndarray | None) -> str | None:
+        if value is None:
+            return None
+        name = f"{len(arrays)}"
+        arrays[name] = _to_numpy(value) if isinstance(value, Tensor) else value
+        return f"{name}:bfloat16" if _is_bfloat16(value) else name
+
+    state = session.state
+    document = {
+        "format": FORMAT,
+        "version": __version__,
+        "scan": fingerprint(session.volume),
+        "model": asdict(session.model_info),
+        "settings": asdict(session.settings),
+        "reference": session.reference,
+        "last_id": state.last_id,
+        "next_click": state.next_click,
+        "clock": state.clock,
+        "lesions": [_lesion_to_json(lesion, put) for lesion in state.lesions.values()],
+        "seeds": [_seed_to_json(seed, put) for seed in state.seeds],
+    }
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        _add(archive, DOCUMENT, json.dumps(document, indent=1).encode())
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.save(buffer, array, allow_pickle=False)
+            _add(archive, f"{name}.npy", buffer.getvalue())
+    return content.getvalue()
+
+
+def save(session: Session, path: str | Path) -> None:
+    """Write the session to a file, whole or not at all."""
+    content = to_bytes(session)
+    with atomic_write(path) as temporary:
+        Path(temporary).write_bytes(content)
+
+
+def restore(
+    source: bytes | str | Path,
+    model: Sam2,
+    volume: Volume,
+    model_info: ModelInfo | None = None,
+) -> Session:
+    """The session that a file holds, on the same scan and with the same network.
+
+    ``model_info`` names the network given; one that is not the file's is refused.
+    """
+    content = source if isinstance(source, bytes) else _read(Path(source))
+    with _damaged_if_it_fails(), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        document = json.loads(archive.read(DOCUMENT))
+        if document["format"] != FORMAT:
+            raise BadInput("the session was saved by another version of the program")
+        scan, is_reference = document["scan"], document["reference"]
+        settings = Settings(**document["settings"])
+        made_with = ModelInfo(**document["model"])
+        state = _state_from_json(document, _reader(archive), SliceStack(volume, settings.axis))
+    if scan != fingerprint(volume):
+        raise BadInput("the session belongs to another scan; open it with the scan it was made on")
+    is_other = model_info is not None and _identity(model_info) != _identity(made_with)
+    if is_other or not _fits(state, model.config):
+        raise BadInput(
+            f"the session was made with another network ({made_with.preset}, "
+            f"checksum {made_with.sha256[:12] or 'none'}); load that one to go on"
+        )
+    session = Session(model, volume, settings, is_reference, made_with)
+    session.history.present = state
+    return session
+
+
+@contextmanager
+def _damaged_if_it_fails() -> Iterator[None]:
+    """Whatever goes wrong while a file is read says that it is not what we wrote."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput("the session file is damaged or is no session file") from error
+
+
+def _identity(info: ModelInfo) -> str:
+    """What a network is recognised by; one that has no file has only its name."""
+    return info.sha256 or info.preset
+
+
+def _fits(state: State, config: NetworkConfig) -> bool:
+    """Whether a network can go on from what another, or the same one, remembered."""
+    memory = (config.memory_width, config.map_size, config.map_size)
+    logits = (1, config.low_res_size, config.low_res_size)
+    traces = [
+        t for le in state.lesions.values() for t in (*le.prompted.values(), *le.carried.values())
+    ]
+    return all(
+        view.pointer.shape == (config.width,)
+        and (view.memory is None or view.memory.shape == memory)
+        for view in (*traces, *(seed.view for seed in state.seeds))
+    ) and all(trace.logits is None or trace.logits.shape == logits for trace in traces)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"the session file {path} cannot be read: {error.strerror}") from error
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, date_time=UNDATED)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(entry, content)
+
+
+def _is_bfloat16(value: Tensor | np.ndarray) -> bool:
+    return isinstance(value, Tensor) and value.dtype is torch.bfloat16
+
+
+def _to_numpy(value: Tensor) -> np.ndarray:
+    value = value.contiguous()
+    return value.view(torch.uint16).numpy() if _is_bfloat16(value) else value.numpy()
+
+
+Put = Callable[[Any], "str | None"]
+Get = Callable[["str | None"], "np.ndarray | Tensor | None"]
+
+
+def _reader(archive: zipfile.ZipFile) -> Get:
+    def get(name: str | None) -> Any:
+        if name is None:
+            return None
+        entry, _, kind = name.partition(":")
+        array = np.load(io.BytesIO(archive.read(f"{entry}.npy")), allow_pickle=False)
+        return torch.from_numpy(array).view(torch.bfloat16) if kind == "bfloat16" else array
+
+    return get
+
+
+def _tensor(value: Any) -> Tensor | None:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+# ---- lesions to JSON and back ---------------------------------------------------------------
+
+
+def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
+    return {
+        "id": lesion.id,
+        "status": lesion.status.value,
+        "name": lesion.name,
+        "changed": lesion.changed,
+        "clicks": [asdict(click) for click in lesion.clicks],
+        "boxes": [asdict(box) for box in lesion.boxes.values()],
+        "painted": sorted(lesion.painted),
+        "planes": [
+            [n, p.row, p.column, list(p.pixels.shape), put(np.packbits(p.pixels))]
+            for n, p in lesion.mask
+        ],
+        "prompted": [[n, _trace_to_json(t, put)] for n, t in lesion.prompted.items()],
+        "carried": [[n, _trace_to_json(t, put)] for n, t in lesion.carried.items()],
+    }
+
+
+def _trace_to_json(trace: Trace, put: Put) -> dict[str, Any]:
+    return {
+        "pointer": put(trace.pointer),
+        "score": put(trace.score),
+        "found": trace.found,
+        "memory": put(trace.memory),
+        "logits": put(trace.logits),
+    }
+
+
+def _seed_to_json(seed: Exemplar, put: Put) -> dict[str, Any]:
+    view = seed.view
+    return {
+        "lesion": seed.lesion,
+        "changed": seed.changed,
+        "slice": view.slice,
+        "is_prompted": view.is_prompted,
+        "memory": put(view.memory),
+        "pointer": put(view.pointer),
+    }
+
+
+def _state_from_json(document: Mapping, get: Get, stack: SliceStack) -> State:
+    lesions = [_lesion_from_json(item, get, stack.shape) for item in document["lesions"]]
+    return State(
+        lesions=MappingProxyType({lesion.id: lesion for lesion in lesions}),
+        seeds=tuple(_seed_from_json(item, get) for item in document["seeds"]),
+        last_id=document["last_id"],
+        next_click=document["next_click"],
+        clock=document["clock"],
+    )
+
+
+def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion:
+    planes = {}
+    for number, row, column, size, packed in item["planes"]:
+        bits = np.unpackbits(get(packed), count=size[0] * size[1])
+        planes[number] = Plane(row, column, bits.astype(bool).reshape(size))
+    boxes = [Box(**box) for box in item["boxes"]]
+    return Lesion(
+        id=item["id"],
+        status=Status(item["status"]),
+        mask=Mask(shape, MappingProxyType(planes)),
+        name=item["name"],
+        clicks=tuple(Click(**click) for click in item["clicks"]),
+        boxes=MappingProxyType({box.slice: box for box in boxes}),
+        painted=frozenset(item["painted"]),
+        prompted=MappingProxyType({n: _trace_from_json(t, get) for n, t in item["prompted"]}),
+        carried=MappingProxyType({n: _trace_from_json(t, get) for n, t in item["carried"]}),
+        changed=item["changed"],
+    )
+
+
+def _trace_from_json(item: Mapping, get: Get) -> Trace:
+    return Trace(
+        pointer=_tensor(get(item["pointer"])),
+        score=_tensor(get(item["score"])),
+        found=item["found"],
+        memory=_tensor(get(item["memory"])),
+        logits=_tensor(get(item["logits"])),
+    )
+
+
+def _seed_from_json(item: Mapping, get: Get) -> Exemplar:
+    memory, pointer = _tensor(get(item["memory"])), _tensor(get(item["pointer"]))
+    view = ExemplarView(item["slice"], item["is_prompted"], memory, pointer)
+    return Exemplar(item["lesion"], view, item["changed"])

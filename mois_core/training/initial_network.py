@@ -1,0 +1,158 @@
+"""The network that a run begins with: from a checkpoint, or drawn so that it learns soon.
+
+A network that starts from SAM 2.1 needs nothing of this. One from scratch spends its first hour on
+what is set right here in a second: features that vary from place to place more than they are all
+alike, and a click that looks at its own place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mois_core.errors import BadInput
+from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint, read_file
+from mois_core.network.config import NetworkConfig, preset
+from mois_core.network.loading import build
+from mois_core.network.model import Sam2
+from mois_core.network.short_long import SlmSam2
+from mois_core.training.config import TrainConfig
+from mois_core.training.places import PlacesHead
+from mois_core.training.resized_case import Stack
+from mois_core.training.sampling import Sampling, sample_scan
+
+_SCANS_TO_STANDARDISE_ON = 8
+_SMALLEST_SPREAD = 1e-3
+
+
+def network_config(config: TrainConfig) -> NetworkConfig:
+    """The preset's config with the run's changes."""
+    return _changed(preset(config.model), config.changes)
+
+
+def network_of_run(path: Path) -> NetworkConfig | None:
+    """The network of a checkpoint that `mois train` wrote, None for any other file.
+
+    The names and shapes of weights do not tell all of it: what exemplars look like, for one.
+    """
+    config = read_file(path)
+    config = config.get("config") if isinstance(config, Mapping) else None
+    if not isinstance(config, Mapping) or not {"model", "changes"} <= set(config):
+        return None
+    return _changed(preset(config["model"]), config["changes"])
+
+
+def _changed(own: Any, changes: dict[str, Any]) -> Any:
+    known = {one.name for one in dataclasses.fields(own)}
+    for name in changes:
+        if name not in known:
+            raise BadInput(f"changes: the network's config has no '{name}'")
+    made = {
+        name: _changed(getattr(own, name), value)
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in changes.items()
+    }
+    return dataclasses.replace(own, **made)
+
+
+def new_model(config: TrainConfig) -> Sam2:
+    """The network as the run begins with it."""
+    torch.manual_seed(config.seed)
+    model = build(network_config(config))
+    if config.start is not None:
+        state = read_checkpoint(config.start)
+        state = _completed(model, state) if config.start_is_sam2 else state
+        kept = {name: own for name, own in state.items() if not _matches(name, config.redrawn)}
+        drawn = model.state_dict().items()
+        state = kept | {name: own for name, own in drawn if _matches(name, config.redrawn)}
+        load_into(model, state, config.start)
+    else:
+        matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        matrix.mul_(config.point_frequency)
+        if config.matching:
+            _match_places(model, config.matching)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not _matches(name, config.frozen))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device).train()
+
+
+def new_places_head(config: TrainConfig, model: Sam2) -> PlacesHead | None:
+    """The head of the loss on places, if that counts: from the run that `start` is of, if it had
+    one, else as it is drawn."""
+    if not config.losses.places:
+        return None
+    head = PlacesHead(model.config.width)
+    content = {} if config.start is None else read_file(Path(config.start))
+    if isinstance(content, Mapping) and "places" in content:
+        head.load_state_dict(content["places"])
+    return head.to(model.device)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, one) for one in patterns)
+
+
+def _completed(model: Sam2, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A SAM 2.1 state dict with what the model has beyond it: second attentions begin as copies
+    of the memory attention, the rest as it was drawn."""
+    if not isinstance(model, SlmSam2):
+        return from_sam2(model, state)
+    completed = dict(state)
+    for key, value in model.state_dict().items():
+        twin = key.replace("recent_memory_attention.", "memory_attention.", 1)
+        completed.setdefault(key, state.get(twin, value))
+    return completed
+
+
+@torch.no_grad()
+def _match_places(model: Sam2, gain: float) -> None:
+    """Let the mask decoder's queries and keys begin as the same projection.
+
+    A click and the place it points at have the same encoding, so their product is then the
+    largest. Drawn apart, it takes hundreds of steps until a network from scratch heeds a click.
+    """
+    transformer = model.sam_mask_decoder.transformer
+    attentions = [transformer.final_attn_token_to_image]
+    for layer in transformer.layers:
+        attentions += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
+    for attention in attentions:
+        attention.q_proj.weight.mul_(gain)
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+        attention.q_proj.bias.zero_()
+        attention.k_proj.bias.zero_()
+
+
+@torch.no_grad()
+def standardise(model: Sam2, scans: Sequence[Stack], how: Sampling, seed: int) -> None:
+    """Scale the encoder's outputs to mean 0 and deviation 1 in every channel.
+
+    As drawn, a channel is nearly the same everywhere, and that constant, not the place, decides
+    what the mask decoder attends to.
+    """
+    rng = np.random.default_rng([seed, 0])
+    chosen = [scans[int(n)] for n in rng.integers(len(scans), size=_SCANS_TO_STANDARDISE_ON)]
+    images = torch.cat([sample_scan(rng, stack, how).images for stack in chosen])
+    maps = model.image_encoder.trunk(images.to(model.device).expand(-1, 3, -1, -1))
+    neck = model.image_encoder.neck
+    # Stride 16 is the sum of two maps.
+    spreads = (0.5**0.5, 0.5**0.5, 1.0, 1.0)
+    for lateral, features, spread in zip(neck.convs, reversed(maps), spreads, strict=True):
+        _standardise_one(lateral.conv, lateral(features.permute(0, 3, 1, 2)), spread)
+
+
+def _standardise_one(conv: torch.nn.Conv2d, out: Tensor, spread: float) -> None:
+    middle = out.mean(dim=(0, 2, 3))
+    factor = spread / out.std(dim=(0, 2, 3)).clamp(min=_SMALLEST_SPREAD)
+    conv.weight.mul_(factor[:, None, None, None])
+    conv.bias.sub_(middle).mul_(factor)

@@ -1,0 +1,1 @@
+"""Scripts for developers: parity, figures, measurements, the layout of the extension."""

@@ -1,0 +1,62 @@
+"""Draws the buttons' icons: one stroke each, dark for light themes and light for dark ones.
+
+Run as ``python tools/draw_icons.py``; a test compares what is committed with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent.parent / "MOISSAM2Segment" / "Resources" / "Icons"
+
+INK = {"light": "#33475b", "dark": "#d9e2ec"}
+GREEN = {"light": "#1b7f4d", "dark": "#5fd39b"}
+RED = {"light": "#b3361b", "dark": "#ff8f6b"}
+
+STROKES = {
+    "newLesion": (INK, '<circle cx="10" cy="14" r="7"/>', GREEN, '<path d="M19 2v8M15 6h8"/>'),
+    "undo": (INK, '<path d="M8 4L3 9l5 5"/><path d="M3 9h11a6 6 0 0 1 0 12h-4"/>'),
+    "redo": (INK, '<path d="M16 4l5 5-5 5"/><path d="M21 9H10a6 6 0 0 0 0 12h4"/>'),
+    "search": (
+        INK,
+        '<circle cx="10" cy="10" r="7"/><path d="M15.5 15.5L22 22"/>',
+        GREEN,
+        '<circle cx="10" cy="10" r="2.5"/>',
+    ),
+    "accept": (GREEN, '<path d="M4 13l5 6L20 5"/>'),
+    "reject": (RED, '<path d="M5 5l14 14M19 5L5 19"/>'),
+    "refine": (
+        INK,
+        '<path d="M4 20l1.2-5L16 4.2 19.8 8 9 18.8z"/>',
+        GREEN,
+        '<path d="M16 20h6"/>',
+    ),
+    "report": (INK, '<path d="M4 3h16v18H4z"/><path d="M4 9h16M4 15h16M10 9v12"/>'),
+}
+
+
+def drawn() -> dict[str, str]:
+    """File name -> content."""
+    files = {}
+    for name, strokes in STROKES.items():
+        for theme in INK:
+            shapes = "".join(
+                f'<g stroke="{colour[theme]}">{shape}</g>'
+                for colour, shape in zip(strokes[::2], strokes[1::2], strict=True)
+            )
+            files[f"{name}-{theme}.svg"] = (
+                '<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24" '
+                'viewBox="0 0 24 24" fill="none" stroke-width="2.2" stroke-linecap="round" '
+                f'stroke-linejoin="round">{shapes}</svg>\n'
+            )
+    return files
+
+
+def main() -> None:
+    """Write them."""
+    for name, content in drawn().items():
+        (FOLDER / name).write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

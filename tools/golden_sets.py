@@ -1,0 +1,380 @@
+"""Golden sets: figures of the published implementations, and our network on the same recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mois_core.bench.synthetic_weights import fill_synthetic
+from mois_core.network.config import preset
+from mois_core.network.loading import build
+from mois_core.network.model import Sam2, SliceFeatures
+from mois_core.network.position import sine_map
+from mois_core.session.preprocess import FULL_BRIGHTNESS, published_input
+from tools.published_flow import Alternatives, ObjectState, PublishedPredictor
+
+PRESET_OF_KIND = {
+    "mois-tiny": "mois-tiny",
+    "mois-full": "mois-sam2-b+",
+    "slm-tiny": "slm-tiny",
+    "slm-full": "slm-sam2-t",
+}
+NOISE_FILE = "noise_f32_vs_f64.json"
+CHAMFER_STEPS = ((0, 1, 1.0), (1, 1, 1.4), (1, 2, 2.1969))
+"""Rows, columns and cost of the steps that the published distance transform knows."""
+
+
+@dataclass
+class GoldenSet:
+    """One ``.npz`` with its facts, those of the set it inherits from included."""
+
+    name: str
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    noise: dict[str, tuple[float, float]]
+    own_facts: dict[str, Any]
+    parent_arrays: dict[str, np.ndarray]
+
+    @property
+    def volume(self) -> np.ndarray:
+        """The slices [slice, row, column]."""
+        return (self.arrays | self.parent_arrays)["in.volume_u8"]
+
+    def has(self, prefix: str) -> bool:
+        """Whether any array belongs to a scenario."""
+        return any(name.startswith(prefix + ".") for name in self.arrays)
+
+
+def read_sets(folder: Path) -> list[GoldenSet]:
+    """Every set of a golden folder, in the order of their names."""
+    noise_file = folder / NOISE_FILE
+    noise = json.loads(noise_file.read_text()) if noise_file.exists() else {}
+    sets = []
+    for path in sorted(folder.glob("*.npz")):
+        own_facts = facts = json.loads(path.with_suffix(".json").read_text())
+        parent_arrays = {}
+        if "inherits" in facts:
+            parent = folder / facts["inherits"]
+            facts = json.loads(parent.with_suffix(".json").read_text()) | own_facts
+            parent_arrays = {"in.volume_u8": np.load(parent.with_suffix(".npz"))["in.volume_u8"]}
+        sets.append(
+            GoldenSet(
+                path.stem,
+                dict(np.load(path)),
+                facts,
+                noise.get(path.stem, {}),
+                own_facts,
+                parent_arrays,
+            )
+        )
+    return sets
+
+
+@dataclass
+class Results:
+    """Our answer to a set: arrays and facts under the set's own names."""
+
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    alternatives: dict[str, Alternatives] = field(default_factory=dict)
+    """What an array would be if pixels that hang on rounding had fallen the other way."""
+
+
+class Recipe:
+    """Runs our network on everything that a set has figures for."""
+
+    def __init__(self, golden: GoldenSet) -> None:
+        self.golden = golden
+        self.facts = golden.facts
+        self.results = Results()
+        self.features: dict[int, SliceFeatures] = {}
+        differs = self.facts.get("differs", "")
+        self.fill_holes = "hole filling on" in differs
+        self.memory_dtype = torch.float32 if "stay float32" in differs else torch.bfloat16
+        self.config = preset(PRESET_OF_KIND[self.facts["kind"]])
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The network's input, as the published loader makes it."""
+        return torch.stack([published_input(s, self.config.image_size) for s in self.golden.volume])
+
+    def model(self, score_bias: float | None = None) -> Sam2:
+        """The set's network with the set's synthetic weights."""
+        bias = self.facts["obj_score_bias"] if score_bias is None else score_bias
+        return fill_synthetic(build(self.config), self.facts["salt"], bias).eval()
+
+    def predictor(self, model: Sam2, short_reach: int | None = None) -> PublishedPredictor:
+        """A fresh predictor with an empty bank."""
+        flow = PublishedPredictor(
+            model,
+            self.images,
+            self.golden.volume.shape[1:],
+            self.record,
+            self.features,
+            self.fill_holes,
+            self.memory_dtype,
+            short_reach,
+        )
+        flow.alternatives = self.results.alternatives
+        return flow
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Keep what the set has a figure for."""
+        known = set(self.golden.arrays) | set(self.facts.get("probes", {}))
+        if known & {name, f"{name}.bits", f"{name}_half"}:
+            self.results.arrays[name] = value.detach().float().cpu().clone()
+
+    @torch.no_grad()
+    def run(self) -> Results:
+        """Everything, in the order that keeps states and banks as the set had them."""
+        model = self.model()
+        self._inputs()
+        self._encoder(model)
+        if self.facts["kind"].startswith("slm"):
+            self._short_long(model)
+        else:
+            self._objects_and_search(model)
+            for name, steps in self._scenarios().items():
+                if isinstance(steps, list) and (self.golden.has(name)):
+                    self._scenario(name, steps, model)
+        return self.results
+
+    def _scenarios(self) -> dict[str, Any]:
+        """The steps as the set spells them out; the first two follow from its click list."""
+        first = self.facts["clicks"][0]
+        positive, negative = first["positive_xy"], first["second_negative_xy"]
+        one = {"slice": first["slice"], "points_xy": [positive], "labels": [1]}
+        correction = {
+            "slice": first["slice"],
+            "points_xy": [negative],
+            "labels": [0],
+            "keep_earlier_points": True,
+            "arrays": "corr.iter.*",
+        }
+        both = one | {"points_xy": [positive, negative], "labels": [1, 0], "arrays": "corr.app.*"}
+        implied = {"corr.iter": [one, correction], "corr.app": [both]}
+        return implied | self.facts.get("scenarios", {})
+
+    def _inputs(self) -> None:
+        resized = (self.images[:, 0] * FULL_BRIGHTNESS).round()
+        self.results.arrays["in.volume_u8"] = torch.from_numpy(self.golden.volume).float()
+        self.results.arrays["in.resized_u8"] = resized
+        for number, image in enumerate(resized):
+            for name in self.golden.arrays:
+                if name.startswith(f"in.resized_u8.s{number}."):
+                    self.results.arrays[name] = image
+        digests = [hashlib.sha256(i.numpy().astype(np.uint8).tobytes()) for i in resized]
+        self.results.facts["in.resized_u8.sha256"] = [digest.hexdigest() for digest in digests]
+
+    def _encoder(self, model: Sam2) -> None:
+        config = self.config
+        names = set(self.golden.arrays)
+        for number in sorted({int(m[1]) for n in names if (m := re.match(r"enc\.s(\d+)\.", n))}):
+            image = self.images[number : number + 1]
+            features = model.encode(image)
+            maps = (features.fine, features.middle, features.coarse)
+            for level, value in enumerate(maps):
+                self.record(f"enc.s{number}.fpn{level}", value[0])
+            if any(name.startswith(f"enc.s{number}.trunk") for name in names):
+                mean, std = (
+                    torch.tensor(t)[:, None, None] for t in (config.pixel_mean, config.pixel_std)
+                )
+                trunk = model.image_encoder.trunk((image.expand(-1, 3, -1, -1) - mean) / std)
+                for level, value in enumerate(trunk):
+                    self.record(f"enc.s{number}.trunk{level}", value[0].permute(2, 0, 1))
+        for level in range(3):
+            side = config.low_res_size >> level
+            self.record(f"enc.pos{level}", sine_map(config.width, side, side, model.device))
+        self.record("enc.dense_pe", model.sam_prompt_encoder.positions()[0])
+        side = config.map_size
+        plane = model.memory_plane().T.unflatten(1, (side, side))
+        self.record("mem_pos", plane)
+        self.record("obj1.click1.mem_pos", plane)
+
+    def _objects_and_search(self, model: Sam2) -> None:
+        flow, facts = self.predictor(model), self.facts
+        for click in facts["clicks"]:
+            owner, number = click["object"], click["slice"]
+            name, state = f"obj{owner}", ObjectState()
+            flow.click(state, number, [click["positive_xy"]], [1], f"{name}.click1", owner=owner)
+            clicked = flow.to_video(state.new_prompted[number].logits)[0, 0]
+            merged = torch.zeros(self.golden.volume.shape, dtype=torch.bool)
+            merged[number] = clicked > 0
+            for way, reverse in (("fwd", False), ("bwd", True)):
+                frames = facts[f"{name}.{way}.frames"]
+                steps = max(len(frames) - 1, 0)
+                masks = flow.track(state, steps, reverse, f"{name}.{way}", owner=owner)
+                self.results.facts[f"{name}.{way}.frames"] = list(masks)
+                for tracked, mask in masks.items():
+                    merged[tracked] |= mask > 0
+            self.results.arrays[f"{name}.app_mask"] = merged
+        self.results.facts["exemplar_keys_after_3_objects"] = list(flow.bank)
+        self.results.facts["exemplar_meta"] = {
+            key: {"frame_idx": view.slice, "is_prompted": view.is_prompted}
+            for key, view in flow.bank.items()
+        }
+        for key, view in flow.bank.items():
+            self.record(f"ex.{key}.maskmem_bf16", view.memory)
+            self.record(f"ex.{key}.obj_ptr", view.pointer)
+        for name, how in facts.items():
+            if name.startswith("sem.") and self.golden.has(name):
+                self._search(flow, name, how)
+
+    def _search(self, flow: PublishedPredictor, name: str, how: dict[str, Any]) -> None:
+        model = flow.model
+        threshold = self.facts.get(f"{name.removeprefix('sem.')}.stability_thresh")
+        config = model.config
+        if threshold is not None:
+            model.config = dataclasses.replace(config, stability_threshold=threshold)
+        automatic = how.get("use_automatic_segmentation", False)
+        # The published code leaves the gate out in "automatic" mode too.
+        gate = not (how.get("switch_off_object_score_check", False) or automatic)
+        # Where ours left something else in the bank, that is a row of its own and no crash.
+        known = [key for key in how["exemplars"] if key in flow.bank]
+        exemplars = flow.offered(known, how["num_max_exemplars"], how["only_prompted"])
+        if not (exemplars or automatic):
+            return
+        for number in how["slices"]:
+            prefix = f"{name}.s{number}"
+            logits = flow.search(number, None if automatic else exemplars, prefix, gate)
+            self.results.facts[f"{prefix}.logits"] = logits
+        model.config = config
+
+    def _scenario(self, name: str, steps: list[dict[str, Any]], model: Sam2) -> None:
+        states: dict[int, ObjectState] = {}
+        flow = self.predictor(model)
+        for step in steps:
+            owner = step.get("object", 1)
+            prefix = _prefixes(step)[0] if _prefixes(step) else ""
+            if "set" in step:
+                flow = self.predictor(self.model(self.facts[f"{name}.obj_score_bias"]))
+            elif "track" in step:
+                self._track(name, step, flow, states)
+            elif "search" in step:
+                number = int(re.search(r"slice (\d+)", step["search"])[1])
+                most = int(re.search(r"at most (\d+)", step["search"])[1])
+                only_prompted = "prompted only" in step["search"]
+                self._note_bank(name, flow)
+                chosen = flow.offered(flow.bank, most, only_prompted)
+                if chosen:
+                    flow.search(number, chosen, f"{name}.sem.s{number}")
+            else:
+                state = states.setdefault(owner, ObjectState())
+                self._prompt(name, step, flow, state, prefix)
+                self._note_bank(name, flow)
+        for owner_state in list(states.values())[:1]:
+            self.results.facts[f"{name}.cond_frames"] = sorted(owner_state.prompted)
+            self.results.facts[f"{name}.non_cond_frames"] = sorted(owner_state.carried)
+        self.results.facts[f"{name}.ids"] = list(states)
+
+    def _note_bank(self, name: str, flow: PublishedPredictor) -> None:
+        """The sets tell the bank as it is after the last prompt, or as a search finds it."""
+        self.results.facts[f"{name}.exemplar_keys"] = list(flow.bank)
+        self.results.facts[f"{name}.exemplars"] = list(flow.bank)
+
+    def _prompt(
+        self,
+        name: str,
+        step: dict[str, Any],
+        flow: PublishedPredictor,
+        state: ObjectState,
+        prefix: str,
+    ) -> None:
+        number = step["slice"]
+        owner = step.get("object", 1) if step.get("exemplar", True) else None
+        if step.get("box"):
+            flow.box(state, number, self.facts[name]["xyxy"], prefix)
+        elif step.get("com"):
+            com = self.facts[name]
+            scale = com["scale_to_model_pixels"]
+            flow.click(
+                state, number, [com["xy_lowres"]], step["labels"], prefix, scale_to_model=scale
+            )
+        else:
+            flow.click(
+                state,
+                number,
+                step["points_xy"],
+                step["labels"],
+                prefix,
+                keep_earlier=step.get("keep_earlier_points", False),
+                owner=owner,
+            )
+
+    def _track(
+        self,
+        name: str,
+        step: dict[str, Any],
+        flow: PublishedPredictor,
+        states: dict[int, ObjectState],
+    ) -> None:
+        prefixes = _prefixes(step) or [""]
+        runs = re.findall(r"(forward|backward) (\d+)", step["track"])
+        several = len(states) > 1
+        for index, (way, count) in enumerate(runs):
+            prefix = "" if several else prefixes[min(index, len(prefixes) - 1)]
+            masks = {
+                owner: flow.track(
+                    state, int(count), way == "backward", prefix, owner=None if several else owner
+                )
+                for owner, state in states.items()
+            }
+            frames = list(next(iter(masks.values())))
+            self.results.facts[f"{prefix}.frames" if prefix else f"{name}.frames"] = frames
+            for number in frames:
+                stacked = torch.stack([own[number] for own in masks.values()])
+                self.record(f"{name}.f{number}.video", stacked)
+            if frames:
+                first = next(iter(masks.values()))[frames[0]]
+                self.record(f"{name}.video_of_frame_after_repropagation", first)
+
+    def _short_long(self, model: Sam2) -> None:
+        start = self.facts["prompt_slice"]
+        mask = torch.from_numpy(self.golden.arrays["in.mask_prompt"])
+        self.results.arrays["in.mask_prompt"] = mask.float()
+        last = len(self.images) - 1
+        for reach in sorted(
+            {int(m[1]) for n in self.golden.arrays if (m := re.match(r"n(\d+)\.", n))}
+        ):
+            flow, state = self.predictor(model, short_reach=reach), ObjectState()
+            flow.mask(state, start, mask, f"n{reach}.prompt")
+            forward = flow.track(state, last - start, False, f"n{reach}.fwd")
+            backward = flow.track(state, start, True, f"n{reach}.bwd")
+            order = [f"n{reach}.fwd.f{n}" for n in forward]
+            order += [f"n{reach}.bwd.f{n}" for n in backward]
+            self.results.facts[f"n{reach}.order"] = order
+
+
+def _prefixes(step: dict[str, Any]) -> list[str]:
+    return re.findall(r"[\w.]+(?=\.\*)", step.get("arrays", ""))
+
+
+def chamfer_depth(mask: np.ndarray) -> np.ndarray:
+    """Distance to the nearest pixel outside, in the published steps; the border is no outside."""
+    depth = np.where(mask, np.inf, 0.0)
+    moves = set()
+    for rows, columns, cost in CHAMFER_STEPS:
+        for r, c in ((rows, columns), (columns, rows)):
+            moves |= {(r, c, cost), (r, -c, cost), (-r, c, cost), (-r, -c, cost)}
+    reach = 2
+    while True:
+        padded = np.pad(depth, reach, constant_values=np.inf)
+        shifted = [
+            padded[reach + r : reach + r + mask.shape[0], reach + c : reach + c + mask.shape[1]]
+            + cost
+            for r, c, cost in moves
+        ]
+        closer = np.minimum.reduce([depth, *shifted])
+        if np.array_equal(closer, depth):
+            return depth
+        depth = closer

@@ -1,0 +1,165 @@
+"""Where a model's search falls short on held-out phantoms, and how much its mask grid allows.
+
+Run as ``python -m tools.shortfall``; ``--help`` lists the options.
+
+The search is asked without exemplars, so that what it misses is not seen, rather than taken for
+another kind. Everything is counted in voxels of slices; lesions are cut up by slice.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from mois_core.geometry import Volume
+from mois_core.network.loading import load_model
+from mois_core.phantom import HELD_OUT_FROM, Phantom, PhantomSettings, make_phantom
+from mois_core.session import Session
+
+PIXELS_PER_MASK_PIXEL = 4
+"""Side of a pixel of the network's masks, in pixels of the image it sees."""
+
+SIZES = [(f"{a:g} to {b:g}", a, b) for a, b in pairwise((0.0, 1.0, 3.0, 10.0, 30.0, np.inf))]
+"""Names and limits in cm2."""
+_NEAR = 2.0
+"""What is marked up to this many mask pixels from a lesion is counted as an attempt at it."""
+_SEEN = 0.1
+"""Share of a lesion that has to be marked on a slice; below, all of it counts as not seen."""
+
+Sums = np.ndarray
+"""Voxels: of lesions, marked, both; then the two latter for the best mask that the grid allows."""
+
+
+class Shortfall:
+    """Sums over phantoms."""
+
+    def __init__(self, image_size: int) -> None:
+        self.mask_side = image_size // PIXELS_PER_MASK_PIXEL
+        self.groups: dict[tuple[str, str], Sums] = defaultdict(lambda: np.zeros(5))
+        self.errors: dict[str, int] = defaultdict(int)
+
+    def add(self, phantom: Phantom, found: np.ndarray) -> None:
+        """Count one phantom; ``found`` is indexed like its scan."""
+        for marked, lesions in zip(found, phantom.instances, strict=True):
+            if lesions.any():
+                self._add_slice(phantom, marked, lesions)
+            else:
+                self.errors["far from lesions"] += np.count_nonzero(marked)
+
+    def _add_slice(self, phantom: Phantom, marked: np.ndarray, lesions: np.ndarray) -> None:
+        truth = lesions > 0
+        best = best_on_grid(truth, self.mask_side)
+        pitch = [self.mask_side / side for side in truth.shape]
+        outside = ndimage.distance_transform_edt(~truth, sampling=pitch)
+        inside = ndimage.distance_transform_edt(truth, sampling=pitch)
+        unseen = np.zeros_like(truth)
+        for number in np.unique(lesions[truth]):
+            lesion = lesions == number
+            share = np.count_nonzero(marked & lesion) / np.count_nonzero(lesion)
+            if share < _SEEN:
+                unseen |= lesion
+            near = lesion | (~truth & self._near(lesion, pitch))
+            sums = np.array(
+                [
+                    np.count_nonzero(part)
+                    for part in (lesion, marked & near, marked & lesion, best & near, best & lesion)
+                ]
+            )
+            for group in self._groups_of(phantom, int(number), lesion):
+                self.groups[group] += sums
+        missing, extra = truth & ~marked, marked & ~truth
+        for name, wrong in (
+            ("lesions not seen", missing & unseen),
+            ("missing at the border", missing & ~unseen & (inside <= 1)),
+            ("missing further in", missing & ~unseen & (inside > 1)),
+            ("too much at the border", extra & (outside <= 1)),
+            ("too much further out", extra & (outside > 1) & (outside <= 4)),
+            ("far from lesions", extra & (outside > 4)),
+        ):
+            self.errors[name] += np.count_nonzero(wrong)
+
+    @staticmethod
+    def _near(lesion: np.ndarray, pitch: list[float]) -> np.ndarray:
+        reach = [int(np.ceil(_NEAR / p)) for p in pitch]
+        (box,) = ndimage.find_objects(lesion.astype(np.uint8))
+        box = tuple(
+            slice(max(cut.start - r, 0), cut.stop + r) for cut, r in zip(box, reach, strict=True)
+        )
+        near = np.zeros_like(lesion)
+        near[box] = ndimage.distance_transform_edt(~lesion[box], sampling=pitch) <= _NEAR
+        return near
+
+    @staticmethod
+    def _groups_of(phantom: Phantom, number: int, lesion: np.ndarray) -> Iterator[tuple[str, str]]:
+        yield "all", "lesions"
+        columns, rows, _ = phantom.spacing
+        area = np.count_nonzero(lesion) * columns * rows / 100
+        yield "area on the slice, cm2", next(n for n, low, high in SIZES if low <= area < high)
+        look = phantom.appearances[phantom.lesions[number - 1].appearance]
+        yield from asdict(look).items()
+
+    def report(self) -> str:
+        """Two Markdown tables: Dice by group, and the kinds of error in terms of all lesions."""
+        whole = self.groups["all", "lesions"][0]
+        lines = [
+            "| | | share of all | Dice | best on the grid |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        order = list(dict.fromkeys(name for name, _ in self.groups))
+        sizes = [name for name, _, _ in SIZES]
+
+        def place(group: tuple[str, str]) -> tuple[int, int, str]:
+            name, value = group
+            return order.index(name), sizes.index(value) if value in sizes else 0, value
+
+        for name, value in sorted(self.groups, key=place):
+            sums = self.groups[name, value]
+            lesion, marked, both, best, best_both = sums
+            lines.append(
+                f"| {name} | {value} | {lesion / whole:.2f} | {2 * both / (lesion + marked):.2f} "
+                f"| {2 * best_both / (lesion + best):.2f} |"
+            )
+        lines += ["", "| error | share of the lesions' voxels |", "| --- | --- |"]
+        lines += [f"| {name} | {count / whole:.2f} |" for name, count in self.errors.items()]
+        return "\n".join(lines)
+
+
+def best_on_grid(truth: np.ndarray, side: int) -> np.ndarray:
+    """The truth of a slice as masks of that side would give it back if they were perfect."""
+    exact = torch.from_numpy(truth)[None, None].float()
+    shares = F.adaptive_avg_pool2d(exact, side)
+    back = F.interpolate(shares, truth.shape, mode="bilinear", align_corners=False)
+    return (back[0, 0] > 0.5).numpy()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
+    parser.add_argument("--first", type=int, default=HELD_OUT_FROM, help="first seed")
+    parser.add_argument("--count", type=int, default=20, help="phantoms")
+    parser.add_argument("--threads", type=int, default=0, help="processor threads")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model = load_model("phantom", args.checkpoint)
+    shortfall = Shortfall(model.config.image_size)
+    for seed in range(args.first, args.first + args.count):
+        phantom = make_phantom(seed, PhantomSettings())
+        session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras))
+        session.find_similar(use_exemplars=False)
+        shortfall.add(phantom, session.stack.to_volume(session.semantic))
+        print(f"phantom {seed}", flush=True)
+    print(shortfall.report())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Measures a model on held-out phantoms as a user would meet them.
+
+Run as ``python -m tools.trial``; ``--help`` lists the options.
+
+Everything goes through `Session`. The clicks are simulated: the first at a lesion's centre, the
+next ones at the deepest point of the largest error on the slice where most is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mois_core.evaluation.metrics import Metrics, measure
+from mois_core.geometry import Volume
+from mois_core.io.atomic import atomic_write
+from mois_core.network.loading import load_model
+from mois_core.network.model import Sam2
+from mois_core.phantom import HELD_OUT_FROM, Lesion, Phantom, PhantomSettings, make_phantom
+from mois_core.results.scores import dice
+from mois_core.session import NewClick, Session
+from mois_core.session.state import Settings
+from mois_core.training.simulated_clicks import correction
+
+EXEMPLARS = 5
+CLICKS = 3
+COUNTS = (1, 2, 3, 5, 7, 10)
+
+
+def measure_one(
+    model: Sam2, phantom: Phantom, settings: Settings, with_counts: bool
+) -> dict[str, float]:
+    """All numbers of one phantom."""
+    rng = np.random.default_rng(phantom.seed)
+    lesions = [lesion for lesion in phantom.lesions if lesion.target]
+    targets = [lesions[int(n)] for n in rng.permutation(len(lesions))]
+    session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras), settings)
+    started = time.monotonic()
+    numbers = _click(session, targets[:EXEMPLARS])
+    row = {"lesion dice 1": _lesion_dice(session, phantom, numbers, targets)}
+    row |= _searched(session, phantom, "right")
+    row["seconds"] = time.monotonic() - started
+    session.undo()
+    for count in range(2, CLICKS + 1):
+        for number, lesion in zip(numbers, targets, strict=False):
+            _correct(session, phantom, number, lesion, rng)
+        row[f"lesion dice {count}"] = _lesion_dice(session, phantom, numbers, targets)
+    _back_to_start(session)
+    session.find_similar(use_exemplars=False)
+    alone = session.stack.to_volume(session.semantic)
+    row["none scan dice"] = _scan(alone, phantom).dsc
+    row["none all lesions dice"] = dice(alone, phantom.instances > 0)
+    _back_to_start(session)
+    wrong = _wrong(phantom, rng)
+    _click(session, wrong)
+    row["wrong scan dice"] = _search_dice(session, phantom)
+    _back_to_start(session)
+    if with_counts:
+        row |= _by_count(session, phantom, targets)
+    return row
+
+
+def _back_to_start(session: Session) -> None:
+    while session.undo():
+        pass
+
+
+def _click(session: Session, lesions: Sequence[Lesion]) -> list[int]:
+    return session.clicks([NewClick(lesion.centroid_ras) for lesion in lesions])
+
+
+def _wrong(phantom: Phantom, rng: np.random.Generator) -> list[Lesion]:
+    """Lesions of one appearance that is not the target, the commonest one."""
+    looks = [lesion.appearance for lesion in phantom.lesions if not lesion.target]
+    look = max(set(looks), key=lambda one: (looks.count(one), -one))
+    lesions = [lesion for lesion in phantom.lesions if lesion.appearance == look]
+    return [lesions[int(n)] for n in rng.permutation(len(lesions))[:EXEMPLARS]]
+
+
+def _lesion_dice(
+    session: Session, phantom: Phantom, numbers: Sequence[int], lesions: Sequence[Lesion]
+) -> float:
+    values = [
+        dice(session.mask(number), phantom.instances == lesion.id)
+        for number, lesion in zip(numbers, lesions, strict=False)
+    ]
+    return float(np.mean(values))
+
+
+def _scan(result: np.ndarray, phantom: Phantom) -> Metrics:
+    """The paper's metrics of a whole scan: lesions are connected pieces from 1 cm3 on."""
+    return measure(result, phantom.semantic, phantom.spacing[::-1], surfaces=False)
+
+
+def _search_dice(session: Session, phantom: Phantom) -> float:
+    """What the search itself marks against the target, without the clicked lesions."""
+    if not session.exemplars_for(0):
+        return 0.0
+    session.find_similar()
+    return _scan(session.stack.to_volume(session.semantic), phantom).dsc
+
+
+def _searched(session: Session, phantom: Phantom, name: str) -> dict[str, float]:
+    """The scan after clicks and search, and what the search marked by itself."""
+    search = _search_dice(session, phantom)
+    scan = _scan(session.labels(), phantom)
+    return {
+        f"{name} scan dice": scan.dsc,
+        f"{name} f1": scan.f1,
+        f"{name} precision": scan.precision,
+        f"{name} recall": scan.recall,
+        f"{name} search dice": search,
+    }
+
+
+def _by_count(session: Session, phantom: Phantom, targets: Sequence[Lesion]) -> dict[str, float]:
+    row: dict[str, float] = {}
+    done = 0
+    for count in COUNTS:
+        if count > len(targets):
+            break
+        _click(session, targets[done:count])
+        done = count
+        row[f"scan dice with {count}"] = _searched(session, phantom, "n")["n scan dice"]
+        session.undo()
+    return row
+
+
+def _correct(
+    session: Session, phantom: Phantom, number: int, lesion: Lesion, rng: np.random.Generator
+) -> None:
+    mask = session.stack.from_volume(session.mask(number))
+    truth = session.stack.from_volume(phantom.instances == lesion.id)
+    wrong = (mask != truth).sum(axis=(1, 2))
+    if not wrong.any():
+        return
+    place = int(wrong.argmax())
+    x, y, positive = correction(rng, mask[place], truth[place], from_truth=0.0)
+    ras = session.stack.point_to_ras(np.array(place), np.array(x), np.array(y))
+    session.click(ras, positive=bool(positive), lesion=number)
+
+
+def summary(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """Mean and standard deviation of every number over the phantoms that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = {}
+    for name in names:
+        values = [row[name] for row in rows if name in row]
+        table[name] = [round(float(np.mean(values)), 4), round(float(np.std(values)), 4)]
+    return table
+
+
+def main() -> None:
+    """Measure, print a table and write all numbers."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
+    parser.add_argument("--first", type=int, default=HELD_OUT_FROM, help="first seed")
+    parser.add_argument("--count", type=int, default=20, help="phantoms")
+    parser.add_argument("--attributes", help="what tells appearances apart, like contrast,rim")
+    parser.add_argument("--certainty", type=float, help="of findings, in place of the model's own")
+    parser.add_argument("--counts", type=int, default=0, help="phantoms for the exemplar curve")
+    parser.add_argument("--threads", type=int, default=0, help="processor threads")
+    parser.add_argument("--out", type=Path, help="JSON file for all numbers")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model = load_model("phantom", args.checkpoint)
+    drawn = PhantomSettings()
+    if args.attributes:
+        drawn = PhantomSettings(attributes=tuple(args.attributes.split(",")))
+    settings = Settings(certainty=args.certainty)
+    rows = []
+    for seed in range(args.first, args.first + args.count):
+        row = measure_one(model, make_phantom(seed, drawn), settings, len(rows) < args.counts)
+        row = {name: float(value) for name, value in row.items()}
+        rows.append(row)
+        print(seed, {name: round(value, 3) for name, value in row.items()}, flush=True)
+        if args.out:
+            content = {"first": args.first, "summary": summary(rows), "rows": rows}
+            with atomic_write(args.out) as temporary:
+                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    for name, (mean, deviation) in summary(rows).items():
+        print(f"{name:28s} {mean:.3f} +- {deviation:.3f}")
+
+
+if __name__ == "__main__":
+    main()
