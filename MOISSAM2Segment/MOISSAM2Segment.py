@@ -16,9 +16,9 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 HELP = """
-Outline a few lesions with a click each; MOISSAM2 carries the outlines through the slices and finds
-the lesions that look alike. Every finding can be accepted, rejected or refined, and measured in a
-report. <b>For research use only. Not a medical device.</b>
+Outline a few lesions with a click each; MOISSAM2 propagates the outlines through the slices and
+finds the lesions that look alike. Every finding can be accepted, rejected or refined, and measured
+in a report. <b>For research use only. Not a medical device.</b>
 """
 
 PAPERS = """

@@ -14,7 +14,7 @@ import numpy as np
 from mois_core.evaluation.figure_style import COLOURS, new_figure, panels, style
 
 DOCS = Path(__file__).parents[1] / "docs"
-PANELS = {"Clicked": "click mask", "Carried": "carried mask", "Searched": "search mask"}
+PANELS = {"Clicked": "click mask", "Propagated": "propagated mask", "Searched": "search mask"}
 _STEPS_PER_LINE, _SMOOTHED = 20, 9
 _OTHER_LOSS = ("crops",)
 """Runs whose search loss was counted otherwise."""

@@ -274,7 +274,7 @@ class Recipe:
                 self._note_bank(name, flow)
         for owner_state in list(states.values())[:1]:
             self.results.facts[f"{name}.cond_frames"] = sorted(owner_state.prompted)
-            self.results.facts[f"{name}.non_cond_frames"] = sorted(owner_state.carried)
+            self.results.facts[f"{name}.non_cond_frames"] = sorted(owner_state.propagated)
         self.results.facts[f"{name}.ids"] = list(states)
 
     def _note_bank(self, name: str, flow: PublishedPredictor) -> None:

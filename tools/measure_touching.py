@@ -3,7 +3,7 @@
     python tools/measure_touching.py [--seeds N] [--lesions N]
 
 Takes the true mask of the target lesions (what a perfect search would give), cuts it in several
-ways and compares the pieces with the true lesions. The engine's own way is among them.
+ways and compares the components with the true lesions. The engine's own way is among them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from mois_core.geometry import SliceStack, Volume
 from mois_core.phantom import make_phantom
-from mois_core.session.components import connected_pieces
+from mois_core.session.components import connected_components
 
 FACES = ndimage.generate_binary_structure(3, 1)
 IOU_LIMITS = (0.1, 0.5)
@@ -27,8 +27,8 @@ PEAKS_APART_MM = (30.0, 60.0)
 def by_corners(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """The engine's way: voxels that share a corner belong together."""
     labels = np.zeros(mask.shape, dtype=np.int32)
-    for number, piece in enumerate(connected_pieces(mask), start=1):
-        piece.mask.paint(labels, number)
+    for number, component in enumerate(connected_components(mask), start=1):
+        component.mask.paint(labels, number)
     return labels
 
 
@@ -58,21 +58,21 @@ WAYS: dict[str, Callable[[np.ndarray, tuple[float, float, float]], np.ndarray]] 
 } | {f"watershed, {mm:g} mm": partial(by_watershed, apart=mm) for mm in PEAKS_APART_MM}
 
 
-def match(pieces: np.ndarray, truth: np.ndarray, limit: float) -> tuple[int, int, int]:
-    """True positives, pieces and lesions, where a pair needs an IoU above the limit."""
-    both = truth.astype(np.int64) * (int(pieces.max()) + 1) + pieces
-    values, shared = np.unique(both[(truth > 0) & (pieces > 0)], return_counts=True)
-    lesion, piece = np.divmod(values, int(pieces.max()) + 1)
-    lesion_size, piece_size = np.bincount(truth.ravel()), np.bincount(pieces.ravel())
-    iou = shared / (lesion_size[lesion] + piece_size[piece] - shared)
+def match(components: np.ndarray, truth: np.ndarray, limit: float) -> tuple[int, int, int]:
+    """True positives, components and lesions, where a pair needs an IoU above the limit."""
+    both = truth.astype(np.int64) * (int(components.max()) + 1) + components
+    values, shared = np.unique(both[(truth > 0) & (components > 0)], return_counts=True)
+    lesion, component = np.divmod(values, int(components.max()) + 1)
+    lesion_size, piece_size = np.bincount(truth.ravel()), np.bincount(components.ravel())
+    iou = shared / (lesion_size[lesion] + piece_size[component] - shared)
     hits, used = 0, set()
     for index in np.argsort(-iou):
         if iou[index] <= limit:
             break
-        if ("l", lesion[index]) not in used and ("p", piece[index]) not in used:
-            used |= {("l", lesion[index]), ("p", piece[index])}
+        if ("l", lesion[index]) not in used and ("p", component[index]) not in used:
+            used |= {("l", lesion[index]), ("p", component[index])}
             hits += 1
-    return hits, len(np.unique(pieces[pieces > 0])), len(np.unique(truth[truth > 0]))
+    return hits, len(np.unique(components[components > 0])), len(np.unique(truth[truth > 0]))
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--lesions", type=int, nargs="*", default=[30, 120])
     args = parser.parse_args()
-    print(f"{'lesions':>8} {'way':<22} {'pieces':>7} {'truth':>6}", end="")
+    print(f"{'lesions':>8} {'way':<22} {'components':>7} {'truth':>6}", end="")
     print("".join(f"{f'F1 at IoU {limit}':>16}" for limit in IOU_LIMITS))
     for lesions in args.lesions:
         sums = {way: np.zeros((len(IOU_LIMITS), 3)) for way in WAYS}
@@ -93,8 +93,8 @@ def main() -> None:
             truth = np.where(np.isin(truth, target), truth, 0).astype(np.int32)
             spacing = (stack.slice_spacing, *stack.pixel_spacing)
             for way, cut in WAYS.items():
-                pieces = cut(truth > 0, spacing)
-                sums[way] += [match(pieces, truth, limit) for limit in IOU_LIMITS]
+                components = cut(truth > 0, spacing)
+                sums[way] += [match(components, truth, limit) for limit in IOU_LIMITS]
         for way, total in sums.items():
             scores = [2 * hits / (found + there) for hits, found, there in total]
             print(f"{lesions:>8} {way:<22} {total[0][1]:>7.0f} {total[0][2]:>6.0f}", end="")

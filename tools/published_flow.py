@@ -21,7 +21,7 @@ from mois_core.network.holes import fill_small_holes
 from mois_core.network.mask_decoder import stability
 from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
 from mois_core.network.short_long import SlmSam2
-from mois_core.session.memory_bank import maps_seen, pointers_seen, recent_seen
+from mois_core.session.memory_bank import select_memories, select_pointers, select_recent
 
 ON_THE_FENCE = 1e-4
 """A logit this close to zero has no sign: at full size, one and two threads differ by more."""
@@ -52,9 +52,9 @@ class ObjectState:
     """The published state of one object."""
 
     prompted: dict[int, Stored] = field(default_factory=dict)
-    carried: dict[int, Stored] = field(default_factory=dict)
+    propagated: dict[int, Stored] = field(default_factory=dict)
     new_prompted: dict[int, Stored] = field(default_factory=dict)
-    new_carried: dict[int, Stored] = field(default_factory=dict)
+    new_propagated: dict[int, Stored] = field(default_factory=dict)
     points: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     tracked: dict[int, bool] = field(default_factory=dict)
 
@@ -128,8 +128,8 @@ class PublishedPredictor:
             coarse = self.model.without_memory(features)
         else:
             coarse = self._conditioned(state, number, state.tracked[number])
-        store = state.new_prompted if is_first else state.new_carried
-        earlier = store.get(number) or state.prompted.get(number) or state.carried.get(number)
+        store = state.new_prompted if is_first else state.new_propagated
+        earlier = store.get(number) or state.prompted.get(number) or state.propagated.get(number)
         logits = earlier.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT) if earlier else None
         there = self.model.device
         prompts = Prompts(points.to(there), labels.to(there), logits)
@@ -186,10 +186,10 @@ class PublishedPredictor:
     def preflight(self, state: ObjectState) -> None:
         """New answers get memories and move to where tracking finds them.
 
-        A correction of a prompted slice lands among the carried ones and is thrown away again
+        A correction of a prompted slice lands among the propagated ones and is thrown away again
         because the slice is prompted: the published code works so.
         """
-        pairs = ((state.new_carried, state.carried), (state.new_prompted, state.prompted))
+        pairs = ((state.new_propagated, state.propagated), (state.new_prompted, state.prompted))
         for new, kept in pairs:
             for number, stored in new.items():
                 memory = self.model.remember(
@@ -198,7 +198,7 @@ class PublishedPredictor:
                 kept[number] = replace(stored, memory=self._as_kept(memory))
             new.clear()
         for number in state.prompted:
-            state.carried.pop(number, None)
+            state.propagated.pop(number, None)
 
     def track(
         self,
@@ -209,7 +209,7 @@ class PublishedPredictor:
         start: int | None = None,
         owner: int | None = 1,
     ) -> dict[int, Tensor]:
-        """Carry an object from its earliest prompted slice; masks at the scan's size."""
+        """Propagate an object from its earliest prompted slice; masks at the scan's size."""
         self.preflight(state)
         first = min(state.prompted) if start is None else start
         last = len(self.images) - 1
@@ -221,21 +221,21 @@ class PublishedPredictor:
         for number in numbers:
             name = f"{prefix}.f{number}"
             if number not in state.prompted:
-                self._carry(state, number, reverse, name, owner)
-            stored = state.prompted.get(number) or state.carried[number]
+                self._propagate(state, number, reverse, name, owner)
+            stored = state.prompted.get(number) or state.propagated[number]
             state.tracked[number] = reverse
             self.record(f"{name}.filled", stored.logits[0, 0])
             masks[number] = self.to_video(stored.logits)[0, 0]
         return masks
 
-    def _carry(
+    def _propagate(
         self, state: ObjectState, number: int, reverse: bool, name: str, owner: int | None
     ) -> None:
         features = self.features(number)
         coarse = self._conditioned(state, number, reverse, name)
         decoded = self.model.decode(features, coarse)
         memory = self.model.remember(features, decoded.logits, decoded.score, from_clicks=False)
-        state.carried[number] = self._stored(decoded, memory)
+        state.propagated[number] = self._stored(decoded, memory)
         if owner is not None:
             self._offer(f"{owner}_{number}_nonprompted", number, False, decoded, memory)
         self._record_decode(name, decoded, pix=coarse, mem_fp32=memory)
@@ -245,15 +245,15 @@ class PublishedPredictor:
     ) -> Tensor:
         model, slices = self.model, len(self.images)
         config = model.config
-        seen = (state.prompted, state.carried, number, reverse)
-        maps = [(i, s.memory) for i, s in maps_seen(*seen, config.memories)]
-        pointers = pointers_seen(*seen, slices, config.max_pointers)
+        seen = (state.prompted, state.propagated, number, reverse)
+        maps = [(i, s.memory) for i, s in select_memories(*seen, config.memories)]
+        pointers = select_pointers(*seen, slices, config.max_pointers)
         keys = model.memory_keys(maps, [(d, s.pointer) for d, s in pointers], slices)
         features = self.features(number)
         long = model.attend_to_memory(model.memory_query(features), keys).float()
         if not isinstance(model, SlmSam2):
             return long
-        recent = recent_seen(*seen, self.short_reach or config.short_memory.slices)
+        recent = select_recent(*seen, self.short_reach or config.short_memory.slices)
         maps = [(d - 1, s.memory) for d, s in reversed(recent)]
         keys = model.short_keys(maps, [(d, s.pointer) for d, s in recent], slices)
         short = model.attend_to_short(model.short_query(features), keys).float()

@@ -94,7 +94,7 @@ def _lesion_dice(
 
 
 def _scan(result: np.ndarray, phantom: Phantom) -> Metrics:
-    """The paper's metrics of a whole scan: lesions are connected pieces from 1 cm3 on."""
+    """The paper's metrics of a whole scan: lesions are connected components from 1 cm3 on."""
     return measure(result, phantom.semantic, phantom.spacing[::-1], surfaces=False)
 
 
@@ -163,7 +163,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=HELD_OUT_FROM, help="first seed")
     parser.add_argument("--count", type=int, default=20, help="phantoms")
     parser.add_argument("--attributes", help="what tells appearances apart, like contrast,rim")
-    parser.add_argument("--certainty", type=float, help="of findings, in place of the model's own")
+    parser.add_argument(
+        "--min-confidence", type=float, help="of findings, in place of the model's own"
+    )
     parser.add_argument("--counts", type=int, default=0, help="phantoms for the exemplar curve")
     parser.add_argument("--threads", type=int, default=0, help="processor threads")
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
@@ -174,7 +176,7 @@ def main() -> None:
     drawn = PhantomSettings()
     if args.attributes:
         drawn = PhantomSettings(attributes=tuple(args.attributes.split(",")))
-    settings = Settings(certainty=args.certainty)
+    settings = Settings(min_confidence=args.min_confidence)
     rows = []
     for seed in range(args.first, args.first + args.count):
         row = measure_one(model, make_phantom(seed, drawn), settings, len(rows) < args.counts)

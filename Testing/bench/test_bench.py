@@ -14,11 +14,11 @@ from small_networks import SLM, assert_same, lively, noise
 
 from mois_core import cli
 from mois_core.bench import machine, sam2_baseline
-from mois_core.bench.sam2_baseline import Opponent, counterpart
+from mois_core.bench.sam2_baseline import Sam2Baseline, counterpart
 from mois_core.bench.steps import (
-    CARRY,
     CLICK,
     ENCODE,
+    PROPAGATE,
     SEARCH,
     Steps,
     operations_of,
@@ -52,7 +52,7 @@ def test_operations_of_the_full_network_are_those_published():
     assert counted == {
         ENCODE: PUBLISHED["image_encode (backbone+FPN+conv_s0/s1), 1 slice"],
         CLICK: PUBLISHED["sam heads: 1 click, multimask"],
-        CARRY: PUBLISHED["memory attention: 3 memory frames + 3 pointers"]
+        PROPAGATE: PUBLISHED["memory attention: 3 memory frames + 3 pointers"]
         + PUBLISHED["memory encoder, 1 mask"]
         + WITHOUT_CLICK,
         SEARCH: PUBLISHED["exemplar attention: 10 exemplars"] + WITHOUT_CLICK,
@@ -69,7 +69,7 @@ def test_saved_operations_are_those_of_the_projections():
 
     assert computed[ENCODE] == published[ENCODE]
     assert computed[CLICK] == published[CLICK]
-    assert computed[CARRY] < published[CARRY]
+    assert computed[PROPAGATE] < published[PROPAGATE]
     assert 0.5 * published[SEARCH] < computed[SEARCH] < 0.8 * published[SEARCH]
 
 
@@ -81,10 +81,10 @@ def test_operations_of_pytorchs_attention_are_counted():
     assert counted == 2 * (2 * 3 * 5 * 7 * 8) * 2
 
 
-def test_slm_carries_with_both_memories():
-    carried = published_operations(SLM)[CARRY]
+def test_slm_propagates_with_both_memories():
+    propagated = published_operations(SLM)[PROPAGATE]
 
-    assert carried > 1.3 * published_operations(replace(SLM, short_memory=None))[CARRY]
+    assert propagated > 1.3 * published_operations(replace(SLM, short_memory=None))[PROPAGATE]
 
 
 def test_report_has_every_step(a_report):
@@ -94,7 +94,7 @@ def test_report_has_every_step(a_report):
         (network, precision, step)
         for network in ("sam2.1-t", "mois-tiny")
         for precision in ("float32", "bfloat16")
-        for step in (ENCODE, CLICK, CARRY, SEARCH)
+        for step in (ENCODE, CLICK, PROPAGATE, SEARCH)
         if (network, step) != ("sam2.1-t", SEARCH)
     }
 
@@ -124,19 +124,19 @@ def test_opponent_computes_the_same(dtype):
     config = replace(PRESETS["sam2.1-t"], image_size=128)
     ours = lively(config, score_bias=10.0)
     steps = Steps(ours)
-    theirs = Opponent("t", ours, dtype).all(steps)
+    theirs = Sam2Baseline("t", ours, dtype).all(steps)
     tolerance = 1e-4 if dtype == torch.float32 else 0.1
 
     encoded = theirs[ENCODE]()["backbone_fpn"]
     masks = theirs[CLICK]()[0]
-    carried = theirs[CARRY]()["maskmem_features"]
+    propagated = theirs[PROPAGATE]()["maskmem_features"]
 
     with torch.no_grad():
         runs = {name: step.run() for name, step in steps.all().items()}
     assert_same(encoded[2].float(), runs[ENCODE].coarse, tolerance)
     assert_same(encoded[0].float(), runs[ENCODE].fine, tolerance)
     assert_same(masks.float(), runs[CLICK].candidates, 2 * tolerance)
-    assert_same(carried.float(), runs[CARRY], 2 * tolerance)
+    assert_same(propagated.float(), runs[PROPAGATE], 2 * tolerance)
 
 
 def test_opponent_attends_with_our_kernel_only_while_it_runs(monkeypatch):
@@ -147,7 +147,7 @@ def test_opponent_attends_with_our_kernel_only_while_it_runs(monkeypatch):
     )
     ours = lively(replace(PRESETS["sam2.1-t"], image_size=128))
 
-    Opponent("t", ours, torch.float32).all(Steps(ours))[ENCODE]()
+    Sam2Baseline("t", ours, torch.float32).all(Steps(ours))[ENCODE]()
 
     assert calls
     assert hieradet.F is F

@@ -44,7 +44,7 @@ def test_the_published_order_encodes_eight_slices_for_a_lesion(a_published_sched
     lesion = schedule.lesion(4)
 
     assert len(encoded) == 8
-    assert sorted(lesion.carried) == [1, 2, 3, 5, 6, 7]
+    assert sorted(lesion.propagated) == [1, 2, 3, 5, 6, 7]
 
 
 def test_the_race_prints_and_writes_every_operation(a_small_scan, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The opponent is what it says it is: PyPI's ``sam2``, built offline, fed from memory."""
+"""The baseline is what it says it is: PyPI's ``sam2``, built offline, fed from memory."""
 
 from __future__ import annotations
 

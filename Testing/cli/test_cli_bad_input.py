@@ -247,7 +247,8 @@ def test_one_result_that_fails_takes_the_others_with_it(refused, the_stub, monke
 
 
 def test_numbers_that_make_no_sense(refused, the_stub):
-    assert "window" in refused("--window", -1)
+    assert "propagated each way" in refused("--window", -1)
+    assert "propagated each way" in refused("--propagation-slices", -1)
     assert "exemplar" in refused("--exemplars", 0)
     assert "volume" in refused("--smallest", -1)
     for word in ("nan", "inf", "small"):

@@ -123,7 +123,7 @@ def test_without_search_only_clicked_lesions_are_written(a_case, the_stub):
     assert the_stub.calls["encode"] < 12
 
 
-def test_the_window_limits_how_far_a_lesion_is_carried(a_case, the_stub):
+def test_the_window_limits_how_far_a_lesion_is_propagated(a_case, the_stub):
     assert segment(a_case, "--no-search", "--window", 1, out="labels.nii.gz") == 0
     labels = labels_on_slices(a_case / "labels.nii.gz")
     middle = FIRST.middle[0]

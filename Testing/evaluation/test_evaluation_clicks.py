@@ -39,11 +39,11 @@ def test_a_centre_outside_a_bent_lesion_moves_to_the_nearest_voxel_of_it():
 
 
 def test_the_nearest_voxel_is_told_in_millimetres():
-    piece = np.zeros((3, 9, 9), dtype=bool)
-    piece[0, 4, 4] = piece[2, 4, 4] = piece[1, 4, 0] = piece[1, 4, 8] = True
+    component = np.zeros((3, 9, 9), dtype=bool)
+    component[0, 4, 4] = component[2, 4, 4] = component[1, 4, 0] = component[1, 4, 8] = True
 
-    assert centre_inside(piece, (7.8, 1, 1))[0] == 1
-    assert centre_inside(piece, (1, 7.8, 7.8))[0] in (0, 2)
+    assert centre_inside(component, (7.8, 1, 1))[0] == 1
+    assert centre_inside(component, (1, 7.8, 7.8))[0] in (0, 2)
 
 
 def test_the_largest_error_is_clicked_and_its_kind_decides_the_sign():

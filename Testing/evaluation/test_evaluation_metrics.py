@@ -171,8 +171,8 @@ def test_corners_join_for_the_filter_unless_as_published():
 
 def test_rules_of_detection_differ_where_one_lesion_is_found_in_pieces():
     truth = mask_of((0, 10, 0, 30))
-    pieces = mask_of((0, 10, 0, 9), (0, 10, 10, 19), (0, 10, 20, 22))
-    between = overlaps(ndimage.label(pieces)[0], ndimage.label(truth)[0])
+    components = mask_of((0, 10, 0, 9), (0, 10, 10, 19), (0, 10, 20, 22))
+    between = overlaps(ndimage.label(components)[0], ndimage.label(truth)[0])
 
     strict = detect(between, "one-to-one", 0.1)
     assert (strict.detected, strict.missed, strict.false) == (1, 0, 2)

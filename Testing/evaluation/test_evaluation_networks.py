@@ -35,7 +35,7 @@ from mois_core.weights.store import FOLDER_VARIABLE
 )
 def test_every_kind_of_network_runs_from_its_file(tmp_path, one_thread, kind, preset, network):
     path = write_weights(tmp_path / f"{preset}.pt", preset)
-    segmenter = make_segmenter(parse_spec(f"{kind}={path},window=1,reference=no"))
+    segmenter = make_segmenter(parse_spec(f"{kind}={path},propagation_slices=1,reference=no"))
     assert isinstance(segmenter, SessionSegmenter)
     assert isinstance(segmenter.model, network)
     assert segmenter.searches is (kind == "mois")
@@ -52,11 +52,11 @@ def test_every_kind_of_network_runs_from_its_file(tmp_path, one_thread, kind, pr
 
 def test_weights_are_read_once_for_all_segmenters_that_share_them(tmp_path):
     path = write_weights(tmp_path / "shared.pt", "mois-tiny")
-    specs = [parse_spec(f"mois={path}"), parse_spec(f"sam2={path},window=2")]
+    specs = [parse_spec(f"mois={path}"), parse_spec(f"sam2={path},propagation_slices=2")]
     first, second = map(make_segmenter, specs)
 
     assert first.model is second.model
-    assert second.settings.window == 2
+    assert second.settings.propagation_slices == 2
     assert weights_of(specs[0]) == weights_of(specs[1])
     assert len(weights_of(specs[0])["sha256"]) == 64
 
@@ -75,7 +75,7 @@ def test_names_folds_models_and_options_are_read_from_one_word(tmp_path):
     assert make_segmenter(spec).settings.exemplars == 3
     assert not make_segmenter(spec).settings.gate
     assert parse_spec(f"mois={path}").name == "MOIS-SAM2"
-    assert parse_spec(f"mois={path},window=5").name == "MOIS-SAM2 window=5"
+    assert parse_spec(f"mois={path},propagation_slices=5").name == "MOIS-SAM2 propagation_slices=5"
 
 
 def turned(array: np.ndarray) -> np.ndarray:

@@ -167,7 +167,7 @@ def test_any_size_and_width_is_built_and_runs(config):
     if isinstance(network, SlmSam2):
         keys = network.short_keys([(0, memory)], [(1, clicked.pointer)], 2)
         seen = network.fuse(network.attend_to_short(network.short_query(second), keys), seen)
-    carried = [network.decode(second, seen)]
+    propagated = [network.decode(second, seen)]
     if isinstance(network, MoisSam2):
         query = network.exemplar_query(second)
         view = ExemplarView(0, True, memory[0], clicked.pointer[0])
@@ -175,8 +175,8 @@ def test_any_size_and_width_is_built_and_runs(config):
             network.attend_to_exemplars(query, network.exemplar_keys([view]), [1]),
             network.attend_to_nothing(query),
         ):
-            carried.append(network.decode_search(second, found))
-    for decoded in carried:
+            propagated.append(network.decode_search(second, found))
+    for decoded in propagated:
         assert decoded.logits.shape == (1, 1, low, low)
         assert decoded.logits.isfinite().all()
 
@@ -288,7 +288,7 @@ def test_without_pointers_only_the_maps_count():
     assert torch.equal(searched(network, 3, others), searched(network, 9, views))
 
 
-def test_prompted_exemplars_are_told_from_carried_ones():
+def test_prompted_exemplars_are_told_from_propagated_ones():
     network = lively(MOIS)
     views = two_exemplars(MOIS)
     others = [replace(view, is_prompted=not view.is_prompted) for view in views]

@@ -269,7 +269,7 @@ class VideoPair:
         """Both keep the same things on the same slices."""
         for index, state in enumerate(self.objects.values()):
             kept = self.state["output_dict_per_obj"][index]
-            for ours, key in ((state.prompted, "cond"), (state.carried, "non_cond")):
+            for ours, key in ((state.prompted, "cond"), (state.propagated, "non_cond")):
                 theirs = kept[f"{key}_frame_outputs"]
                 assert sorted(ours) == sorted(theirs)
                 for number, stored in ours.items():
@@ -281,7 +281,7 @@ class VideoPair:
         score = theirs["object_score_logits"]
         assert (ours.score - score).abs().max() <= 5e-3, f"score of {what}"
         memory = theirs["maskmem_features"].float()
-        # Kept in half precision: a step of that, or what any carried array may differ by.
+        # Kept in half precision: a step of that, or what any propagated array may differ by.
         step = (memory.abs() * BFLOAT16_STEP).clamp(min=CARRIED.largest * memory.abs().max())
         close = ((ours.memory.float() - memory).abs() <= step).float().mean()
         assert close >= 0.999, f"memory of {what}"
@@ -310,7 +310,7 @@ LEFT, RIGHT = [45.0, 70.0], [82.0, 40.0]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_lesion_is_carried_alike_both_ways(size):
+def test_a_lesion_is_propagated_alike_both_ways(size):
     video = a_video(size, count=5)
     video.click(2, [RIGHT], [1])
 
@@ -338,7 +338,7 @@ def test_several_prompted_slices_are_seen_alike():
     assert video.track(4, reverse=True) == [1, 0]
 
 
-def test_more_slices_than_memories_are_carried_alike():
+def test_more_slices_than_memories_are_propagated_alike():
     video = a_video("t", count=11, side=SMALLEST)
     video.click(0, [RIGHT], [1])
 
@@ -346,7 +346,7 @@ def test_more_slices_than_memories_are_carried_alike():
     assert video.track(10, reverse=True) == []
 
 
-def test_several_objects_are_carried_alike():
+def test_several_objects_are_propagated_alike():
     video = a_video("t", count=4, side=SMALLEST)
     video.click(1, [RIGHT], [1], owner=7)
     video.click(1, [LEFT], [1], owner=4)
@@ -371,11 +371,11 @@ def test_lesions_that_are_not_there_are_empty_alike():
     video.track(3)
 
     kept = video.objects[1]
-    scores = [float(s.score) for s in (*kept.prompted.values(), *kept.carried.values())]
+    scores = [float(s.score) for s in (*kept.prompted.values(), *kept.propagated.values())]
     assert min(scores) < 0 < max(scores), "one side only, so that this test shows nothing"
 
 
-def test_slices_of_the_published_size_are_carried_alike():
+def test_slices_of_the_published_size_are_propagated_alike():
     video = a_video("t", count=2, side=sam2_package.IMAGE_SIZE)
     video.click(0, [RIGHT], [1])
 

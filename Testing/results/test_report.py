@@ -30,7 +30,7 @@ from mois_core.session.state import ModelInfo
 SPACING = (0.5, 2.0, 8.0)
 AFFINE = np.array([[-0.5, 0, 0, 10], [0, 0, 8.0, -20], [0, -2.0, 0, 30], [0, 0, 0, 1]], dtype=float)
 VOXEL_CM3 = 0.008
-PROVENANCE = Provenance(ModelInfo("mois-tiny", "weights.pt", "ab12"), {"window": 3})
+PROVENANCE = Provenance(ModelInfo("mois-tiny", "weights.pt", "ab12"), {"propagation_slices": 3})
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_json_says_what_made_the_measurements(a_stack, tmp_path):
         "checkpoint": "weights.pt",
         "sha256": "ab12",
     }
-    assert document["parameters"] == {"window": 3}
+    assert document["parameters"] == {"propagation_slices": 3}
     assert document["mois_version"]
     assert document["totals"]["count"] == 1
     assert tuple(document["lesions"][0]) == COLUMNS

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from mois_core.session.components import connected_pieces, deepest_point, fill_holes
+from mois_core.session.components import connected_components, deepest_point, fill_holes
 from mois_core.session.masks import Mask
 
 stacks = hnp.arrays(bool, (4, 8, 6))
@@ -30,23 +30,25 @@ def as_stack(mask, shape):
 @given(stacks)
 @settings(max_examples=100, deadline=None)
 def test_pieces_are_disjoint_and_make_up_the_whole(stack):
-    pieces = connected_pieces(stack)
-    total = sum(as_stack(piece.mask, stack.shape).astype(int) for piece in pieces)
+    components = connected_components(stack)
+    total = sum(as_stack(component.mask, stack.shape).astype(int) for component in components)
 
-    assert np.array_equal(total, stack.astype(int)) or not pieces
-    assert sum(piece.voxels for piece in pieces) == stack.sum()
-    assert [piece.voxels for piece in pieces] == [piece.mask.voxels for piece in pieces]
-    sizes = [piece.voxels for piece in pieces]
+    assert np.array_equal(total, stack.astype(int)) or not components
+    assert sum(component.voxels for component in components) == stack.sum()
+    assert [component.voxels for component in components] == [
+        component.mask.voxels for component in components
+    ]
+    sizes = [component.voxels for component in components]
     assert sizes == sorted(sizes, reverse=True)
-    assert len(pieces) == ndimage.label(stack, np.ones((3, 3, 3)))[1]
+    assert len(components) == ndimage.label(stack, np.ones((3, 3, 3)))[1]
 
 
 def test_pieces_below_the_smallest_are_left_out():
     stack = stack_with(((0, 1), (0, 3), (0, 3)), ((3, 5), (10, 12), (10, 12)))
 
-    assert [p.voxels for p in connected_pieces(stack, 8)] == [9, 8]
-    assert [p.voxels for p in connected_pieces(stack, 9)] == [9]
-    assert connected_pieces(stack, 10) == []
+    assert [p.voxels for p in connected_components(stack, 8)] == [9, 8]
+    assert [p.voxels for p in connected_components(stack, 9)] == [9]
+    assert connected_components(stack, 10) == []
 
 
 def test_pieces_whose_boxes_overlap_keep_their_own_voxels():
@@ -54,7 +56,7 @@ def test_pieces_whose_boxes_overlap_keep_their_own_voxels():
     stack[1, 3:11, 3:11] = False
     stack[1, 6:8, 6:8] = True
 
-    ring, dot = connected_pieces(stack)
+    ring, dot = connected_components(stack)
 
     assert ring.voxels == 36
     assert dot.voxels == 4
@@ -67,7 +69,7 @@ def test_voxels_that_share_a_corner_belong_together(corner):
     stack[1, 2, 2] = True
     stack[tuple(np.add((1, 2, 2), corner))] = True
 
-    assert len(connected_pieces(stack)) == 1
+    assert len(connected_components(stack)) == 1
 
 
 def test_holes_closed_within_a_slice_are_filled_whatever_their_size():

@@ -98,7 +98,7 @@ def session():
     return stub_session()
 
 
-def test_a_new_lesion_offers_its_clicked_slice_and_those_it_was_carried_to(session):
+def test_a_new_lesion_offers_its_clicked_slice_and_those_it_was_propagated_to(session):
     number = click_on(session, FIRST)
 
     bank = session.exemplars_for(0)
@@ -108,7 +108,7 @@ def test_a_new_lesion_offers_its_clicked_slice_and_those_it_was_carried_to(sessi
 
 @pytest.mark.parametrize("most", [1, 3, 10])
 def test_the_bank_never_holds_more_than_it_may(most):
-    session = stub_session(*MANY, exemplars=most, window=0)
+    session = stub_session(*MANY, exemplars=most, propagation_slices=0)
     for block in MANY[:13]:
         click_on(session, block)
         assert len(session.exemplars_for(5)) == min(most, len(session.lesions))
@@ -131,7 +131,7 @@ def test_when_the_bank_is_full_the_newest_lesions_are_in_it():
 
 
 def test_of_lesions_clicked_together_the_nearest_are_taken():
-    session = stub_session(*MANY, exemplars=3, window=0)
+    session = stub_session(*MANY, exemplars=3, propagation_slices=0)
     session.clicks([NewClick(ras(session, *block.middle)) for block in MANY[::2]])
 
     assert {e.view.slice for e in session.exemplars_for(0)} == {0, 1, 2}
@@ -139,7 +139,7 @@ def test_of_lesions_clicked_together_the_nearest_are_taken():
     assert {e.view.slice for e in session.exemplars_for(11)} == {9, 10, 11}
 
 
-def test_in_reference_mode_the_oldest_stay_and_carried_ones_are_left_out():
+def test_in_reference_mode_the_oldest_stay_and_propagated_ones_are_left_out():
     session = stub_session(FIRST, SECOND, THIRD, reference=True, exemplars=2)
     for block in (FIRST, SECOND, THIRD):
         click_on(session, block)
@@ -185,13 +185,13 @@ def test_a_slice_whose_mask_became_empty_is_no_exemplar_any_more(session):
 
 
 def test_rejected_prompts_do_not_push_out_what_the_bank_would_still_take():
-    """Memories of carried slices are dropped when prompted exemplars alone fill the bank."""
-    session = stub_session(*MANY, exemplars=3, window=2)
+    """Memories of propagated slices are dropped when prompted exemplars alone fill the bank."""
+    session = stub_session(*MANY, exemplars=3, propagation_slices=2)
     for block in MANY[:6]:
         click_on(session, block)
     session.reject(1, 2, 3, 4, 5, 6)
     session.set_mask(None, session.stack.to_volume(painted(MANY[8])))
-    long = stub_session(FIRST, *MANY[:6], exemplars=3, window=2)
+    long = stub_session(FIRST, *MANY[:6], exemplars=3, propagation_slices=2)
     for block in MANY[:6]:
         click_on(long, block)
     long.reject(1, 2, 3, 4, 5, 6)
@@ -205,12 +205,17 @@ def test_rejected_prompts_do_not_push_out_what_the_bank_would_still_take():
     ]
 
 
-def test_carried_memories_are_not_kept_once_prompted_ones_fill_the_bank():
+def test_propagated_memories_are_not_kept_once_prompted_ones_fill_the_bank():
     session = stub_session(FIRST, SECOND, THIRD, exemplars=2)
     first, second, third = (click_on(session, block) for block in (FIRST, SECOND, THIRD))
 
-    assert all(trace.memory is not None for trace in session.lesion(first).carried.values())
-    assert all(trace.memory is None for trace in session.lesion(third).carried.values())
+    assert all(
+        slice_memory.memory is not None
+        for slice_memory in session.lesion(first).propagated.values()
+    )
+    assert all(
+        slice_memory.memory is None for slice_memory in session.lesion(third).propagated.values()
+    )
     assert all(key[2] for key in keys(session.exemplars_for(5)))
     assert session.lesion(second).prompted
 

@@ -1,4 +1,4 @@
-"""Which of its own memories a lesion sees on the next slice, and where it is carried to."""
+"""Which of its own memories a lesion sees on the next slice, and where it is propagated to."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from mois_core.session.memory_bank import (
     around_every_prompt,
     around_first_prompt,
-    maps_seen,
-    pointers_seen,
-    recent_seen,
+    select_memories,
+    select_pointers,
+    select_recent,
 )
 
 PROMPTED, CARRIED = {5: "p5", 9: "p9"}, {n: f"c{n}" for n in (3, 4, 6, 7, 8, 10)}
@@ -20,14 +20,14 @@ PROMPTED, CARRIED = {5: "p5", 9: "p9"}, {n: f"c{n}" for n in (3, 4, 6, 7, 8, 10)
 # ---- what is seen ------------------------------------------------------------------------------
 
 
-def test_all_prompted_maps_are_seen_and_the_nearest_carried_ones_from_behind():
-    assert maps_seen(PROMPTED, CARRIED, 11, False, memories=4) == [
+def test_all_prompted_maps_are_seen_and_the_nearest_propagated_ones_from_behind():
+    assert select_memories(PROMPTED, CARRIED, 11, False, memories=4) == [
         (3, "p5"),
         (3, "p9"),
         (2, "c8"),
         (0, "c10"),
     ]
-    assert maps_seen(PROMPTED, CARRIED, 2, True, memories=3) == [
+    assert select_memories(PROMPTED, CARRIED, 2, True, memories=3) == [
         (2, "p5"),
         (2, "p9"),
         (1, "c4"),
@@ -35,37 +35,37 @@ def test_all_prompted_maps_are_seen_and_the_nearest_carried_ones_from_behind():
     ]
 
 
-def test_carried_maps_in_front_are_not_seen():
-    assert maps_seen({5: "p5"}, {7: "c7"}, 6, False, 7) == [(6, "p5")]
-    assert maps_seen({5: "p5"}, {7: "c7"}, 6, True, 7) == [(6, "p5"), (0, "c7")]
+def test_propagated_maps_in_front_are_not_seen():
+    assert select_memories({5: "p5"}, {7: "c7"}, 6, False, 7) == [(6, "p5")]
+    assert select_memories({5: "p5"}, {7: "c7"}, 6, True, 7) == [(6, "p5"), (0, "c7")]
 
 
-def test_prompted_pointers_are_seen_from_behind_only_and_carry_their_distance():
-    assert pointers_seen(PROMPTED, {}, 7, False, 20, 16) == [(2, "p5")]
-    assert pointers_seen(PROMPTED, {}, 7, True, 20, 16) == [(2, "p9")]
-    assert pointers_seen(PROMPTED, {}, 9, False, 20, 16) == [(4, "p5"), (0, "p9")]
+def test_prompted_pointers_are_seen_from_behind_only_and_propagate_their_distance():
+    assert select_pointers(PROMPTED, {}, 7, False, 20, 16) == [(2, "p5")]
+    assert select_pointers(PROMPTED, {}, 7, True, 20, 16) == [(2, "p9")]
+    assert select_pointers(PROMPTED, {}, 9, False, 20, 16) == [(4, "p5"), (0, "p9")]
 
 
 @pytest.mark.parametrize(("slices", "reach"), [(3, 2), (16, 15), (100, 15)])
-def test_carried_pointers_are_seen_as_far_as_the_scan_and_the_limit_go(slices, reach):
-    carried = {n: n for n in range(60)}
+def test_propagated_pointers_are_seen_as_far_as_the_scan_and_the_limit_go(slices, reach):
+    propagated = {n: n for n in range(60)}
 
-    assert pointers_seen({}, carried, 50, False, slices, 16) == [
+    assert select_pointers({}, propagated, 50, False, slices, 16) == [
         (d, 50 - d) for d in range(1, reach + 1)
     ]
 
 
-def test_a_scan_of_one_slice_has_no_carried_pointers():
-    assert pointers_seen({0: "p"}, {}, 0, False, 1, 16) == [(0, "p")]
+def test_a_scan_of_one_slice_has_no_propagated_pointers():
+    assert select_pointers({0: "p"}, {}, 0, False, 1, 16) == [(0, "p")]
 
 
 def test_the_short_memory_sees_only_what_is_near_prompted_or_not():
-    assert recent_seen(PROMPTED, CARRIED, 11, False, 2) == [(1, "c10"), (2, "p9")]
-    assert recent_seen(PROMPTED, CARRIED, 2, True, 3) == [(1, "c3"), (2, "c4"), (3, "p5")]
-    assert recent_seen(PROMPTED, CARRIED, 20, False, 7) == []
+    assert select_recent(PROMPTED, CARRIED, 11, False, 2) == [(1, "c10"), (2, "p9")]
+    assert select_recent(PROMPTED, CARRIED, 2, True, 3) == [(1, "c3"), (2, "c4"), (3, "p5")]
+    assert select_recent(PROMPTED, CARRIED, 20, False, 7) == []
 
 
-# ---- where a lesion is carried to --------------------------------------------------------------
+# ---- where a lesion is propagated to -----------------------------------------------------------
 
 prompts = st.sets(st.integers(0, 19), min_size=1, max_size=5)
 windows = st.integers(0, 25)

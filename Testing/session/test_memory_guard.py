@@ -67,7 +67,7 @@ def session():
 OPERATIONS = {
     "prepare": ("encode", lambda s: s.prepare()),
     "click": ("decode", lambda s: click_on(s, SECOND)),
-    "carry": ("attend_to_memory", lambda s: click_on(s, SECOND)),
+    "propagate": ("attend_to_memory", lambda s: click_on(s, SECOND)),
     "remember": ("remember", lambda s: click_on(s, SECOND)),
     "paint": ("decode_mask", lambda s: s.set_mask(None, s.stack.to_volume(painted(SECOND)))),
     "search": ("attend_to_exemplars", lambda s: s.find_similar()),

@@ -12,7 +12,7 @@ from small_networks import MOIS
 from mois_core.errors import BadInput
 from mois_core.network.exemplar import MoisSam2
 from mois_core.session import Session
-from mois_core.session.search import MOST_SURE, sure_pieces
+from mois_core.session.search import MOST_CONFIDENT, confident_components
 from mois_core.session.state import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,11 +23,11 @@ def test_findings_that_the_search_is_nowhere_sure_of_are_left_out():
     found[0, 1:4, 1:4] = found[1, 4:7, 4:7] = True
     found[1, 1:3, 10:14] = True
     found[2, 5:8, 15:20] = True
-    sureness = np.where(found, 0.5, 0).astype(np.float16)
-    sureness[1, 4:7, 4:7] = 10
-    sureness[1, 1, 11], sureness[2, 6, 16] = 6, 5.5
-    for certainty, kept in ((0.5, [2, 11, 16]), (0.58, [2, 11]), (1.0, [2])):
-        sure = sure_pieces(found, sureness, certainty)
+    confidence = np.where(found, 0.5, 0).astype(np.float16)
+    confidence[1, 4:7, 4:7] = 10
+    confidence[1, 1, 11], confidence[2, 6, 16] = 6, 5.5
+    for min_confidence, kept in ((0.5, [2, 11, 16]), (0.58, [2, 11]), (1.0, [2])):
+        sure = confident_components(found, confidence, min_confidence)
         assert not (sure & ~found).any()
         assert [x for x in (2, 11, 16) if sure[:, :, x].any()] == kept
     # Slices 0 and 1 share a corner: the part without a sure place stays with the one that has it.
@@ -37,23 +37,23 @@ def test_findings_that_the_search_is_nowhere_sure_of_are_left_out():
 def test_one_place_that_a_search_is_oddly_sure_of_decides_nothing():
     found = np.zeros((2, 40, 40), dtype=bool)
     found[0, :10, :10] = found[0, 20:30, 20:30] = True
-    sureness = np.where(found, 8, 0).astype(np.float16)
-    sureness[0, 5, 5] = MOST_SURE
-    assert (sure_pieces(found, sureness, 1.0) == found).all()
+    confidence = np.where(found, 8, 0).astype(np.float16)
+    confidence[0, 5, 5] = MOST_CONFIDENT
+    assert (confident_components(found, confidence, 1.0) == found).all()
 
 
 def test_a_search_that_marks_nothing_is_sure_of_nothing():
     found = np.zeros((3, 8, 20), dtype=bool)
-    assert not sure_pieces(found, found.astype(np.float16), 0.5).any()
+    assert not confident_components(found, found.astype(np.float16), 0.5).any()
 
 
 def test_the_network_says_how_sure_findings_must_be_unless_the_user_does():
-    model = MoisSam2(replace(MOIS, exemplars=replace(MOIS.exemplars, certainty=0.7))).eval()
+    model = MoisSam2(replace(MOIS, exemplars=replace(MOIS.exemplars, min_confidence=0.7))).eval()
     volume = volume_of(np.arange(4 * 32 * 32, dtype=np.float32).reshape(4, 32, 32))
-    assert Session(model, volume).search.certainty == 0.7
-    assert Session(model, volume, Settings(certainty=0.0)).search.certainty == 0
-    assert Session(model, volume, Settings(certainty=0.2)).search.certainty == 0.2
-    assert Session(model, volume, reference=True).search.certainty == 0
+    assert Session(model, volume).search.min_confidence == 0.7
+    assert Session(model, volume, Settings(min_confidence=0.0)).search.min_confidence == 0
+    assert Session(model, volume, Settings(min_confidence=0.2)).search.min_confidence == 0.2
+    assert Session(model, volume, reference=True).search.min_confidence == 0
     for wrong in (-0.1, 1.5, float("nan")):
-        with pytest.raises(BadInput, match="certainty"):
-            Settings(certainty=wrong)
+        with pytest.raises(BadInput, match="min_confidence"):
+            Settings(min_confidence=wrong)

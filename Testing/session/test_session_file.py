@@ -65,7 +65,7 @@ def more_life(session):
     """What a user might do the next day."""
     session.click(ras(session, 6, 10, 9), positive=False, lesion=1)
     session.click(ras(session, 10, 10, 24), lesion=3)
-    session.carry()
+    session.propagate()
     if session.model.config.exemplars:
         session.find_similar()
         session.accept()
@@ -99,10 +99,10 @@ def test_a_restored_session_is_the_same_to_the_last_bit(session):
 
 
 def test_a_fresh_session_can_be_kept_too():
-    session = stub_session(window=1, reference=True, smallest_cm3=0.5)
+    session = stub_session(propagation_slices=1, reference=True, smallest_cm3=0.5)
     restored = again(session)
 
-    assert restored.settings.window == 1
+    assert restored.settings.propagation_slices == 1
     assert restored.reference
     assert digest(restored.state) == digest(session.state)
 
@@ -362,7 +362,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(session, tmp_pa
 
 def test_settings_travel_with_the_session():
     chosen = Settings(
-        window=5, exemplars=4, smallest_cm3=0.3, certainty=0.4, fill_holes=False, gate=False
+        propagation_slices=5,
+        exemplars=4,
+        smallest_cm3=0.3,
+        min_confidence=0.4,
+        fill_holes=False,
+        gate=False,
     )
     session = Session(StubNetwork(), volume_of(scan_of(FIRST)), chosen)
 

@@ -48,7 +48,7 @@ class Life:
             model or StubNetwork(),
             volume_of(scan_of(*BLOCKS, slices=SLICES)),
             Settings(
-                window=self.random.randrange(4),
+                propagation_slices=self.random.randrange(4),
                 exemplars=self.random.randint(1, 10),
                 findings=self.random.choice(["components", "reprompted"]),
                 smallest_cm3=self.random.choice([0, 0.1]),
@@ -118,8 +118,8 @@ class Life:
 
     def do_click(self):
         lesion = self.random.choice([None, self.number(), self.number()])
-        positive, carry = self.random.random() < 0.7, self.random.random() < 0.8
-        self.session.click(self.place(), positive, lesion, carry)
+        positive, propagate = self.random.random() < 0.7, self.random.random() < 0.8
+        self.session.click(self.place(), positive, lesion, propagate)
 
     def do_clicks(self):
         new = [
@@ -132,7 +132,7 @@ class Life:
         self.session.move_click(self.click_id(), self.place())
 
     def do_delete_click(self):
-        self.session.delete_click(self.click_id(), carry=self.random.random() < 0.8)
+        self.session.delete_click(self.click_id(), propagate=self.random.random() < 0.8)
 
     def do_box(self):
         first = self.place()
@@ -145,7 +145,7 @@ class Life:
         self.session.set_mask(self.random.choice([None, self.number()]), self.mask())
 
     def do_carry(self):
-        self.session.carry(self.random.choice([None, self.numbers()]), joined=False)
+        self.session.propagate(self.random.choice([None, self.numbers()]), joined=False)
 
     def do_find_similar(self):
         region = self.random.choice([None, None, self.mask()])
@@ -261,7 +261,7 @@ class Life:
                 assert plane.pixels.any()
             if lesion.status.counts:
                 lesion.mask.paint(shown, True)
-            assert set(lesion.prompted).isdisjoint(lesion.carried)
+            assert set(lesion.prompted).isdisjoint(lesion.propagated)
             assert all(
                 number in lesion.prompted or number in lesion.painted
                 for number in {*(click.slice for click in lesion.clicks), *lesion.boxes}
@@ -278,7 +278,7 @@ class Life:
         counting = {
             le.id for le in session.lesions if le.status in (Status.PROMPTED, Status.ACCEPTED)
         }
-        offered = candidates(session.lesions, session.state.seeds)
+        offered = candidates(session.lesions, session.state.imported)
         for number in (0, SLICES - 1):
             bank = session.exemplars_for(number)
             keys = [exemplar.key for exemplar in bank]

@@ -104,7 +104,7 @@ def test_a_lesion_that_is_not_there_is_refused_and_nothing_changes(searched):
         lambda: searched.delete(1, 9),
         lambda: searched.merge(1, 9),
         lambda: searched.split(9),
-        lambda: searched.carry([9]),
+        lambda: searched.propagate([9]),
         lambda: searched.mask(9),
         lambda: searched.lesion(9),
     ):
@@ -129,9 +129,9 @@ def test_a_click_turns_a_finding_into_a_prompted_lesion_and_an_exemplar(searched
     assert (2, 5, True) in {e.key for e in searched.exemplars_for(5)}
 
 
-def test_what_carrying_a_refined_finding_does_not_reach_is_not_part_of_it_any_more():
+def test_what_propagation_a_refined_finding_does_not_reach_is_not_part_of_it_any_more():
     """The finding spans a slice on which the click says there is nothing."""
-    session = stub_session(FIRST, Block((2, 11), (18, 28), (4, 14)), window=3)
+    session = stub_session(FIRST, Block((2, 11), (18, 28), (4, 14)), propagation_slices=3)
     click_on(session, FIRST)
     (found,) = session.find_similar()
     assert len(session.lesion(found).mask.slices) == 9
@@ -184,8 +184,8 @@ def test_merged_lesions_are_one_under_the_lowest_number(session):
     assert statuses(session) == {1: "prompted", 2: "prompted"}
     assert np.array_equal(stack_of(session, 1), painted(FIRST) | painted(OTHER_KIND))
     assert len(session.lesion(1).clicks) == 2
-    # Slices that both lay on are as if painted, so that no carrying takes one of them away.
-    session.carry([1])
+    # Slices that both lay on are as if painted, so that no propagation takes one of them away.
+    session.propagate([1])
     assert np.array_equal(stack_of(session, 1)[5], (painted(FIRST) | painted(OTHER_KIND))[5])
 
 
@@ -252,7 +252,7 @@ def test_each_piece_of_a_lesion_becomes_a_lesion_with_its_own_clicks(session):
 
 def test_a_slice_that_was_denied_or_erased_stays_so_in_the_pieces_of_a_split():
     long = (Block((0, 12), (6, 13), (5, 12)), Block((4, 8), (20, 27), (4, 10)))
-    session = stub_session(*long, window=5)
+    session = stub_session(*long, propagation_slices=5)
     number = session.click(ras(session, 6, 9, 8))
     session.click(ras(session, 6, 23, 7), lesion=number)
     for row, column in ((7, 6), (7, 10), (11, 6), (11, 10), (22, 6), (22, 9), (25, 6), (25, 9)):
@@ -261,12 +261,14 @@ def test_a_slice_that_was_denied_or_erased_stays_so_in_the_pieces_of_a_split():
     drawn[3] = False
     session.set_mask(number, session.stack.to_volume(drawn))
 
-    pieces = session.split(number)
-    session.carry(pieces)
+    components = session.split(number)
+    session.propagate(components)
 
-    for piece in pieces:
-        assert not {3, 9} & set(session.lesion(piece).mask.slices)
-    assert len(session.lesion(pieces[0]).clicks) + len(session.lesion(pieces[1]).clicks) == 10
+    for component in components:
+        assert not {3, 9} & set(session.lesion(component).mask.slices)
+    assert (
+        len(session.lesion(components[0]).clicks) + len(session.lesion(components[1]).clicks) == 10
+    )
 
 
 def test_overlapping_lesions_show_what_was_pointed_at_over_what_was_found(searched):
@@ -302,7 +304,7 @@ def every_operation(session):
     yield lambda: session.set_mask(
         2, session.stack.to_volume(painted(Block((4, 6), *[(20, 25)] * 2)))
     )
-    yield lambda: session.carry([2], joined=False)
+    yield lambda: session.propagate([2], joined=False)
     yield lambda: session.click(ras(session, 5, 23, 7), lesion=2)
     yield lambda: session.merge(1, 2)
     yield lambda: session.split(1)
@@ -347,10 +349,10 @@ def test_a_new_step_after_an_undo_leaves_nothing_to_redo(session):
     assert is_exactly(session, 2, THIRD)
 
 
-def test_carrying_belongs_to_the_click_before_it(session):
+def test_propagation_belongs_to_the_click_before_it(session):
     before = session.state
-    click_on(session, FIRST, carry=False)
-    session.carry()
+    click_on(session, FIRST, propagate=False)
+    session.propagate()
     assert is_exactly(session, 1, FIRST)
 
     assert session.undo() == "click"
@@ -359,11 +361,11 @@ def test_carrying_belongs_to_the_click_before_it(session):
     assert is_exactly(session, 1, FIRST)
 
 
-def test_carrying_after_an_undo_leaves_nothing_to_redo(session):
-    click_on(session, FIRST, carry=False)
+def test_propagation_after_an_undo_leaves_nothing_to_redo(session):
+    click_on(session, FIRST, propagate=False)
     click_on(session, SECOND)
     session.undo()
-    session.carry()
+    session.propagate()
 
     assert session.redo() is None
     assert is_exactly(session, 1, FIRST)
@@ -382,7 +384,7 @@ def long_operations(session):
         "move_click": lambda **how: session.move_click(1, ras(session, 4, 7, 7), **how),
         "delete_click": lambda **how: session.delete_click(1, **how),
         "box": lambda **how: session.box(middle, ras(session, 5, 28, 28), **how),
-        "carry": lambda **how: session.carry(**how),
+        "propagate": lambda **how: session.propagate(**how),
         "find_similar": lambda **how: session.find_similar(**how),
         "find_similar inside": lambda **how: session.find_similar(
             inside=session.stack.to_volume(found), **how

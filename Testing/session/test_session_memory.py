@@ -69,8 +69,8 @@ def nbytes(session):
     states = [session.state, *(state for _, state in session.history.past + session.history.future)]
     for lesion in {id(le): le for state in states for le in state.lesions.values()}.values():
         keep(*(plane.pixels for _, plane in lesion.mask))
-        for trace in (*lesion.prompted.values(), *lesion.carried.values()):
-            keep(trace.pointer, trace.score, trace.memory, trace.logits)
+        for slice_memory in (*lesion.prompted.values(), *lesion.propagated.values()):
+            keep(slice_memory.pointer, slice_memory.score, slice_memory.memory, slice_memory.logits)
     keep(*getattr(session.model, "keys", ()), session.semantic)
     return sum(kept.values()) + session.embeddings.nbytes
 
@@ -87,7 +87,7 @@ def many():
     volume, middles = whole_body()
     session = Session(FullSizeNetwork(FULL_SIZE), volume)
     session.prepare()
-    session.clicks([click_at(session, middle) for middle in middles[:LESIONS]], carry=False)
+    session.clicks([click_at(session, middle) for middle in middles[:LESIONS]], propagate=False)
     session.find_similar()
     return session
 
@@ -144,7 +144,7 @@ def test_a_large_session_goes_through_a_file(many):
 @pytest.mark.full
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the system for its figures")
 def test_a_working_day_with_three_hundred_lesions_stays_within_the_budget():
-    """Each is carried to its neighbours, a hundred are corrected, and all is searched."""
+    """Each is propagated to its neighbours, a hundred are corrected, and all is searched."""
     volume, middles = whole_body()
     model = FullSizeNetwork(FULL_SIZE)
     before = resident()

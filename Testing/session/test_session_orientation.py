@@ -56,7 +56,7 @@ def in_the_patient(session, number):
 
 
 def a_life(model, volume, clicks):
-    session = Session(model, volume, Settings(window=2, smallest_cm3=0))
+    session = Session(model, volume, Settings(propagation_slices=2, smallest_cm3=0))
     first = session.click(clicks[0])
     session.click(clicks[1], positive=False, lesion=first)
     session.click(clicks[2])
@@ -111,7 +111,7 @@ def test_slices_along_another_axis_are_worked_on_the_same_way(axis):
     session = Session(
         StubNetwork(),
         volume_of(scan_of(*BLOCKS, slices=32)),
-        Settings(axis=axis, window=40),
+        Settings(axis=axis, propagation_slices=40),
     )
     coronal = SliceStack(session.volume)
     number = session.click(coronal.point_to_ras(5, 8, 9))

@@ -36,7 +36,7 @@ def session():
 
 @pytest.fixture
 def on_long():
-    return stub_session(LONG, window=3)
+    return stub_session(LONG, propagation_slices=3)
 
 
 def corner_of(session, block, number):
@@ -80,19 +80,19 @@ def test_what_is_no_point_is_refused(session, point):
         session.click(point)
 
 
-def test_a_click_without_carrying_changes_its_own_slice_only(session):
-    number = click_on(session, FIRST, carry=False)
+def test_a_click_without_propagation_changes_its_own_slice_only(session):
+    number = click_on(session, FIRST, propagate=False)
 
     assert session.lesion(number).mask.slices == (FIRST.middle[0],)
 
 
-def test_carrying_later_gives_the_same_as_carrying_at_once(session):
+def test_propagation_later_gives_the_same_as_propagation_at_once(session):
     click_on(session, FIRST)
     at_once = digest(session.state)
     session.undo()
 
-    click_on(session, FIRST, carry=False)
-    session.carry()
+    click_on(session, FIRST, propagate=False)
+    session.propagate()
 
     assert digest(session.state) == at_once
 
@@ -128,8 +128,8 @@ def test_a_lesion_can_be_begun_under_a_number_of_ones_own(session):
 
 @pytest.mark.parametrize("window", [0, 1, 3, 20])
 @pytest.mark.parametrize("clicked", [0, 1, 6, 11])
-def test_a_lesion_is_carried_as_far_as_the_window_and_the_scan_reach(window, clicked):
-    session = stub_session(LONG, window=window)
+def test_a_lesion_is_propagated_as_far_as_the_window_and_the_scan_reach(window, clicked):
+    session = stub_session(LONG, propagation_slices=window)
     number = session.click(ras(session, clicked, 12, 12))
 
     expected = range(max(clicked - window, 0), min(clicked + window, 11) + 1)
@@ -152,7 +152,7 @@ def test_a_lesion_is_not_looked_for_behind_a_slice_without_it():
     number = session.click(ras(session, 3, 12, 12))
 
     assert session.lesion(number).mask.slices == (2, 3)
-    assert set(session.lesion(number).carried) == {1, 2, 4}
+    assert set(session.lesion(number).propagated) == {1, 2, 4}
 
 
 def test_settings_can_be_adjusted_for_what_comes_next(session):
@@ -160,7 +160,7 @@ def test_settings_can_be_adjusted_for_what_comes_next(session):
     before = session.lesion(first)
     undo = session.history.past
 
-    session.adjust(window=1, smallest_cm3=0.5, exemplars=2)
+    session.adjust(propagation_slices=1, smallest_cm3=0.5, exemplars=2)
     second = click_on(session, SECOND)
 
     assert session.lesion(first) is before
@@ -172,24 +172,26 @@ def test_settings_can_be_adjusted_for_what_comes_next(session):
 def test_settings_that_make_no_sense_are_refused_and_nothing_changes(session):
     before = session.settings
 
-    with pytest.raises(BadInput, match="window"):
-        session.adjust(window=-1, smallest_cm3=0.5, exemplars=2)
+    with pytest.raises(BadInput, match="propagated each way"):
+        session.adjust(propagation_slices=-1, smallest_cm3=0.5, exemplars=2)
     with pytest.raises(BadInput, match="exemplar"):
-        session.adjust(window=1, smallest_cm3=0.5, exemplars=0)
+        session.adjust(propagation_slices=1, smallest_cm3=0.5, exemplars=0)
 
     assert session.settings is before
-    assert session.shaper.window == before.window
+    assert session.editor.propagation_slices == before.propagation_slices
 
 
 def test_a_window_below_zero_is_refused():
-    with pytest.raises(BadInput, match="window"):
-        stub_session(window=-1)
+    with pytest.raises(BadInput, match="propagated each way"):
+        stub_session(propagation_slices=-1)
 
 
 # ---- corrections -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("corrected", [6, 7, 4], ids=["prompted", "carried up", "carried down"])
+@pytest.mark.parametrize(
+    "corrected", [6, 7, 4], ids=["prompted", "propagated up", "propagated down"]
+)
 def test_a_second_click_changes_its_slice_and_the_neighbours(on_long, corrected):
     number = on_long.click(ras(on_long, 6, 12, 12))
     before = stack_of(on_long, number)
@@ -215,7 +217,7 @@ def test_a_correction_of_the_prompted_slice_reaches_the_neighbours(on_long):
 
 
 def test_a_correction_outside_the_window_takes_its_own_neighbours_along():
-    session = stub_session(LONG, window=1)
+    session = stub_session(LONG, propagation_slices=1)
     number = session.click(ras(session, 2, 12, 12))
     session.click(ras(session, 9, 12, 12), lesion=number)
 
@@ -228,7 +230,7 @@ def test_several_prompted_slices_each_keep_their_own_answer(on_long):
         on_long.click(ras(on_long, corrected, 9, 9), positive=False, lesion=number)
     kept = stack_of(on_long, number)
 
-    on_long.carry([number])
+    on_long.propagate([number])
 
     assert np.array_equal(stack_of(on_long, number), kept)
     assert list(on_long.lesion(number).prompted) == [3, 6, 8]
@@ -310,19 +312,19 @@ def test_deleting_the_last_click_of_a_slice_leaves_it_to_the_neighbours(on_long)
     assert list(on_long.lesion(number).prompted) == [5]
 
 
-def test_without_carrying_the_last_click_of_a_slice_leaves_it_empty(on_long):
+def test_without_propagation_the_last_click_of_a_slice_leaves_it_empty(on_long):
     number = on_long.click(ras(on_long, 5, 12, 12))
-    on_long.delete_click(on_long.lesion(number).clicks[0].id, carry=False)
+    on_long.delete_click(on_long.lesion(number).clicks[0].id, propagate=False)
 
     assert 5 not in on_long.lesion(number).mask.slices
 
 
-def test_carrying_after_the_only_click_is_gone_empties_the_lesion(on_long):
+def test_propagation_after_the_only_click_is_gone_empties_the_lesion(on_long):
     number = on_long.click(ras(on_long, 5, 12, 12))
-    on_long.delete_click(on_long.lesion(number).clicks[0].id, carry=False)
+    on_long.delete_click(on_long.lesion(number).clicks[0].id, propagate=False)
     assert on_long.lesion(number).mask
 
-    on_long.carry()
+    on_long.propagate()
 
     assert not on_long.lesion(number).mask
 
@@ -363,7 +365,7 @@ def test_clicks_keep_their_numbers_and_none_is_given_twice(session):
 # ---- boxes -------------------------------------------------------------------------------------
 
 
-def test_a_box_outlines_what_is_in_it_and_is_carried(session):
+def test_a_box_outlines_what_is_in_it_and_is_propagated(session):
     number = session.box(ras(session, 5, 3, 3), ras(session, 5, 15, 15))
 
     assert is_exactly(session, number, FIRST)
@@ -393,14 +395,14 @@ def test_a_click_corrects_a_box(session):
 # ---- painted masks -----------------------------------------------------------------------------
 
 
-def test_a_painted_mask_is_kept_voxel_for_voxel_and_carried_on(on_long):
+def test_a_painted_mask_is_kept_voxel_for_voxel_and_propagated_on(on_long):
     drawn = np.zeros((12, 32, 32), dtype=bool)
     drawn[6, 9:12, 9:14] = True
     drawn[6, 30, 30] = True
     number = on_long.set_mask(None, on_long.stack.to_volume(drawn))
     assert np.array_equal(stack_of(on_long, number), drawn)
 
-    on_long.carry([number])
+    on_long.propagate([number])
 
     after = stack_of(on_long, number)
     assert np.array_equal(after[6], drawn[6])
@@ -427,7 +429,7 @@ def test_an_erased_slice_stays_empty(on_long):
     drawn[6] = False
     on_long.set_mask(number, on_long.stack.to_volume(drawn))
 
-    on_long.carry([number])
+    on_long.propagate([number])
 
     assert on_long.lesion(number).mask.slices == (2, 3, 4, 5, 7, 8)
 

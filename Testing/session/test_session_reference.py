@@ -75,7 +75,7 @@ def same_mask(ours, golden):
     return int((ours != golden).sum()) <= max(2, 1e-4 * golden.size)
 
 
-# ---- clicks and carrying -----------------------------------------------------------------------
+# ---- clicks and propagation --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -121,18 +121,18 @@ def assert_logits(ours, golden):
     assert float((ours - golden).abs().max()) <= 1e-3 * scale
 
 
-def test_the_app_carries_from_the_earliest_prompted_slice_only():
-    session = reference_session("tiny", window=1)
+def test_the_app_propagates_from_the_earliest_prompted_slice_only():
+    session = reference_session("tiny", propagation_slices=1)
     session.click(ras(session, 2, 100, 80), lesion=1)
     session.click(ras(session, 6, 100, 80), lesion=1)
 
-    assert set(session.lesion(1).carried) == {1, 3}
+    assert set(session.lesion(1).propagated) == {1, 3}
     assert set(session.lesion(1).prompted) == {2, 6}
 
 
 def test_targets_in_reference_mode_go_up_and_then_down():
     session = reference_session("tiny")
-    rounds = session.shaper.targets([3], [3], 3, 8)
+    rounds = session.editor.targets([3], [3], 3, 8)
 
     up = [Target(n, 3, False) for n in (4, 5, 6)]
     down = [Target(n, 3, True) for n in (2, 1, 0)]
@@ -148,9 +148,12 @@ def test_the_bank_holds_the_published_exemplars_in_the_published_order(name):
     ours = [
         f"{lesion.id}_{number}_{kind}"
         for lesion in session.lesions
-        for kind, traces in (("prompted", lesion.prompted), ("nonprompted", lesion.carried))
-        for number, trace in traces.items()
-        if trace.found
+        for kind, slice_memories in (
+            ("prompted", lesion.prompted),
+            ("nonprompted", lesion.propagated),
+        )
+        for number, slice_memory in slice_memories.items()
+        if slice_memory.found
     ]
 
     assert sorted(ours) == sorted(golden.facts["exemplar_keys_after_3_objects"])

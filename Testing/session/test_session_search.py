@@ -264,12 +264,12 @@ def test_without_exemplars_the_network_shows_what_it_takes_for_lesions(session):
     assert session.model.calls["exemplar_keys"] == 0
 
 
-def test_in_reference_mode_carried_exemplars_alone_are_nothing_to_search_for():
+def test_in_reference_mode_propagated_exemplars_alone_are_nothing_to_search_for():
     session = stub_session(FIRST, reference=True)
     number = click_on(session, FIRST)
-    session.click(ras(session, 5, 9, 8), positive=False, lesion=number, carry=False)
+    session.click(ras(session, 5, 9, 8), positive=False, lesion=number, propagate=False)
     for row, column in ((7, 6), (7, 10), (11, 6), (11, 10)):
-        session.click(ras(session, 5, row, column), False, number, carry=False)
+        session.click(ras(session, 5, row, column), False, number, propagate=False)
     assert not session.lesion(number).prompted[5].found
 
     with pytest.raises(BadInput, match="click on a lesion first"):
@@ -282,7 +282,7 @@ def test_models_without_exemplars_track_lesions_and_say_that_they_cannot_search(
     number = click_on(session, FIRST)
     session.click(ras(session, 4, 8, 8), positive=False, lesion=number)
     session.set_mask(None, session.stack.to_volume(painted(SECOND, 8)))
-    session.carry()
+    session.propagate()
     assert session.lesion(number).mask
 
     for use_exemplars in (True, False):
@@ -331,7 +331,7 @@ def test_two_findings_that_turn_out_to_be_one_lesion_are_merged():
 
 
 def test_findings_asked_again_never_share_voxels():
-    """Here a click stops at the seam, and carrying goes a little beyond it."""
+    """Here a click stops at the seam, and propagation goes a little beyond it."""
     scan = scan_of(FIRST, Block((5, 8), (16, 28), (8, 24)))
     scan[5:8, 16:28, 15:17] = LESION - 28
 
@@ -389,7 +389,7 @@ def test_lesions_outlined_on_this_scan_serve_as_exemplars(session):
     session.find_similar()
 
     assert set(found_blocks(session)) == {FIRST, OTHER_KIND, SECOND, THIRD}
-    assert [seed.lesion for seed in session.state.seeds] == [0, -1]
+    assert [exemplar.lesion for exemplar in session.state.imported] == [0, -1]
 
 
 def test_lesions_of_an_earlier_scan_with_another_geometry_serve_as_exemplars(session):
@@ -407,9 +407,9 @@ def test_lesions_of_an_earlier_scan_with_another_geometry_serve_as_exemplars(ses
     assert labels.sum() == 200
 
     assert session.add_exemplars(labels, volume) == 1
-    (seed,) = session.state.seeds
+    (exemplar,) = session.state.imported
     middle = 20 + 15.6 * seed_slice(earlier)
-    assert seed.view.slice == round(middle / 7.8)
+    assert exemplar.view.slice == round(middle / 7.8)
     encoded = session.embeddings.encoded
     session.find_similar()
 
@@ -429,16 +429,16 @@ def test_a_lesion_from_outside_the_scan_counts_as_at_its_end(session):
     labels[FIRST.where] = True
     session.add_exemplars(labels, Volume(scan_of(FIRST), far))
 
-    assert session.state.seeds[0].view.slice == 11
+    assert session.state.imported[0].view.slice == 11
 
 
 def test_exemplars_from_elsewhere_can_be_undone_and_cleared(session):
     labels = session.stack.to_volume(painted(FIRST))
     session.add_exemplars(labels)
     session.add_exemplars(labels)
-    assert [seed.lesion for seed in session.state.seeds] == [0, -1]
+    assert [exemplar.lesion for exemplar in session.state.imported] == [0, -1]
     session.undo()
-    assert [seed.lesion for seed in session.state.seeds] == [0]
+    assert [exemplar.lesion for exemplar in session.state.imported] == [0]
     session.clear_exemplars()
     session.clear_exemplars()
     assert session.exemplars_for(3) == []

@@ -49,7 +49,7 @@ def all_clicks(session, blocks=BLOCKS):
 # ---- encoding ----------------------------------------------------------------------------------
 
 
-def test_clicks_carrying_and_searching_on_encoded_slices_encode_nothing(session):
+def test_clicks_propagation_and_searching_on_encoded_slices_encode_nothing(session):
     session.prepare()
     assert session.embeddings.encoded == session.model.calls["encode"] == 12
 
@@ -83,8 +83,8 @@ def test_a_click_before_anything_is_encoded_encodes_its_own_slice_first():
     assert sorted(seen) == [2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_click_that_is_not_carried_encodes_one_slice(session):
-    click_on(session, FIRST, carry=False)
+def test_a_click_that_is_not_propagated_encodes_one_slice(session):
+    click_on(session, FIRST, propagate=False)
 
     assert session.embeddings.encoded == 1
 
@@ -105,7 +105,7 @@ def test_exemplar_keys_are_computed_once_for_all_slices_and_searches_with_the_sa
     session.find_similar()
     assert session.model.calls["exemplar_keys"] < 12
 
-    few = stub_session(window=2)
+    few = stub_session(propagation_slices=2)
     click_on(few, FIRST)
     few.find_similar()
     few.find_similar()
@@ -114,7 +114,7 @@ def test_exemplar_keys_are_computed_once_for_all_slices_and_searches_with_the_sa
 
 def test_exemplars_live_as_long_as_the_keys_that_are_kept_of_them():
     """Keys are found again by whose they are; nobody else may get that identity meanwhile."""
-    session = stub_session(window=0)
+    session = stub_session(propagation_slices=0)
     number = click_on(session, FIRST)
     memory = weakref.ref(session.lesion(number).prompted[5].memory)
     session.find_similar()
@@ -136,14 +136,14 @@ def test_exemplars_live_as_long_as_the_keys_that_are_kept_of_them():
 def test_lesions_that_share_a_slice_share_the_pass():
     together, alone = stub_session(), stub_session()
     blocks = (FIRST, SECOND)
-    together.clicks(all_clicks(together, blocks), carry=False)
-    click_on(alone, FIRST, carry=False)
+    together.clicks(all_clicks(together, blocks), propagate=False)
+    click_on(alone, FIRST, propagate=False)
     assert together.model.calls["decode"] == alone.model.calls["decode"] == 1
 
-    together.carry()
+    together.propagate()
     click_on(alone, FIRST)
 
-    # Both are carried to the same slices; the second one ends before the first.
+    # Both are propagated to the same slices; the second one ends before the first.
     assert together.model.calls["decode"] <= alone.model.calls["decode"]
     assert together.model.calls["remember"] <= alone.model.calls["remember"]
 
@@ -154,7 +154,7 @@ def test_more_lesions_than_fit_into_a_pass_are_split_over_several():
         for row in range(3, 30, 5)
         for column in range(1, 30, 5)
     ]
-    session = stub_session(*blocks, window=0)
+    session = stub_session(*blocks, propagation_slices=0)
     numbers = session.clicks(all_clicks(session, blocks))
 
     assert len(numbers) == 36
@@ -164,11 +164,11 @@ def test_more_lesions_than_fit_into_a_pass_are_split_over_several():
 
 
 @pytest.mark.parametrize("ends", [(2, 11), (5, 11), (5, 8), (2, 8)])
-def test_lesions_of_different_length_are_carried_together_as_alone(ends):
+def test_lesions_of_different_length_are_propagated_together_as_alone(ends):
     long = Block((0, 12), (6, 13), (5, 12))
     short = Block(ends, (20, 27), (4, 10))
     middle = ((6, 9, 9), (6, 23, 7))
-    session = stub_session(long, short, window=5)
+    session = stub_session(long, short, propagation_slices=5)
     session.clicks([NewClick(ras(session, *place)) for place in middle])
     together = [digest(lesion.mask) for lesion in session.lesions]
     session.undo()
@@ -179,7 +179,7 @@ def test_lesions_of_different_length_are_carried_together_as_alone(ends):
     assert [digest(lesion.mask) for lesion in session.lesions] == together
 
 
-def test_a_lesion_with_an_erased_neighbour_is_carried_together_with_one_without():
+def test_a_lesion_with_an_erased_neighbour_is_propagated_together_with_one_without():
     long = (Block((0, 12), (6, 13), (5, 12)), Block((0, 12), (20, 27), (4, 10)))
     session = stub_session(*long)
     session.clicks([NewClick(ras(session, 6, 9, 9)), NewClick(ras(session, 6, 23, 7))])
@@ -187,27 +187,27 @@ def test_a_lesion_with_an_erased_neighbour_is_carried_together_with_one_without(
     drawn[5] = False
     session.set_mask(1, session.stack.to_volume(drawn))
 
-    session.carry([1, 2])
+    session.propagate([1, 2])
 
     assert 5 not in session.lesion(1).mask.slices
     assert session.lesion(2).mask.slices == (3, 4, 5, 6, 7, 8, 9)
 
 
-def test_the_order_in_which_a_lesion_is_carried_does_not_depend_on_others():
+def test_the_order_in_which_a_lesion_is_propagated_does_not_depend_on_others():
     """Prompts in several places make several targets per round; others must not reorder them."""
     long = tuple(Block((0, 12), (row, row + 5), (4, 9)) for row in (3, 10, 17))
     places = ((6, 5, 6), (9, 12, 6), (3, 19, 6), (7, 19, 6), (8, 5, 6))
     owners = (1, 2, 3, 3, 1)
-    session = stub_session(*long, window=4)
+    session = stub_session(*long, propagation_slices=4)
     orders = {number: [] for number in (1, 2, 3)}
-    carry_to = session.tracker._carry_to
+    propagate_to = session.tracker._propagate_to
 
     def watched(part):
         for chain, target in part:
             orders[chain.lesion.id].append((target.slice, target.reverse))
-        carry_to(part)
+        propagate_to(part)
 
-    session.tracker._carry_to = watched
+    session.tracker._propagate_to = watched
     session.clicks(
         [NewClick(ras(session, *p), True, o) for p, o in zip(places, owners, strict=True)]
     )
@@ -306,6 +306,6 @@ def assert_alike(one, other):
     assert one.mask.slices == other.mask.slices
     differing = sum(int((one.mask.image(n) ^ other.mask.image(n)).sum()) for n in one.mask.slices)
     assert differing <= 0.01 * one.mask.voxels
-    for ours, theirs in ((one.prompted, other.prompted), (one.carried, other.carried)):
+    for ours, theirs in ((one.prompted, other.prompted), (one.propagated, other.propagated)):
         assert ours.keys() == theirs.keys()
         assert all(torch.allclose(ours[n].pointer, theirs[n].pointer, atol=1e-2) for n in ours)

@@ -49,7 +49,7 @@ def a_workspace(a_scene, an_engine):
 
     workspace = Workspace(a_scene, an_engine)
     workspace.heard = []
-    workspace.said.connect(workspace.heard.append)
+    workspace.message.connect(workspace.heard.append)
     yield workspace
     workspace.close()
 

@@ -32,7 +32,7 @@ def main(bundle: str, folder: str) -> None:
     engine = stub_engine()
     workspace = Workspace(scene, engine)
     heard: list[str] = []
-    workspace.said.connect(heard.append)
+    workspace.message.connect(heard.append)
     (stored,) = stored_sessions(scene)
     workspace.start(stored.referenced("MOISSAM2.volume"))
     settle(workspace)

@@ -66,7 +66,7 @@ def test_a_file_tells_which_network_it_is_for_and_precision_can_be_chosen(tmp_pa
 def test_without_a_model_a_scan_is_not_opened_and_it_is_said_why(a_scene, a_volume_node):
     engine = Engine()
     workspace, said = Workspace(a_scene, engine), []
-    workspace.said.connect(said.append)
+    workspace.message.connect(said.append)
 
     workspace.start(a_volume_node)
     settle(workspace)
@@ -123,7 +123,7 @@ def test_the_sample_scan_is_made_here_and_can_be_worked_on(a_scene, monkeypatch)
     engine = Engine()
     engine.use(lively(MOIS), ModelInfo("small", "small.pt", "2" * 64))
     workspace, said = Workspace(a_scene, engine), []
-    workspace.said.connect(said.append)
+    workspace.message.connect(said.append)
     workspace.start(node)
     settle(workspace)
     for number, row, column, label in ((4, 40, 30, "1+"), (4, 60, 20, "1-"), (5, 80, 40, "2+")):

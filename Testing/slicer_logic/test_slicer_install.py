@@ -31,7 +31,7 @@ class Computer:
     def __init__(self, folder: Path, monkeypatch) -> None:
         self.folder = folder
         self.asked: list[str] = []
-        self.said: list[str] = []
+        self.message: list[str] = []
         self.installed: list[str] = []
         self.constraints = ""
         self.answer = True
@@ -62,7 +62,7 @@ class Computer:
         return self.answer
 
     def install(self) -> bool:
-        return install.install(self.ask, self.said.append)
+        return install.install(self.ask, self.message.append)
 
     def _pip(self, wanted, constraints: Path) -> None:
         self.constraints = constraints.read_text(encoding="utf-8")
@@ -206,7 +206,7 @@ def test_one_who_declines_gets_nothing(either_slicer):
     assert len(either_slicer.asked) == 1
     assert "torch, safetensors" in either_slicer.asked[0]
     assert either_slicer.installed == []
-    assert either_slicer.said == [install.DECLINED]
+    assert either_slicer.message == [install.DECLINED]
 
 
 def test_everything_is_installed_after_one_question(either_slicer, imports_work):
@@ -222,9 +222,9 @@ def test_everything_is_installed_after_one_question(either_slicer, imports_work)
         "filelock>=3.12",
         "pillow>=10",
     ]
-    assert "torch 2.7.1+cu128 is installed." in either_slicer.said
-    assert "filelock 3.18.0 is installed." in either_slicer.said
-    assert either_slicer.said[-1] == install.READY
+    assert "torch 2.7.1+cu128 is installed." in either_slicer.message
+    assert "filelock 3.18.0 is installed." in either_slicer.message
+    assert either_slicer.message[-1] == install.READY
     assert imports_work
 
 
@@ -259,7 +259,7 @@ def test_another_torch_than_the_one_in_memory_needs_a_restart(either_slicer, mon
 
     assert not either_slicer.install()
 
-    assert either_slicer.said[-1] == install.RESTART
+    assert either_slicer.message[-1] == install.RESTART
 
 
 def test_a_failure_tells_the_reason_and_the_way_without_internet(either_slicer):
@@ -304,7 +304,7 @@ def test_without_the_pytorch_extension_it_is_offered(either_slicer):
     assert len(either_slicer.asked) == 2
     assert model.calls == [("PyTorch", False, False)]
     assert model.interactive
-    assert either_slicer.said[-1] == install.RESTART_FOR_EXTENSION
+    assert either_slicer.message[-1] == install.RESTART_FOR_EXTENSION
     assert either_slicer.installed == []
 
 

@@ -53,9 +53,9 @@ from mois_core.session import Session
 from mois_core.network.loading import load_model
 volume = Volume(np.random.default_rng(0).random((3, 32, 32)).astype("f4"), np.eye(4))
 session = Session(load_model("mois-tiny"), volume)
-from MOISSAM2SegmentLib.worker.label_updates import Painter
-painter = Painter(session)
-session.click((16, 16, 1), carry=False)
+from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates
+painter = LabelUpdates(session)
+session.click((16, 16, 1), propagate=False)
 print(len(painter.update().patches), __import__("MOISSAM2SegmentLib").__file__)
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, THIRD, is_exactly, stack_of
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
-from MOISSAM2SegmentLib.worker.label_updates import Painter
+from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates
 from scans import paint, place, segment_mask, settle, shows_exactly_its_session, volume_node
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -208,7 +208,7 @@ def test_what_we_write_ourselves_is_no_edit(an_open_workspace):
     steps = steps_of(workspace)
 
     for _ in range(3):
-        workspace._watch.segments_changed = workspace._watch.points_changed = True
+        workspace._events.segments_changed = workspace._events.points_changed = True
         settle(workspace)
 
     assert steps_of(workspace) == steps == ["clicks", "find similar"]
@@ -230,8 +230,8 @@ def test_one_changed_lesion_touches_only_its_box(an_open_workspace, monkeypatch)
 
     volume = workspace.session.stack.to_volume(stack_of(workspace.session, 3))
     extent = [(int(axis.min()), int(axis.max()) + 1) for axis in np.nonzero(volume)]
-    clicked, carried = boxes
-    assert [(part.start, part.stop) for part in carried] == extent
+    clicked, propagated = boxes
+    assert [(part.start, part.stop) for part in propagated] == extent
     assert [(part.start, part.stop) for part in clicked][1:] == extent[1:]
     assert clicked[0].stop - clicked[0].start == 1
 
@@ -291,7 +291,7 @@ def test_300_findings_reach_the_scene_in_time_in_one_layer(a_scene, record_prope
     segments_node = a_scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     segments_node.CreateDefaultDisplayNodes()
     segments = LesionSegments(segments_node, volume)
-    painter = Painter(session)
+    painter = LabelUpdates(session)
     segmentation = segments_node.GetSegmentation()
 
     start = time.perf_counter()

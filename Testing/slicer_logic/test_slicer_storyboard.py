@@ -252,13 +252,13 @@ def test_a_point_between_two_slices_belongs_to_the_one_it_is_seen_on(an_open_wor
 def test_the_clicked_slice_is_shown_before_its_neighbours(an_open_workspace, monkeypatch):
     workspace = an_open_workspace
     go_on = threading.Event()
-    carry = workspace.session.carry
+    propagate = workspace.session.propagate
 
     def later(*how):
         go_on.wait(10)
-        carry(*how)
+        propagate(*how)
 
-    monkeypatch.setattr(workspace.session, "carry", later)
+    monkeypatch.setattr(workspace.session, "propagate", later)
 
     place(workspace, FIRST)
     while not workspace.entries():

@@ -313,7 +313,7 @@ def test_choices_go_with_the_scene_and_into_the_session(a_started_panel):
     box.setValue(1)
     user.wait()
 
-    assert user.workspace.session.settings.window == 1
+    assert user.workspace.session.settings.propagation_slices == 1
     assert user.widget.parameters.window == 1
     user.press("newLesionButton")
     user.click_into(FIRST)
@@ -359,7 +359,7 @@ def test_the_main_thread_is_never_held_for_long_while_the_engine_works(
     """With an engine that takes its time, as torch does: mostly without the interpreter."""
     user = a_started_panel
     session = user.workspace.session
-    find, carry = session.find_similar, session.carry
+    find, propagate = session.find_similar, session.propagate
 
     def slow(action):
         def slowly(*how):
@@ -369,7 +369,7 @@ def test_the_main_thread_is_never_held_for_long_while_the_engine_works(
         return slowly
 
     monkeypatch.setattr(session, "find_similar", slow(find))
-    monkeypatch.setattr(session, "carry", slow(carry))
+    monkeypatch.setattr(session, "propagate", slow(propagate))
     user.turns.clear()
     for block in (FIRST, SECOND):
         user.press("newLesionButton")

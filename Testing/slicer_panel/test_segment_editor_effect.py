@@ -146,13 +146,13 @@ def test_similar_lesions_become_segments(an_effect):
 
 def test_the_number_of_slices_is_kept_with_the_work(an_effect):
     box = an_effect.python.windowBox
-    assert box.value == an_effect.workspace.session.settings.window
+    assert box.value == an_effect.workspace.session.settings.propagation_slices
 
     box.real.setValue(1)
     an_effect.user.wait()
     an_effect.click(middle(an_effect, FIRST))
 
-    assert an_effect.workspace.session.settings.window == 1
+    assert an_effect.workspace.session.settings.propagation_slices == 1
     assert outlined(an_effect).sum() == FIRST.voxels * 3 // 5
     assert an_effect.workspace.undo_name == "click"
 
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_said_in_the_options(an_effect):
 def test_leaving_the_effect_leaves_nothing_behind(an_effect):
     workspace = an_effect.workspace
     an_effect.click(middle(an_effect, FIRST))
-    signals = (workspace.said, workspace.opened, workspace.changed, workspace.ended)
+    signals = (workspace.message, workspace.opened, workspace.changed, workspace.ended)
     before = [len(signal) for signal in signals]
 
     an_effect.python.deactivate()

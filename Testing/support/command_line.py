@@ -38,7 +38,7 @@ def write_weights(path: Path, name: str) -> Path:
 
 
 def write_scene(folder: Path, *blocks: Block, volume: Volume | None = None) -> Path:
-    """A scan with block-shaped lesions as a NIfTI file."""
+    """A scan with block-edited lesions as a NIfTI file."""
     folder.mkdir(exist_ok=True)
     path = folder / "scan.nii.gz"
     write_image(path, volume or volume_of(scan_of(*(blocks or SCENE))))

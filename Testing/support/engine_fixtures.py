@@ -11,7 +11,7 @@ from stub_network import StubNetwork
 
 from mois_core.geometry import Volume
 from mois_core.session import Session
-from mois_core.session.lesion import Lesion, Trace
+from mois_core.session.lesion import Lesion, SliceMemory
 from mois_core.session.masks import Mask
 from mois_core.session.state import ModelInfo, Settings, State
 
@@ -27,7 +27,7 @@ BACKGROUND, LESION, OTHER = 20, 180, 110
 
 @dataclass(frozen=True)
 class Block:
-    """A box-shaped lesion: slices, rows and columns, the last ones not included."""
+    """A box-edited lesion: slices, rows and columns, the last ones not included."""
 
     slices: tuple[int, int]
     rows: tuple[int, int]
@@ -110,7 +110,7 @@ def is_exactly(session: Session, number: int, block: Block) -> bool:
 
 
 def digest(value: object) -> str:
-    """What a state, a lesion, a mask or a trace holds, down to the last bit, as a short text."""
+    """What a state, a lesion, a mask or a memory holds, down to the last bit, as a short text."""
     sha = hashlib.sha256()
     _feed(sha, value)
     return sha.hexdigest()
@@ -121,7 +121,7 @@ def _feed(sha, value: object) -> None:
         value = value.contiguous().view(torch.uint8).numpy()
     if isinstance(value, np.ndarray):
         sha.update(repr((value.shape, value.dtype)).encode() + value.tobytes())
-    elif isinstance(value, (State, Lesion, Trace)):
+    elif isinstance(value, (State, Lesion, SliceMemory)):
         for one in fields(value):
             sha.update(one.name.encode())
             _feed(sha, getattr(value, one.name))

@@ -30,7 +30,7 @@ def truth_of(*blocks: Block) -> np.ndarray:
 
 
 def write_case(folder: Path, *blocks: Block, brightest: int | None = None) -> None:
-    """A scan with block-shaped lesions and its truth; ``brightest`` is put into one voxel."""
+    """A scan with block-edited lesions and its truth; ``brightest`` is put into one voxel."""
     folder.mkdir(parents=True)
     array = scan_of(*blocks)
     if brightest is not None:

@@ -2,7 +2,7 @@
 
 Real networks with made-up weights mark half a slice or nothing. This one has the same stages
 and the same shapes, but a positive click takes the evenly bright area it lies in, a negative one
-cuts a hole, a lesion is carried to whatever is bright where it was on the slices before, and the
+cuts a hole, a lesion is propagated to whatever is bright where it was on the slices before, and the
 search takes what is as bright as the exemplars. Its masks are 32 x 32, like the scans in
 `engine_fixtures`, so that they come out voxel for voxel.
 """
@@ -31,7 +31,7 @@ ALIKE = 0.1
 """Brightness, of 0 to 1, by which two places may differ and still be the same thing."""
 
 BRIGHT = 0.3
-"""What a lesion is carried on to has to be this bright."""
+"""What a lesion is propagated on to has to be this bright."""
 
 CUT = 3
 """Half the side of the square that a negative click takes away, in mask pixels."""

@@ -23,12 +23,12 @@ from mois_core.network.loading import SHIPPED
 from mois_core.network.mask_decoder import RawMasks
 from mois_core.phantom import HELD_OUT_FROM, PhantomSettings
 from mois_core.training.attention_loss import add_attention
-from mois_core.training.cases import Case, phantom_case
+from mois_core.training.cases import TrainingCase, phantom_case
 from mois_core.training.config import Data, TrainConfig, Validation, read_config
 from mois_core.training.initial_network import network_of_run, new_model, new_places_head
 from mois_core.training.losses import (
+    LossAccumulator,
     LossWeights,
-    Tally,
     add_instances,
     add_semantic,
     add_spread,
@@ -39,7 +39,7 @@ from mois_core.training.losses import (
 from mois_core.training.optimiser import Optimisation, make_optimiser, set_rates
 from mois_core.training.places import add_places
 from mois_core.training.prompting import choose_items, masks_of
-from mois_core.training.resized_case import Stack
+from mois_core.training.resized_case import ResizedCase
 from mois_core.training.run import Trainer
 from mois_core.training.sampling import Sampling, sample_scan
 from mois_core.training.simulated_clicks import correction, first_click
@@ -64,11 +64,11 @@ def small_config(**changes) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def scans() -> list[Stack]:
+def scans() -> list[ResizedCase]:
     return [blobs(seed) for seed in range(3)]
 
 
-def blobs(seed: int) -> Stack:
+def blobs(seed: int) -> ResizedCase:
     """Squares of two brightnesses on noise."""
     rng = np.random.default_rng(seed)
     images = rng.integers(20, 60, size=(6, 128, 128)).astype(np.uint8)
@@ -80,7 +80,7 @@ def blobs(seed: int) -> Stack:
         images[box] = 110 if lesion % 2 else 200
         labels[box] = lesion
     kinds = np.arange(9, dtype=np.uint8) % 2
-    return Stack.of(Case(f"blobs-{seed}", images, labels, kinds), 128)
+    return ResizedCase.of(TrainingCase(f"blobs-{seed}", images, labels, kinds), 128)
 
 
 def test_held_out_phantoms_are_refused():
@@ -93,14 +93,14 @@ def test_held_out_phantoms_are_refused():
 def test_a_case_survives_its_file(tmp_path):
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 9, size=(2, 5, 4)).astype(np.uint8) for _ in range(2)]
-    case = Case("one", *arrays, np.arange(9, dtype=np.uint8))
+    case = TrainingCase("one", *arrays, np.arange(9, dtype=np.uint8))
     case.save(tmp_path / "one.npz")
-    again = Case.load(tmp_path / "one.npz")
+    again = TrainingCase.load(tmp_path / "one.npz")
     for name in ("images", "labels", "kinds"):
         np.testing.assert_array_equal(getattr(again, name), getattr(case, name))
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")
     with pytest.raises(BadInput, match="prepared case"):
-        Case.load(tmp_path / "broken.npz")
+        TrainingCase.load(tmp_path / "broken.npz")
 
 
 def test_the_first_click_is_inside_a_lesion_whose_centre_is_not():
@@ -141,18 +141,18 @@ def test_pooled_losses_are_those_of_smaller_masks():
     raw = RawMasks(*heads, None, torch.zeros(3, 1))
     sums = []
     for truth, pooling in ((small, 1), (large, 2)):
-        tally, how = Tally(), LossWeights(pooling=pooling)
-        add_instances(tally, "click", raw, truth, True, how)
-        add_semantic(tally, raw, truth, 1 - truth, how)
-        sums.append({name: float(value) for name, value in tally.sums.items()})
+        accumulator, how = LossAccumulator(), LossWeights(pooling=pooling)
+        add_instances(accumulator, "click", raw, truth, True, how)
+        add_semantic(accumulator, raw, truth, 1 - truth, how)
+        sums.append({name: float(value) for name, value in accumulator.sums.items()})
     assert sums[0] == pytest.approx(sums[1], rel=1e-6)
 
 
 def test_only_values_beyond_one_cost_spread():
-    tally = Tally()
+    accumulator = LossAccumulator()
     maps = torch.stack([torch.full((4, 2, 2), 0.5), torch.full((4, 2, 2), -3.0)])
-    add_spread(tally, maps, 1.0)
-    assert float(tally.sums["spread"]) == pytest.approx(4.0)
+    add_spread(accumulator, maps, 1.0)
+    assert float(accumulator.sums["spread"]) == pytest.approx(4.0)
 
 
 def test_the_attention_loss_turns_the_search_to_the_exemplars_lesions():
@@ -161,21 +161,21 @@ def test_the_attention_loss_turns_the_search_to_the_exemplars_lesions():
     config, side = model.config, model.config.map_size
     generator = torch.Generator().manual_seed(0)
     looks = torch.randn(2, config.width, generator=generator)
-    traces = torch.randn(2, config.memory_width, generator=generator)
+    slice_memories = torch.randn(2, config.memory_width, generator=generator)
     halves = (torch.arange(side) >= side // 2).long().expand(side, side)
     query = looks[halves.flatten()][None]
     outlined = torch.zeros(1, side * STRIDE, side * STRIDE)
     outlined[:, : side // 2 * STRIDE] = 1
-    memory = traces[halves.T].permute(2, 0, 1)
+    memory = slice_memories[halves.T].permute(2, 0, 1)
     view = ExemplarView(0, True, memory, torch.zeros(config.width))
     truth = (halves == 0).repeat_interleave(STRIDE, 0).repeat_interleave(STRIDE, 1)[None].float()
     optimiser = torch.optim.Adam(model.exemplar_attention.parameters(), 1e-2)
 
     def cost() -> torch.Tensor:
-        tally, keys = Tally(), model.exemplar_keys([view])
-        add_attention(tally, model, query, keys, outlined, truth, 1 - truth, 1.0)
-        assert set(tally.sums) == {"attention right", "attention wrong"}
-        return sum(tally.sums.values())
+        accumulator, keys = LossAccumulator(), model.exemplar_keys([view])
+        add_attention(accumulator, model, query, keys, outlined, truth, 1 - truth, 1.0)
+        assert set(accumulator.sums) == {"attention right", "attention wrong"}
+        return sum(accumulator.sums.values())
 
     before = cost().item()
     for _ in range(30):
@@ -187,7 +187,7 @@ def test_the_attention_loss_turns_the_search_to_the_exemplars_lesions():
 
 def test_places_are_told_apart_by_what_the_encoder_sees(scans):
     """Two kinds on noise: the loss has to find lesions and their kinds within some steps, and
-    each piece's kinds from the other pieces alone."""
+    each crop's kinds from the other crops alone."""
     config = small_config(losses=LossWeights(places=1.0))
     model = new_model(config)
     head = new_places_head(config, model)
@@ -197,10 +197,10 @@ def test_places_are_told_apart_by_what_the_encoder_sees(scans):
     optimiser = torch.optim.Adam(parameters, 2e-3)
 
     def costs() -> dict[str, torch.Tensor]:
-        tally = Tally()
+        accumulator = LossAccumulator()
         features = model.encode(torch.cat([sample.images for sample in samples]))
-        add_places(tally, head, features, samples, config.losses)
-        return {name: value / tally.counts[name] for name, value in tally.sums.items()}
+        add_places(accumulator, head, features, samples, config.losses)
+        return {name: value / accumulator.counts[name] for name, value in accumulator.sums.items()}
 
     with window(model, 64):
         before = costs()
@@ -222,11 +222,11 @@ def test_a_piece_with_the_only_lesion_of_its_kind_has_nobody_to_ask(scans):
     sample = sample_scan(np.random.default_rng(0), scans[0], how)
     alone = replace(sample, labels=torch.zeros_like(sample.labels))
     alone.labels[0, 8:40, 8:40] = 1
-    tally = Tally()
+    accumulator = LossAccumulator()
     with window(model, 64):
-        add_places(tally, head, model.encode(alone.images), [alone], config.losses)
-        sum(tally.sums.values()).backward()
-    assert "places look" not in tally.sums
+        add_places(accumulator, head, model.encode(alone.images), [alone], config.losses)
+        sum(accumulator.sums.values()).backward()
+    assert "places look" not in accumulator.sums
     assert all(bool(p.grad.isfinite().all()) for p in head.parameters() if p.grad is not None)
 
 
@@ -249,10 +249,10 @@ def test_the_places_alone_train_the_encoder_and_leave_the_rest(tmp_path, scans):
 
 
 def test_a_tally_weighs_means_not_sums():
-    tally = Tally()
+    accumulator = LossAccumulator()
     values = torch.tensor([1.0, 3.0])
-    tally.add("click mask", values, 2.0)
-    loss, parts = tally.total(["click mask", "click iou"])
+    accumulator.add("click mask", values, 2.0)
+    loss, parts = accumulator.total(["click mask", "click iou"])
     assert float(loss) == 4 and parts == {"click mask": 2.0, "click iou": 0.0}
 
 
@@ -286,12 +286,12 @@ def test_some_pieces_are_of_anywhere_in_the_body(scans):
         ]
         for share in (0.0, 1.0)
     )
-    assert all(bool(piece.any()) for pieces in near for piece in pieces)
-    without = [not bool(piece.any()) for pieces in anywhere for piece in pieces]
+    assert all(bool(crop.any()) for crops in near for crop in crops)
+    without = [not bool(crop.any()) for crops in anywhere for crop in crops]
     assert np.mean(without) > 0.5
 
 
-def replace_labels_by_one_corner(stack: Stack) -> Stack:
+def replace_labels_by_one_corner(stack: ResizedCase) -> ResizedCase:
     labels = np.zeros_like(stack.labels)
     labels[:, :12, :12] = 1
     return replace(stack, labels=labels)
@@ -303,7 +303,7 @@ def test_lesions_asked_for_together_are_all_of_one_kind(scans):
     items = choose_items([rng], [sample], 2, 0, 3, together=True)
     assert items
     for item, mask in zip(items, masks_of([sample], items)[:, 0] > 0, strict=True):
-        labels = sample.labels[item.piece].numpy()
+        labels = sample.labels[item.crop].numpy()
         wanted = (labels > 0) & (sample.kinds[labels] == item.kind)
         np.testing.assert_array_equal(mask.numpy(), wanted)
 

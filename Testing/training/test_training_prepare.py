@@ -16,11 +16,11 @@ from mois_core.geometry import SliceStack, Volume
 from mois_core.io import write_image
 from mois_core.network.config import preset
 from mois_core.network.loading import build
-from mois_core.training.cases import Case
+from mois_core.training.cases import TrainingCase
 from mois_core.training.config import Data, TrainConfig, read_config
 from mois_core.training.initial_network import new_model
 from mois_core.training.prepare import folds_of, instances_of, read_table
-from mois_core.training.resized_case import Stack
+from mois_core.training.resized_case import ResizedCase
 from mois_core.training.run import Trainer
 from mois_core.training.sampling import Sampling
 from mois_core.training.scans import held_back, load_scans
@@ -57,7 +57,7 @@ def a_table(tmp_path):
 def test_a_case_lies_in_its_volume_as_in_the_network():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, size=(3, 7, 5)).astype(np.uint8)
-    case = Case("one", images, np.zeros_like(images), np.zeros(1, dtype=np.uint8))
+    case = TrainingCase("one", images, np.zeros_like(images), np.zeros(1, dtype=np.uint8))
     np.testing.assert_array_equal(SliceStack(case.volume()).array, images)
 
 
@@ -135,7 +135,7 @@ def test_a_step_at_full_size_runs_on_a_processor(tmp_path):
     labels = np.zeros_like(images)
     labels[:, 100:200, 300:420] = 1
     labels[:, 600:800, 500:600] = 2
-    scans = [Stack("one", images, labels, np.zeros(3, dtype=np.uint8))]
+    scans = [ResizedCase("one", images, labels, np.zeros(3, dtype=np.uint8))]
     config = replace(
         read_config(CONFIGS / "mois-sam2-b+.json"),
         start=None,

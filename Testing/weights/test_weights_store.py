@@ -144,8 +144,8 @@ def test_a_file_called_as_published_gets_the_published_name(a_folder, a_checkpoi
     sha256 = hashlib.sha256(CHECKPOINT).hexdigest()
     entries = tuple(dataclasses.replace(entry, sha256=sha256) for entry in registry.ENTRIES)
     monkeypatch.setattr(registry, "ENTRIES", entries)
-    carried = a_checkpoint.rename(a_checkpoint.with_name("sam2.1_hiera_tiny.pt"))
-    assert weights.import_file(carried) == weights.resolve("sam2.1-t")
+    propagated = a_checkpoint.rename(a_checkpoint.with_name("sam2.1_hiera_tiny.pt"))
+    assert weights.import_file(propagated) == weights.resolve("sam2.1-t")
     assert store.note(weights.resolve("sam2.1-t")).licence == "Apache-2.0"
 
 

@@ -18,7 +18,7 @@ from mois_core.bench.machine import (
     matrix_rate,
     peak_memory,
 )
-from mois_core.bench.sam2_baseline import Opponent, counterpart
+from mois_core.bench.sam2_baseline import Sam2Baseline, counterpart
 from mois_core.bench.steps import TITLES, Steps, operations_of, published_operations
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.network.config import NetworkConfig
@@ -121,7 +121,7 @@ def measure_machine(plan: Plan) -> Report:
 
 @torch.no_grad()
 def measure(plan: Plan, progress: Progress = silent) -> Report:
-    """Carry out a plan."""
+    """Measure everything that a plan names."""
     report = Report(describe(plan.device))
     works = [(name, precision) for name in plan.networks for precision in plan.precisions]
     for done, (name, precision) in enumerate(works):
@@ -139,9 +139,9 @@ def _time_steps(plan: Plan, name: str, precision: str) -> list[StepTime]:
     config, device, dtype = plan.networks[name], plan.device, PRECISIONS[precision]
     model = fill_synthetic(build(config)).requires_grad_(False).eval().to(device)
     size = counterpart(config) if plan.against_sam2 else None
-    opponent = Opponent(size, model, dtype) if size else None
+    baseline = Sam2Baseline(size, model, dtype) if size else None
     steps = Steps(model.set_precision(dtype))
-    theirs = opponent.all(steps) if opponent else {}
+    theirs = baseline.all(steps) if baseline else {}
     published = published_operations(config)
     times = []
     for step_name, step in steps.all().items():

@@ -83,19 +83,23 @@ class PublishedSchedule:
     def _prompted(self, tracker: Tracker, number: int) -> Lesion:
         click = Click(1, number, COLUMNS / 2, ROWS / 2, positive=True)
         lesion = Lesion(1, Status.PROMPTED, Mask((ROWS, COLUMNS)), clicks=(click,))
-        trace, _ = tracker.prompt([(lesion, number)])[0]
-        return Lesion(1, Status.PROMPTED, lesion.mask, clicks=(click,), prompted={number: trace})
+        slice_memory, _ = tracker.prompt([(lesion, number)])[0]
+        return Lesion(
+            1, Status.PROMPTED, lesion.mask, clicks=(click,), prompted={number: slice_memory}
+        )
 
     @torch.no_grad()
     def lesion(self, number: int) -> Lesion:
-        """A click, and the lesion carried to its neighbours."""
+        """A click, and the lesion propagated to its neighbours."""
         _, tracker = self._fresh()
         lesion = self._prompted(tracker, number)
         # The mask is remembered once for the exemplar and once more for the tracking.
-        features, trace = tracker.embeddings.features(number), lesion.prompted[number]
-        self.model.remember(features, trace.logits[None], trace.score[None], from_clicks=True)
+        features, slice_memory = tracker.embeddings.features(number), lesion.prompted[number]
+        self.model.remember(
+            features, slice_memory.logits[None], slice_memory.score[None], from_clicks=True
+        )
         rounds = around_first_prompt(lesion.prompted, lesion.prompted, WINDOW, self.slices)
-        return tracker.carry([lesion], [rounds])[0]
+        return tracker.propagate([lesion], [rounds])[0]
 
     @torch.no_grad()
     def search(self, exemplars: list[ExemplarView], numbers: range) -> None:
@@ -117,7 +121,9 @@ class _Race:
         published = published.requires_grad_(False).eval().to(device)
         model = copy.deepcopy(published).set_precision(dtype)
         self.device = device
-        self.session = Session(model, _some_volume(), Settings(window=WINDOW, gate=False))
+        self.session = Session(
+            model, _some_volume(), Settings(propagation_slices=WINDOW, gate=False)
+        )
         self.session.prepare()
         stack = self.session.stack
         self.published = PublishedSchedule(
@@ -132,7 +138,7 @@ class _Race:
         if operation == CLICK:
             return (
                 seconds_of(lambda: published.click(middle), self.device),
-                seconds_of(lambda: session.click(self.point, carry=False), self.device),
+                seconds_of(lambda: session.click(self.point, propagate=False), self.device),
             )
         if operation == LESION:
             return (
@@ -141,7 +147,7 @@ class _Race:
             )
         places = np.linspace(0.2, 0.8, EXEMPLARS)
         row = session.stack.point_to_ras(middle, COLUMNS * places, ROWS * places)
-        session.clicks([NewClick(ras) for ras in row], carry=False)
+        session.clicks([NewClick(ras) for ras in row], propagate=False)
         exemplars = [exemplar.view for exemplar in session.exemplars_for(middle)]
         return (
             seconds_of(lambda: published.search(exemplars, range(SLICES)), self.device),

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mois_core.bench import sam2_package
-from mois_core.bench.steps import CARRIED_TO, CARRY, CLICK, ENCODE, SLICES, Steps
+from mois_core.bench.steps import CARRIED_TO, CLICK, ENCODE, PROPAGATE, SLICES, Steps
 from mois_core.network.attention import attend
 from mois_core.network.config import PRESETS, NetworkConfig
 from mois_core.network.model import Sam2
@@ -36,7 +36,7 @@ def counterpart(config: NetworkConfig) -> str | None:
     return None
 
 
-class Opponent:
+class Sam2Baseline:
     """SAM 2.1 of the package on the inputs of our steps."""
 
     def __init__(self, size: str, ours: Sam2, dtype: torch.dtype) -> None:
@@ -61,7 +61,7 @@ class Opponent:
         works = {
             ENCODE: lambda: self.model.forward_image(image),
             CLICK: lambda: self._click(steps, *one_slice),
-            CARRY: lambda: self._carry(memories, *one_slice),
+            PROPAGATE: lambda: self._propagate(memories, *one_slice),
         }
         return {name: lambda work=work: self._run(work) for name, work in works.items()}
 
@@ -99,7 +99,7 @@ class Opponent:
             high_res_features=fine,
         )
 
-    def _carry(
+    def _propagate(
         self,
         memories: dict[int, dict[str, Any]],
         features: list[Tensor],

@@ -1,4 +1,4 @@
-"""PyPI's ``sam2`` package as the opponent: the same weights and inputs, through its own code.
+"""PyPI's ``sam2`` package as the baseline: the same weights and inputs, through its own code.
 
 The tests hold our SAM 2.1 against it, `mois bench --against sam2` races it. Models are built from
 the configurations that the package carries; nothing is ever downloaded.

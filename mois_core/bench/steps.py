@@ -22,7 +22,7 @@ from mois_core.network.short_long import SlmSam2
 
 Shape = Sequence[int]
 
-ENCODE, CLICK, CARRY, SEARCH = "encode", "click", "carry", "search"
+ENCODE, CLICK, PROPAGATE, SEARCH = "encode", "click", "propagate", "search"
 
 EXEMPLARS = 10
 MEMORIES = 3
@@ -33,7 +33,7 @@ SEARCHED, CARRIED_TO = 4, 3
 TITLES = {
     ENCODE: "encode a slice",
     CLICK: "decode a click",
-    CARRY: f"carry a lesion one slice, {MEMORIES} memories",
+    PROPAGATE: f"propagate a lesion one slice, {MEMORIES} memories",
     SEARCH: f"search one slice, {EXEMPLARS} exemplars",
 }
 
@@ -80,7 +80,7 @@ class Steps:
         steps = {
             ENCODE: Step(lambda: self.model.encode(self.image)),
             CLICK: Step(self._decode_click),
-            CARRY: Step(self._carry),
+            PROPAGATE: Step(self._propagate),
         }
         if isinstance(self.model, MoisSam2):
             keys = self._exemplar_keys()
@@ -95,7 +95,7 @@ class Steps:
             self.features, self.model.without_memory(self.features), self.click
         )
 
-    def _carry(self) -> object:
+    def _propagate(self) -> object:
         query = self.model.memory_query(self.features)
         keys = self.model.memory_keys(self.memories, self.pointers, SLICES)
         coarse = self.model.attend_to_memory(query, keys)
@@ -132,7 +132,7 @@ _UNCOUNTED_BY_PYTORCH = {
 @lru_cache
 @torch.no_grad()
 def published_operations(config: NetworkConfig) -> dict[str, int]:
-    """The operations of each step as the published implementation carries it out.
+    """The operations of each step as the published implementation performs it.
 
     Counted on shapes alone: on the meta device the network takes no short cut. What we do once
     for many runs is in, since the published implementation does it in every one.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Time the steps that everything you do is made of: encode a slice, decode a
-click, carry a lesion to the next slice, search a slice with ten exemplars. The
+click, propagate a lesion to the next slice, search a slice with ten exemplars. The
 weights are made up, so nothing has to be downloaded.
 
 The same run measures how fast this machine multiplies plain matrices. That is

@@ -87,10 +87,13 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--smallest", type=_finite_number, metavar="CM3", help="leave out smaller findings (0.1)"
     )
     search.add_argument(
+        "--min-confidence",
         "--certainty",
+        dest="min_confidence",
         type=_finite_number,
         metavar="PART",
-        help="leave out findings nowhere this part as sure as the surest hundredth (0 keeps all)",
+        help="leave out findings whose highest confidence is below this part of the search's 99th "
+        "percentile (0 keeps all; --certainty is the older name)",
     )
     search.add_argument(
         "--findings",
@@ -111,7 +114,12 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
     how = parser.add_argument_group("slices")
     how.add_argument(
-        "--window", type=int, metavar="N", help="slices a lesion is carried each way (3)"
+        "--propagation-slices",
+        "--window",
+        dest="propagation_slices",
+        type=int,
+        metavar="N",
+        help="slices that a lesion is propagated each way (3; --window is the older name)",
     )
     how.add_argument("--axis", choices=("coronal", "sagittal", "axial"), help="(coronal)")
     how.add_argument(
@@ -237,10 +245,10 @@ def _settings(args: argparse.Namespace) -> Settings:
 
     given = {
         "axis": args.axis,
-        "window": args.window,
+        "propagation_slices": args.propagation_slices,
         "exemplars": args.exemplars,
         "smallest_cm3": args.smallest,
-        "certainty": args.certainty,
+        "min_confidence": args.min_confidence,
         "findings": args.findings,
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})

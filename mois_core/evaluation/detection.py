@@ -87,7 +87,7 @@ def _share(part: int, rest: int, other_side: int) -> float:
 def detect(between: Overlaps, rule: DetectionRule, from_iou: float) -> Detection:
     """Apply a rule.
 
-    ``one-to-one`` pairs lesions such that as many as possible are found: three pieces of one
+    ``one-to-one`` pairs lesions such that as many as possible are found: three components of one
     lesion find it once and are wrong twice. ``each-side`` counts a true lesion as found if any
     found one overlaps it enough, and a found one as correct likewise. ``any-overlap`` is that
     with a single shared voxel being enough, as the published code has it.

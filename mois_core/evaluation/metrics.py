@@ -38,9 +38,9 @@ class Measuring:
     """What is compared, and how."""
 
     smallest_cm3: float = 1.0
-    """V_thresh: connected pieces below it are left out of result and truth alike."""
+    """V_thresh: connected components below it are left out of result and truth alike."""
     filter_corners: bool = True
-    """Whether voxels that share a corner only are one piece for that filter."""
+    """Whether voxels that share a corner only are one component for that filter."""
     detection: DetectionRule = "one-to-one"
     from_iou: float = DETECTED_FROM_IOU
     lesion_dice: LesionDice = "pair"
@@ -97,7 +97,7 @@ def measure(
 ) -> Metrics:
     """Compare two masks of all lesions; ``spacing`` is in mm along the axes of the arrays.
 
-    Lesions are connected pieces on both sides, whatever numbers the arrays hold: which voxels
+    Lesions are connected components on both sides, whatever numbers the arrays hold: which voxels
     belong to which click is no property of the result. Without ``surfaces`` the two measures that
     take longest are left out.
     """
@@ -126,13 +126,13 @@ def measure(
 
 
 def without_small(mask: np.ndarray, voxel_cm3: float, how: Measuring) -> np.ndarray:
-    """The mask without its pieces that are too small to count."""
-    pieces, count = ndimage.label(mask, structure=TOUCHING if how.filter_corners else FACES)
+    """The mask without its components that are too small to count."""
+    components, count = ndimage.label(mask, structure=TOUCHING if how.filter_corners else FACES)
     if not count:
         return mask
-    large = np.bincount(pieces.ravel()) * voxel_cm3 >= how.smallest_cm3
+    large = np.bincount(components.ravel()) * voxel_cm3 >= how.smallest_cm3
     large[0] = False
-    return large[pieces]
+    return large[components]
 
 
 def _pieces(mask: np.ndarray) -> np.ndarray:

@@ -64,9 +64,9 @@ class GrownRegions:
             start = place - [part.start for part in window]
             near = _distance(window, place, self.spacing) <= self.reach_mm
             bright = self.stack.array[window] >= self.fraction * self._brightness(place)
-            pieces, _ = ndimage.label(bright & near, structure=FACES)
-            own = pieces[tuple(start)]
-            region[window] |= (pieces == own) & (own > 0)
+            components, _ = ndimage.label(bright & near, structure=FACES)
+            own = components[tuple(start)]
+            region[window] |= (components == own) & (own > 0)
         if len(inside) and len(outside):
             self._cut(region, inside, outside)
         return region

@@ -35,8 +35,16 @@ _WORDS = {"axis": tuple(VIEWS), "findings": ("components", "reprompted")}
 _KINDS_OF_VALUE = {bool: "yes or no", int: "a whole number", float: "a number"}
 _SESSION_OPTIONS = {
     name: type(getattr(Settings(), name))
-    for name in ("axis", "window", "exemplars", "smallest_cm3", "fill_holes", "findings", "gate")
-} | {"certainty": float}
+    for name in (
+        "axis",
+        "propagation_slices",
+        "exemplars",
+        "smallest_cm3",
+        "fill_holes",
+        "findings",
+        "gate",
+    )
+} | {"min_confidence": float}
 
 
 @dataclass(frozen=True)

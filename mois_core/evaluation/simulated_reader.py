@@ -61,26 +61,26 @@ def next_clicks(
 def _at_largest_error(
     result: np.ndarray, truth: np.ndarray, spacing: Sequence[float], rule: Rule
 ) -> Place | None:
-    """One click in the largest connected piece that is missing or too much."""
+    """One click in the largest connected component that is missing or too much."""
     best: tuple[int, bool, np.ndarray] | None = None
     for positive, wrong in ((True, truth & ~result), (False, result & ~truth)):
-        pieces, count = ndimage.label(wrong, structure=TOUCHING)
+        components, count = ndimage.label(wrong, structure=TOUCHING)
         if not count:
             continue
-        sizes = np.bincount(pieces.ravel())[1:]
+        sizes = np.bincount(components.ravel())[1:]
         largest = int(sizes.argmax())
         if best is None or sizes[largest] > best[0]:
-            best = int(sizes[largest]), positive, pieces == largest + 1
+            best = int(sizes[largest]), positive, components == largest + 1
     if best is None:
         return None
-    _, positive, piece = best
-    point = deepest(piece, spacing) if rule == "deepest" else centre_inside(piece, spacing)
+    _, positive, component = best
+    point = deepest(component, spacing) if rule == "deepest" else centre_inside(component, spacing)
     return Place(point, positive)
 
 
-def deepest(piece: np.ndarray, spacing: Sequence[float]) -> tuple[int, int, int]:
-    """The place furthest from the border on the slice that the piece is largest on."""
-    number, x, y = deepest_point(Mask.from_stack(piece), (spacing[1], spacing[2]))
+def deepest(component: np.ndarray, spacing: Sequence[float]) -> tuple[int, int, int]:
+    """The place furthest from the border on the slice that the component is largest on."""
+    number, x, y = deepest_point(Mask.from_stack(component), (spacing[1], spacing[2]))
     return number, int(y), int(x)
 
 

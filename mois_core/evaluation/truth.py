@@ -42,7 +42,7 @@ class TrueLesion:
 def numbered(labels: np.ndarray, source: LesionSource = "components") -> np.ndarray:
     """Every lesion with a number of its own.
 
-    The paper takes connected pieces of the mask of all lesions; a label map that has lesions
+    The paper takes connected components of the mask of all lesions; a label map that has lesions
     apart already can be taken at its word instead, where lesions touch.
     """
     if source == "labels":

@@ -58,8 +58,8 @@ class ExemplarConfig:
     """Object pointers with their slice distance, without it, or no pointers at all."""
     no_exemplar_tokens: int | None = None
     """Length of the learned bank; None means one token per position of the map."""
-    certainty: float = 0.0
-    """`Settings.certainty` as it suits these weights; for the published ones none was measured."""
+    min_confidence: float = 0.0
+    """`Settings.min_confidence` that suits these weights; for the published ones it is 0."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             iou_hidden=128,
             dropout=0.0,
             layer_scale=0.1,
-            exemplars=ExemplarConfig(certainty=0.65),
+            exemplars=ExemplarConfig(min_confidence=0.65),
         ),
     }
 )

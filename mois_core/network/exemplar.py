@@ -21,7 +21,7 @@ class ExemplarView:
 
     slice: int
     is_prompted: bool
-    """Whether the user clicked on this slice; carried masks are weaker evidence."""
+    """Whether the user clicked on this slice; propagated masks are weaker evidence."""
     memory: Tensor
     """[memory width, side, side]."""
     pointer: Tensor

@@ -44,7 +44,7 @@ class MemoryEncoder(nn.Module):
     def forward(self, coarse: Tensor, logits: Tensor, from_clicks: bool) -> Tensor:
         """Encode ``logits`` [batch, 1, any size] -> [batch, memory width, side, side].
 
-        A mask that the user clicked enters as it is shown (zero or one), a carried one with its
+        A mask that the user clicked enters as it is shown (zero or one), a propagated one with its
         uncertainty.
         """
         side = 16 * coarse.shape[-1]

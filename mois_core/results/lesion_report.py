@@ -105,7 +105,7 @@ def without_overlaps(stack: SliceStack, lesions: Sequence[Lesion]) -> list[Lesio
     for lesion in reversed(painting_order(lesions)):
         planes = {}
         for number, plane in lesion.mask:
-            free = Plane.crop(plane.pixels & ~taken[number][plane.window])
+            free = Plane.crop(plane.pixels & ~taken[number][plane.box])
             if free is not None:
                 row, column = plane.row + free.row, plane.column + free.column
                 planes[number] = Plane(row, column, free.pixels)

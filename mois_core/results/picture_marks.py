@@ -53,12 +53,12 @@ def projected(lesion: Lesion) -> Shape:
     planes = list(lesion.mask.planes.values())
     top = min(plane.row for plane in planes)
     left = min(plane.column for plane in planes)
-    bottom = max(plane.window[0].stop for plane in planes)
-    right = max(plane.window[1].stop for plane in planes)
+    bottom = max(plane.box[0].stop for plane in planes)
+    right = max(plane.box[1].stop for plane in planes)
     pixels = np.zeros((bottom - top, right - left), dtype=bool)
     for plane in planes:
         inside = Plane(plane.row - top, plane.column - left, plane.pixels)
-        pixels[inside.window] |= plane.pixels
+        pixels[inside.box] |= plane.pixels
     return Shape(lesion, Plane(top, left, pixels), lesion.clicks)
 
 
@@ -137,7 +137,7 @@ def _places(
     plane: Plane, width: float, height: float, gap_x: float, gap_y: float
 ) -> list[_Rectangle]:
     """Where a lesion's number may stand, the best place first."""
-    rows, columns = plane.window
+    rows, columns = plane.box
     middle_x, middle_y = (columns.start + columns.stop - 1) / 2, (rows.start + rows.stop - 1) / 2
     beyond_right, beyond_left = columns.stop - 0.5 + gap_x, columns.start - 0.5 - gap_x - width
     below, above = rows.stop - 0.5 + gap_y, rows.start - 0.5 - gap_y - height

@@ -1,4 +1,4 @@
-"""From one mask of everything to lesions: connected pieces, their holes, their deepest points."""
+"""From one mask of everything to lesions: connected components, their holes and deepest points."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One connected piece of a mask."""
+class Component:
+    """One connected component of a mask."""
 
     mask: Mask
     voxels: int
 
 
-def connected_pieces(stack: np.ndarray, smallest: int = 1) -> list[Piece]:
-    """The connected pieces of an array [slices, rows, columns], largest first."""
+def connected_components(stack: np.ndarray, smallest: int = 1) -> list[Component]:
+    """The connected components of an array [slices, rows, columns], largest first."""
     labels, count = ndimage.label(stack, structure=TOUCHING)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    pieces = []
+    components = []
     for label, where in enumerate(ndimage.find_objects(labels), start=1):
         if sizes[label] < smallest:
             continue
@@ -36,8 +36,8 @@ def connected_pieces(stack: np.ndarray, smallest: int = 1) -> list[Piece]:
             if plane is not None:
                 row, column = where[1].start + plane.row, where[2].start + plane.column
                 planes[number] = Plane(row, column, plane.pixels)
-        pieces.append(Piece(Mask(stack.shape[1:], planes), int(sizes[label])))
-    return sorted(pieces, key=lambda piece: -piece.voxels)
+        components.append(Component(Mask(stack.shape[1:], planes), int(sizes[label])))
+    return sorted(components, key=lambda component: -component.voxels)
 
 
 def fill_holes(mask: Mask) -> Mask:
@@ -49,12 +49,12 @@ def fill_holes(mask: Mask) -> Mask:
     return Mask(mask.shape, planes)
 
 
-def centre_inside(piece: np.ndarray, spacing: Sequence[float] | float = 1.0) -> tuple[int, ...]:
-    """The place of a piece that is nearest in mm to its geometric centre.
+def centre_inside(component: np.ndarray, spacing: Sequence[float] | float = 1.0) -> tuple[int, ...]:
+    """The place of a component that is nearest in mm to its geometric centre.
 
-    The centre itself can lie outside, in the hollow of a bent piece.
+    The centre itself can lie outside, in the hollow of a bent component.
     """
-    places = np.argwhere(piece)
+    places = np.argwhere(component)
     from_centre = (places - places.mean(axis=0)) * np.asarray(spacing)
     return tuple(places[int((from_centre**2).sum(axis=1).argmin())].tolist())
 

@@ -8,14 +8,14 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
-from mois_core.session.exemplars import Exemplar, of_trace
+from mois_core.session.exemplars import Exemplar, exemplar_view
 from mois_core.session.masks import Mask
 
 if TYPE_CHECKING:
     from mois_core.session import Session
 
 
-def seeds_from_labels(
+def exemplars_from_labels(
     session: Session, labels: np.ndarray, volume: Volume | None, first: int, clock: int
 ) -> tuple[Exemplar, ...]:
     """One exemplar for each label value, from the slice on which it is largest.
@@ -30,21 +30,21 @@ def seeds_from_labels(
             f"{source.volume.array.shape}; they must be on the same grid"
         )
     stack = source.stack.from_volume(labels)
-    seeds = []
+    imported = []
     for value in np.unique(labels[labels > 0]):
         mask = Mask.from_stack(stack == value)
         number, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
-        trace = source.tracker.painted(number, mask.image(number))
+        slice_memory = source.tracker.painted(number, mask.image(number))
         row, column = np.argwhere(plane.pixels)[0] + (plane.row, plane.column)
         ras = source.stack.point_to_ras(number, column, row)
         place = float(session.stack.point_from_ras(ras)[0])
         nearest = int(np.clip(round(place), 0, session.stack.count - 1))
-        view = of_trace(nearest, trace, is_prompted=True)
+        view = exemplar_view(nearest, slice_memory, is_prompted=True)
         if view is not None:
-            seeds.append(Exemplar(first - len(seeds), view, clock))
-    if not seeds:
+            imported.append(Exemplar(first - len(imported), view, clock))
+    if not imported:
         raise BadInput("there is no outlined lesion to take as an exemplar")
-    return tuple(seeds)
+    return tuple(imported)
 
 
 def _beside(session: Session, volume: Volume) -> Session:

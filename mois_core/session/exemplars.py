@@ -1,7 +1,7 @@
 """Which lesions a slice is searched with: the exemplar bank.
 
 The bank is not kept beside the lesions, it is read off them: every prompted slice of a lesion is
-an exemplar, and so is every slice it was carried to. A lesion that is deleted, rejected, refined
+an exemplar, and so is every slice it was propagated to. A lesion that is deleted, rejected, refined
 or undone is thereby out of the bank, or in it with its newest shape, without any bookkeeping.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mois_core.network.exemplar import ExemplarView
-from mois_core.session.lesion import Lesion, Status, Trace
+from mois_core.session.lesion import Lesion, SliceMemory, Status
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,20 +30,20 @@ class Exemplar:
         return self.lesion, self.view.slice, self.view.is_prompted
 
 
-def of_trace(number: int, trace: Trace, is_prompted: bool) -> ExemplarView | None:
+def exemplar_view(number: int, slice_memory: SliceMemory, is_prompted: bool) -> ExemplarView | None:
     """The exemplar that a slice of a lesion gives; an empty mask gives none."""
-    if trace.memory is None or not trace.found:
+    if slice_memory.memory is None or not slice_memory.found:
         return None
-    return ExemplarView(number, is_prompted, trace.memory, trace.pointer)
+    return ExemplarView(number, is_prompted, slice_memory.memory, slice_memory.pointer)
 
 
 def exemplars_of(lesion: Lesion) -> list[Exemplar]:
-    """Prompted slices first, then carried ones, each in the order they came about."""
+    """Prompted slices first, then propagated ones, each in the order they came about."""
     if not lesion.status.counts or lesion.status is Status.FOUND:
         return []
-    traces = [(n, t, True) for n, t in lesion.prompted.items()]
-    traces += [(n, t, False) for n, t in lesion.carried.items()]
-    views = [of_trace(*trace) for trace in traces]
+    slice_memories = [(n, t, True) for n, t in lesion.prompted.items()]
+    slice_memories += [(n, t, False) for n, t in lesion.propagated.items()]
+    views = [exemplar_view(*slice_memory) for slice_memory in slice_memories]
     return [Exemplar(lesion.id, view, lesion.changed) for view in views if view is not None]
 
 
@@ -68,6 +68,6 @@ def choose_as_published(candidates: Sequence[Exemplar], searched: int, most: int
     return [e for e in candidates if e.view.is_prompted][:most]
 
 
-def candidates(lesions: Iterable[Lesion], seeds: Sequence[Exemplar]) -> list[Exemplar]:
+def candidates(lesions: Iterable[Lesion], imported: Sequence[Exemplar]) -> list[Exemplar]:
     """Everything that could serve as an exemplar, brought-in lesions included."""
-    return [*seeds, *(exemplar for lesion in lesions for exemplar in exemplars_of(lesion))]
+    return [*imported, *(exemplar for lesion in lesions for exemplar in exemplars_of(lesion))]

@@ -57,7 +57,7 @@ class Box:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class SliceMemory:
     """What the network remembers of the lesion on one slice."""
 
     pointer: Tensor
@@ -72,7 +72,7 @@ class Trace:
     """[1, low, low]: what the next correction starts from; kept for prompted slices only."""
 
 
-def _nothing() -> Mapping[int, Trace]:
+def _nothing() -> Mapping[int, SliceMemory]:
     return MappingProxyType({})
 
 
@@ -88,10 +88,10 @@ class Lesion:
     boxes: Mapping[int, Box] = field(default_factory=lambda: MappingProxyType({}))
     painted: frozenset[int] = frozenset()
     """Slices whose mask the user drew; the network does not touch them."""
-    prompted: Mapping[int, Trace] = field(default_factory=_nothing)
+    prompted: Mapping[int, SliceMemory] = field(default_factory=_nothing)
     """Slices that the user prompted, in the order in which that happened."""
-    carried: Mapping[int, Trace] = field(default_factory=_nothing)
-    """Slices that the network carried the lesion to."""
+    propagated: Mapping[int, SliceMemory] = field(default_factory=_nothing)
+    """Slices that the network propagated the lesion to."""
     changed: int = 0
     """When the lesion was last prompted, counted in operations: newer exemplars go first."""
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from mois_core.progress import CancelToken, Progress
-from mois_core.session.components import connected_pieces
+from mois_core.session.components import connected_components
 from mois_core.session.exemplars import candidates
 from mois_core.session.lesion import Click, Lesion, Status
 from mois_core.session.masks import Mask
@@ -19,12 +19,12 @@ from mois_core.session.propagation import Tracker
 from mois_core.session.state import State
 
 
-class Shaper:
+class LesionEditor:
     """Makes new lesions from old ones; nothing is changed in place."""
 
-    def __init__(self, tracker: Tracker, window: int, reference: bool) -> None:
+    def __init__(self, tracker: Tracker, propagation_slices: int, reference: bool) -> None:
         self.tracker = tracker
-        self.window = window
+        self.propagation_slices = propagation_slices
         self.targets = around_first_prompt if reference else around_every_prompt
 
     def prompted(self, state: State, work: Sequence[tuple[int, int]], continued: bool) -> State:
@@ -59,14 +59,16 @@ class Shaper:
                 lesion,
                 mask=lesion.mask.with_slice(number, image),
                 painted=lesion.painted - {number},
-                prompted=MappingProxyType({**lesion.prompted, number: trace}),
-                carried=MappingProxyType({n: t for n, t in lesion.carried.items() if n != number}),
+                prompted=MappingProxyType({**lesion.prompted, number: slice_memory}),
+                propagated=MappingProxyType(
+                    {n: t for n, t in lesion.propagated.items() if n != number}
+                ),
             )
-            for (lesion, number), (trace, image) in zip(decoded, results, strict=True)
+            for (lesion, number), (slice_memory, image) in zip(decoded, results, strict=True)
         ]
         return state.with_lesions(*changed)
 
-    def carried(
+    def propagated(
         self,
         state: State,
         numbers: Sequence[int],
@@ -74,31 +76,31 @@ class Shaper:
         progress: Progress,
         cancel: CancelToken | None,
     ) -> State:
-        """The state with lesions carried to their neighbouring slices."""
+        """The state with lesions propagated to their neighbouring slices."""
         lesions = [state.lesions[number] for number in numbers]
         slices = self.tracker.embeddings.count
         rounds = [
-            self.targets(le.prompted, {*le.prompted, *le.painted}, self.window, slices)
+            self.targets(le.prompted, {*le.prompted, *le.painted}, self.propagation_slices, slices)
             if le.prompted
             else []
             for le in lesions
         ]
-        changed = self.tracker.carry(lesions, rounds, progress, cancel)
-        offered = candidates(state.lesions.values(), state.seeds)
+        changed = self.tracker.propagate(lesions, rounds, progress, cancel)
+        offered = candidates(state.lesions.values(), state.imported)
         if sum(exemplar.view.is_prompted for exemplar in offered) >= most_exemplars:
-            # Prompted exemplars alone fill the bank, so no carried one will be asked for.
-            changed = [_without_carried_memory(lesion) for lesion in changed]
+            # Prompted exemplars alone fill the bank, so no propagated one will be asked for.
+            changed = [_without_propagated_memory(lesion) for lesion in changed]
         return state.with_lesions(*changed)
 
     def painted(self, lesion: Lesion, stack: np.ndarray, clock: int) -> Lesion:
         """A lesion with the user's own mask [slices, rows, columns]."""
-        prompted, carried = dict(lesion.prompted), dict(lesion.carried)
+        prompted, propagated = dict(lesion.prompted), dict(lesion.propagated)
         painted = set(lesion.painted)
         for number, image in enumerate(stack):
             if np.array_equal(image, lesion.mask.image(number)):
                 continue
             painted.add(number)
-            carried.pop(number, None)
+            propagated.pop(number, None)
             prompted.pop(number, None)
             if image.any():
                 prompted[number] = self.tracker.painted(number, image)
@@ -108,7 +110,7 @@ class Shaper:
             mask=Mask.from_stack(stack),
             painted=frozenset(painted),
             prompted=MappingProxyType(prompted),
-            carried=MappingProxyType(carried),
+            propagated=MappingProxyType(propagated),
             changed=clock,
         )
 
@@ -118,13 +120,13 @@ class Shaper:
         mask = first.mask
         for lesion in lesions[1:]:
             mask = mask.union(lesion.mask)
-        traces = [(n, t) for lesion in lesions for n, t in lesion.prompted.items()]
+        slice_memories = [(n, t) for lesion in lesions for n, t in lesion.prompted.items()]
         touched = Counter(n for le in lesions for n in {*le.mask.planes, *le.prompted})
         shared = {number for number, count in touched.items() if count > 1}
-        prompted = {n: trace for n, trace in traces if n not in shared}
-        for number in sorted(shared & {n for n, _ in traces}):
+        prompted = {n: slice_memory for n, slice_memory in slice_memories if n not in shared}
+        for number in sorted(shared & {n for n, _ in slice_memories}):
             prompted[number] = self.tracker.painted(number, mask.image(number))
-        carried = {n: t for le in lesions for n, t in le.carried.items()}
+        propagated = {n: t for le in lesions for n, t in le.propagated.items()}
         return replace(
             first,
             status=Status.PROMPTED if prompted else _decided(*lesions),
@@ -133,25 +135,25 @@ class Shaper:
             boxes=MappingProxyType({n: b for le in reversed(lesions) for n, b in le.boxes.items()}),
             painted=frozenset().union(*(le.painted for le in lesions), shared & set(prompted)),
             prompted=MappingProxyType(prompted),
-            carried=MappingProxyType(
-                {n: t for n, t in carried.items() if n not in shared and n not in prompted}
+            propagated=MappingProxyType(
+                {n: t for n, t in propagated.items() if n not in shared and n not in prompted}
             ),
             changed=clock,
         )
 
     def split(self, lesion: Lesion, next_id: int, clock: int) -> list[Lesion]:
-        """The connected pieces of a lesion, the largest under its number.
+        """The connected components of a lesion, the largest under its number.
 
-        A click stays with the piece it lies in, or else with the largest.
+        A click stays with the component it lies in, or else with the largest.
         """
         stack = np.zeros((self.tracker.embeddings.count, *lesion.mask.shape), dtype=bool)
         lesion.mask.paint(stack, True)
-        pieces = [piece.mask for piece in connected_pieces(stack)]
-        if len(pieces) < 2:
+        components = [component.mask for component in connected_components(stack)]
+        if len(components) < 2:
             return [lesion]
-        homes = [_home(click, pieces) for click in lesion.clicks]
+        homes = [_home(click, components) for click in lesion.clicks]
         parts = []
-        for index, mask in enumerate(pieces):
+        for index, mask in enumerate(components):
             clicks = tuple(c for c, home in zip(lesion.clicks, homes, strict=True) if home == index)
             clicked = {click.slice for click in clicks}
             kept = [n for n in lesion.prompted if n in mask.planes or n in clicked]
@@ -187,14 +189,16 @@ def _decided(*lesions: Lesion) -> Status:
     return Status.ACCEPTED if any(le.status.counts for le in lesions) else Status.REJECTED
 
 
-def _without_carried_memory(lesion: Lesion) -> Lesion:
-    carried = {n: replace(trace, memory=None) for n, trace in lesion.carried.items()}
-    return replace(lesion, carried=MappingProxyType(carried))
+def _without_propagated_memory(lesion: Lesion) -> Lesion:
+    propagated = {
+        n: replace(slice_memory, memory=None) for n, slice_memory in lesion.propagated.items()
+    }
+    return replace(lesion, propagated=MappingProxyType(propagated))
 
 
-def _home(click: Click, pieces: Sequence[Mask]) -> int:
+def _home(click: Click, components: Sequence[Mask]) -> int:
     row, column = round(click.y), round(click.x)
-    for index, mask in enumerate(pieces):
+    for index, mask in enumerate(components):
         if click.slice in mask.planes and mask.image(click.slice)[row, column]:
             return index
     return 0

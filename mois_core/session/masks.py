@@ -22,7 +22,7 @@ class Plane:
     pixels: np.ndarray
 
     @property
-    def window(self) -> tuple[slice, slice]:
+    def box(self) -> tuple[slice, slice]:
         """Where the pixels belong in the slice."""
         rows, columns = self.pixels.shape
         return slice(self.row, self.row + rows), slice(self.column, self.column + columns)
@@ -34,8 +34,8 @@ class Plane:
         if not len(rows):
             return None
         columns = np.flatnonzero(mask.any(axis=0))
-        window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        pixels = mask[window].astype(bool)
+        box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        pixels = mask[box].astype(bool)
         pixels.flags.writeable = False
         return cls(int(rows[0]), int(columns[0]), pixels)
 
@@ -81,17 +81,17 @@ class Mask:
         image = np.zeros(self.shape, dtype=bool)
         plane = self.planes.get(number)
         if plane is not None:
-            image[plane.window] = plane.pixels
+            image[plane.box] = plane.pixels
         return image
 
     def paint(self, stack: np.ndarray, value: object) -> None:
         """Write a value into an array [slices, rows, columns] wherever the mask is."""
         for number, plane in self.planes.items():
-            stack[number][plane.window][plane.pixels] = value
+            stack[number][plane.box][plane.pixels] = value
 
     def read(self, stack: np.ndarray) -> np.ndarray:
         """The values of an array [slices, rows, columns] under the mask."""
-        parts = [stack[n][p.window][p.pixels] for n, p in sorted(self.planes.items())]
+        parts = [stack[n][p.box][p.pixels] for n, p in sorted(self.planes.items())]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=stack.dtype)
 
     def same_as(self, other: Mask) -> bool:

@@ -1,8 +1,8 @@
 """One lesion through neighbouring slices: which of its memories a slice gets to see.
 
 A lesion leaves something on every slice it was found on: on *prompted* slices, where the user
-said what it is, and on *carried* slices, where the network found it again. A slice that is
-looked at next sees all prompted ones and the nearest carried ones.
+said what it is, and on *propagated* slices, where the network found it again. A slice that is
+looked at next sees all prompted ones and the nearest propagated ones.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ def _behind(slice_number: int, distance: int, reverse: bool) -> int:
     return slice_number + distance if reverse else slice_number - distance
 
 
-def maps_seen(
+def select_memories(
     prompted: Mapping[int, T],
-    carried: Mapping[int, T],
+    propagated: Mapping[int, T],
     slice_number: int,
     reverse: bool,
     memories: int,
 ) -> Placed[T]:
     """Memories for a slice with their temporal index: prompted ones share the last index,
-    carried ones have their distance minus one."""
+    propagated ones have their distance minus one."""
     seen = [(memories - 1, memory) for memory in prompted.values()]
     for distance in range(memories - 1, 0, -1):
-        memory = carried.get(_behind(slice_number, distance, reverse))
+        memory = propagated.get(_behind(slice_number, distance, reverse))
         if memory is not None:
             seen.append((distance - 1, memory))
     return seen
 
 
-def pointers_seen(
+def select_pointers(
     prompted: Mapping[int, T],
-    carried: Mapping[int, T],
+    propagated: Mapping[int, T],
     slice_number: int,
     reverse: bool,
     slices: int,
@@ -52,27 +52,27 @@ def pointers_seen(
     distances = {n: (slice_number - n) * sign for n in prompted}
     seen = [(d, prompted[n]) for n, d in distances.items() if d >= 0]
     for distance in range(1, min(slices, max_pointers)):
-        memory = carried.get(_behind(slice_number, distance, reverse))
+        memory = propagated.get(_behind(slice_number, distance, reverse))
         if memory is not None:
             seen.append((distance, memory))
     return seen
 
 
-def recent_seen(
+def select_recent(
     prompted: Mapping[int, T],
-    carried: Mapping[int, T],
+    propagated: Mapping[int, T],
     slice_number: int,
     reverse: bool,
     reach: int,
 ) -> Placed[T]:
     """What SLM-SAM 2's short memory sees, nearest first, with its distance in slices.
 
-    Prompted and carried slices are alike here; only the nearness counts.
+    Prompted and propagated slices are alike here; only the nearness counts.
     """
     seen = []
     for distance in range(1, reach + 1):
         number = _behind(slice_number, distance, reverse)
-        memory = carried.get(number, prompted.get(number))
+        memory = propagated.get(number, prompted.get(number))
         if memory is not None:
             seen.append((distance, memory))
     return seen
@@ -80,38 +80,43 @@ def recent_seen(
 
 @dataclass(frozen=True)
 class Target:
-    """A slice that a lesion is to be carried to, and where it is carried from."""
+    """A slice that a lesion is to be propagated to, and where it is propagated from."""
 
     slice: int
     source: int
-    """The prompted slice that it is carried from."""
+    """The prompted slice that it is propagated from."""
     reverse: bool
     """Whether the slices are gone through downwards."""
 
 
 def around_every_prompt(
-    prompted: Collection[int], fixed: Collection[int], window: int, slices: int
+    prompted: Collection[int], fixed: Collection[int], propagation_slices: int, slices: int
 ) -> list[list[Target]]:
     """Targets in rounds of growing distance, each slice once, from its nearest prompted slice.
 
     ``fixed`` slices keep what they have.
     """
-    rounds: list[list[Target]] = [[] for _ in range(window)]
+    rounds: list[list[Target]] = [[] for _ in range(propagation_slices)]
     for number in range(slices):
         if number in fixed or not prompted:
             continue
         source = min(prompted, key=lambda n: (abs(n - number), n))
         distance = abs(source - number)
-        if 0 < distance <= window:
+        if 0 < distance <= propagation_slices:
             rounds[distance - 1].append(Target(number, source, reverse=number < source))
     return rounds
 
 
 def around_first_prompt(
-    prompted: Collection[int], fixed: Collection[int], window: int, slices: int
+    prompted: Collection[int], fixed: Collection[int], propagation_slices: int, slices: int
 ) -> list[list[Target]]:
     """The published app's targets: from the earliest prompted slice up, and then down."""
     first = min(prompted)
-    up = [Target(n, first, False) for n in range(first + 1, min(first + window, slices - 1) + 1)]
-    down = [Target(n, first, True) for n in range(first - 1, max(first - window, 0) - 1, -1)]
+    up = [
+        Target(n, first, False)
+        for n in range(first + 1, min(first + propagation_slices, slices - 1) + 1)
+    ]
+    down = [
+        Target(n, first, True) for n in range(first - 1, max(first - propagation_slices, 0) - 1, -1)
+    ]
     return [[target] for target in up + down if target.slice not in fixed]

@@ -23,8 +23,8 @@ from mois_core.network.prompt_encoder import BOX_FIRST, BOX_SECOND, NEGATIVE, PO
 from mois_core.network.short_long import SlmSam2
 from mois_core.progress import CancelToken, Progress, silent
 from mois_core.session.embeddings import HOST, Embeddings
-from mois_core.session.lesion import Click, Lesion, Trace
-from mois_core.session.memory_bank import Target, maps_seen, pointers_seen, recent_seen
+from mois_core.session.lesion import Click, Lesion, SliceMemory
+from mois_core.session.memory_bank import Target, select_memories, select_pointers, select_recent
 
 LOGIT_LIMIT = 32.0
 """Logits of an earlier answer are cut to this before they are fed back, as published."""
@@ -32,8 +32,8 @@ LOGIT_LIMIT = 32.0
 AT_ONCE = 16
 """Lesions per pass."""
 
-CARRIED_AT_ONCE = {"cpu": 4}
-"""Carried lesions per pass. The keys of each take 100 MiB and more at full size; a CPU gains
+PROPAGATED_AT_ONCE = {"cpu": 4}
+"""Propagated lesions per pass. The keys of each take 100 MiB and more at full size; a CPU gains
 little from more at once, and its memory holds everything else too."""
 
 
@@ -51,10 +51,10 @@ class _PromptJob:
 
 @dataclass
 class _Chain:
-    """A lesion being carried: what it has left so far, and where it has got lost."""
+    """A lesion being propagated: what it has left so far, and where it has got lost."""
 
     lesion: Lesion
-    carried: dict[int, Trace] = field(default_factory=dict)
+    propagated: dict[int, SliceMemory] = field(default_factory=dict)
     images: dict[int, np.ndarray] = field(default_factory=dict)
     lost: set[tuple[int, bool]] = field(default_factory=set)
 
@@ -84,8 +84,8 @@ class Tracker:
     @torch.no_grad()
     def prompt(
         self, work: Sequence[tuple[Lesion, int]], continued: bool = False
-    ) -> list[tuple[Trace, np.ndarray]]:
-        """Decode the prompts of each lesion on its slice: a trace and the slice's mask.
+    ) -> list[tuple[SliceMemory, np.ndarray]]:
+        """Decode the prompts of each lesion on its slice: a slice_memory and the slice's mask.
 
         ``continued`` says that the last click on the slice is new and everything before it is
         in the lesion already; otherwise all prompts of the slice are gone through in order,
@@ -96,17 +96,17 @@ class Tracker:
             running = [job for job in jobs if step < len(job.steps)]
             for group in _grouped(running, partial(_shape_of, step=step)):
                 self._decode_step(group, step)
-        results: dict[int, tuple[Trace, np.ndarray]] = {}
+        results: dict[int, tuple[SliceMemory, np.ndarray]] = {}
         for group in _grouped(jobs, lambda job: job.number):
-            traces = self._traces(group[0].number, [job.decoded for job in group], True)
-            results |= {id(job): made for job, made in zip(group, traces, strict=True)}
+            slice_memories = self._remember(group[0].number, [job.decoded for job in group], True)
+            results |= {id(job): made for job, made in zip(group, slice_memories, strict=True)}
         return [results[id(job)] for job in jobs]
 
     @torch.no_grad()
-    def painted(self, number: int, image: np.ndarray) -> Trace:
+    def painted(self, number: int, image: np.ndarray) -> SliceMemory:
         """What the network remembers of a mask that the user drew on a slice."""
         decoded = self._decode_mask(number, image)
-        return self._traces(number, [decoded], True, fill=False)[0][0]
+        return self._remember(number, [decoded], True, fill=False)[0][0]
 
     def _decode_mask(self, number: int, image: np.ndarray) -> Decoded:
         config = self.model.config
@@ -136,7 +136,7 @@ class Tracker:
             steps = steps[-1:]
         return _PromptJob(lesion, number, steps, coarse, logits)
 
-    def _with_others(self, others: dict[int, Trace], number: int) -> tuple[Tensor, Tensor]:
+    def _with_others(self, others: dict[int, SliceMemory], number: int) -> tuple[Tensor, Tensor]:
         """The slice as the lesion's other prompted slices make it look, and their guess."""
         nearest = min(others, key=lambda n: (abs(n - number), n))
         target = Target(number, nearest, reverse=nearest > number)
@@ -204,19 +204,19 @@ class Tracker:
     # ---- neighbours ------------------------------------------------------------------------
 
     @torch.no_grad()
-    def carry(
+    def propagate(
         self,
         lesions: Sequence[Lesion],
         rounds: Sequence[Sequence[Sequence[Target]]],
         progress: Progress = silent,
         cancel: CancelToken | None = None,
     ) -> list[Lesion]:
-        """Carry lesions to their neighbours; ``rounds`` lists each lesion's targets in order.
+        """Propagate lesions to their neighbours; ``rounds`` lists each lesion's targets in order.
 
         Where a lesion is gone, it is not looked for any further that way.
         """
         chains = [_Chain(lesion) for lesion in lesions]
-        most = CARRIED_AT_ONCE.get(self.model.device.type, AT_ONCE)
+        most = PROPAGATED_AT_ONCE.get(self.model.device.type, AT_ONCE)
         length = max((len(own) for own in rounds), default=0)
         for number in range(length):
             progress(number, length, "following lesions through the slices")
@@ -227,65 +227,65 @@ class Tracker:
                 if (target.source, target.reverse) not in chain.lost
             ]
             # In the order of the slices, so that a lesion sees the same of itself whether it is
-            # carried alone or with others.
+            # propagated alone or with others.
             for there in _grouped(sorted(work, key=_where), _where):
                 for group in _grouped(there, self._shape_of_memories):
                     for part in _parts(group, most):
                         if cancel:
                             cancel.check()
-                        self._carry_to(part)
+                        self._propagate_to(part)
         progress(length, length, "following lesions through the slices")
-        return [self._carried(chain, own) for chain, own in zip(chains, rounds, strict=True)]
+        return [self._propagated(chain, own) for chain, own in zip(chains, rounds, strict=True)]
 
     def _shape_of_memories(self, item: tuple[_Chain, Target]) -> tuple:
         chain, target = item
-        seen = (chain.lesion.prompted, chain.carried, target.slice, target.reverse)
+        seen = (chain.lesion.prompted, chain.propagated, target.slice, target.reverse)
         config = self.model.config
-        maps = tuple(index for index, _ in maps_seen(*seen, config.memories))
-        pointers = pointers_seen(*seen, self.embeddings.count, config.max_pointers)
+        maps = tuple(index for index, _ in select_memories(*seen, config.memories))
+        pointers = select_pointers(*seen, self.embeddings.count, config.max_pointers)
         reach = config.short_memory.slices if config.short_memory else 0
-        recent = tuple(distance for distance, _ in recent_seen(*seen, reach))
+        recent = tuple(distance for distance, _ in select_recent(*seen, reach))
         return maps, tuple(distance for distance, _ in pointers), recent
 
-    def _carry_to(self, part: Sequence[tuple[_Chain, Target]]) -> None:
+    def _propagate_to(self, part: Sequence[tuple[_Chain, Target]]) -> None:
         target = part[0][1]
         coarse = self._conditioned(
             [chain.lesion.prompted for chain, _ in part],
-            [chain.carried for chain, _ in part],
+            [chain.propagated for chain, _ in part],
             target,
         )
         decoded = self.model.decode(self.embeddings.features(target.slice), coarse)
         single = [decoded[index : index + 1] for index in range(len(part))]
-        made = self._traces(target.slice, single, False)
-        for (chain, own), (trace, image) in zip(part, made, strict=True):
-            chain.carried[own.slice] = trace
+        made = self._remember(target.slice, single, False)
+        for (chain, own), (slice_memory, image) in zip(part, made, strict=True):
+            chain.propagated[own.slice] = slice_memory
             chain.images[own.slice] = image
-            if not trace.found and not self.reference:
+            if not slice_memory.found and not self.reference:
                 chain.lost.add((own.source, own.reverse))
 
     def _conditioned(
         self,
-        prompted: Sequence[dict[int, Trace]],
-        carried: Sequence[dict[int, Trace]],
+        prompted: Sequence[dict[int, SliceMemory]],
+        propagated: Sequence[dict[int, SliceMemory]],
         target: Target,
     ) -> Tensor:
         """A slice as it looks to lesions that left memories of the same kinds elsewhere."""
         model, slices = self.model, self.embeddings.count
         config = model.config
         where = (target.slice, target.reverse)
-        pairs = list(zip(prompted, carried, strict=True))
-        maps = [maps_seen(p, c, *where, config.memories) for p, c in pairs]
-        pointers = [pointers_seen(p, c, *where, slices, config.max_pointers) for p, c in pairs]
+        pairs = list(zip(prompted, propagated, strict=True))
+        maps = [select_memories(p, c, *where, config.memories) for p, c in pairs]
+        pointers = [select_pointers(p, c, *where, slices, config.max_pointers) for p, c in pairs]
         keys = model.memory_keys(
             self._stacked(maps, "memory"), self._stacked(pointers, "pointer"), slices
         )
         long = model.attend_to_memory(self.embeddings.memory_query(target.slice), keys).float()
         if not isinstance(model, SlmSam2):
             return long
-        recent = [recent_seen(p, c, *where, config.short_memory.slices) for p, c in pairs]
+        recent = [select_recent(p, c, *where, config.short_memory.slices) for p, c in pairs]
         if not recent[0]:
             return long
-        maps = [[(d - 1, trace) for d, trace in reversed(own)] for own in recent]
+        maps = [[(d - 1, slice_memory) for d, slice_memory in reversed(own)] for own in recent]
         keys = model.short_keys(
             self._stacked(maps, "memory"), self._stacked(recent, "pointer"), slices
         )
@@ -293,7 +293,7 @@ class Tracker:
         return model.fuse(short, long)
 
     def _stacked(
-        self, seen: Sequence[Sequence[tuple[int, Trace]]], what: str
+        self, seen: Sequence[Sequence[tuple[int, SliceMemory]]], what: str
     ) -> list[tuple[int, Tensor]]:
         """The same memory of several lesions as one batch, for each memory that they share."""
         return [
@@ -304,14 +304,14 @@ class Tracker:
             for together in zip(*seen, strict=True)
         ]
 
-    def _carried(self, chain: _Chain, rounds: Sequence[Sequence[Target]]) -> Lesion:
+    def _propagated(self, chain: _Chain, rounds: Sequence[Sequence[Target]]) -> Lesion:
         lesion = chain.lesion
         mask = lesion.mask
-        for number in {*lesion.carried, *(target.slice for own in rounds for target in own)}:
+        for number in {*lesion.propagated, *(target.slice for own in rounds for target in own)}:
             mask = mask.with_slice(number, None)
         for number, image in chain.images.items():
             mask = mask.with_slice(number, image)
-        return replace(lesion, mask=mask, carried=MappingProxyType(chain.carried))
+        return replace(lesion, mask=mask, propagated=MappingProxyType(chain.propagated))
 
     # ---- results ---------------------------------------------------------------------------
 
@@ -327,14 +327,14 @@ class Tracker:
         size = self.shape
         return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)[:, 0]
 
-    def _traces(
+    def _remember(
         self, number: int, decoded: Sequence[Decoded], from_clicks: bool, fill: bool = True
-    ) -> list[tuple[Trace, np.ndarray]]:
+    ) -> list[tuple[SliceMemory, np.ndarray]]:
         features = self.embeddings.features(number)
         raw = torch.cat([one.logits for one in decoded])
         score = torch.cat([one.score for one in decoded])
         filled = self._shown(raw) if fill else raw
-        # As published: clicked masks are remembered as they are shown, carried ones as decoded.
+        # As published: clicked masks are remembered as they are shown, propagated ones as decoded.
         remembered = filled if from_clicks else raw
         memory = self.model.remember(features, remembered, score, from_clicks)
         images = self.to_images(filled)
@@ -343,7 +343,7 @@ class Tracker:
         found = (high > 0).flatten(1).any(dim=1).tolist()
         return [
             (
-                Trace(
+                SliceMemory(
                     pointer=decoded[i].pointer[0].to(HOST, copy=True),
                     score=score[i].to(HOST, copy=True),
                     found=found[i],

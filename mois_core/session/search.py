@@ -12,7 +12,7 @@ from scipy import ndimage
 from mois_core.network.exemplar import ExemplarKeys, MoisSam2
 from mois_core.network.holes import fill_small_holes
 from mois_core.progress import CancelToken, Progress
-from mois_core.session.components import TOUCHING, connected_pieces, deepest_point, fill_holes
+from mois_core.session.components import TOUCHING, connected_components, deepest_point, fill_holes
 from mois_core.session.exemplars import Exemplar
 from mois_core.session.lesion import Click, Lesion, Status
 from mois_core.session.masks import Mask, overlap
@@ -23,10 +23,10 @@ MOSTLY = 0.5
 """A finding that covers known lesions by this part of itself is one of them; two findings that
 share this part of their union are the same."""
 
-MOST_SURE = 1e4
+MOST_CONFIDENT = 1e4
 """Logits beyond this are all the same; half precision would make them infinite."""
 
-SUREST = 0.99
+REFERENCE_QUANTILE = 0.99
 """Findings are compared with this quantile of all that is marked: a single place says little."""
 
 SLICES_AT_ONCE = {"cpu": 1}
@@ -40,11 +40,11 @@ Choice = Callable[[int], Sequence[Exemplar]]
 class Search:
     """Looks through the slices of one scan."""
 
-    def __init__(self, tracker: Tracker, gate: bool, certainty: float) -> None:
+    def __init__(self, tracker: Tracker, gate: bool, min_confidence: float) -> None:
         self.tracker = tracker
         self.embeddings = tracker.embeddings
         self.gate = gate
-        self.certainty = certainty
+        self.min_confidence = min_confidence
         self._keys: tuple[Sequence[Exemplar], ExemplarKeys] | None = None
 
     @torch.no_grad()
@@ -61,7 +61,7 @@ class Search:
         model = tracker.model
         assert isinstance(model, MoisSam2)
         found = np.zeros((self.embeddings.count, *tracker.shape), dtype=bool)
-        sureness = np.zeros(found.shape, dtype=np.float16) if self.certainty else None
+        confidence = np.zeros(found.shape, dtype=np.float16) if self.min_confidence else None
         done = 0
         for together, exemplars in self._batches(numbers, choose):
             if cancel:
@@ -80,11 +80,15 @@ class Search:
                     logits = fill_small_holes(logits)
                 shown = tracker.enlarged(logits)[0]
                 found[number] = (shown > 0).cpu().numpy()
-                if sureness is not None:
-                    sureness[number] = shown.clamp(0, MOST_SURE).cpu().numpy()
+                if confidence is not None:
+                    confidence[number] = shown.clamp(0, MOST_CONFIDENT).cpu().numpy()
             done += len(together)
         progress(len(numbers), len(numbers), "searching slices")
-        return found if sureness is None else sure_pieces(found, sureness, self.certainty)
+        return (
+            found
+            if confidence is None
+            else confident_components(found, confidence, self.min_confidence)
+        )
 
     def forget_keys(self) -> None:
         """Give back the memory that the last exemplars' keys take."""
@@ -120,15 +124,22 @@ def _identity(exemplars: Sequence[Exemplar] | None) -> tuple | None:
     return None if exemplars is None else tuple(id(e.view.memory) for e in exemplars)
 
 
-def sure_pieces(found: np.ndarray, sureness: np.ndarray, certainty: float) -> np.ndarray:
-    """The mask [slices, rows, columns] without the connected pieces that are nowhere this part as
-    sure as the surest hundredth of it."""
+def confident_components(
+    found: np.ndarray, confidence: np.ndarray, min_confidence: float
+) -> np.ndarray:
+    """Keep the connected components of a mask [slices, rows, columns] that reach a confidence.
+
+    A component stays if its highest confidence is at least ``min_confidence`` times the
+    `REFERENCE_QUANTILE` of the confidence of everything that is marked.
+    """
     if not found.any():
         return found
     labels, count = ndimage.label(found, structure=TOUCHING)
     peaks = np.zeros(count + 1, dtype=np.float32)
-    np.maximum.at(peaks, labels[found], sureness[found])
-    sure = peaks >= certainty * np.quantile(sureness[found].astype(np.float32), SUREST)
+    np.maximum.at(peaks, labels[found], confidence[found])
+    sure = peaks >= min_confidence * np.quantile(
+        confidence[found].astype(np.float32), REFERENCE_QUANTILE
+    )
     sure[0] = False
     return sure[labels]
 
@@ -136,18 +147,18 @@ def sure_pieces(found: np.ndarray, sureness: np.ndarray, certainty: float) -> np
 def findings_of(found: np.ndarray, known: np.ndarray, smallest: int) -> list[Mask]:
     """Lesions in a mask of everything, apart from those that are known already.
 
-    A piece that is mostly a known lesion is that lesion seen again; of the others, only what
+    A component that is mostly a known lesion is that lesion seen again; of the others, only what
     lies outside the known ones is new. No two findings share a voxel.
     """
     fresh = np.zeros_like(found)
-    for piece in connected_pieces(found, smallest):
-        if piece.mask.read(known).mean() < MOSTLY:
-            piece.mask.paint(fresh, True)
+    for component in connected_components(found, smallest):
+        if component.mask.read(known).mean() < MOSTLY:
+            component.mask.paint(fresh, True)
     fresh &= ~known
     taken = known.copy()
     masks = []
-    for piece in connected_pieces(fresh, smallest):
-        mask = fill_holes(piece.mask).without(taken)
+    for component in connected_components(fresh, smallest):
+        mask = fill_holes(component.mask).without(taken)
         if mask.voxels >= smallest:
             masks.append(mask)
             mask.paint(taken, True)
@@ -159,7 +170,7 @@ def reprompted(
     masks: Sequence[Mask],
     known: np.ndarray,
     spacing: tuple[float, float],
-    window: int,
+    propagation_slices: int,
     smallest: int,
     progress: Progress,
     cancel: CancelToken | None,
@@ -176,15 +187,17 @@ def reprompted(
         work.append((Lesion(0, Status.FOUND, Mask(mask.shape), clicks=(click,)), number))
     prompted = []
     if work:
-        for (lesion, number), (trace, image) in zip(work, tracker.prompt(work), strict=True):
+        for (lesion, number), (slice_memory, image) in zip(work, tracker.prompt(work), strict=True):
             outlined = lesion.mask.with_slice(number, image)
-            prompted.append(replace(lesion, mask=outlined, prompted={number: trace}))
+            prompted.append(replace(lesion, mask=outlined, prompted={number: slice_memory}))
     slices = tracker.embeddings.count
-    rounds = [around_every_prompt(le.prompted, le.prompted, window, slices) for le in prompted]
-    carried = tracker.carry(prompted, rounds, progress, cancel)
+    rounds = [
+        around_every_prompt(le.prompted, le.prompted, propagation_slices, slices) for le in prompted
+    ]
+    propagated = tracker.propagate(prompted, rounds, progress, cancel)
     kept: list[Mask] = []
     taken = known.copy()
-    for lesion, mask in zip(carried, masks, strict=True):
+    for lesion, mask in zip(propagated, masks, strict=True):
         outlined = lesion.mask.without(known)
         if overlap(outlined, mask) == 0 or outlined.voxels < smallest:
             outlined = mask

@@ -22,12 +22,12 @@ from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.progress import CancelToken, Progress, silent
 from mois_core.session.embeddings import Embeddings
-from mois_core.session.exemplar_import import seeds_from_labels
+from mois_core.session.exemplar_import import exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
 from mois_core.session.lesion import Box, Click, Lesion, Status, painting_order
-from mois_core.session.lesion_edits import Shaper
+from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask
 from mois_core.session.memory_guard import MemoryGuard
 from mois_core.session.preprocess import model_input, published_input
@@ -75,30 +75,35 @@ class Session:
         )
         fill = self.settings.fill_holes and not reference
         self.tracker = Tracker(self.embeddings, self.stack.shape, fill, reference)
-        self.search = Search(self.tracker, self.settings.gate, self.settings.certainty)
+        self.search = Search(self.tracker, self.settings.gate, self.settings.min_confidence)
         self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
-        self.shaper = Shaper(self.tracker, self.settings.window, reference)
+        self.editor = LesionEditor(self.tracker, self.settings.propagation_slices, reference)
         self.history = History(State())
         self.semantic: np.ndarray | None = None
         """What the last search marked [slices, rows, columns], before it became lesions."""
 
     def _resolved(self, settings: Settings) -> Settings:
-        """The settings with the certainty that they leave to the network; the published app keeps
-        all findings."""
+        """Fill in the `min_confidence` that the settings leave to the network.
+
+        The published app keeps all findings.
+        """
         if self.reference:
-            return replace(settings, certainty=0.0)
-        if settings.certainty is not None:
+            return replace(settings, min_confidence=0.0)
+        if settings.min_confidence is not None:
             return settings
         exemplars = self.model.config.exemplars
-        return replace(settings, certainty=exemplars.certainty if exemplars else 0.0)
+        return replace(settings, min_confidence=exemplars.min_confidence if exemplars else 0.0)
 
-    def adjust(self, *, window: int, smallest_cm3: float, exemplars: int) -> None:
+    def adjust(self, *, propagation_slices: int, smallest_cm3: float, exemplars: int) -> None:
         """Change those settings that can change in the middle of the work. What was done stays as
         it is, and no step can undo this. Settings that make no sense are refused as a whole."""
         self.settings = replace(
-            self.settings, window=window, smallest_cm3=smallest_cm3, exemplars=exemplars
+            self.settings,
+            propagation_slices=propagation_slices,
+            smallest_cm3=smallest_cm3,
+            exemplars=exemplars,
         )
-        self.shaper.window = window
+        self.editor.propagation_slices = propagation_slices
 
     # ---- looking ---------------------------------------------------------------------------
 
@@ -135,7 +140,7 @@ class Session:
     def exemplars_for(self, slice_number: int) -> list[Exemplar]:
         """The exemplars that a slice would be searched with now."""
         rule = choose_as_published if self.reference else choose
-        offered = candidates(self.lesions, self.state.seeds)
+        offered = candidates(self.lesions, self.state.imported)
         return rule(offered, slice_number, self.settings.exemplars)
 
     def prepare(
@@ -161,20 +166,20 @@ class Session:
         ras: Point,
         positive: bool = True,
         lesion: int | None = None,
-        carry: bool = True,
+        propagate: bool = True,
         progress: Progress = silent,
         cancel: CancelToken | None = None,
     ) -> int:
         """Point at a lesion, or at what does not belong to it; gives the lesion's number.
 
-        Without ``carry`` only the clicked slice changes, and `carry` does the neighbours later.
+        Without ``propagate`` only the clicked slice changes; call `propagate` for the neighbours.
         """
-        return self.clicks([NewClick(ras, positive, lesion)], carry, progress, cancel)[0]
+        return self.clicks([NewClick(ras, positive, lesion)], propagate, progress, cancel)[0]
 
     def clicks(
         self,
         new: Sequence[NewClick],
-        carry: bool = True,
+        propagate: bool = True,
         progress: Progress = silent,
         cancel: CancelToken | None = None,
     ) -> list[int]:
@@ -190,10 +195,10 @@ class Session:
             work.append((owner, number))
 
         def run() -> State:
-            shaped = self.shaper.prompted(state, list(dict.fromkeys(work)), len(new) == 1)
-            if not carry:
-                return shaped
-            return self._carried(shaped, list(dict.fromkeys(owners)), progress, cancel)
+            edited = self.editor.prompted(state, list(dict.fromkeys(work)), len(new) == 1)
+            if not propagate:
+                return edited
+            return self._propagated(edited, list(dict.fromkeys(owners)), progress, cancel)
 
         self.history.commit("click" if len(new) == 1 else "clicks", self.guard.run(run))
         return owners
@@ -249,39 +254,39 @@ class Session:
         state = self.state.ticked()
         owner = state.next_id if lesion is None else lesion
         before = state.lesions.get(owner) or Lesion(owner, Status.PROMPTED, Mask(self.stack.shape))
-        painted = self.guard.run(lambda: self.shaper.painted(before, stack, state.clock))
+        painted = self.guard.run(lambda: self.editor.painted(before, stack, state.clock))
         self.history.commit("paint", state.with_lesions(painted))
         return owner
 
-    def carry(
+    def propagate(
         self,
         numbers: Iterable[int] | None = None,
         progress: Progress = silent,
         cancel: CancelToken | None = None,
         joined: bool = True,
     ) -> None:
-        """Carry lesions to their neighbouring slices (all lesions if none are named).
+        """Propagate lesions to their neighbouring slices (all lesions if none are named).
 
         With ``joined`` this is part of the step before it, so one undo takes back both.
         """
         state = self.state
         wanted = list(state.lesions) if numbers is None else list(numbers)
-        # One whose last click is gone has nothing to be carried from, but slices to be emptied.
-        open_ones = [n for n in wanted if state.lesion(n).prompted or state.lesion(n).carried]
+        # One whose last click is gone has nothing to be propagated from, but slices to be emptied.
+        open_ones = [n for n in wanted if state.lesion(n).prompted or state.lesion(n).propagated]
         if not open_ones:
             return
-        carried = self.guard.run(lambda: self._carried(state, open_ones, progress, cancel))
+        propagated = self.guard.run(lambda: self._propagated(state, open_ones, progress, cancel))
         if joined and self.history.past:
-            self.history.amend(carried)
+            self.history.amend(propagated)
         else:
-            self.history.commit("carry", carried)
+            self.history.commit("propagate", propagated)
 
     def _reprompt(
         self,
         what: str,
         lesion: Lesion,
         slices: Iterable[int],
-        carry: bool = True,
+        propagate: bool = True,
         progress: Progress = silent,
         cancel: CancelToken | None = None,
     ) -> None:
@@ -290,15 +295,15 @@ class Session:
 
         def run() -> State:
             work = [(lesion.id, number) for number in sorted(slices)]
-            shaped = self.shaper.prompted(state, work, continued=False)
-            return self._carried(shaped, [lesion.id], progress, cancel) if carry else shaped
+            edited = self.editor.prompted(state, work, continued=False)
+            return self._propagated(edited, [lesion.id], progress, cancel) if propagate else edited
 
         self.history.commit(what, self.guard.run(run))
 
-    def _carried(
+    def _propagated(
         self, state: State, numbers: Sequence[int], progress: Progress, cancel: CancelToken | None
     ) -> State:
-        return self.shaper.carried(state, numbers, self.settings.exemplars, progress, cancel)
+        return self.editor.propagated(state, numbers, self.settings.exemplars, progress, cancel)
 
     # ---- the list of lesions ---------------------------------------------------------------
 
@@ -343,20 +348,20 @@ class Session:
         lesions = [state.lesion(number) for number in sorted(set(numbers))]
         if len(lesions) < 2:
             raise BadInput("at least two lesions are needed to merge")
-        merged = self.guard.run(lambda: self.shaper.merged(lesions, state.clock))
+        merged = self.guard.run(lambda: self.editor.merged(lesions, state.clock))
         kept = state.without_lesions(*(lesion.id for lesion in lesions)).with_lesions(merged)
         self.history.commit("merge", kept)
         return merged.id
 
     def split(self, number: int) -> list[int]:
-        """Make each connected piece of a lesion a lesion; the largest keeps the number."""
+        """Make each connected component of a lesion a lesion; the largest keeps the number."""
         state = self.state.ticked()
-        pieces = self.guard.run(
-            lambda: self.shaper.split(state.lesion(number), state.next_id, state.clock)
+        components = self.guard.run(
+            lambda: self.editor.split(state.lesion(number), state.next_id, state.clock)
         )
-        if len(pieces) > 1:
-            self.history.commit("split", state.with_lesions(*pieces))
-        return [piece.id for piece in pieces]
+        if len(components) > 1:
+            self.history.commit("split", state.with_lesions(*components))
+        return [component.id for component in components]
 
     # ---- exemplars and search --------------------------------------------------------------
 
@@ -366,19 +371,19 @@ class Session:
         ``labels`` is in the own order of ``volume``, an earlier scan say, or of this scan.
         """
         state = self.state.ticked()
-        first = min((seed.lesion for seed in state.seeds), default=1) - 1
+        first = min((exemplar.lesion for exemplar in state.imported), default=1) - 1
 
         def run() -> tuple[Exemplar, ...]:
-            return seeds_from_labels(self, labels, volume, first, state.clock)
+            return exemplars_from_labels(self, labels, volume, first, state.clock)
 
-        seeds = self.guard.run(run)
-        self.history.commit("add exemplars", replace(state, seeds=(*state.seeds, *seeds)))
-        return len(seeds)
+        imported = self.guard.run(run)
+        self.history.commit("add exemplars", replace(state, imported=(*state.imported, *imported)))
+        return len(imported)
 
     def clear_exemplars(self) -> None:
         """Forget the lesions that were brought in."""
-        if self.state.seeds:
-            self.history.commit("clear exemplars", replace(self.state, seeds=()))
+        if self.state.imported:
+            self.history.commit("clear exemplars", replace(self.state, imported=()))
 
     def find_similar(
         self,
@@ -428,9 +433,9 @@ class Session:
         smallest = max(1, int(np.ceil(self.settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
         masks = findings_of(found, known, smallest)
         if self.settings.findings == "reprompted":
-            spacing, window = self.stack.pixel_spacing, self.settings.window
+            spacing, propagation_slices = self.stack.pixel_spacing, self.settings.propagation_slices
             masks = reprompted(
-                self.tracker, masks, known, spacing, window, smallest, progress, cancel
+                self.tracker, masks, known, spacing, propagation_slices, smallest, progress, cancel
             )
         return numbered(masks, undecided, state.next_id)
 

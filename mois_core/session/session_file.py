@@ -30,11 +30,11 @@ from mois_core.network.exemplar import ExemplarView
 from mois_core.network.model import Sam2
 from mois_core.session import Session
 from mois_core.session.exemplars import Exemplar
-from mois_core.session.lesion import Box, Click, Lesion, Status, Trace
+from mois_core.session.lesion import Box, Click, Lesion, SliceMemory, Status
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import ModelInfo, Settings, State
 
-FORMAT = 1
+FORMAT = 2
 DOCUMENT = "session.json"
 UNDATED = (1980, 1, 1, 0, 0, 0)
 
@@ -71,7 +71,7 @@ def to_bytes(session: Session) -> bytes:
         "next_click": state.next_click,
         "clock": state.clock,
         "lesions": [_lesion_to_json(lesion, put) for lesion in state.lesions.values()],
-        "seeds": [_seed_to_json(seed, put) for seed in state.seeds],
+        "imported": [_exemplar_to_json(exemplar, put) for exemplar in state.imported],
     }
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -103,6 +103,8 @@ def restore(
     content = source if isinstance(source, bytes) else _read(Path(source))
     with _damaged_if_it_fails(), zipfile.ZipFile(io.BytesIO(content)) as archive:
         document = json.loads(archive.read(DOCUMENT))
+        if document["format"] == 1:
+            document = _from_format_1(document)
         if document["format"] != FORMAT:
             raise BadInput("the session was saved by another version of the program")
         scan, is_reference = document["scan"], document["reference"]
@@ -142,14 +144,17 @@ def _fits(state: State, config: NetworkConfig) -> bool:
     """Whether a network can go on from what another, or the same one, remembered."""
     memory = (config.memory_width, config.map_size, config.map_size)
     logits = (1, config.low_res_size, config.low_res_size)
-    traces = [
-        t for le in state.lesions.values() for t in (*le.prompted.values(), *le.carried.values())
+    slice_memories = [
+        t for le in state.lesions.values() for t in (*le.prompted.values(), *le.propagated.values())
     ]
     return all(
         view.pointer.shape == (config.width,)
         and (view.memory is None or view.memory.shape == memory)
-        for view in (*traces, *(seed.view for seed in state.seeds))
-    ) and all(trace.logits is None or trace.logits.shape == logits for trace in traces)
+        for view in (*slice_memories, *(exemplar.view for exemplar in state.imported))
+    ) and all(
+        slice_memory.logits is None or slice_memory.logits.shape == logits
+        for slice_memory in slice_memories
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -193,6 +198,21 @@ def _tensor(value: Any) -> Tensor | None:
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
+def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of the first format, whose names were others, in today's names."""
+    settings = dict(document["settings"])
+    settings["propagation_slices"] = settings.pop("window")
+    settings["min_confidence"] = settings.pop("certainty")
+    lesions = [{**lesion, "propagated": lesion["carried"]} for lesion in document["lesions"]]
+    return {
+        **document,
+        "format": FORMAT,
+        "settings": settings,
+        "imported": document["seeds"],
+        "lesions": lesions,
+    }
+
+
 # ---- lesions to JSON and back ---------------------------------------------------------------
 
 
@@ -209,26 +229,26 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
             [n, p.row, p.column, list(p.pixels.shape), put(np.packbits(p.pixels))]
             for n, p in lesion.mask
         ],
-        "prompted": [[n, _trace_to_json(t, put)] for n, t in lesion.prompted.items()],
-        "carried": [[n, _trace_to_json(t, put)] for n, t in lesion.carried.items()],
+        "prompted": [[n, _slice_memory_to_json(t, put)] for n, t in lesion.prompted.items()],
+        "propagated": [[n, _slice_memory_to_json(t, put)] for n, t in lesion.propagated.items()],
     }
 
 
-def _trace_to_json(trace: Trace, put: Put) -> dict[str, Any]:
+def _slice_memory_to_json(slice_memory: SliceMemory, put: Put) -> dict[str, Any]:
     return {
-        "pointer": put(trace.pointer),
-        "score": put(trace.score),
-        "found": trace.found,
-        "memory": put(trace.memory),
-        "logits": put(trace.logits),
+        "pointer": put(slice_memory.pointer),
+        "score": put(slice_memory.score),
+        "found": slice_memory.found,
+        "memory": put(slice_memory.memory),
+        "logits": put(slice_memory.logits),
     }
 
 
-def _seed_to_json(seed: Exemplar, put: Put) -> dict[str, Any]:
-    view = seed.view
+def _exemplar_to_json(exemplar: Exemplar, put: Put) -> dict[str, Any]:
+    view = exemplar.view
     return {
-        "lesion": seed.lesion,
-        "changed": seed.changed,
+        "lesion": exemplar.lesion,
+        "changed": exemplar.changed,
         "slice": view.slice,
         "is_prompted": view.is_prompted,
         "memory": put(view.memory),
@@ -240,7 +260,7 @@ def _state_from_json(document: Mapping, get: Get, stack: SliceStack) -> State:
     lesions = [_lesion_from_json(item, get, stack.shape) for item in document["lesions"]]
     return State(
         lesions=MappingProxyType({lesion.id: lesion for lesion in lesions}),
-        seeds=tuple(_seed_from_json(item, get) for item in document["seeds"]),
+        imported=tuple(_exemplar_from_json(item, get) for item in document["imported"]),
         last_id=document["last_id"],
         next_click=document["next_click"],
         clock=document["clock"],
@@ -261,14 +281,18 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
         clicks=tuple(Click(**click) for click in item["clicks"]),
         boxes=MappingProxyType({box.slice: box for box in boxes}),
         painted=frozenset(item["painted"]),
-        prompted=MappingProxyType({n: _trace_from_json(t, get) for n, t in item["prompted"]}),
-        carried=MappingProxyType({n: _trace_from_json(t, get) for n, t in item["carried"]}),
+        prompted=MappingProxyType(
+            {n: _slice_memory_from_json(t, get) for n, t in item["prompted"]}
+        ),
+        propagated=MappingProxyType(
+            {n: _slice_memory_from_json(t, get) for n, t in item["propagated"]}
+        ),
         changed=item["changed"],
     )
 
 
-def _trace_from_json(item: Mapping, get: Get) -> Trace:
-    return Trace(
+def _slice_memory_from_json(item: Mapping, get: Get) -> SliceMemory:
+    return SliceMemory(
         pointer=_tensor(get(item["pointer"])),
         score=_tensor(get(item["score"])),
         found=item["found"],
@@ -277,7 +301,7 @@ def _trace_from_json(item: Mapping, get: Get) -> Trace:
     )
 
 
-def _seed_from_json(item: Mapping, get: Get) -> Exemplar:
+def _exemplar_from_json(item: Mapping, get: Get) -> Exemplar:
     memory, pointer = _tensor(get(item["memory"])), _tensor(get(item["pointer"]))
     view = ExemplarView(item["slice"], item["is_prompted"], memory, pointer)
     return Exemplar(item["lesion"], view, item["changed"])

@@ -21,32 +21,36 @@ class Settings:
     """How a session works. The defaults are meant for the clinician."""
 
     axis: str = "coronal"
-    window: int = 3
-    """Slices that a lesion is carried each way."""
+    propagation_slices: int = 3
+    """Slices that a lesion is propagated each way."""
     exemplars: int = 10
     """The most exemplars that a slice is searched with."""
     smallest_cm3: float = 0.1
     """Findings below this are left out."""
     fill_holes: bool = True
     findings: Literal["components", "reprompted"] = "components"
-    """A finding is a connected piece of what the search marks, or what the network outlines
-    when it is asked again at that piece's deepest point."""
-    certainty: float | None = None
-    """A finding counts if the search is somewhere in it at least this part as sure, in logits, as
-    at the surest hundredth of what it marks. 0 keeps all, as published; None is what suits the
-    network."""
+    """A finding is a connected component of what the search marks, or what the network outlines
+    when it is asked again at that component's deepest point."""
+    min_confidence: float | None = None
+    """A finding is kept if its highest logit reaches this part of the 99th percentile of all logits
+    that a search marks. 0 keeps all, as published; None takes what suits the network."""
     gate: bool = True
     """Leave a slice without findings where the network says that nothing is there."""
     device_budget: int = 4 * GIB
     host_budget: int = 8 * GIB
 
     def __post_init__(self) -> None:
-        if self.window < 0:
-            raise BadInput(f"the window is a number of slices, not {self.window}")
+        if self.propagation_slices < 0:
+            raise BadInput(
+                "the slices that a lesion is propagated each way are a number from 0 on, "
+                f"not {self.propagation_slices}"
+            )
         if self.exemplars < 1:
             raise BadInput(f"at least one exemplar is needed to search with, not {self.exemplars}")
-        if self.certainty is not None and not 0 <= self.certainty <= 1:
-            raise BadInput(f"the certainty of findings is a part from 0 to 1, not {self.certainty}")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise BadInput(
+                f"the lowest confidence of findings is from 0 to 1, not {self.min_confidence}"
+            )
         if self.smallest_cm3 < 0:
             raise BadInput(f"the smallest volume cannot be negative: {self.smallest_cm3}")
 
@@ -69,7 +73,7 @@ class State:
     """Lesions, brought-in exemplars and the counters that name new things."""
 
     lesions: Mapping[int, Lesion] = field(default_factory=_no_lesions)
-    seeds: tuple[Exemplar, ...] = ()
+    imported: tuple[Exemplar, ...] = ()
     last_id: int = 0
     next_click: int = 1
     clock: int = 0

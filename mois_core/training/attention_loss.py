@@ -14,14 +14,14 @@ from torch import Tensor
 from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import ExemplarKeys, MoisSam2
 from mois_core.network.position import rotary_table, rotate
-from mois_core.training.losses import Tally
+from mois_core.training.losses import LossAccumulator
 
 _SHOWN = 0.25
 """A place shows a lesion if this part of it is lesion."""
 
 
 def add_attention(
-    tally: Tally,
+    accumulator: LossAccumulator,
     model: MoisSam2,
     query: Tensor,
     keys: ExemplarKeys,
@@ -33,7 +33,7 @@ def add_attention(
     """Cross-entropy of the attention that falls on the exemplars' lesions.
 
     ``outlined`` are the exemplars' masks [exemplars, rows, columns]; ``truth`` and ``others`` what
-    the searched pieces show of the sought kind and of other kinds. Places of the sought kind, of
+    the searched crops show of the sought kind and of other kinds. Places of the sought kind, of
     others and without a lesion count the same, however many there are.
     """
     layer = model.search_stack.layers[0]
@@ -56,7 +56,7 @@ def add_attention(
     ):
         if where.any():
             error = F.softplus(sign * preference[where]).mean()
-            tally.add(f"attention {name}", error[None], weight)
+            accumulator.add(f"attention {name}", error[None], weight)
 
 
 def _shown(masks: Tensor) -> Tensor:

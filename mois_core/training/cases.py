@@ -22,7 +22,7 @@ MOST_LESIONS = 255
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class TrainingCase:
     """A scan and its lesions as [slices, rows, columns], upright as the session sees them."""
 
     name: str
@@ -53,7 +53,7 @@ class Case:
             np.savez_compressed(file, images=self.images, labels=self.labels, kinds=self.kinds)
 
     @classmethod
-    def load(cls, path: Path) -> Case:
+    def load(cls, path: Path) -> TrainingCase:
         """Read a case that `save` wrote."""
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -64,11 +64,11 @@ class Case:
             ) from error
 
 
-def case_of(name: str, volume: Volume, labels: np.ndarray, kinds: np.ndarray) -> Case:
+def case_of(name: str, volume: Volume, labels: np.ndarray, kinds: np.ndarray) -> TrainingCase:
     """A case from a volume and its lesion numbers, both in the volume's own order [k, j, i]."""
     stack = SliceStack(volume)
     images = stack.from_volume(normalise(volume.array))
-    return Case(
+    return TrainingCase(
         name,
         np.ascontiguousarray(np.rint(images), dtype=np.uint8),
         np.ascontiguousarray(stack.from_volume(labels), dtype=np.uint8),
@@ -76,7 +76,7 @@ def case_of(name: str, volume: Volume, labels: np.ndarray, kinds: np.ndarray) ->
     )
 
 
-def phantom_case(seed: int, settings: PhantomSettings) -> Case:
+def phantom_case(seed: int, settings: PhantomSettings) -> TrainingCase:
     """A phantom as a case; its lesions are of one kind if they have the same appearance."""
     if is_held_out(seed):
         raise BadInput(f"phantom {seed} is held out for testing and must not be trained on")

@@ -16,7 +16,7 @@ from mois_core.errors import BadInput
 from mois_core.training.losses import LossWeights
 from mois_core.training.optimiser import Optimisation
 from mois_core.training.sampling import Sampling
-from mois_core.training.search import Asking
+from mois_core.training.search import SearchConfig
 from mois_core.training.step import Task
 
 
@@ -86,7 +86,7 @@ class TrainConfig:
     data: Data = field(default_factory=Data)
     sampling: Sampling = field(default_factory=Sampling)
     task: Task = field(default_factory=Task)
-    asking: Asking = field(default_factory=Asking)
+    search: SearchConfig = field(default_factory=SearchConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     optimisation: Optimisation = field(default_factory=Optimisation)
     validation: Validation = field(default_factory=Validation)

@@ -25,7 +25,7 @@ from mois_core.network.model import Sam2
 from mois_core.network.short_long import SlmSam2
 from mois_core.training.config import TrainConfig
 from mois_core.training.places import PlacesHead
-from mois_core.training.resized_case import Stack
+from mois_core.training.resized_case import ResizedCase
 from mois_core.training.sampling import Sampling, sample_scan
 
 _SCANS_TO_STANDARDISE_ON = 8
@@ -134,7 +134,7 @@ def _match_places(model: Sam2, gain: float) -> None:
 
 
 @torch.no_grad()
-def standardise(model: Sam2, scans: Sequence[Stack], how: Sampling, seed: int) -> None:
+def standardise(model: Sam2, scans: Sequence[ResizedCase], how: Sampling, seed: int) -> None:
     """Scale the encoder's outputs to mean 0 and deviation 1 in every channel.
 
     As drawn, a channel is nearly the same everywhere, and that constant, not the place, decides

@@ -50,7 +50,7 @@ class LossWeights:
 
 
 @dataclass
-class Tally:
+class LossAccumulator:
     """Sums of losses and how many masks they are of, so that several processes can share them."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -132,9 +132,14 @@ def enlarged(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def add_instances(
-    tally: Tally, name: str, raw: RawMasks, truth: Tensor, several: bool, weights: LossWeights
+    accumulator: LossAccumulator,
+    name: str,
+    raw: RawMasks,
+    truth: Tensor,
+    several: bool,
+    weights: LossWeights,
 ) -> None:
-    """Losses of lesions that were prompted or carried; ``truth`` is [n, 1, rows, columns].
+    """Losses of lesions that were prompted or propagated; ``truth`` is [n, 1, rows, columns].
 
     ``several`` says that the answer is the best of three, as after a single click. Masks only
     count where the lesion is, and the quality of every head is learned.
@@ -148,15 +153,15 @@ def add_instances(
     best = mask_loss[:, 1:].min(dim=1).values
     single = mask_loss[:, 0]
     used, unused = (best, single) if several else (single, best)
-    tally.add(f"{name} mask", used + weights.unused_heads * unused, 1.0, present)
+    accumulator.add(f"{name} mask", used + weights.unused_heads * unused, 1.0, present)
     wrong = (raw.ious - iou(logits.detach(), truth)).abs().mean(dim=1)
-    tally.add(f"{name} iou", wrong, weights.iou, present)
+    accumulator.add(f"{name} iou", wrong, weights.iou, present)
     score = F.binary_cross_entropy_with_logits(raw.score[:, 0], present.float(), reduction="none")
-    tally.add(f"{name} score", score, weights.score)
+    accumulator.add(f"{name} score", score, weights.score)
 
 
 def add_semantic(
-    tally: Tally, raw: RawMasks, truth: Tensor, others: Tensor, weights: LossWeights
+    accumulator: LossAccumulator, raw: RawMasks, truth: Tensor, others: Tensor, weights: LossWeights
 ) -> None:
     """Losses of a search: ``truth`` is what looks like the exemplars, ``others`` what does not."""
     present = truth.flatten(1).any(dim=1)
@@ -170,36 +175,41 @@ def add_semantic(
     mask_loss = weights.semantic_pixels * pixels + weights.dice * dice(logits, wanted)
     best = mask_loss[:, 1:].min(dim=1).values
     both = mask_loss[:, 0] + weights.unused_heads * best
-    tally.add("search mask", both, weights.semantic)
+    accumulator.add("search mask", both, weights.semantic)
     wrong = (raw.ious - iou(logits.detach(), truth)).abs().mean(dim=1)
-    tally.add("search iou", wrong, weights.semantic * weights.iou, present)
+    accumulator.add("search iou", wrong, weights.semantic * weights.iou, present)
     score = F.binary_cross_entropy_with_logits(raw.score[:, 0], present.float(), reduction="none")
-    tally.add("search score", score, weights.semantic * weights.score)
+    accumulator.add("search score", score, weights.semantic * weights.score)
     if weights.contrast:
-        add_contrast(tally, "contrast", logits[:, :1], truth, others, weights.contrast)
+        add_contrast(accumulator, "contrast", logits[:, :1], truth, others, weights.contrast)
 
 
 def add_contrast(
-    tally: Tally, name: str, logits: Tensor, truth: Tensor, others: Tensor, weight: float
+    accumulator: LossAccumulator,
+    name: str,
+    logits: Tensor,
+    truth: Tensor,
+    others: Tensor,
+    weight: float,
 ) -> None:
     """Cross-entropy on lesions only: pixels that belong to the answer and pixels that do not
     count the same, however many there are. All arrays are of one size."""
     for side, sign, which in ((truth, -1.0, "right"), (others, 1.0, "wrong")):
         area = side.flatten(1).sum(dim=1)
         error = (F.softplus(sign * logits) * side).sum(dim=(-2, -1)).mean(dim=1)
-        tally.add(f"{name} {which}", error / area.clamp(min=1), weight, area > 0)
+        accumulator.add(f"{name} {which}", error / area.clamp(min=1), weight, area > 0)
 
 
-def add_spread(tally: Tally, maps: Tensor, weight: float) -> None:
+def add_spread(accumulator: LossAccumulator, maps: Tensor, weight: float) -> None:
     """The square of how far the size of each map's values [n, ...] exceeds 1."""
     size = maps.flatten(1).square().mean(dim=1).sqrt()
-    tally.add("spread", (size - 1).clamp(min=0).square(), weight)
+    accumulator.add("spread", (size - 1).clamp(min=0).square(), weight)
 
 
 LOSSES = (
     *(
         f"{step} {what}"
-        for step in ("click", "correction", "carried")
+        for step in ("click", "correction", "propagated")
         for what in ("mask", "iou", "score")
     ),
     *(f"search {what}" for what in ("mask", "iou", "score")),

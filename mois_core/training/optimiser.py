@@ -37,7 +37,7 @@ class Optimisation:
     in all its directions alike; docs/training.md tells what came of it."""
 
 
-class Together:
+class CombinedOptimizer:
     """Several optimisers that are used, saved and read back as one."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
@@ -72,7 +72,7 @@ class Together:
             part.load_state_dict(state)
 
 
-Optimiser = torch.optim.Optimizer | Together
+Optimiser = torch.optim.Optimizer | CombinedOptimizer
 
 
 def make_optimiser(model: nn.Module, how: Optimisation) -> Optimiser:
@@ -106,7 +106,7 @@ def make_optimiser(model: nn.Module, how: Optimisation) -> Optimiser:
     if not hasattr(torch.optim, "Muon"):
         raise BadInput("optimisation.matrices 'muon' needs torch 2.9 or newer; choose 'adamw'")
     muon = torch.optim.Muon(groups(matrices.__contains__), adjust_lr_fn="match_rms_adamw")
-    return Together(adamw, muon)
+    return CombinedOptimizer(adamw, muon)
 
 
 def add_group(optimiser: Optimiser, parameters: list[nn.Parameter], how: Optimisation) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mois_core.network.config import STRIDE
 from mois_core.network.layers import ChannelNorm
 from mois_core.network.model import SliceFeatures
-from mois_core.training.losses import LossWeights, Tally, cross_entropy, dice
+from mois_core.training.losses import LossAccumulator, LossWeights, cross_entropy, dice
 from mois_core.training.sampling import ScanSample
 
 _LOOK = 32
@@ -45,7 +45,7 @@ class PlacesHead(nn.Module):
 
     def forward(self, features: SliceFeatures) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of a lesion at four pixels per position, the same from the coarse map alone, and
-        looks [pieces, numbers, side, side] of length 1."""
+        looks [crops, numbers, side, side] of length 1."""
         coarse = F.pixel_shuffle(self.coarse(features.coarse), STRIDE // _FINE)
         looks = F.normalize(self.look(features.coarse), dim=1)
         x = self.norm(features.coarse)
@@ -56,13 +56,13 @@ class PlacesHead(nn.Module):
 
 
 def add_places(
-    tally: Tally,
+    accumulator: LossAccumulator,
     head: PlacesHead,
     features: SliceFeatures,
     samples: Sequence[ScanSample],
     weights: LossWeights,
 ) -> None:
-    """Losses of the answers at every place of all pieces."""
+    """Losses of the answers at every place of all crops."""
     features = SliceFeatures(
         features.coarse.float(), features.middle.float(), features.fine.float()
     )
@@ -71,28 +71,28 @@ def add_places(
     truth = F.avg_pool2d((labels > 0).float()[:, None], _FINE)
     for name, answer in (("places", logits), ("places coarse", coarse)):
         error = weights.semantic_pixels * cross_entropy(answer, truth)
-        tally.add(name, error + weights.dice * dice(answer, truth), weights.places)
+        accumulator.add(name, error + weights.dice * dice(answer, truth), weights.places)
     first = 0
     for sample in samples:
-        pieces = slice(first, first + len(sample.slices))
-        first = pieces.stop
-        error = _mistaken(looks[pieces], sample)
+        crops = slice(first, first + len(sample.slices))
+        first = crops.stop
+        error = _mistaken(looks[crops], sample)
         if error is not None:
-            tally.add("places look", error[None], weights.places)
+            accumulator.add("places look", error[None], weights.places)
 
 
 def _mistaken(looks: Tensor, sample: ScanSample) -> Tensor | None:
-    """Cross-entropy of each place's kind, or of being healthy, if the places of all other pieces
+    """Cross-entropy of each place's kind, or of being healthy, if the places of all other crops
     vote by how alike they look. Every kind counts the same."""
     size = looks.shape[-1] ** 2
     kinds = _kinds(sample).to(looks.device).flatten()
     every = -(-len(kinds) // _MOST_HEALTHY)
     order = torch.arange(len(kinds), device=looks.device)
     heard_of = (kinds > 0) | ((kinds == 0) & (order % every == 0))
-    kinds, piece = kinds[heard_of], order[heard_of] // size
+    kinds, crop = kinds[heard_of], order[heard_of] // size
     flat = looks.flatten(2).transpose(1, 2).flatten(0, 1)[heard_of]
     likeness = _SHARPNESS * flat @ flat.T
-    elsewhere = piece[:, None] != piece[None]
+    elsewhere = crop[:, None] != crop[None]
     present = [int(kind) for kind in kinds.unique() if kind >= 0]
     votes, heard = [], []
     for kind in present:

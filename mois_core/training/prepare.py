@@ -73,8 +73,8 @@ def folds_of(patients: Sequence[str], count: int, seed: int) -> dict[str, int]:
 def instances_of(labels: np.ndarray) -> tuple[np.ndarray, int]:
     """Numbered lesions, the largest first, and how many were too many.
 
-    A label map of one value is taken apart into connected pieces; one of several values is taken
-    to have the lesions numbered already.
+    A label map of one value is taken apart into connected components; one of several values has
+    its lesions numbered already.
     """
     if np.count_nonzero(np.unique(labels)) <= 1:
         labels, _ = ndimage.label(labels > 0, structure=TOUCHING)

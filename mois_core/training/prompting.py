@@ -13,8 +13,8 @@ from torch import Tensor
 from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
 from mois_core.session.propagation import LOGIT_LIMIT
 from mois_core.training.losses import (
+    LossAccumulator,
     LossWeights,
-    Tally,
     add_contrast,
     add_instances,
     enlarged,
@@ -29,19 +29,19 @@ ALL = -1
 
 @dataclass(frozen=True)
 class Item:
-    """A lesion that is clicked on one of the pieces."""
+    """A lesion that is clicked on one of the crops."""
 
     scan: int
-    piece: int
+    crop: int
     index: int
-    """Of the piece among those of all scans."""
+    """Of the crop among those of all scans."""
     lesion: int
     kind: int
 
 
 @dataclass(frozen=True, eq=False)
-class Traces:
-    """What the clicked lesions leave, and the carried ones on other pieces."""
+class SliceMemories:
+    """What the clicked lesions leave, and the propagated ones on other crops."""
 
     memory: Tensor
     """[n, memory width, side, side]."""
@@ -50,9 +50,9 @@ class Traces:
     found: Tensor
     """[n]: whether there is a mask at all."""
 
-    def __getitem__(self, index: Sequence[int]) -> Traces:
+    def __getitem__(self, index: Sequence[int]) -> SliceMemories:
         where = torch.as_tensor(list(index), dtype=torch.long)
-        return Traces(self.memory[where], self.pointer[where], self.found[where])
+        return SliceMemories(self.memory[where], self.pointer[where], self.found[where])
 
 
 def stored(memory: Tensor) -> Tensor:
@@ -68,28 +68,28 @@ def choose_items(
     most: int,
     together: bool = False,
 ) -> list[Item]:
-    """Lesions to prompt: up to ``most`` on the piece ``prompted``, one on each single piece.
+    """Lesions to prompt: up to ``most`` on the crop ``prompted``, one on each single crop.
 
     With ``together`` there is one item on each of them: all lesions of a kind as one.
     """
     items, before = [], 0
     for scan, sample in enumerate(samples):
-        pieces = [(prompted, most)]
-        pieces += [(piece, 1) for piece in range(consecutive, len(sample.slices))]
-        for piece, wanted in pieces:
-            sizes = np.bincount(sample.labels[piece].numpy().ravel(), minlength=1)
+        crops = [(prompted, most)]
+        crops += [(crop, 1) for crop in range(consecutive, len(sample.slices))]
+        for crop, wanted in crops:
+            sizes = np.bincount(sample.labels[crop].numpy().ravel(), minlength=1)
             if together:
                 for kind in sample.asked:
                     of_kind = np.flatnonzero(sample.kinds[: len(sizes)] == kind)
                     if sizes[of_kind[of_kind > 0]].sum() >= FEWEST_PIXELS:
-                        items.append(Item(scan, piece, before + piece, ALL, kind))
+                        items.append(Item(scan, crop, before + crop, ALL, kind))
                         break
                 continue
             visible = [int(n) for n in np.flatnonzero(sizes) if n and sizes[n] >= FEWEST_PIXELS]
             rngs[scan].shuffle(visible)
             # Lesions of the kinds that will be asked for first, so that they can be exemplars.
             asked = sample.asked
-            turn = asked[(piece - consecutive) % len(asked)] if piece >= consecutive else None
+            turn = asked[(crop - consecutive) % len(asked)] if crop >= consecutive else None
             visible.sort(
                 key=lambda n, s=sample, t=turn: (
                     t is not None and s.kinds[n] != t,
@@ -98,19 +98,19 @@ def choose_items(
             )
             for lesion in visible[:wanted]:
                 kind = int(sample.kinds[lesion])
-                items.append(Item(scan, piece, before + piece, lesion, kind))
+                items.append(Item(scan, crop, before + crop, lesion, kind))
         before += len(sample.slices)
     return items
 
 
 def masks_of(
-    samples: Sequence[ScanSample], items: Sequence[Item], piece: int | None = None
+    samples: Sequence[ScanSample], items: Sequence[Item], crop: int | None = None
 ) -> Tensor:
-    """The truth of each item on its own piece, or on another one of its scan, as [n, 1, r, c]."""
+    """The truth of each item on its own crop, or on another one of its scan, as [n, 1, r, c]."""
     planes = []
     for item in items:
         sample = samples[item.scan]
-        labels = sample.labels[item.piece if piece is None else piece]
+        labels = sample.labels[item.crop if crop is None else crop]
         if item.lesion == ALL:
             kinds = torch.from_numpy(sample.kinds.astype(np.int64))[labels.long()]
             planes.append((labels > 0) & (kinds == item.kind))
@@ -120,7 +120,7 @@ def masks_of(
 
 
 def features_of(features: SliceFeatures, indices: Sequence[int]) -> SliceFeatures:
-    """The features of some pieces, in the given order; one piece may come several times."""
+    """The features of some crops, in the given order; one crop may come several times."""
     return features[torch.as_tensor(list(indices), dtype=torch.long)]
 
 
@@ -132,7 +132,7 @@ def click(
     others: Tensor,
     corrections: int,
     origin: tuple[int, int],
-    tally: Tally,
+    accumulator: LossAccumulator,
     weights: LossWeights,
 ) -> Decoded:
     """One click on each lesion and some corrections, every one of them supervised.
@@ -153,12 +153,12 @@ def click(
             features, coarse, Prompts(points.to(truth.device), labels.to(truth.device), logits)
         )
         name = "correction" if step else "click"
-        add_instances(tally, name, decoded.raw, truth, step == 0, weights)
+        add_instances(accumulator, name, decoded.raw, truth, step == 0, weights)
         if weights.click_contrast:
             right, wrong = pooled(truth, weights), pooled(others, weights)
             larger = enlarged(decoded.raw.logits, right)
             weight = weights.click_contrast
-            add_contrast(tally, "click contrast", larger, right, wrong, weight)
+            add_contrast(accumulator, "click contrast", larger, right, wrong, weight)
         logits = decoded.logits.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         if step < corrections:
             shown = F.interpolate(logits, truth.shape[-2:], mode="bilinear", align_corners=False)
@@ -174,7 +174,7 @@ def remember_clicks(
     decoded: Decoded,
     truth: Tensor,
     is_painted: Tensor,
-) -> Traces:
+) -> SliceMemories:
     """What is kept of the answers; where ``is_painted``, of the truth as if the user drew it."""
     logits, pointer, score = decoded.logits, decoded.pointer, decoded.score
     if is_painted.any():
@@ -184,17 +184,17 @@ def remember_clicks(
         pointer = torch.where(drawn, painted.pointer, pointer)
         score = torch.where(drawn, painted.score, score)
     memory = stored(model.remember(features, logits, score, True))
-    return Traces(memory, pointer, (logits > 0).flatten(1).any(dim=1))
+    return SliceMemories(memory, pointer, (logits > 0).flatten(1).any(dim=1))
 
 
-def remember_masks(model: Sam2, features: SliceFeatures, truth: Tensor) -> Traces:
+def remember_masks(model: Sam2, features: SliceFeatures, truth: Tensor) -> SliceMemories:
     """What is kept where the user outlined every lesion."""
     painted = model.decode_mask(features, truth)
     memory = stored(model.remember(features, painted.logits, painted.score, True))
-    return Traces(memory, painted.pointer, truth.flatten(1).any(dim=1))
+    return SliceMemories(memory, painted.pointer, truth.flatten(1).any(dim=1))
 
 
 def others_of(samples: Sequence[ScanSample], items: Sequence[Item], truth: Tensor) -> Tensor:
-    """All lesions on each item's piece but its own, like `masks_of`."""
-    planes = [samples[item.scan].labels[item.piece] > 0 for item in items]
+    """All lesions on each item's crop but its own, like `masks_of`."""
+    planes = [samples[item.scan].labels[item.crop] > 0 for item in items]
     return torch.stack(planes)[:, None].to(truth) * (1 - truth)

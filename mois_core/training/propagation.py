@@ -1,4 +1,4 @@
-"""Lesions of a sample from the piece that they were prompted on to its neighbours."""
+"""Lesions of a sample from the crop that they were prompted on to its neighbours."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ from torch import Tensor
 
 from mois_core.network.model import Prompts, Sam2, SliceFeatures
 from mois_core.network.short_long import SlmSam2
-from mois_core.session.memory_bank import maps_seen, pointers_seen, recent_seen
+from mois_core.session.memory_bank import select_memories, select_pointers, select_recent
 from mois_core.session.propagation import LOGIT_LIMIT
-from mois_core.training.losses import LossWeights, Tally, add_instances
-from mois_core.training.prompting import Item, Traces, features_of, masks_of, stored
+from mois_core.training.losses import LossAccumulator, LossWeights, add_instances
+from mois_core.training.prompting import Item, SliceMemories, features_of, masks_of, stored
 from mois_core.training.sampling import ScanSample
 from mois_core.training.simulated_clicks import FROM_TRUTH, correction
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """Clicks on slices that a lesion was carried to, as a user corrects them."""
+    """Clicks on slices that a lesion was propagated to, as a user corrects them."""
 
     share: float
-    """Of the carried lesions that get a click."""
+    """Of the propagated lesions that get a click."""
     rngs: Sequence[np.random.Generator]
     """One for each lesion."""
     origin: tuple[int, int]
-    """Row and column of the pieces in the slice."""
+    """Row and column of the crops in the slice."""
 
 
-def carry(
+def propagate(
     model: Sam2,
     features: SliceFeatures,
     samples: Sequence[ScanSample],
     items: Sequence[Item],
-    start: Traces,
+    start: SliceMemories,
     consecutive: int,
     corrections: Corrections | None,
-    tally: Tally,
+    accumulator: LossAccumulator,
     weights: LossWeights,
-) -> dict[int, Traces]:
-    """Carry items that were prompted on the same piece to all consecutive ones, up and down.
+) -> dict[int, SliceMemories]:
+    """Propagate items that were prompted on the same crop to all consecutive ones, up and down.
 
     Where a lesion is not, the network has to say so; in inference it would stop there, here it
-    goes on, as the next piece may show the lesion again.
+    goes on, as the next crop may show the lesion again.
     """
-    prompted = items[0].piece
-    carried: dict[int, Traces] = {}
+    prompted = items[0].crop
+    propagated: dict[int, SliceMemories] = {}
     order = [*range(prompted + 1, consecutive), *range(prompted - 1, -1, -1)]
-    for piece in order:
-        here = features_of(features, [item.index - prompted + piece for item in items])
-        coarse = conditioned(model, here, {prompted: start}, carried, piece, piece < prompted)
+    for crop in order:
+        here = features_of(features, [item.index - prompted + crop for item in items])
+        coarse = conditioned(model, here, {prompted: start}, propagated, crop, crop < prompted)
         decoded = model.decode(here, coarse)
-        truth = masks_of(samples, items, piece).to(model.device)
-        add_instances(tally, "carried", decoded.raw, truth, True, weights)
+        truth = masks_of(samples, items, crop).to(model.device)
+        add_instances(accumulator, "propagated", decoded.raw, truth, True, weights)
         if corrections:
-            _correct(model, here, coarse, decoded.logits, truth, corrections, tally, weights)
+            _correct(model, here, coarse, decoded.logits, truth, corrections, accumulator, weights)
         memory = stored(model.remember(here, decoded.logits, decoded.score, False))
         found = (decoded.logits > 0).flatten(1).any(dim=1)
-        carried[piece] = Traces(memory, decoded.pointer, found)
-    return carried
+        propagated[crop] = SliceMemories(memory, decoded.pointer, found)
+    return propagated
 
 
 def _correct(
@@ -72,11 +72,11 @@ def _correct(
     logits: Tensor,
     truth: Tensor,
     how: Corrections,
-    tally: Tally,
+    accumulator: LossAccumulator,
     weights: LossWeights,
 ) -> None:
-    """One click on some lesions, at the largest error of what was carried there. The answer is
-    supervised, and what goes on to the next piece is not changed by it."""
+    """One click on some lesions, at the largest error of what was propagated there. The answer is
+    supervised, and what goes on to the next crop is not changed by it."""
     shown = F.interpolate(logits.detach(), truth.shape[-2:], mode="bilinear", align_corners=False)
     answers, masks = shown[:, 0].cpu().numpy() > 0, truth[:, 0].cpu().numpy() > 0
     chosen, clicks = [], []
@@ -93,36 +93,39 @@ def _correct(
     guess = logits[index].detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     prompts = Prompts(points.to(truth.device), labels.to(truth.device), guess)
     decoded = model.decode(here[index], coarse[index], prompts)
-    add_instances(tally, "correction", decoded.raw, truth[index], False, weights)
+    add_instances(accumulator, "correction", decoded.raw, truth[index], False, weights)
 
 
 def conditioned(
     model: Sam2,
     here: SliceFeatures,
-    prompted: Mapping[int, Traces],
-    carried: Mapping[int, Traces],
-    piece: int,
+    prompted: Mapping[int, SliceMemories],
+    propagated: Mapping[int, SliceMemories],
+    crop: int,
     reverse: bool,
 ) -> Tensor:
-    """The map of a piece as the memories on the others make it look, as in the tracker."""
+    """The map of a crop as the memories on the others make it look, as in the tracker."""
     config = model.config
     # Distances are scaled by this number in every scan that is at least so deep.
     slices = config.max_pointers
-    where = (prompted, carried, piece, reverse)
-    maps = [(n, trace.memory) for n, trace in maps_seen(*where, config.memories)]
+    where = (prompted, propagated, crop, reverse)
+    maps = [
+        (n, slice_memory.memory) for n, slice_memory in select_memories(*where, config.memories)
+    ]
     pointers = [
-        (d, trace.pointer) for d, trace in pointers_seen(*where, slices, config.max_pointers)
+        (d, slice_memory.pointer)
+        for d, slice_memory in select_pointers(*where, slices, config.max_pointers)
     ]
     keys = model.memory_keys(maps, pointers, slices)
     long = model.attend_to_memory(model.memory_query(here), keys).float()
     if not isinstance(model, SlmSam2):
         return long
-    recent = recent_seen(*where, config.short_memory.slices)
+    recent = select_recent(*where, config.short_memory.slices)
     if not recent:
         return long
     keys = model.short_keys(
-        [(d - 1, trace.memory) for d, trace in reversed(recent)],
-        [(d, trace.pointer) for d, trace in recent],
+        [(d - 1, slice_memory.memory) for d, slice_memory in reversed(recent)],
+        [(d, slice_memory.pointer) for d, slice_memory in recent],
         slices,
     )
     return model.fuse(model.attend_to_short(model.short_query(here), keys).float(), long)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from mois_core.session.preprocess import FULL_BRIGHTNESS, model_input
-from mois_core.training.cases import Case
+from mois_core.training.cases import TrainingCase
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sight:
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
+class ResizedCase:
     """A case at the model's size. Kept in bytes, so that hundreds of scans fit into memory."""
 
     name: str
@@ -39,7 +39,7 @@ class Stack:
     kinds: np.ndarray
 
     @classmethod
-    def of(cls, case: Case, size: int) -> Stack:
+    def of(cls, case: TrainingCase, size: int) -> ResizedCase:
         """Resize images as inference does, and labels to the nearest voxel."""
         images = np.stack([model_input(image, size)[0].numpy() for image in case.images])
         labels = torch.from_numpy(case.labels)[:, None].float()

@@ -31,8 +31,8 @@ from mois_core.training.initial_network import (
 )
 from mois_core.training.losses import LOSSES
 from mois_core.training.optimiser import add_group, make_optimiser, set_rates
-from mois_core.training.resized_case import Stack
-from mois_core.training.run_logger import Journal
+from mois_core.training.resized_case import ResizedCase
+from mois_core.training.run_logger import RunLogger
 from mois_core.training.sampling import sample_scan
 from mois_core.training.scans import load_scans
 from mois_core.training.step import run_step
@@ -48,7 +48,7 @@ class Trainer:
         self,
         config: TrainConfig,
         out: Path,
-        scans: list[Stack] | None = None,
+        scans: list[ResizedCase] | None = None,
         measure: Measure | None = None,
     ) -> None:
         if config.threads:
@@ -79,7 +79,7 @@ class Trainer:
             self.progress = resume(
                 out / NEWEST, self.model, self.optimiser, asdict(config), self.places
             )
-        self.journal = Journal(out, config.steps) if self.rank == 0 else None
+        self.logger = RunLogger(out, config.steps) if self.rank == 0 else None
 
     def run(self, until: int | None = None) -> None:
         """Go on to the last step, or to one before it."""
@@ -90,9 +90,9 @@ class Trainer:
             losses = self.step(self.progress.step)
             step = self.progress.step + 1
             self.progress = dataclasses.replace(self.progress, step=step)
-            if self.journal:
+            if self.logger:
                 every = step % config.log_every == 0 or step == last
-                self.journal.step(step, losses, time.monotonic() - started, every)
+                self.logger.step(step, losses, time.monotonic() - started, every)
             if self.measure and config.validation.every and step % config.validation.every == 0:
                 self._validate()
             if step % config.checkpoint_every == 0 or step == last:
@@ -112,24 +112,24 @@ class Trainer:
         shared = np.random.default_rng([*seed, 0])
         device = self.model.device.type
         with torch.autocast(device, torch.bfloat16, enabled=config.autocast):
-            tally = run_step(
+            accumulator = run_step(
                 self.model,
                 shared,
                 rngs,
                 samples,
                 how.consecutive,
                 config.task,
-                config.asking,
+                config.search,
                 config.losses,
                 self.places,
             )
-        loss, parts = tally.total(LOSSES)
+        loss, parts = accumulator.total(LOSSES)
         self.optimiser.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()
         processes.average_gradients(self.parameters)
         norm = float(nn.utils.clip_grad_norm_(self.parameters, config.optimisation.clip))
-        total = sum(tally.weights.get(name, 0.0) * value for name, value in parts.items())
+        total = sum(accumulator.weights.get(name, 0.0) * value for name, value in parts.items())
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise BadInput(
                 f"the loss of step {number} is not a finite number; the last good state is in "
@@ -143,7 +143,7 @@ class Trainer:
             self.model.eval()
             values = self.measure(self.model)
             self.model.train()
-            self.journal.validation(self.progress.step, values)
+            self.logger.validation(self.progress.step, values)
             if values["score"] > self.progress.best:
                 self.progress = dataclasses.replace(self.progress, best=values["score"])
                 self._save(BEST)

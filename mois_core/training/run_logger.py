@@ -9,7 +9,7 @@ from pathlib import Path
 LOG = "log.jsonl"
 
 
-class Journal:
+class RunLogger:
     """Writes numbers of steps and validations; TensorBoard is used where it is installed."""
 
     def __init__(self, out: Path, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""What one step learns from: slices, or pieces of slices, of a few scans.
+"""What one step learns from: slices, or crops of slices, of a few scans.
 
 Of each scan come some consecutive slices, on which lesions are followed, and some single ones
 from elsewhere, which give exemplars to search the others with. Everything is drawn from a
@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mois_core.session.preprocess import FULL_BRIGHTNESS
-from mois_core.training.resized_case import Sight, Stack
+from mois_core.training.resized_case import ResizedCase, Sight
 
 _JITTER = 0.3
-"""How far from the middle of a piece, as a part of its side, its lesion may lie."""
+"""How far from the middle of a crop, as a part of its side, its lesion may lie."""
 
 _AIR = FULL_BRIGHTNESS // 16
 """What is darker than this is outside the body."""
@@ -40,10 +40,10 @@ class Sampling:
     elsewhere: int = 3
     """Further slices of each scan."""
     anywhere: float = 0.0
-    """Share of those whose piece is of any place in the body, with or without lesions: pieces
+    """Share of those whose crop is of any place in the body, with or without lesions: crops
     around lesions do not show every healthy tissue."""
     size: int | None = None
-    """Side of the pieces in model pixels; None for whole slices."""
+    """Side of the crops in model pixels; None for whole slices."""
     degrees: float = 0.0
     """Slices are turned by up to this much either way, all of a scan alike."""
     shear: float = 0.0
@@ -58,20 +58,20 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class ScanSample:
-    """The pieces of one scan: the consecutive ones first."""
+    """The crops of one scan: the consecutive ones first."""
 
     images: Tensor
-    """[pieces, 1, size, size], brightness 0 to 1."""
+    """[crops, 1, size, size], brightness 0 to 1."""
     labels: Tensor
-    """uint8 [pieces, size, size]."""
+    """uint8 [crops, size, size]."""
     slices: tuple[int, ...]
     kinds: np.ndarray
     asked: tuple[int, ...]
     """The kinds of lesions to ask for."""
 
 
-def sample_scan(rng: np.random.Generator, stack: Stack, how: Sampling) -> ScanSample:
-    """Draw the pieces of one scan around lesions of two of its kinds."""
+def sample_scan(rng: np.random.Generator, stack: ResizedCase, how: Sampling) -> ScanSample:
+    """Draw the crops of one scan around lesions of two of its kinds."""
     size = how.size or stack.images.shape[-1]
     seen = [sight for sight in stack.sights if sight.pixels >= FEWEST_PIXELS]
     kinds = sorted({sight.kind for sight in seen})
@@ -117,7 +117,7 @@ def _pick(rng: np.random.Generator, sights: Sequence[Sight]) -> Sight:
     return own[int(rng.integers(len(own)))]
 
 
-def _anywhere(rng: np.random.Generator, stack: Stack) -> Sight:
+def _anywhere(rng: np.random.Generator, stack: ResizedCase) -> Sight:
     """A place in the body, as if it were a lesion of no size."""
     number = int(rng.integers(stack.count))
     inside = np.flatnonzero(stack.images[number] > _AIR)
@@ -127,7 +127,7 @@ def _anywhere(rng: np.random.Generator, stack: Stack) -> Sight:
 
 
 def _corner(rng: np.random.Generator, sight: Sight, size: int, whole: int) -> tuple[int, int]:
-    """Top left of a piece with the lesion somewhere around its middle."""
+    """Top left of a crop with the lesion somewhere around its middle."""
     if size == whole:
         return 0, 0
     shift = rng.uniform(-_JITTER, _JITTER, size=2) * size
@@ -147,7 +147,7 @@ def _varied(rng: np.random.Generator, images: np.ndarray, strength: float) -> Te
 def _warped(
     rng: np.random.Generator, images: Tensor, labels: Tensor, how: Sampling
 ) -> tuple[Tensor, Tensor]:
-    """Turn, shear and scale all pieces of a scan alike; labels go to the nearest pixel."""
+    """Turn, shear and scale all crops of a scan alike; labels go to the nearest pixel."""
     if not (how.degrees or how.shear or how.scale):
         return images, labels
     turn, shear, scale = rng.uniform(-1, 1, size=3)

@@ -9,9 +9,9 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.phantom import PhantomSettings
-from mois_core.training.cases import Case, phantom_case
+from mois_core.training.cases import TrainingCase, phantom_case
 from mois_core.training.config import Data, Phantoms
-from mois_core.training.resized_case import Stack
+from mois_core.training.resized_case import ResizedCase
 from mois_core.training.sampling import FEWEST_PIXELS
 
 INDEX = "cases.json"
@@ -45,24 +45,24 @@ def phantom_settings(seed: int, is_whole: bool | None = None) -> PhantomSettings
     )
 
 
-def load_scans(data: Data, size: int) -> list[Stack]:
+def load_scans(data: Data, size: int) -> list[ResizedCase]:
     """Everything to learn from."""
     cases = _prepared(data, held_back=False) if data.prepared else []
-    scans = [Stack.of(case, size) for case in cases]
+    scans = [ResizedCase.of(case, size) for case in cases]
     for seed in range(data.phantoms.first, data.phantoms.first + data.phantoms.count):
-        scans.append(Stack.of(_phantom(seed, data.phantoms), size))
+        scans.append(ResizedCase.of(_phantom(seed, data.phantoms), size))
     scans = [scan for scan in scans if any(s.pixels >= FEWEST_PIXELS for s in scan.sights)]
     if not scans:
         raise BadInput("there is nothing to learn from: no scan with a lesion large enough to see")
     return scans
 
 
-def held_back(data: Data) -> list[Case]:
+def held_back(data: Data) -> list[TrainingCase]:
     """The prepared cases of the fold that is left out."""
     return _prepared(data, held_back=True) if data.prepared and data.fold is not None else []
 
 
-def _prepared(data: Data, held_back: bool) -> list[Case]:
+def _prepared(data: Data, held_back: bool) -> list[TrainingCase]:
     folder = Path(data.prepared)
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
@@ -73,13 +73,13 @@ def _prepared(data: Data, held_back: bool) -> list[Case]:
         for entry in index["cases"]
         if (data.fold is not None and entry["fold"] == data.fold) == held_back
     ]
-    return [Case.load(folder / entry["file"]) for entry in wanted]
+    return [TrainingCase.load(folder / entry["file"]) for entry in wanted]
 
 
-def _phantom(seed: int, how: Phantoms) -> Case:
+def _phantom(seed: int, how: Phantoms) -> TrainingCase:
     path = None if how.cache is None else Path(how.cache) / f"phantom-{seed}.npz"
     if path is not None and path.is_file():
-        return Case.load(path)
+        return TrainingCase.load(path)
     case = phantom_case(seed, phantom_settings(seed))
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

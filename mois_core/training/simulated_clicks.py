@@ -26,16 +26,16 @@ def correction(
     truth: np.ndarray,
     from_truth: float = FROM_TRUTH,
 ) -> Click:
-    """The deepest point of the largest piece that is missing or too much."""
+    """The deepest point of the largest crop that is missing or too much."""
     wrong = mask != truth
     if rng.random() < from_truth or not wrong.any():
         return _anywhere(rng, truth)
-    pieces, count = ndimage.label(wrong)
+    crops, count = ndimage.label(wrong)
     if count == 0:
         return _anywhere(rng, truth)
-    largest = int(np.bincount(pieces.ravel())[1:].argmax()) + 1
-    box = ndimage.find_objects(pieces)[largest - 1]
-    depth = ndimage.distance_transform_edt(np.pad(pieces[box] == largest, 1))[1:-1, 1:-1]
+    largest = int(np.bincount(crops.ravel())[1:].argmax()) + 1
+    box = ndimage.find_objects(crops)[largest - 1]
+    depth = ndimage.distance_transform_edt(np.pad(crops[box] == largest, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     row, column = row + box[0].start, column + box[1].start
     return float(column), float(row), int(truth[row, column])

@@ -12,7 +12,7 @@ import torch
 from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
-from mois_core.training.losses import LossWeights, Tally, add_spread
+from mois_core.training.losses import LossAccumulator, LossWeights, add_spread
 from mois_core.training.places import PlacesHead, add_places
 from mois_core.training.prompting import (
     choose_items,
@@ -23,9 +23,9 @@ from mois_core.training.prompting import (
     remember_clicks,
     remember_masks,
 )
-from mois_core.training.propagation import Corrections, carry
+from mois_core.training.propagation import Corrections, propagate
 from mois_core.training.sampling import ScanSample
-from mois_core.training.search import Asking, search
+from mois_core.training.search import SearchConfig, search
 from mois_core.training.windows import window
 
 
@@ -36,7 +36,7 @@ class Task:
     prompts: Literal["clicks", "masks", "none"] = "clicks"
     """SLM-SAM 2 is given the outline on one slice; nothing is clicked. With "none" the encoder
     alone learns, by the loss on places."""
-    carry: bool = True
+    propagate: bool = True
     search: bool = True
     together: bool = False
     """All lesions of a kind are one object, as in the paper's variant without exemplars."""
@@ -44,7 +44,7 @@ class Task:
     mean_corrections: float | None = 2.0
     """Their number is drawn anew for each step, small ones more often; None: always the most."""
     corrected: float = 0.0
-    """Share of the carried lesions that get a correction where they were carried to."""
+    """Share of the propagated lesions that get a correction where they were propagated to."""
     most_lesions: int = 3
     painted: float = 0.5
     """Share of exemplars that are outlined by the user instead of clicked."""
@@ -57,10 +57,10 @@ def run_step(
     samples: Sequence[ScanSample],
     consecutive: int,
     task: Task,
-    asking: Asking,
+    search_config: SearchConfig,
     weights: LossWeights,
     places_head: PlacesHead | None = None,
-) -> Tally:
+) -> LossAccumulator:
     """The losses of a step. ``shared`` draws what is the same for all scans and in all processes,
     ``rngs`` has a generator for each scan: which process a scan is in changes nothing."""
     prompted = int(shared.integers(consecutive))
@@ -68,18 +68,18 @@ def run_step(
     whole, size = model.config.image_size, samples[0].images.shape[-1]
     places = (whole - size) // STRIDE + 1
     origin = tuple(int(n) * STRIDE for n in shared.integers(places, size=2))
-    tally = Tally()
+    accumulator = LossAccumulator()
     with window(model, size, *origin):
         features = model.encode(torch.cat([sample.images for sample in samples]))
         if weights.spread:
-            add_spread(tally, features.coarse, weights.spread)
+            add_spread(accumulator, features.coarse, weights.spread)
         if places_head is not None:
-            add_places(tally, places_head, features, samples, weights)
+            add_places(accumulator, places_head, features, samples, weights)
         if task.prompts == "none":
-            return tally
+            return accumulator
         items = choose_items(rngs, samples, consecutive, prompted, task.most_lesions, task.together)
         if not items:
-            return tally
+            return accumulator
         truth = masks_of(samples, items).to(model.device)
         here = features_of(features, [item.index for item in items])
         by_item = [rngs[item.scan] for item in items]
@@ -88,39 +88,39 @@ def run_step(
         else:
             others = others_of(samples, items, truth)
             decoded = click(
-                model, by_item, here, truth, others, corrections, origin, tally, weights
+                model, by_item, here, truth, others, corrections, origin, accumulator, weights
             )
-            if not (task.carry or task.search):
-                return tally
+            if not (task.propagate or task.search):
+                return accumulator
             is_painted = torch.tensor(
                 [rng.random() < task.painted for rng in by_item], device=model.device
             )
             clicked = remember_clicks(model, here, decoded, truth, is_painted)
-        index = [n for n, item in enumerate(items) if item.piece == prompted]
+        index = [n for n, item in enumerate(items) if item.crop == prompted]
         followed = [items[n] for n in index]
-        carried = {}
-        if task.carry and followed:
+        propagated = {}
+        if task.propagate and followed:
             start = clicked[index]
             own = [by_item[n] for n in index]
             fixes = Corrections(task.corrected, own, origin) if task.corrected else None
-            carried = carry(
-                model, features, samples, followed, start, consecutive, fixes, tally, weights
+            propagated = propagate(
+                model, features, samples, followed, start, consecutive, fixes, accumulator, weights
             )
         if task.search and isinstance(model, MoisSam2):
             search(
                 model,
                 rngs,
-                asking,
+                search_config,
                 features,
                 samples,
                 items,
                 clicked,
                 followed,
-                carried,
-                tally,
+                propagated,
+                accumulator,
                 weights,
             )
-    return tally
+    return accumulator
 
 
 def _corrections(rng: np.random.Generator, task: Task) -> int:

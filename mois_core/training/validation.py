@@ -24,7 +24,7 @@ from mois_core.session import NewClick, Session
 from mois_core.session.components import deepest_point
 from mois_core.session.intensity import normalise
 from mois_core.session.masks import Mask
-from mois_core.training.cases import Case
+from mois_core.training.cases import TrainingCase
 from mois_core.training.config import Validation
 from mois_core.training.scans import phantom_settings
 
@@ -49,7 +49,7 @@ def measure(
     return {**means, "score": means["right"] - 0.5 * means["wrong"] + 0.5 * means["clicked"]}
 
 
-def measure_cases(model: Sam2, cases: Sequence[Case], exemplars: int) -> dict[str, float]:
+def measure_cases(model: Sam2, cases: Sequence[TrainingCase], exemplars: int) -> dict[str, float]:
     """Scan-wise Dice over prepared cases: the largest lesions are clicked, then all is searched.
 
     A model without exemplars is measured on the clicked lesions alone.
@@ -59,7 +59,7 @@ def measure_cases(model: Sam2, cases: Sequence[Case], exemplars: int) -> dict[st
     return {**means, "score": means["scan"]}
 
 
-def _measure_case(model: Sam2, case: Case, exemplars: int) -> dict[str, float]:
+def _measure_case(model: Sam2, case: TrainingCase, exemplars: int) -> dict[str, float]:
     session = Session(model, case.volume())
     clicks = []
     for lesion in range(1, min(exemplars, int(case.labels.max())) + 1):

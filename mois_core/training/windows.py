@@ -1,6 +1,6 @@
-"""Training on pieces of slices at the scale at which whole slices are seen.
+"""Training on crops of slices at the scale at which whole slices are seen.
 
-A piece costs a fraction of a slice and has as many lesions. The network is told that the piece
+A crop costs a fraction of a slice and has as many lesions. The network is told that the crop
 is a part of a whole slice: a click's coordinates then mean the same distance in both.
 """
 

@@ -65,7 +65,7 @@ class Panel:
         )
         tell_in_tool_tips(ui)
         self.has_packages = False
-        self.workspace.said.connect(self.notice.say)
+        self.workspace.message.connect(self.notice.say)
         for signal in (self.workspace.opened, self.workspace.changed, self.engine.changed):
             signal.connect(self.show)
         self.workspace.opened.connect(self._opened)

@@ -19,10 +19,13 @@ class Pump:
         self._timer = qt.QTimer()
         self._timer.setInterval(INTERVAL_MS)
         self._timer.connect("timeout()", guard(self._turn))
-        self._busy = (workspace.engine.worker.busy_changed, workspace.engine.keeper.busy_changed)
+        self._busy = (
+            workspace.engine.worker.busy_changed,
+            workspace.engine.save_worker.busy_changed,
+        )
         for signal in self._busy:
             signal.connect(self._wake)
-        workspace.wanted.connect(self._wake)
+        workspace.pump_requested.connect(self._wake)
 
     @property
     def is_turning(self) -> bool:
@@ -31,7 +34,7 @@ class Pump:
 
     def close(self) -> None:
         """Stop for good."""
-        for signal in (*self._busy, self._workspace.wanted):
+        for signal in (*self._busy, self._workspace.pump_requested):
             signal.disconnect(self._wake)
         self._timer.stop()
         # Its connection holds this object, and would for ever.

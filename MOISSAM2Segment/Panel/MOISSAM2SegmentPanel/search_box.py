@@ -44,7 +44,7 @@ class SearchBox:
     def show(self) -> None:
         """Bring this part up to date."""
         is_open = self._workspace.is_open
-        seeds = len(self._workspace.state.seeds) if is_open else 0
+        seeds = len(self._workspace.state.imported) if is_open else 0
         self._ui.searchButton.enabled = is_open
         self._ui.addExamplesButton.enabled = is_open
         self._ui.clearExamplesButton.enabled = seeds > 0
@@ -56,7 +56,7 @@ class SearchBox:
         """A search for nothing in particular marks anything bright: not what is meant here."""
         state = self._workspace.state
         usable = (lesion for lesion in state.lesions.values() if lesion.status.counts)
-        return bool(state.seeds) or any(lesion.mask for lesion in usable)
+        return bool(state.imported) or any(lesion.mask for lesion in usable)
 
     def _tell(self, numbers: Sequence[int]) -> None:
         if numbers:

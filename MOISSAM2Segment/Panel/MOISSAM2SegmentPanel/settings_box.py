@@ -108,7 +108,7 @@ class SettingsBox:
 
     def _adjustable(self) -> dict[str, Any]:
         return {
-            "window": self._ui.windowBox.value,
+            "propagation_slices": self._ui.windowBox.value,
             "smallest_cm3": self._ui.smallestBox.value,
             "exemplars": self._ui.exemplarsBox.value,
         }
@@ -121,7 +121,7 @@ class SettingsBox:
         """Work that goes on goes on with the choices it was stored with."""
         settings = self._workspace.session.settings
         self._is_filling = True
-        self._ui.windowBox.value = settings.window
+        self._ui.windowBox.value = settings.propagation_slices
         self._ui.smallestBox.value = settings.smallest_cm3
         self._ui.exemplarsBox.value = settings.exemplars
         self._is_filling = False

@@ -172,7 +172,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.windowBox.enabled = is_open
         if is_open:
             self._is_showing = True
-            self.windowBox.value = workspace.session.settings.window
+            self.windowBox.value = workspace.session.settings.propagation_slices
             self._is_showing = False
 
     def _begin(self) -> None:
@@ -191,7 +191,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _connections(self, workspace: Any) -> list[tuple[Any, Any]]:
         return [
-            (workspace.said, self._say),
+            (workspace.message, self._say),
             (workspace.opened, self._opened),
             (workspace.changed, self.show),
             (workspace.ended, self._ended),
@@ -246,7 +246,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if self._is_showing or workspace is None or not workspace.is_open:
             return
         settings = workspace.session.settings
-        if value != settings.window:
+        if value != settings.propagation_slices:
             workspace.adjust(value, settings.smallest_cm3, settings.exemplars)
 
     def _open_module(self) -> None:

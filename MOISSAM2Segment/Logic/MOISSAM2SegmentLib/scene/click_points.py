@@ -43,7 +43,7 @@ class _Known:
     """Where the point was seen last, in the scan's own coordinates."""
 
 
-class Clicks:
+class ClickPoints:
     """The points of one list and the clicks of one session."""
 
     def __init__(

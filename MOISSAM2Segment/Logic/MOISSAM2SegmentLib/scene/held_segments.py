@@ -38,7 +38,7 @@ class HeldSegments:
     _names: dict[int, str]
     _apart: dict[int, Patch]
     _expected: np.ndarray
-    _layer: Any
+    _labelmap: Any
 
     def _writing(self) -> AbstractContextManager[None]:
         raise NotImplementedError
@@ -70,7 +70,7 @@ class HeldSegments:
             image = slicer.vtkOrientedImageData()
         segment.SetLabelValue(1)
         segment.AddRepresentation(BINARY_LABELMAP, image)
-        self._layer.tell()
+        self._labelmap.tell()
 
     def let_go_of_holds(self) -> None:
         """Write to all segments ourselves again. What their editors kept out, or how the user

@@ -32,7 +32,7 @@ _SEGMENT_EVENTS = (
 )
 
 
-class SceneWatch:
+class SceneEvents:
     """Observes one workspace's nodes."""
 
     def __init__(self, scene: Any) -> None:
@@ -41,7 +41,7 @@ class SceneWatch:
         self.segments_changed = False
         self.scan_changed = False
         self.is_dragging = False
-        self.on_wanted: Callable[[], None] = lambda: None
+        self.on_pump_requested: Callable[[], None] = lambda: None
         """Called when a flag is raised."""
         self.on_moved: Callable[[], None] = lambda: None
         """Called at once when the scan comes to lie elsewhere: a point that is placed in the next
@@ -98,7 +98,7 @@ class SceneWatch:
 
     def _on_points(self, caller: Any, event: str) -> None:
         self.points_changed = True
-        self.on_wanted()
+        self.on_pump_requested()
 
     def _on_drag(self, caller: Any, event: str) -> None:
         self.is_dragging = True
@@ -110,11 +110,11 @@ class SceneWatch:
     def _on_segments(self, caller: Any, event: str) -> None:
         if not self.is_ours():
             self.segments_changed = True
-            self.on_wanted()
+            self.on_pump_requested()
 
     def _on_scan(self, caller: Any, event: str) -> None:
         self.scan_changed = True
-        self.on_wanted()
+        self.on_pump_requested()
 
     def _on_transform(self, caller: Any, event: str) -> None:
         self.on_moved()

@@ -43,7 +43,7 @@ class Canvas:
         _array_of(self.scalars, self.written.shape).fill(0)
 
 
-class Layer:
+class SharedLabelmap:
     """Label values on a scan's own grid, in memory that VTK and we share."""
 
     def __init__(self, volume: Volume, scalars: Any) -> None:
@@ -56,7 +56,7 @@ class Layer:
         self._show()
 
     @classmethod
-    def of(cls, volume: Volume, labels: np.ndarray) -> Layer:
+    def of(cls, volume: Volume, labels: np.ndarray) -> SharedLabelmap:
         """One that shows label values, in memory of its own."""
         scalars = _scalars(labels.shape)
         _array_of(scalars, labels.shape)[:] = labels

@@ -68,7 +68,7 @@ def _pump_of(workspace: Workspace) -> Wait:
 
 def _steps(workspace: Workspace, wait: Wait) -> Iterator[str]:
     said: list[str] = []
-    workspace.said.connect(said.append)
+    workspace.message.connect(said.append)
     try:
         is_trained = give_model(workspace.engine)
         wait()
@@ -77,7 +77,7 @@ def _steps(workspace: Workspace, wait: Wait) -> Iterator[str]:
         yield from _work(workspace, wait, is_trained)
         check(said == [], f"nothing was complained of; {said}")
     finally:
-        workspace.said.disconnect(said.append)
+        workspace.message.disconnect(said.append)
         workspace.end()
 
 

@@ -57,14 +57,14 @@ class Applied:
 
     became: dict[str, int]
     """New point -> click."""
-    to_carry: list[int]
-    """Lesions that are to be carried to their neighbouring slices yet."""
+    to_propagate: list[int]
+    """Lesions that are to be propagated to their neighbouring slices yet."""
 
 
 def apply(
     session: Session, edits: Sequence[Edit], progress: Progress, cancel: CancelToken
 ) -> Applied:
-    """Do the steps, on the slices with the points first; the neighbours are left to `carry`.
+    """Do the steps, on the slices with the points first; the neighbours are left to `propagate`.
 
     Points that were placed together are one step, so one undo takes them back together.
     """
@@ -79,7 +79,7 @@ def apply(
     for edit in removed:
         session.delete_click(edit.click, progress=progress, cancel=cancel)
     for edit in dragged:
-        session.move_click(edit.click, edit.ras, carry=False)
+        session.move_click(edit.click, edit.ras, propagate=False)
     moved = [owners[edit.click] for edit in dragged]
     placed = [edit for edit in edits if isinstance(edit, Placed)]
     if not placed:
@@ -87,7 +87,7 @@ def apply(
     first = session.state.next_click
     numbers = _numbers(session, placed)
     new = [NewClick(e.ras, e.positive, n) for e, n in zip(placed, numbers, strict=True)]
-    session.clicks(new, carry=False)
+    session.clicks(new, propagate=False)
     for edit, number in zip(placed, numbers, strict=True):
         if isinstance(edit.lesion, FreshLesion):
             edit.lesion.number = number

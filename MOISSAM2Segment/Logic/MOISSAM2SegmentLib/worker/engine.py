@@ -25,9 +25,9 @@ NO_MODEL = "No model is loaded yet; download one or choose a file first."
 class Engine:
     """Loads a network and opens sessions with it. What takes time runs on `worker`."""
 
-    def __init__(self, worker: Worker | None = None, keeper: Worker | None = None) -> None:
+    def __init__(self, worker: Worker | None = None, save_worker: Worker | None = None) -> None:
         self.worker = worker or Worker("MOISSAM2 engine")
-        self.keeper = keeper or Worker("MOISSAM2 keeper")
+        self.save_worker = save_worker or Worker("MOISSAM2 save_worker")
         """Packs sessions for the scene meanwhile. States are immutable, so it can read them
         while the engine works on, and no click has to wait for it."""
         self.changed = Signal()
@@ -48,15 +48,15 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether `pump` has to be called."""
-        return self.worker.is_busy or self.keeper.is_busy
+        return self.worker.is_busy or self.save_worker.is_busy
 
     def pump(self) -> None:
         """Deliver what is finished. Gives way only once, however many threads work."""
-        self.keeper.pump(give_way=0)
+        self.save_worker.pump(give_way=0)
         if self.worker.is_busy:
             self.worker.pump()
-        elif self.keeper.is_busy:
-            self.keeper.pump()
+        elif self.save_worker.is_busy:
+            self.save_worker.pump()
 
     def use(self, model: Any, info: ModelInfo, device: str = "cpu") -> None:
         """Work with a network that is loaded already."""
@@ -109,7 +109,7 @@ class Engine:
     def close(self) -> None:
         """End both threads."""
         self.worker.close()
-        self.keeper.close()
+        self.save_worker.close()
         self.model = self.info = None
         self.changed.clear()
 

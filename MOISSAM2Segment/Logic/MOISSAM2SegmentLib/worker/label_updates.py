@@ -47,7 +47,7 @@ class Update:
     """The masks of lesions that the shared label values leave out."""
 
 
-class Painter:
+class LabelUpdates:
     """Remembers which state was painted last."""
 
     def __init__(self, session: Session) -> None:

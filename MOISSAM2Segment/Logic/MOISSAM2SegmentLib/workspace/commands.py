@@ -148,8 +148,12 @@ class Steps:
 
     # ---- choices ---------------------------------------------------------------------------
 
-    def adjust(self, window: int, smallest_cm3: float, exemplars: int) -> Job:
+    def adjust(self, propagation_slices: int, smallest_cm3: float, exemplars: int) -> Job:
         """Choices that can change in the middle of the work. What was done stays as it is; they
         are kept with the session, and no step that can be undone."""
-        choices = {"window": window, "smallest_cm3": smallest_cm3, "exemplars": exemplars}
+        choices = {
+            "propagation_slices": propagation_slices,
+            "smallest_cm3": smallest_cm3,
+            "exemplars": exemplars,
+        }
         return self._step("Settings", lambda session, *_: session.adjust(**choices))

@@ -20,7 +20,7 @@ from MOISSAM2SegmentLib.scene.lesion_segments import default_name, tagged_segmen
 from MOISSAM2SegmentLib.scene.shared_labelmap import BINARY_LABELMAP, Canvas, image_labels, on_grid
 from MOISSAM2SegmentLib.scene.stored_session import SEGMENTS, VOLUME, StoredSession, stored_sessions
 from MOISSAM2SegmentLib.scene.transforms import view_of
-from MOISSAM2SegmentLib.worker.label_updates import Painter, Update
+from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
@@ -47,7 +47,7 @@ class Opened:
     """A session that is ready, and how it came about."""
 
     session: Session
-    painter: Painter
+    painter: LabelUpdates
     update: Update
     canvas: Canvas
     resumed: StoredSession | None
@@ -91,10 +91,10 @@ def open_scan(
             problem = problem or words_for(error)
             continue
         if session is not None:
-            painter = Painter(session)
+            painter = LabelUpdates(session)
             return Opened(session, painter, painter.whole(), canvas, candidate.stored)
     session = engine.open(volume, settings)
-    painter = Painter(session)
+    painter = LabelUpdates(session)
     return Opened(session, painter, painter.whole(), canvas, None, problem)
 
 

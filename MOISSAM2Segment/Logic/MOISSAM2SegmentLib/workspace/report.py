@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     ToRows = Callable[[Any, list[Row], Totals], None]
 
-_TOLD = ("axis", "window", "exemplars", "smallest_cm3", "certainty", "findings")
+_TOLD = ("axis", "propagation_slices", "exemplars", "smallest_cm3", "min_confidence", "findings")
 """The settings that a reader needs to repeat a measurement."""
 
 
@@ -29,7 +29,7 @@ class Reporting:
     session: Any
     volume_node: Any
     said: Any
-    _keeper: Any
+    _saver: Any
 
     def report(self, then: Callable[[Any, Totals], None] = lambda node, totals: None) -> Job:
         """Measure all lesions into a table node; ``then`` is given the node and the totals."""
@@ -65,15 +65,15 @@ class Reporting:
             table = rows(session.stack, session.lesions)
             return use(table, totals(table), _provenance(session))
 
-        return self.engine.worker.submit(Job(name, work, then, self.said, owner=self))
+        return self.engine.worker.submit(Job(name, work, then, self.message, owner=self))
 
     def _table(self) -> Any:
-        stored = self._keeper.stored
+        stored = self._saver.stored
         node = stored.referenced(TABLE) if stored is not None else None
         if node is None:
             name = f"{self.volume_node.GetName()} lesion report"
             node = self.scene.AddNewNodeByClass(CLASS, name)
-            self._keeper.refer(TABLE, node)
+            self._saver.refer(TABLE, node)
         return node
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mois_core.session.state import State
 
 
-class Keeper:
+class SessionSaver:
     """Packs one session on a thread of its own and puts the result into its node."""
 
     def __init__(

@@ -17,16 +17,16 @@ import slicer
 from mois_core.errors import BadInput, Cancelled
 from MOISSAM2SegmentLib.messages import words_for
 from MOISSAM2SegmentLib.scene import control_points
-from MOISSAM2SegmentLib.scene.click_points import Clicks
+from MOISSAM2SegmentLib.scene.click_points import ClickPoints
 from MOISSAM2SegmentLib.scene.lesion_segments import CLASS as SEGMENTATION_CLASS
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
-from MOISSAM2SegmentLib.scene.scene_events import SceneWatch
+from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
 from MOISSAM2SegmentLib.scene.stored_session import POINTS, SEGMENTS, StoredSession
 from MOISSAM2SegmentLib.scene.transforms import to_world, view_of, volume_of
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker import click_edits, segment_edits
 from MOISSAM2SegmentLib.worker.jobs import Job
-from MOISSAM2SegmentLib.worker.label_updates import Painter, Update
+from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
 from MOISSAM2SegmentLib.workspace.commands import Action, Steps, Then
 from MOISSAM2SegmentLib.workspace.lesion_list import Entry, LesionList
 from MOISSAM2SegmentLib.workspace.open_scan import (
@@ -40,7 +40,7 @@ from MOISSAM2SegmentLib.workspace.open_scan import (
 )
 from MOISSAM2SegmentLib.workspace.report import Reporting
 from MOISSAM2SegmentLib.workspace.segment_editing import NO_SCAN, Editing
-from MOISSAM2SegmentLib.workspace.session_saver import Keeper
+from MOISSAM2SegmentLib.workspace.session_saver import SessionSaver
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -77,11 +77,11 @@ class Workspace(Steps, Reporting, Editing):
         """Called when a scan is ready to be worked on."""
         self.changed = Signal()
         """Called when `state` is another one, and shown."""
-        self.said = Signal()
+        self.message = Signal()
         """Called with a sentence for the user."""
         self.ended = Signal()
         """Called with the reason, which is empty if the user knows it."""
-        self.wanted = Signal()
+        self.pump_requested = Signal()
         """Called when `pump` should be called again although nothing is running."""
         self._is_pumping = False
         self._forget()
@@ -91,15 +91,15 @@ class Workspace(Steps, Reporting, Editing):
         self.segments_node: Any = None
         self.points_node: Any = None
         self.segments: LesionSegments | None = None
-        self.clicks: Clicks | None = None
+        self.clicks: ClickPoints | None = None
         self.session: Session | None = None
         self.state: State | None = None
         """The state that is shown; the session may be a step ahead."""
         self.undo_name: str | None = None
         self.redo_name: str | None = None
-        self._watch: SceneWatch | None = None
-        self._painter: Painter | None = None
-        self._keeper: Keeper | None = None
+        self._events: SceneEvents | None = None
+        self._painter: LabelUpdates | None = None
+        self._saver: SessionSaver | None = None
         self._list: LesionList | None = None
         self._transform: str | None = None
         self._points_gone = False
@@ -113,12 +113,12 @@ class Workspace(Steps, Reporting, Editing):
         volume = volume_of(volume_node)
         earlier = earlier_sessions(self.scene, volume_node)
         self.volume_node = volume_node
-        self._watch = SceneWatch(self.scene)
-        self._watch.on_removed = self._on_removed
-        self._watch.on_closing = self._on_closing
-        self._watch.on_wanted = self.wanted
-        self._watch.on_moved = self._follow_transform
-        self._watch.watch_scan(volume_node)
+        self._events = SceneEvents(self.scene)
+        self._events.on_removed = self._on_removed
+        self._events.on_closing = self._on_closing
+        self._events.on_pump_requested = self.pump_requested
+        self._events.on_moved = self._follow_transform
+        self._events.watch_scan(volume_node)
 
         def work(progress: Any, cancel: Any) -> Opened:
             return open_scan(self.engine, volume, settings, earlier, progress)
@@ -132,7 +132,7 @@ class Workspace(Steps, Reporting, Editing):
         def give_up(text: str = "") -> None:
             self.end(text, store=False)
             if text:
-                self.said(text)
+                self.message(text)
 
         return self.engine.worker.submit(
             Job("Open the scan", work, take, give_up, give_up, owner=self)
@@ -142,13 +142,13 @@ class Workspace(Steps, Reporting, Editing):
         self.session, self._painter = opened.session, opened.painter
         volume = opened.session.volume
         stored = opened.resumed or StoredSession.create(self.scene, self.volume_node)
-        self._keeper = Keeper(self.engine.keeper, stored, opened.session, self)
+        self._saver = SessionSaver(self.engine.save_worker, stored, opened.session, self)
         self._list = LesionList(opened.session.stack)
         self.segments_node, had_segments = self._node(stored, SEGMENTS, self._new_segmentation)
         self.points_node, had_points = self._node(stored, POINTS, self._new_points)
         self.segments = LesionSegments(self.segments_node, volume, opened.canvas)
         self.clicks = self._clicks_of(self.points_node)
-        self._watch.is_ours = lambda: self.segments.is_writing
+        self._events.is_ours = lambda: self.segments.is_writing
         self._follow_transform()
         self.state = opened.update.state
         edits = []
@@ -164,15 +164,15 @@ class Workspace(Steps, Reporting, Editing):
         else:
             self.clicks.show(self.state)
         self._submit_segments(edits)
-        self._watch.watch_segments(self.segments_node)
-        self._watch.watch_points(self.points_node)
+        self._events.watch_segments(self.segments_node)
+        self._events.watch_points(self.points_node)
         self._keep()
         self.opened()
         self.changed()
 
     def _take_over(self, problem: str, earlier: Sequence[Earlier]) -> None:
         lesions = outlined_lesions(earlier, self.volume_node)
-        self.said(TAKEN_OVER.format(reason=problem) if lesions else problem)
+        self.message(TAKEN_OVER.format(reason=problem) if lesions else problem)
         self.segments.colours.update({lesion.number: lesion.colour for lesion in lesions})
         if lesions:
             self._step("Take over", lambda session, *how: take_over(session, lesions, *how))
@@ -196,19 +196,19 @@ class Workspace(Steps, Reporting, Editing):
     def _new_points(self) -> Any:
         return control_points.new_list(self.scene, f"{self.volume_node.GetName()} clicks")
 
-    def _clicks_of(self, node: Any) -> Clicks:
+    def _clicks_of(self, node: Any) -> ClickPoints:
         assert self.session is not None
-        return Clicks(node, self.volume_node, self.session.stack, self.said)
+        return ClickPoints(node, self.volume_node, self.session.stack, self.message)
 
     def end(self, reason: str = "", store: bool = True) -> None:
         """Stop working on the scan. What is shown stays in the scene, and what is stored too."""
         if self.volume_node is None:
             return
         self.engine.worker.abandon(self)
-        if self._watch is not None:
-            self._watch.clear()
-        if self._keeper is not None:
-            self._keeper.close(store and self.session is not None)
+        if self._events is not None:
+            self._events.clear()
+        if self._saver is not None:
+            self._saver.close(store and self.session is not None)
         self._forget()
         self.engine.tidy()
         self.ended(reason)
@@ -216,7 +216,7 @@ class Workspace(Steps, Reporting, Editing):
     def close(self) -> None:
         """End for good; nobody is told anything any more."""
         self.end()
-        for signal in (self.opened, self.changed, self.said, self.ended, self.wanted):
+        for signal in (self.opened, self.changed, self.message, self.ended, self.pump_requested):
             signal.clear()
 
     @property
@@ -229,7 +229,7 @@ class Workspace(Steps, Reporting, Editing):
     @property
     def needs_pump(self) -> bool:
         """Whether `pump` has something to do, or to wait for."""
-        flagged = self._watch is not None and self._watch.is_flagged and self.is_open
+        flagged = self._events is not None and self._events.is_flagged and self.is_open
         return self.engine.is_busy or flagged or self._points_gone
 
     def pump(self) -> None:
@@ -246,14 +246,14 @@ class Workspace(Steps, Reporting, Editing):
 
     def follow(self) -> None:
         """Pass on what the user did to the nodes."""
-        watch = self._watch
+        watch = self._events
         if watch is None or not self.is_open or self.scene.IsBatchProcessing():
             return
         if watch.scan_changed:
             watch.scan_changed = False
             if not self._is_same_scan():
                 self.end(SCAN_CHANGED)
-                self.said(SCAN_CHANGED)
+                self.message(SCAN_CHANGED)
                 return
         if self._points_gone:
             self._replace_points()
@@ -314,7 +314,7 @@ class Workspace(Steps, Reporting, Editing):
 
         outcome_of = self._outcome_maker()
         # A job that is cancelled while it waits still reports, so that the scene is put right.
-        job = Job(name, work, done, self.said, owner=self, always_runs=True)
+        job = Job(name, work, done, self.message, owner=self, always_runs=True)
         return self.engine.worker.submit(job)
 
     def _outcome_maker(self) -> Callable[..., _Outcome]:
@@ -346,7 +346,7 @@ class Workspace(Steps, Reporting, Editing):
     def _finish(self, outcome: _Outcome, then: Then = lambda value: None) -> None:
         self._keep()
         if outcome.error:
-            self.said(outcome.error)
+            self.message(outcome.error)
         elif outcome.value is not None:
             then(outcome.value)
         self.changed()
@@ -362,7 +362,7 @@ class Workspace(Steps, Reporting, Editing):
             applied = click_edits.apply(session, edits, progress, cancel)
             first = outcome_of(applied)
             self.engine.worker.post(lambda: show_first(first), owner=self)
-            session.carry(applied.to_carry, progress, cancel)
+            session.propagate(applied.to_propagate, progress, cancel)
 
         def show_first(outcome: _Outcome) -> None:
             settled.append(outcome.value)
@@ -394,7 +394,7 @@ class Workspace(Steps, Reporting, Editing):
             session.prepare(look_at, progress, cancel)
 
         return self.engine.worker.submit(
-            Job("Encode slices", work, failed=self.said, background=True, owner=self)
+            Job("Encode slices", work, failed=self.message, background=True, owner=self)
         )
 
     def cancel(self) -> None:
@@ -402,8 +402,8 @@ class Workspace(Steps, Reporting, Editing):
         self.engine.worker.cancel(self)
 
     def _keep(self) -> None:
-        if self._keeper is not None:
-            self._keeper.keep()
+        if self._saver is not None:
+            self._saver.keep()
 
     # ---- looking ---------------------------------------------------------------------------
 
@@ -428,16 +428,16 @@ class Workspace(Steps, Reporting, Editing):
         """Called in the middle of a removal, when the node can still be let go of."""
         if node is self.volume_node:
             self.end(SCAN_REMOVED, store=False)
-            self.said(SCAN_REMOVED)
+            self.message(SCAN_REMOVED)
         elif node is self.segments_node:
             self.end(SEGMENTS_REMOVED)
-            self.said(SEGMENTS_REMOVED)
+            self.message(SEGMENTS_REMOVED)
         elif node is self.points_node:
-            self._watch.forget(node)
+            self._events.forget(node)
             self._points_gone = True
-            self.wanted()
-        elif self._keeper is not None and self._keeper.is_in(node):
-            self._keeper.lose()
+            self.pump_requested()
+        elif self._saver is not None and self._saver.is_in(node):
+            self._saver.lose()
 
     def _on_closing(self) -> None:
         segments = self.segments
@@ -451,7 +451,7 @@ class Workspace(Steps, Reporting, Editing):
 
     def _use_segmentation(self, node: Any) -> None:
         before = self.segments_node
-        self._watch.forget(before)
+        self._events.forget(before)
         self.segments_node = node
         is_free = not before.GetSegmentation().GetNumberOfSegments()
         canvas = self.segments.canvas if is_free else None
@@ -459,8 +459,8 @@ class Workspace(Steps, Reporting, Editing):
             canvas.clear()
         self.segments = LesionSegments(node, self.session.volume, canvas)
         self._tell_painter()
-        self._keeper.refer(SEGMENTS, node)
-        self._watch.watch_segments(node)
+        self._saver.refer(SEGMENTS, node)
+        self._events.watch_segments(node)
         if is_free:
             self.scene.RemoveNode(before)
 
@@ -472,6 +472,6 @@ class Workspace(Steps, Reporting, Editing):
         self.clicks.active, self.clicks.positive = active, positive
         self._follow_transform()
         self.clicks.show(self.state)
-        self._keeper.refer(POINTS, self.points_node)
-        self._watch.watch_points(self.points_node)
-        self.said(POINTS_REMOVED)
+        self._saver.refer(POINTS, self.points_node)
+        self._events.watch_points(self.points_node)
+        self.message(POINTS_REMOVED)
