@@ -12,9 +12,9 @@ from paths import DATA
 from stub_network import StubNetwork
 from test_session_file import more_life
 
+from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
 from mois_core.session.session_file import restore, to_bytes
-from mois_core.session.state import ModelInfo
 
 EARLIER = DATA / "earlier"
 INFO = ModelInfo("stub", "stub.pt", "0" * 64)

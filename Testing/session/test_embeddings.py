@@ -74,7 +74,7 @@ def test_all_slices_are_encoded_once_nearest_first():
 
 def test_only_the_slices_asked_for_are_encoded():
     embeddings, slices = kept()
-    embeddings.prepare(0, numbers=[6, 2])
+    embeddings.prepare(0, slice_indices=[6, 2])
 
     assert slices.asked == [2, 6]
     assert [n for n in range(COUNT) if embeddings.is_ready(n)] == [2, 6]

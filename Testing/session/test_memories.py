@@ -7,12 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mois_core.session.memory_bank import (
-    around_every_prompt,
-    around_first_prompt,
     select_memories,
     select_pointers,
     select_recent,
 )
+from mois_core.session.propagation import around_every_prompt, around_first_prompt
 
 PROMPTED, CARRIED = {5: "p5", 9: "p9"}, {n: f"c{n}" for n in (3, 4, 6, 7, 8, 10)}
 
@@ -68,16 +67,16 @@ def test_the_short_memory_sees_only_what_is_near_prompted_or_not():
 # ---- where a lesion is propagated to -----------------------------------------------------------
 
 prompts = st.sets(st.integers(0, 19), min_size=1, max_size=5)
-windows = st.integers(0, 25)
+distances = st.integers(0, 25)
 
 
-@given(prompts, st.sets(st.integers(0, 19), max_size=4), windows)
+@given(prompts, st.sets(st.integers(0, 19), max_size=4), distances)
 @settings(max_examples=200, deadline=None)
-def test_every_slice_near_a_prompt_is_a_target_once_and_fixed_ones_never(prompted, drawn, window):
+def test_every_slice_near_a_prompt_is_a_target_once_and_fixed_ones_never(prompted, drawn, reach):
     fixed = prompted | drawn
-    targets = [t for own in around_every_prompt(prompted, fixed, window, 20) for t in own]
+    targets = [t for own in around_every_prompt(prompted, fixed, reach, 20) for t in own]
 
-    near = {n for n in range(20) if any(abs(n - p) <= window for p in prompted)}
+    near = {n for n in range(20) if any(abs(n - p) <= reach for p in prompted)}
     assert sorted(t.slice for t in targets) == sorted(near - fixed)
     for target in targets:
         assert target.source in prompted
@@ -85,20 +84,20 @@ def test_every_slice_near_a_prompt_is_a_target_once_and_fixed_ones_never(prompte
         assert abs(target.slice - target.source) == min(abs(target.slice - p) for p in prompted)
 
 
-@given(prompts, windows)
+@given(prompts, distances)
 @settings(max_examples=100, deadline=None)
-def test_targets_come_in_rounds_of_growing_distance(prompted, window):
-    for distance, own in enumerate(around_every_prompt(prompted, prompted, window, 20), start=1):
+def test_targets_come_in_rounds_of_growing_distance(prompted, reach):
+    for distance, own in enumerate(around_every_prompt(prompted, prompted, reach, 20), start=1):
         assert all(abs(t.slice - t.source) == distance for t in own)
 
 
-@given(prompts, windows)
+@given(prompts, distances)
 @settings(max_examples=100, deadline=None)
-def test_the_published_app_goes_up_and_then_down_from_the_first_prompt_only(prompted, window):
-    rounds = around_first_prompt(prompted, prompted, window, 20)
+def test_the_published_app_goes_up_and_then_down_from_the_first_prompt_only(prompted, reach):
+    rounds = around_first_prompt(prompted, prompted, reach, 20)
     first = min(prompted)
-    up = [n for n in range(first + 1, min(first + window, 19) + 1) if n not in prompted]
-    down = [n for n in range(first - 1, max(first - window, 0) - 1, -1) if n not in prompted]
+    up = [n for n in range(first + 1, min(first + reach, 19) + 1) if n not in prompted]
+    down = [n for n in range(first - 1, max(first - reach, 0) - 1, -1) if n not in prompted]
 
     assert [[t.slice for t in own] for own in rounds] == [[n] for n in up + down]
     assert all(t.source == first for own in rounds for t in own)

@@ -109,7 +109,7 @@ def test_a_number_that_no_label_can_have_is_refused(session, number):
     with pytest.raises(BadInput, match="number"):
         session.set_mask(number, session.stack.to_volume(painted(FIRST)))
     with pytest.raises(BadInput, match="number"):
-        session.new_lesion(number=number)
+        session.new_lesion(lesion_id=number)
 
     assert session.state is before
 
@@ -117,9 +117,9 @@ def test_a_number_that_no_label_can_have_is_refused(session, number):
 def test_a_lesion_can_be_begun_under_a_number_of_ones_own(session):
     assert click_on(session, FIRST, lesion=7) == 7
     assert click_on(session, SECOND) == 8
-    assert session.new_lesion(number=3) == 3
+    assert session.new_lesion(lesion_id=3) == 3
     with pytest.raises(BadInput):
-        session.new_lesion(number=3)
+        session.new_lesion(lesion_id=3)
     assert [lesion.id for lesion in session.lesions] == [3, 7, 8]
 
 
@@ -472,7 +472,7 @@ def test_deleting_a_click_does_not_wipe_what_was_painted_over_it(on_long):
 
 def test_a_mask_finer_than_the_networks_pixels_still_leaves_an_exemplar():
     session = stub_session(Block((3, 6), (8, 16), (8, 16)), slices=8)
-    session.tracker.shape = session.stack.shape
+    session.decoder.shape = session.stack.shape
     dot = np.zeros((8, 32, 32), dtype=bool)
     dot[4, 9, 9] = True
     number = session.set_mask(None, session.stack.to_volume(dot))

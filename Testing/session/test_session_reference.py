@@ -11,7 +11,7 @@ from engine_fixtures import ras, volume_of
 from small_networks import GOLDEN
 
 from mois_core.session import NewClick, Session
-from mois_core.session.memory_bank import Target
+from mois_core.session.propagation import Target, around_first_prompt
 from mois_core.session.state import Settings
 from tools.golden_sets import Recipe, read_sets
 
@@ -42,8 +42,8 @@ def reference_session(name, **how):
         network(name), volume_of(golden.volume), Settings(smallest_cm3=0, **how), reference=True
     )
     session._normalised = golden.volume.astype(np.float32)
-    session.tracker.fill_holes = recipe.fill_holes
-    session.tracker.memory_dtype = recipe.memory_dtype
+    session.decoder.fill_holes = recipe.fill_holes
+    session.decoder.memory_dtype = recipe.memory_dtype
     return session
 
 
@@ -111,7 +111,7 @@ def test_all_clicks_of_a_slice_are_taken_at_once_as_the_app_does():
 
     expected = torch.from_numpy(golden.arrays["corr.app.best"])[None, None]
     assert_logits(session.lesion(1).prompted[first["slice"]].logits, expected[0])
-    video = session.tracker.to_images(expected)[0]
+    video = session.decoder.to_images(expected)[0]
     assert (stack_of(session, 1)[first["slice"]] != video).mean() <= 1e-4
 
 
@@ -131,8 +131,7 @@ def test_the_app_propagates_from_the_earliest_prompted_slice_only():
 
 
 def test_targets_in_reference_mode_go_up_and_then_down():
-    session = reference_session("tiny")
-    rounds = session.editor.targets([3], [3], 3, 8)
+    rounds = around_first_prompt([3], [3], 3, 8)
 
     up = [Target(n, 3, False) for n in (4, 5, 6)]
     down = [Target(n, 3, True) for n in (2, 1, 0)]

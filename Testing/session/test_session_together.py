@@ -30,7 +30,7 @@ from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.network.config import preset
 from mois_core.network.loading import build
 from mois_core.session import NewClick, Session
-from mois_core.session.memory_bank import around_every_prompt
+from mois_core.session.propagation import around_every_prompt
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -199,22 +199,13 @@ def test_the_order_in_which_a_lesion_is_propagated_does_not_depend_on_others():
     places = ((6, 5, 6), (9, 12, 6), (3, 19, 6), (7, 19, 6), (8, 5, 6))
     owners = (1, 2, 3, 3, 1)
     session = stub_session(*long, propagation_slices=4)
-    orders = {number: [] for number in (1, 2, 3)}
-    propagate_to = session.tracker._propagate_to
-
-    def watched(part):
-        for chain, target in part:
-            orders[chain.lesion.id].append((target.slice, target.reverse))
-        propagate_to(part)
-
-    session.tracker._propagate_to = watched
     session.clicks(
         [NewClick(ras(session, *p), True, o) for p, o in zip(places, owners, strict=True)]
     )
 
-    for number, lesion in session.state.lesions.items():
+    for lesion in session.lesions:
         rounds = around_every_prompt(lesion.prompted, lesion.prompted, 4, 12)
-        assert orders[number] == [(t.slice, t.reverse) for own in rounds for t in own]
+        assert list(lesion.propagated) == [target.slice for own in rounds for target in own]
 
 
 # ---- several at once ---------------------------------------------------------------------------

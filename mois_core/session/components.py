@@ -23,7 +23,7 @@ class Component:
 
 
 def connected_components(stack: np.ndarray, smallest: int = 1) -> list[Component]:
-    """The connected components of an array [slices, rows, columns], largest first."""
+    """Return the connected components of an array [slices, rows, columns], largest first."""
     labels, count = ndimage.label(stack, structure=TOUCHING)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     components = []
@@ -31,26 +31,26 @@ def connected_components(stack: np.ndarray, smallest: int = 1) -> list[Component
         if sizes[label] < smallest:
             continue
         planes = {}
-        for number in range(where[0].start, where[0].stop):
-            plane = Plane.crop(labels[number][where[1:]] == label)
+        for slice_index in range(where[0].start, where[0].stop):
+            plane = Plane.crop(labels[slice_index][where[1:]] == label)
             if plane is not None:
                 row, column = where[1].start + plane.row, where[2].start + plane.column
-                planes[number] = Plane(row, column, plane.pixels)
+                planes[slice_index] = Plane(row, column, plane.pixels)
         components.append(Component(Mask(stack.shape[1:], planes), int(sizes[label])))
     return sorted(components, key=lambda component: -component.voxels)
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """The mask with every hole filled that is closed within its slice."""
+    """Fill every hole of a mask that is closed within its slice."""
     planes = {
-        number: Plane(plane.row, plane.column, ndimage.binary_fill_holes(plane.pixels))
-        for number, plane in mask
+        n: Plane(plane.row, plane.column, ndimage.binary_fill_holes(plane.pixels))
+        for n, plane in mask
     }
     return Mask(mask.shape, planes)
 
 
 def centre_inside(component: np.ndarray, spacing: Sequence[float] | float = 1.0) -> tuple[int, ...]:
-    """The place of a component that is nearest in mm to its geometric centre.
+    """Return the place inside a component that is nearest in mm to its geometric centre.
 
     The centre itself can lie outside, in the hollow of a bent component.
     """
@@ -60,11 +60,11 @@ def centre_inside(component: np.ndarray, spacing: Sequence[float] | float = 1.0)
 
 
 def deepest_point(mask: Mask, spacing: tuple[float, float]) -> tuple[int, float, float]:
-    """Slice, x and y of the point furthest from the mask's border, on its largest slice.
+    """Return slice, x and y of the point furthest from the mask's border, on its largest slice.
 
     The plane is padded, so a mask at the edge of the scan does not count as going on outside.
     """
-    number, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
+    slice_index, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
     depth = ndimage.distance_transform_edt(np.pad(plane.pixels, 1), sampling=spacing)[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return number, float(plane.column + column), float(plane.row + row)
+    return slice_index, float(plane.column + column), float(plane.row + row)

@@ -21,7 +21,7 @@ HOST = torch.device("cpu")
 
 
 def outwards(count: int, start: int) -> list[int]:
-    """All slices, the one being looked at first, then its neighbours further and further away."""
+    """Return all slices, the one being looked at first, then its neighbours outwards."""
     return sorted(range(count), key=lambda n: (abs(n - start), n))
 
 
@@ -61,9 +61,9 @@ class Embeddings:
         self._near: OrderedDict[int, _Entry] = OrderedDict()
         self._far: OrderedDict[int, SliceFeatures] = OrderedDict()
 
-    def is_ready(self, number: int) -> bool:
-        """Whether a slice can be clicked without encoding it first."""
-        return number in self._near or number in self._far
+    def is_ready(self, slice_index: int) -> bool:
+        """Return whether a slice can be clicked without encoding it first."""
+        return slice_index in self._near or slice_index in self._far
 
     @property
     def ready(self) -> int:
@@ -72,7 +72,7 @@ class Embeddings:
 
     @property
     def nbytes(self) -> int:
-        """Memory that all of it takes."""
+        """Memory in bytes that the encoded slices take."""
         return self._near_nbytes + self._far_nbytes
 
     @property
@@ -88,45 +88,45 @@ class Embeddings:
         start: int = 0,
         progress: Progress = silent,
         cancel: CancelToken | None = None,
-        numbers: Iterable[int] | None = None,
+        slice_indices: Iterable[int] | None = None,
     ) -> None:
         """Encode what is missing, nearest to ``start`` first; goes on where it was stopped.
 
         Stops early where the budgets are full: encoding a slice only to drop another helps nobody.
         """
-        wanted = set(range(self.count) if numbers is None else numbers)
+        wanted = set(range(self.count) if slice_indices is None else slice_indices)
         order = [n for n in outwards(self.count, start) if n in wanted]
-        for done, number in enumerate(order):
+        for done, slice_index in enumerate(order):
             progress(done, len(order), "encoding slices")
             if cancel:
                 cancel.check()
-            if not self.is_ready(number):
+            if not self.is_ready(slice_index):
                 if self._is_full():
                     break
-                self._keep(number, self._encode(number))
+                self._keep(slice_index, self._encode(slice_index))
         progress(len(order), len(order), "encoding slices")
 
-    def features(self, number: int) -> SliceFeatures:
-        """A slice's features where the network runs, encoded now if need be."""
-        return self._entry(number).features
+    def features(self, slice_index: int) -> SliceFeatures:
+        """Return a slice's features where the network runs, encoded now if need be."""
+        return self._entry(slice_index).features
 
-    def memory_query(self, number: int) -> Tensor:
-        """The part of memory attention that depends on the slice alone."""
-        return self._query(number, "memory", self.model.memory_query)
+    def memory_query(self, slice_index: int) -> Tensor:
+        """Return the part of memory attention that depends on the slice alone."""
+        return self._query(slice_index, "memory", self.model.memory_query)
 
-    def exemplar_query(self, number: int) -> Tensor:
-        """The part of exemplar attention that depends on the slice alone."""
+    def exemplar_query(self, slice_index: int) -> Tensor:
+        """Return the part of exemplar attention that depends on the slice alone."""
         assert isinstance(self.model, MoisSam2)
-        return self._query(number, "exemplar", self.model.exemplar_query)
+        return self._query(slice_index, "exemplar", self.model.exemplar_query)
 
-    def short_query(self, number: int) -> Tensor:
-        """The part of SLM-SAM 2's short attention that depends on the slice alone."""
-        return self._query(number, "short", self.model.short_query)
+    def short_query(self, slice_index: int) -> Tensor:
+        """Return the part of SLM-SAM 2's short attention that depends on the slice alone."""
+        return self._query(slice_index, "short", self.model.short_query)
 
     def release_device(self) -> None:
-        """Give the device's memory back; the features move to the host."""
-        for number, entry in self._near.items():
-            self._far[number] = entry.features.to(HOST)
+        """Give the device's memory back by moving the features to the host."""
+        for slice_index, entry in self._near.items():
+            self._far[slice_index] = entry.features.to(HOST)
         self._near.clear()
         self._fit_far()
 
@@ -136,37 +136,39 @@ class Embeddings:
         self.release_device()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all encoded slices."""
         self._near.clear()
         self._far.clear()
 
     @torch.no_grad()
-    def _encode(self, number: int) -> SliceFeatures:
-        features = self.model.encode(self._image(number).unsqueeze(0))
+    def _encode(self, slice_index: int) -> SliceFeatures:
+        features = self.model.encode(self._image(slice_index).unsqueeze(0))
         self.encoded += 1
         # The decoder computes in float32 whatever the features are kept in.
         return features.to(features.coarse.dtype)
 
-    def _entry(self, number: int) -> _Entry:
-        entry = self._near.get(number)
+    def _entry(self, slice_index: int) -> _Entry:
+        entry = self._near.get(slice_index)
         if entry is None:
-            far = self._far.get(number)
-            features = self._encode(number) if far is None else far.to(self.model.device)
-            self._far.pop(number, None)
-            entry = self._keep(number, features)
-        self._near.move_to_end(number)
+            far = self._far.get(slice_index)
+            features = self._encode(slice_index) if far is None else far.to(self.model.device)
+            self._far.pop(slice_index, None)
+            entry = self._keep(slice_index, features)
+        self._near.move_to_end(slice_index)
         return entry
 
-    def _query(self, number: int, name: str, make: Callable[[SliceFeatures], Tensor]) -> Tensor:
-        entry = self._entry(number)
+    def _query(
+        self, slice_index: int, name: str, make: Callable[[SliceFeatures], Tensor]
+    ) -> Tensor:
+        entry = self._entry(slice_index)
         if name not in entry.queries:
             entry.queries[name] = make(entry.features)
-            self._fit_near(number)
+            self._fit_near(slice_index)
         return entry.queries[name]
 
-    def _keep(self, number: int, features: SliceFeatures) -> _Entry:
-        entry = self._near[number] = _Entry(features, {})
-        self._fit_near(number)
+    def _keep(self, slice_index: int, features: SliceFeatures) -> _Entry:
+        entry = self._near[slice_index] = _Entry(features, {})
+        self._fit_near(slice_index)
         return entry
 
     @property
@@ -183,16 +185,16 @@ class Embeddings:
     def _fit_near(self, newest: int) -> None:
         """Bring the device's share down to its budget: first what is quickly made again."""
         others = [n for n in self._near if n != newest]
-        for number in others:
+        for slice_index in others:
             if self._near_nbytes <= self._near_budget:
                 break
-            self._near[number].queries.clear()
-        for number in others:
+            self._near[slice_index].queries.clear()
+        for slice_index in others:
             if self._near_nbytes <= self._near_budget:
                 break
-            entry = self._near.pop(number)
+            entry = self._near.pop(slice_index)
             if self.model.device != HOST:
-                self._far[number] = entry.features.to(HOST)
+                self._far[slice_index] = entry.features.to(HOST)
         self._fit_far()
 
     def _fit_far(self) -> None:

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.geometry import Volume
+from mois_core.geometry import SliceStack
 from mois_core.session.exemplars import Exemplar, exemplar_view
 from mois_core.session.masks import Mask
+from mois_core.session.slice_decoder import SliceDecoder
 
-if TYPE_CHECKING:
-    from mois_core.session import Session
+
+@dataclass(frozen=True, eq=False)
+class OutlinedScan:
+    """A scan on which lesions are outlined, ready for the network."""
+
+    stack: SliceStack
+    decoder: SliceDecoder
 
 
 def exemplars_from_labels(
-    session: Session, labels: np.ndarray, volume: Volume | None, first: int, clock: int
+    labels: np.ndarray, source: OutlinedScan, target: SliceStack, first_id: int, clock: int
 ) -> tuple[Exemplar, ...]:
-    """One exemplar for each label value, from the slice on which it is largest.
+    """Make one exemplar of each label value, from the slice on which it is largest.
 
-    The lesions are numbered downwards from ``first``, apart from the session's own. A lesion of
-    another scan is placed on the slice of this scan that lies nearest to it in the patient.
+    The exemplars are numbered downwards from ``first_id``, apart from a session's own lesions. A
+    lesion of another scan is placed on the slice of ``target`` that is nearest in the patient.
     """
-    source = session if volume is None else _beside(session, volume)
-    if labels.shape != source.volume.array.shape:
+    shape = source.stack.volume.array.shape
+    if labels.shape != shape:
         raise BadInput(
-            f"the outlined lesions have {labels.shape} voxels and the scan has "
-            f"{source.volume.array.shape}; they must be on the same grid"
+            f"the outlined lesions have {labels.shape} voxels and the scan has {shape}; "
+            "they must be on the same grid"
         )
     stack = source.stack.from_volume(labels)
-    imported = []
+    imported: list[Exemplar] = []
     for value in np.unique(labels[labels > 0]):
         mask = Mask.from_stack(stack == value)
-        number, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
-        slice_memory = source.tracker.painted(number, mask.image(number))
+        slice_index, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
+        memory = source.decoder.remember_mask(slice_index, mask.image(slice_index))
         row, column = np.argwhere(plane.pixels)[0] + (plane.row, plane.column)
-        ras = source.stack.point_to_ras(number, column, row)
-        place = float(session.stack.point_from_ras(ras)[0])
-        nearest = int(np.clip(round(place), 0, session.stack.count - 1))
-        view = exemplar_view(nearest, slice_memory, is_prompted=True)
+        ras = source.stack.point_to_ras(slice_index, column, row)
+        nearest = np.clip(round(float(target.point_from_ras(ras)[0])), 0, target.count - 1)
+        view = exemplar_view(int(nearest), memory, is_prompted=True)
         if view is not None:
-            imported.append(Exemplar(first - len(imported), view, clock))
+            imported.append(Exemplar(first_id - len(imported), view, clock))
     if not imported:
         raise BadInput("there is no outlined lesion to take as an exemplar")
     return tuple(imported)
-
-
-def _beside(session: Session, volume: Volume) -> Session:
-    """A session of the same kind on another scan."""
-    return type(session)(session.model, volume, session.settings, session.reference)

@@ -19,7 +19,7 @@ class Exemplar:
     """One lesion on one slice, ready to be looked for."""
 
     lesion: int
-    """Number of the lesion; zero or less for a lesion that was brought in from elsewhere."""
+    """The lesion's id; zero or less for a lesion that was imported."""
     view: ExemplarView
     changed: int
     """When the lesion was last prompted."""
@@ -30,28 +30,33 @@ class Exemplar:
         return self.lesion, self.view.slice, self.view.is_prompted
 
 
-def exemplar_view(number: int, slice_memory: SliceMemory, is_prompted: bool) -> ExemplarView | None:
-    """The exemplar that a slice of a lesion gives; an empty mask gives none."""
-    if slice_memory.memory is None or not slice_memory.found:
+def exemplar_view(slice_index: int, memory: SliceMemory, is_prompted: bool) -> ExemplarView | None:
+    """Return the exemplar that a slice of a lesion gives; None for an empty mask."""
+    if memory.memory is None or not memory.found:
         return None
-    return ExemplarView(number, is_prompted, slice_memory.memory, slice_memory.pointer)
+    return ExemplarView(slice_index, is_prompted, memory.memory, memory.pointer)
 
 
 def exemplars_of(lesion: Lesion) -> list[Exemplar]:
-    """Prompted slices first, then propagated ones, each in the order they came about."""
+    """Return a lesion's exemplars: prompted slices first, each in the order they came about."""
     if not lesion.status.counts or lesion.status is Status.FOUND:
         return []
-    slice_memories = [(n, t, True) for n, t in lesion.prompted.items()]
-    slice_memories += [(n, t, False) for n, t in lesion.propagated.items()]
-    views = [exemplar_view(*slice_memory) for slice_memory in slice_memories]
+    views = [exemplar_view(n, memory, True) for n, memory in lesion.prompted.items()]
+    views += [exemplar_view(n, memory, False) for n, memory in lesion.propagated.items()]
     return [Exemplar(lesion.id, view, lesion.changed) for view in views if view is not None]
 
 
-def choose(candidates: Sequence[Exemplar], searched: int, most: int) -> list[Exemplar]:
-    """The paper's rule: prompted over inferred, newer over older, nearer over farther.
+def candidates(lesions: Iterable[Lesion], imported: Sequence[Exemplar]) -> list[Exemplar]:
+    """Return everything that could serve as an exemplar, imported ones first."""
+    return [*imported, *(exemplar for lesion in lesions for exemplar in exemplars_of(lesion))]
 
-    The chosen ones keep the order they came in: to the network it makes no difference, and slices
-    with the same exemplars can share what is computed from them.
+
+def choose(candidates: Sequence[Exemplar], searched: int, most: int) -> list[Exemplar]:
+    """Choose the exemplars for a slice by the paper's rule.
+
+    Prompted ones go before propagated ones, newer before older, nearer before farther. The chosen
+    ones keep the order they came in: to the network it makes no difference, and slices with the
+    same exemplars can share what is computed from them.
     """
 
     def rank(index: int) -> tuple[bool, int, int]:
@@ -64,10 +69,5 @@ def choose(candidates: Sequence[Exemplar], searched: int, most: int) -> list[Exe
 
 
 def choose_as_published(candidates: Sequence[Exemplar], searched: int, most: int) -> list[Exemplar]:
-    """The published app's choice: prompted ones only, the oldest first."""
+    """Choose as the published app does: prompted ones only, the oldest first."""
     return [e for e in candidates if e.view.is_prompted][:most]
-
-
-def candidates(lesions: Iterable[Lesion], imported: Sequence[Exemplar]) -> list[Exemplar]:
-    """Everything that could serve as an exemplar, brought-in lesions included."""
-    return [*imported, *(exemplar for lesion in lesions for exemplar in exemplars_of(lesion))]

@@ -28,11 +28,11 @@ class History(Generic[State]):
         self.present = state
 
     def undo(self) -> str | None:
-        """Go one step back and say which; None at the beginning."""
+        """Go one step back and return its name; None at the beginning."""
         return self._move(self.past, self.future)
 
     def redo(self) -> str | None:
-        """Go one step forward again and say which; None at the end."""
+        """Go one step forward and return its name; None at the end."""
         return self._move(self.future, self.past)
 
     def _move(self, source: list[tuple[str, State]], target: list[tuple[str, State]]) -> str | None:

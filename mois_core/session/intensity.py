@@ -15,7 +15,7 @@ BRIGHTEST = np.float32(255)
 
 
 def normalise(array: np.ndarray) -> np.ndarray:
-    """Voxels scaled to 0..255 as float32, not rounded; whatever is 0 or below stays 0.
+    """Scale voxels to 0..255 as float32, not rounded; whatever is 0 or below stays 0.
 
     The lower percentile is of voxels above 0, so it is above 0 itself and clipping puts every
     voxel at or below 0 to exactly 0. An image without contrast between the two percentiles is

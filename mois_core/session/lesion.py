@@ -1,4 +1,4 @@
-"""What is known of one lesion: where the user pointed, what the network made of it.
+"""One lesion: where the user pointed, and what the network made of it.
 
 All of it is immutable. An operation makes a new lesion and leaves the old one to the undo
 history, so nothing has to be copied and nothing can be half changed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from types import MappingProxyType
 
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from mois_core.session.masks import Mask
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a lesion came about and what the user thinks of it."""
 
     PROMPTED = "prompted"
@@ -61,15 +61,15 @@ class SliceMemory:
     """What the network remembers of the lesion on one slice."""
 
     pointer: Tensor
-    """[width]."""
+    """Object pointer, (width,)."""
     score: Tensor
-    """[1]."""
+    """Object score as a logit, (1,)."""
     found: bool
     """Whether any of the lesion is on the slice."""
     memory: Tensor | None
-    """[memory width, side, side]; dropped where nothing can need it any more."""
+    """(memory width, side, side); dropped where nothing can need it any more."""
     logits: Tensor | None = None
-    """[1, low, low]: what the next correction starts from; kept for prompted slices only."""
+    """(1, low, low): what the next correction starts from; kept for prompted slices only."""
 
 
 def _nothing() -> Mapping[int, SliceMemory]:
@@ -95,17 +95,20 @@ class Lesion:
     changed: int = 0
     """When the lesion was last prompted, counted in operations: newer exemplars go first."""
 
-    def clicks_on(self, number: int) -> tuple[Click, ...]:
-        """The clicks on one slice, in the order they were made."""
-        return tuple(click for click in self.clicks if click.slice == number)
+    def clicks_on(self, slice_index: int) -> tuple[Click, ...]:
+        """Return the clicks on one slice, in the order they were made."""
+        return tuple(click for click in self.clicks if click.slice == slice_index)
 
-    def prompts_on(self, number: int) -> bool:
-        """Whether the user clicked or boxed the lesion on a slice."""
-        return number in self.boxes or bool(self.clicks_on(number))
+    def prompts_on(self, slice_index: int) -> bool:
+        """Return whether the user clicked or boxed the lesion on a slice."""
+        return slice_index in self.boxes or bool(self.clicks_on(slice_index))
 
 
 def painting_order(lesions: Iterable[Lesion]) -> list[Lesion]:
-    """Lesions that count, in the order in which a label map paints them: where they overlap, the
-    last one has the voxel, so what the user pointed at wins over what was found."""
+    """Return the lesions that count, in the order in which a label map paints them.
+
+    Where they overlap the last one has the voxel, so what the user pointed at wins over what was
+    found.
+    """
     counting = [lesion for lesion in lesions if lesion.status.counts]
     return sorted(counting, key=lambda lesion: lesion.status is Status.PROMPTED)

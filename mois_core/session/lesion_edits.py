@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -12,23 +12,24 @@ import numpy as np
 from mois_core.progress import CancelToken, Progress
 from mois_core.session.components import connected_components
 from mois_core.session.exemplars import candidates
-from mois_core.session.lesion import Click, Lesion, Status
+from mois_core.session.lesion import Click, Lesion, SliceMemory, Status
 from mois_core.session.masks import Mask
-from mois_core.session.memory_bank import around_every_prompt, around_first_prompt
-from mois_core.session.propagation import Tracker
+from mois_core.session.prompting import Prompter
+from mois_core.session.propagation import Propagator
 from mois_core.session.state import State
 
 
 class LesionEditor:
     """Makes new lesions from old ones; nothing is changed in place."""
 
-    def __init__(self, tracker: Tracker, propagation_slices: int, reference: bool) -> None:
-        self.tracker = tracker
+    def __init__(self, prompter: Prompter, propagator: Propagator, propagation_slices: int) -> None:
+        self.decoder = prompter.decoder
+        self.prompter = prompter
+        self.propagator = propagator
         self.propagation_slices = propagation_slices
-        self.targets = around_first_prompt if reference else around_every_prompt
 
     def prompted(self, state: State, work: Sequence[tuple[int, int]], continued: bool) -> State:
-        """The state with the prompts of each (lesion, slice) decoded again.
+        """Return the state with the prompts of each (lesion id, slice index) decoded again.
 
         ``continued`` says that only the last prompt of the slice is new. The slices of one lesion
         follow one another, since a later one sees the earlier ones; different lesions go together.
@@ -36,9 +37,9 @@ class LesionEditor:
         waiting = list(work)
         while waiting:
             together, rest, busy = [], [], set()
-            for owner, number in waiting:
-                (rest if owner in busy else together).append((owner, number))
-                busy.add(owner)
+            for lesion_id, slice_index in waiting:
+                (rest if lesion_id in busy else together).append((lesion_id, slice_index))
+                busy.add(lesion_id)
             state = self._prompted_together(state, together, continued)
             waiting = rest
         return state
@@ -46,46 +47,42 @@ class LesionEditor:
     def _prompted_together(
         self, state: State, work: Sequence[tuple[int, int]], continued: bool
     ) -> State:
-        for owner, number in work:
-            lesion = state.lesions[owner]
-            if not lesion.prompts_on(number) and number not in lesion.painted:
-                state = state.with_lesions(_unprompted(lesion, number))
-        decoded = [(state.lesions[o], n) for o, n in work if state.lesions[o].prompts_on(n)]
+        for lesion_id, slice_index in work:
+            lesion = state.lesions[lesion_id]
+            if not lesion.prompts_on(slice_index) and slice_index not in lesion.painted:
+                state = state.with_lesions(_unprompted(lesion, slice_index))
+        decoded = [
+            (state.lesions[lesion_id], n)
+            for lesion_id, n in work
+            if state.lesions[lesion_id].prompts_on(n)
+        ]
         if not decoded:
             return state
-        results = self.tracker.prompt(decoded, continued)
+        results = self.prompter.decode(decoded, continued)
         changed = [
             replace(
                 lesion,
-                mask=lesion.mask.with_slice(number, image),
-                painted=lesion.painted - {number},
-                prompted=MappingProxyType({**lesion.prompted, number: slice_memory}),
-                propagated=MappingProxyType(
-                    {n: t for n, t in lesion.propagated.items() if n != number}
-                ),
+                mask=lesion.mask.with_slice(slice_index, image),
+                painted=lesion.painted - {slice_index},
+                prompted=MappingProxyType({**lesion.prompted, slice_index: memory}),
+                propagated=_without(lesion.propagated, slice_index),
             )
-            for (lesion, number), (slice_memory, image) in zip(decoded, results, strict=True)
+            for (lesion, slice_index), (memory, image) in zip(decoded, results, strict=True)
         ]
         return state.with_lesions(*changed)
 
     def propagated(
         self,
         state: State,
-        numbers: Sequence[int],
+        lesion_ids: Sequence[int],
         most_exemplars: int,
         progress: Progress,
         cancel: CancelToken | None,
     ) -> State:
-        """The state with lesions propagated to their neighbouring slices."""
-        lesions = [state.lesions[number] for number in numbers]
-        slices = self.tracker.embeddings.count
-        rounds = [
-            self.targets(le.prompted, {*le.prompted, *le.painted}, self.propagation_slices, slices)
-            if le.prompted
-            else []
-            for le in lesions
-        ]
-        changed = self.tracker.propagate(lesions, rounds, progress, cancel)
+        """Return the state with lesions propagated to their neighbouring slices."""
+        lesions = [state.lesions[lesion_id] for lesion_id in lesion_ids]
+        rounds = [self.propagator.rounds_of(le, self.propagation_slices) for le in lesions]
+        changed = self.propagator.propagate(lesions, rounds, progress, cancel)
         offered = candidates(state.lesions.values(), state.imported)
         if sum(exemplar.view.is_prompted for exemplar in offered) >= most_exemplars:
             # Prompted exemplars alone fill the bank, so no propagated one will be asked for.
@@ -93,17 +90,17 @@ class LesionEditor:
         return state.with_lesions(*changed)
 
     def painted(self, lesion: Lesion, stack: np.ndarray, clock: int) -> Lesion:
-        """A lesion with the user's own mask [slices, rows, columns]."""
+        """Return a lesion with the user's own mask [slices, rows, columns]."""
         prompted, propagated = dict(lesion.prompted), dict(lesion.propagated)
         painted = set(lesion.painted)
-        for number, image in enumerate(stack):
-            if np.array_equal(image, lesion.mask.image(number)):
+        for slice_index, image in enumerate(stack):
+            if np.array_equal(image, lesion.mask.image(slice_index)):
                 continue
-            painted.add(number)
-            propagated.pop(number, None)
-            prompted.pop(number, None)
+            painted.add(slice_index)
+            propagated.pop(slice_index, None)
+            prompted.pop(slice_index, None)
             if image.any():
-                prompted[number] = self.tracker.painted(number, image)
+                prompted[slice_index] = self.decoder.remember_mask(slice_index, image)
         return replace(
             lesion,
             status=Status.PROMPTED,
@@ -115,18 +112,19 @@ class LesionEditor:
         )
 
     def merged(self, lesions: Sequence[Lesion], clock: int) -> Lesion:
-        """Several lesions as one; slices that more than one lies on are as if painted."""
+        """Return several lesions as one; slices that more than one lies on count as painted."""
         first = lesions[0]
         mask = first.mask
         for lesion in lesions[1:]:
             mask = mask.union(lesion.mask)
-        slice_memories = [(n, t) for lesion in lesions for n, t in lesion.prompted.items()]
+        memories = [(n, memory) for lesion in lesions for n, memory in lesion.prompted.items()]
         touched = Counter(n for le in lesions for n in {*le.mask.planes, *le.prompted})
-        shared = {number for number, count in touched.items() if count > 1}
-        prompted = {n: slice_memory for n, slice_memory in slice_memories if n not in shared}
-        for number in sorted(shared & {n for n, _ in slice_memories}):
-            prompted[number] = self.tracker.painted(number, mask.image(number))
-        propagated = {n: t for le in lesions for n, t in le.propagated.items()}
+        shared = {slice_index for slice_index, count in touched.items() if count > 1}
+        prompted = {n: memory for n, memory in memories if n not in shared}
+        for slice_index in sorted(shared & {n for n, _ in memories}):
+            image = mask.image(slice_index)
+            prompted[slice_index] = self.decoder.remember_mask(slice_index, image)
+        propagated = {n: memory for le in lesions for n, memory in le.propagated.items()}
         return replace(
             first,
             status=Status.PROMPTED if prompted else _decided(*lesions),
@@ -135,18 +133,16 @@ class LesionEditor:
             boxes=MappingProxyType({n: b for le in reversed(lesions) for n, b in le.boxes.items()}),
             painted=frozenset().union(*(le.painted for le in lesions), shared & set(prompted)),
             prompted=MappingProxyType(prompted),
-            propagated=MappingProxyType(
-                {n: t for n, t in propagated.items() if n not in shared and n not in prompted}
-            ),
+            propagated=_without(propagated, *shared, *prompted),
             changed=clock,
         )
 
     def split(self, lesion: Lesion, next_id: int, clock: int) -> list[Lesion]:
-        """The connected components of a lesion, the largest under its number.
+        """Return the connected components of a lesion, the largest under its number.
 
         A click stays with the component it lies in, or else with the largest.
         """
-        stack = np.zeros((self.tracker.embeddings.count, *lesion.mask.shape), dtype=bool)
+        stack = np.zeros((self.decoder.embeddings.count, *lesion.mask.shape), dtype=bool)
         lesion.mask.paint(stack, True)
         components = [component.mask for component in connected_components(stack)]
         if len(components) < 2:
@@ -157,7 +153,7 @@ class LesionEditor:
             clicks = tuple(c for c, home in zip(lesion.clicks, homes, strict=True) if home == index)
             clicked = {click.slice for click in clicks}
             kept = [n for n in lesion.prompted if n in mask.planes or n in clicked]
-            prompted = {n: self.tracker.painted(n, mask.image(n)) for n in kept}
+            prompted = {n: self.decoder.remember_mask(n, mask.image(n)) for n in kept}
             parts.append(
                 Lesion(
                     id=lesion.id if index == 0 else next_id + index - 1,
@@ -173,13 +169,17 @@ class LesionEditor:
         return parts
 
 
-def _unprompted(lesion: Lesion, number: int) -> Lesion:
+def _unprompted(lesion: Lesion, slice_index: int) -> Lesion:
     """The lesion after the last prompt of a slice was taken back."""
     return replace(
         lesion,
-        mask=lesion.mask.with_slice(number, None),
-        prompted=MappingProxyType({n: t for n, t in lesion.prompted.items() if n != number}),
+        mask=lesion.mask.with_slice(slice_index, None),
+        prompted=_without(lesion.prompted, slice_index),
     )
+
+
+def _without(memories: Mapping[int, SliceMemory], *slice_indices: int) -> Mapping[int, SliceMemory]:
+    return MappingProxyType({n: m for n, m in memories.items() if n not in slice_indices})
 
 
 def _decided(*lesions: Lesion) -> Status:
@@ -190,13 +190,12 @@ def _decided(*lesions: Lesion) -> Status:
 
 
 def _without_propagated_memory(lesion: Lesion) -> Lesion:
-    propagated = {
-        n: replace(slice_memory, memory=None) for n, slice_memory in lesion.propagated.items()
-    }
+    propagated = {n: replace(memory, memory=None) for n, memory in lesion.propagated.items()}
     return replace(lesion, propagated=MappingProxyType(propagated))
 
 
 def _home(click: Click, components: Sequence[Mask]) -> int:
+    """The index of the component that a click lies in; the largest if it lies in none."""
     row, column = round(click.y), round(click.x)
     for index, mask in enumerate(components):
         if click.slice in mask.planes and mask.image(click.slice)[row, column]:

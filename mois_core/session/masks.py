@@ -23,13 +23,13 @@ class Plane:
 
     @property
     def box(self) -> tuple[slice, slice]:
-        """Where the pixels belong in the slice."""
+        """Rows and columns of the slice that the pixels belong to."""
         rows, columns = self.pixels.shape
         return slice(self.row, self.row + rows), slice(self.column, self.column + columns)
 
     @classmethod
     def crop(cls, mask: np.ndarray) -> Plane | None:
-        """The smallest plane that holds a slice's mask; None if the mask is empty."""
+        """Return the smallest plane that holds a slice's mask; None if the mask is empty."""
         rows = np.flatnonzero(mask.any(axis=1))
         if not len(rows):
             return None
@@ -53,49 +53,50 @@ class Mask:
 
     @classmethod
     def from_stack(cls, stack: np.ndarray, first_slice: int = 0) -> Mask:
-        """The mask in an array [slices, rows, columns]."""
+        """Return the mask in an array [slices, rows, columns]."""
         planes = {first_slice + n: Plane.crop(image) for n, image in enumerate(stack)}
         return cls(stack.shape[1:], _kept(planes))
 
-    def with_slice(self, number: int, image: np.ndarray | None) -> Mask:
-        """The same mask with one slice replaced (None empties it)."""
+    def with_slice(self, slice_index: int, image: np.ndarray | None) -> Mask:
+        """Return the mask with one slice replaced (None empties it)."""
         plane = None if image is None else Plane.crop(image)
-        return Mask(self.shape, _kept({**self.planes, number: plane}))
+        return Mask(self.shape, _kept({**self.planes, slice_index: plane}))
 
     def without(self, other: np.ndarray) -> Mask:
-        """The part of the mask outside a boolean array [slices, rows, columns]."""
+        """Return the part of the mask outside a boolean array [slices, rows, columns]."""
         return Mask(
             self.shape,
             _kept({n: Plane.crop(self.image(n) & ~other[n]) for n in self.planes}),
         )
 
     def union(self, other: Mask) -> Mask:
-        """Everything that is in either."""
+        """Return everything that is in either mask."""
         planes = dict(self.planes)
-        for number in other.planes:
-            planes[number] = Plane.crop(self.image(number) | other.image(number))
+        for slice_index in other.planes:
+            either = self.image(slice_index) | other.image(slice_index)
+            planes[slice_index] = Plane.crop(either)
         return Mask(self.shape, _kept(planes))
 
-    def image(self, number: int) -> np.ndarray:
-        """One slice at full size."""
+    def image(self, slice_index: int) -> np.ndarray:
+        """Return one slice at full size."""
         image = np.zeros(self.shape, dtype=bool)
-        plane = self.planes.get(number)
+        plane = self.planes.get(slice_index)
         if plane is not None:
             image[plane.box] = plane.pixels
         return image
 
     def paint(self, stack: np.ndarray, value: object) -> None:
         """Write a value into an array [slices, rows, columns] wherever the mask is."""
-        for number, plane in self.planes.items():
-            stack[number][plane.box][plane.pixels] = value
+        for slice_index, plane in self.planes.items():
+            stack[slice_index][plane.box][plane.pixels] = value
 
     def read(self, stack: np.ndarray) -> np.ndarray:
-        """The values of an array [slices, rows, columns] under the mask."""
+        """Return the values of an array [slices, rows, columns] under the mask."""
         parts = [stack[n][p.box][p.pixels] for n, p in sorted(self.planes.items())]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=stack.dtype)
 
     def same_as(self, other: Mask) -> bool:
-        """Whether both cover exactly the same voxels."""
+        """Return whether both cover exactly the same voxels."""
         return self.planes.keys() == other.planes.keys() and all(
             (plane.row, plane.column) == (twin.row, twin.column)
             and np.array_equal(plane.pixels, twin.pixels)
@@ -104,12 +105,12 @@ class Mask:
 
     @property
     def voxels(self) -> int:
-        """Size in voxels."""
+        """The mask's size in voxels."""
         return sum(int(plane.pixels.sum()) for plane in self.planes.values())
 
     @property
     def slices(self) -> tuple[int, ...]:
-        """Slices that the mask lies on, in order."""
+        """The slices that the mask lies on, in order."""
         return tuple(sorted(self.planes))
 
     def __bool__(self) -> bool:
@@ -120,7 +121,7 @@ class Mask:
 
 
 def overlap(first: Mask, second: Mask) -> int:
-    """Voxels that both masks cover."""
+    """Return how many voxels both masks cover."""
     shared = first.planes.keys() & second.planes.keys()
     return sum(int((first.image(n) & second.image(n)).sum()) for n in shared)
 

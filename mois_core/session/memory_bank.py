@@ -1,122 +1,163 @@
-"""One lesion through neighbouring slices: which of its memories a slice gets to see.
+"""Which memories of a lesion a slice sees, and the slice as they make it look.
 
-A lesion leaves something on every slice it was found on: on *prompted* slices, where the user
+A lesion leaves a memory on every slice that it was found on: on *prompted* slices, where the user
 said what it is, and on *propagated* slices, where the network found it again. A slice that is
-looked at next sees all prompted ones and the nearest propagated ones.
+looked at next sees all prompted ones and the nearest propagated ones. Inference and training use
+the same functions, so a network is trained on just what it will meet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
-T = TypeVar("T")
+from torch import Tensor
 
-Placed = list[tuple[int, T]]
-"""What is seen, each with the number that tells the network where it was."""
+from mois_core.network.config import NetworkConfig
+from mois_core.network.model import Sam2
+from mois_core.network.short_long import SlmSam2
 
-
-def _behind(slice_number: int, distance: int, reverse: bool) -> int:
-    """The slice at a distance in the direction that the tracking comes from."""
-    return slice_number + distance if reverse else slice_number - distance
-
-
-def select_memories(
-    prompted: Mapping[int, T],
-    propagated: Mapping[int, T],
-    slice_number: int,
-    reverse: bool,
-    memories: int,
-) -> Placed[T]:
-    """Memories for a slice with their temporal index: prompted ones share the last index,
-    propagated ones have their distance minus one."""
-    seen = [(memories - 1, memory) for memory in prompted.values()]
-    for distance in range(memories - 1, 0, -1):
-        memory = propagated.get(_behind(slice_number, distance, reverse))
-        if memory is not None:
-            seen.append((distance - 1, memory))
-    return seen
+M = TypeVar("M")
+Memories = Mapping[int, M]
+"""Memories by the index of the slice that they were left on."""
 
 
-def select_pointers(
-    prompted: Mapping[int, T],
-    propagated: Mapping[int, T],
-    slice_number: int,
-    reverse: bool,
-    slices: int,
-    max_pointers: int,
-) -> Placed[T]:
-    """Object pointers for a slice with their distance; prompted ones only from behind it."""
-    sign = -1 if reverse else 1
-    distances = {n: (slice_number - n) * sign for n in prompted}
-    seen = [(d, prompted[n]) for n, d in distances.items() if d >= 0]
-    for distance in range(1, min(slices, max_pointers)):
-        memory = propagated.get(_behind(slice_number, distance, reverse))
-        if memory is not None:
-            seen.append((distance, memory))
-    return seen
+class BatchedMemory(Protocol):
+    """What one or several lesions left on a slice each, as one batch."""
 
-
-def select_recent(
-    prompted: Mapping[int, T],
-    propagated: Mapping[int, T],
-    slice_number: int,
-    reverse: bool,
-    reach: int,
-) -> Placed[T]:
-    """What SLM-SAM 2's short memory sees, nearest first, with its distance in slices.
-
-    Prompted and propagated slices are alike here; only the nearness counts.
-    """
-    seen = []
-    for distance in range(1, reach + 1):
-        number = _behind(slice_number, distance, reverse)
-        memory = propagated.get(number, prompted.get(number))
-        if memory is not None:
-            seen.append((distance, memory))
-    return seen
+    memory: Tensor
+    """(B, memory width, side, side)."""
+    pointer: Tensor
+    """(B, width)."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """A slice that a lesion is to be propagated to, and where it is propagated from."""
+class Selection(Generic[M]):
+    """The memories that one slice sees of one lesion, each with the number that places it."""
 
-    slice: int
-    source: int
-    """The prompted slice that it is propagated from."""
-    reverse: bool
-    """Whether the slices are gone through downwards."""
+    maps: list[tuple[int, M]]
+    """Memory maps, each with its temporal index."""
+    pointers: list[tuple[int, M]]
+    """Object pointers, each with its distance in slices."""
+    recent: list[tuple[int, M]]
+    """What SLM-SAM 2's short memory holds, nearest first, each with its distance in slices."""
+
+    @property
+    def layout(self) -> tuple:
+        """What two lesions must have in common to go through the network as one batch."""
+        groups = (self.maps, self.pointers, self.recent)
+        return tuple(tuple(place for place, _ in group) for group in groups)
 
 
-def around_every_prompt(
-    prompted: Collection[int], fixed: Collection[int], propagation_slices: int, slices: int
-) -> list[list[Target]]:
-    """Targets in rounds of growing distance, each slice once, from its nearest prompted slice.
+def select(
+    prompted: Memories[M],
+    propagated: Memories[M],
+    slice_index: int,
+    reverse: bool,
+    config: NetworkConfig,
+    slices: int,
+) -> Selection[M]:
+    """Select the memories that a slice sees when a lesion is propagated to it.
 
-    ``fixed`` slices keep what they have.
+    ``reverse`` says that the slices are gone through downwards; ``slices`` is how many there are.
     """
-    rounds: list[list[Target]] = [[] for _ in range(propagation_slices)]
-    for number in range(slices):
-        if number in fixed or not prompted:
-            continue
-        source = min(prompted, key=lambda n: (abs(n - number), n))
-        distance = abs(source - number)
-        if 0 < distance <= propagation_slices:
-            rounds[distance - 1].append(Target(number, source, reverse=number < source))
-    return rounds
+    seen = (prompted, propagated, slice_index, reverse)
+    reach = config.short_memory.slices if config.short_memory else 0
+    return Selection(
+        select_memories(*seen, config.memories),
+        select_pointers(*seen, slices, config.max_pointers),
+        select_recent(*seen, reach),
+    )
 
 
-def around_first_prompt(
-    prompted: Collection[int], fixed: Collection[int], propagation_slices: int, slices: int
-) -> list[list[Target]]:
-    """The published app's targets: from the earliest prompted slice up, and then down."""
-    first = min(prompted)
-    up = [
-        Target(n, first, False)
-        for n in range(first + 1, min(first + propagation_slices, slices - 1) + 1)
-    ]
-    down = [
-        Target(n, first, True) for n in range(first - 1, max(first - propagation_slices, 0) - 1, -1)
-    ]
-    return [[target] for target in up + down if target.slice not in fixed]
+def condition_on_memories(
+    model: Sam2,
+    selection: Selection[BatchedMemory],
+    memory_query: Tensor,
+    short_query: Callable[[], Tensor],
+    slices: int,
+) -> Tensor:
+    """Return a slice's map as the memories make it look, (B, width, side, side).
+
+    The queries are the parts of the attentions that depend on the slice alone; the one of the
+    short attention is only asked for if the network has one and something is recent.
+    """
+    keys = model.memory_keys(
+        [(index, m.memory) for index, m in selection.maps],
+        [(distance, m.pointer) for distance, m in selection.pointers],
+        slices,
+    )
+    long = model.attend_to_memory(memory_query, keys).float()
+    if not isinstance(model, SlmSam2) or not selection.recent:
+        return long
+    keys = model.short_keys(
+        [(distance - 1, m.memory) for distance, m in reversed(selection.recent)],
+        [(distance, m.pointer) for distance, m in selection.recent],
+        slices,
+    )
+    short = model.attend_to_short(short_query(), keys).float()
+    return model.fuse(short, long)
+
+
+def select_memories(
+    prompted: Memories[M],
+    propagated: Memories[M],
+    slice_index: int,
+    reverse: bool,
+    memories: int,
+) -> list[tuple[int, M]]:
+    """Select memory maps with their temporal indices.
+
+    All prompted ones share the last index; propagated ones have their distance minus one.
+    """
+    selected = [(memories - 1, memory) for memory in prompted.values()]
+    for distance in range(memories - 1, 0, -1):
+        memory = propagated.get(_behind(slice_index, distance, reverse))
+        if memory is not None:
+            selected.append((distance - 1, memory))
+    return selected
+
+
+def select_pointers(
+    prompted: Memories[M],
+    propagated: Memories[M],
+    slice_index: int,
+    reverse: bool,
+    slices: int,
+    max_pointers: int,
+) -> list[tuple[int, M]]:
+    """Select object pointers with their distances; prompted ones only from behind the slice."""
+    sign = -1 if reverse else 1
+    distances = {n: (slice_index - n) * sign for n in prompted}
+    selected = [(d, prompted[n]) for n, d in distances.items() if d >= 0]
+    for distance in range(1, min(slices, max_pointers)):
+        memory = propagated.get(_behind(slice_index, distance, reverse))
+        if memory is not None:
+            selected.append((distance, memory))
+    return selected
+
+
+def select_recent(
+    prompted: Memories[M],
+    propagated: Memories[M],
+    slice_index: int,
+    reverse: bool,
+    reach: int,
+) -> list[tuple[int, M]]:
+    """Select what SLM-SAM 2's short memory sees, nearest first, with its distance in slices.
+
+    Prompted and propagated slices are alike here; only the nearness counts.
+    """
+    selected = []
+    for distance in range(1, reach + 1):
+        behind = _behind(slice_index, distance, reverse)
+        memory = propagated.get(behind, prompted.get(behind))
+        if memory is not None:
+            selected.append((distance, memory))
+    return selected
+
+
+def _behind(slice_index: int, distance: int, reverse: bool) -> int:
+    """The slice at a distance in the direction that propagation comes from."""
+    return slice_index + distance if reverse else slice_index - distance

@@ -28,7 +28,7 @@ HOST_IS_FULL = "defaultcpuallocator"
 
 
 def device_is_full(error: BaseException) -> bool:
-    """Whether an error says that the memory of the network's device is full."""
+    """Return whether an error says that the memory of the network's device is full."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in text for words in DEVICE_IS_FULL)
@@ -36,7 +36,7 @@ def device_is_full(error: BaseException) -> bool:
 
 
 def host_is_full(error: BaseException) -> bool:
-    """Whether an error says that the computer's own memory is full."""
+    """Return whether an error says that the computer's own memory is full."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and HOST_IS_FULL in str(error).lower()
     )
@@ -51,10 +51,10 @@ class MemoryGuard:
         self.embeddings = embeddings
         self._forget = forget
         self.on_notice: Callable[[str], None] = lambda text: None
-        """Told in a sentence for the user when work goes on differently than before."""
+        """Called with a sentence for the user when work goes on differently than before."""
 
     def run(self, operation: Callable[[], Result]) -> Result:
-        """The operation's result; `BadInput` if there is no memory left anywhere."""
+        """Run an operation; raise `BadInput` if there is no memory left anywhere."""
         fallbacks = iter((self._make_room, self._move_to_cpu))
         while True:
             try:

@@ -15,7 +15,7 @@ FULL_BRIGHTNESS = 255.0
 
 
 def model_input(image: np.ndarray, size: int) -> Tensor:
-    """A slice [rows, columns] of brightness 0 to 255 as [1, size, size], never rounded."""
+    """Turn a slice [rows, columns] of brightness 0 to 255 into (1, size, size), never rounded."""
     pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
     scaled = F.interpolate(
         pixels / FULL_BRIGHTNESS, (size, size), mode="bicubic", align_corners=False, antialias=True
@@ -24,7 +24,7 @@ def model_input(image: np.ndarray, size: int) -> Tensor:
 
 
 def published_input(image: np.ndarray, size: int) -> Tensor:
-    """The same as the published app does it: cut to whole numbers before and after resizing."""
+    """Turn a slice into network input as the published app does: rounded before and after."""
     pixels = Image.fromarray(image.astype(np.uint8))
     resized = np.array(pixels.resize((size, size), Image.Resampling.BICUBIC))
     return torch.from_numpy(resized / np.float32(FULL_BRIGHTNESS))[None].float()

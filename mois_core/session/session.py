@@ -1,5 +1,6 @@
-"""What a user can do with a scan. The Slicer module, the command line, the evaluation and the
-tests all go through `Session`; there is one implementation of what a click does.
+"""What a user can do with a scan: `Session`, the one implementation of what a click does.
+
+The Slicer module, the command line, the evaluation and the tests all go through it.
 
 Every operation either happens as a whole or not at all: it makes a new state from the present
 one and commits it at the end. Cancelling, running out of memory and bad input therefore lose
@@ -20,10 +21,12 @@ from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
+from mois_core.network.model_info import ModelInfo
 from mois_core.progress import CancelToken, Progress, silent
 from mois_core.session.embeddings import Embeddings
-from mois_core.session.exemplar_import import exemplars_from_labels
+from mois_core.session.exemplar_import import OutlinedScan, exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
+from mois_core.session.findings import as_lesions, findings_of, redrawn
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
 from mois_core.session.lesion import Box, Click, Lesion, Status, painting_order
@@ -31,16 +34,18 @@ from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask
 from mois_core.session.memory_guard import MemoryGuard
 from mois_core.session.preprocess import model_input, published_input
-from mois_core.session.propagation import Tracker
-from mois_core.session.search import Search, findings_of, numbered, reprompted
-from mois_core.session.state import ModelInfo, Settings, State
+from mois_core.session.prompting import Prompter
+from mois_core.session.propagation import Propagator
+from mois_core.session.search import Search
+from mois_core.session.slice_decoder import SliceDecoder
+from mois_core.session.state import Settings, State
 
 Point = Sequence[float]
 """A place in the patient, RAS millimetres."""
 
 
 class NewClick(NamedTuple):
-    """A click that several lesions are begun with at once; a lesion of None is a new one."""
+    """One of several clicks that are made at once; a lesion of None is a new one."""
 
     ras: Point
     positive: bool = True
@@ -48,7 +53,7 @@ class NewClick(NamedTuple):
 
 
 class Session:
-    """Lesions of one scan."""
+    """The lesions of one scan, and everything that a user can do to them."""
 
     def __init__(
         self,
@@ -74,10 +79,14 @@ class Session:
             self.settings.host_budget,
         )
         fill = self.settings.fill_holes and not reference
-        self.tracker = Tracker(self.embeddings, self.stack.shape, fill, reference)
-        self.search = Search(self.tracker, self.settings.gate, self.settings.min_confidence)
+        self.decoder = SliceDecoder(self.embeddings, self.stack.shape, fill)
+        self.search = Search(self.decoder, self.settings.gate, self.settings.min_confidence)
         self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
-        self.editor = LesionEditor(self.tracker, self.settings.propagation_slices, reference)
+        self.editor = LesionEditor(
+            Prompter(self.decoder, reference),
+            Propagator(self.decoder, reference),
+            self.settings.propagation_slices,
+        )
         self.history = History(State())
         self.semantic: np.ndarray | None = None
         """What the last search marked [slices, rows, columns], before it became lesions."""
@@ -114,15 +123,15 @@ class Session:
 
     @property
     def lesions(self) -> tuple[Lesion, ...]:
-        """All lesions in the order of their numbers, rejected ones included."""
+        """All lesions in the order of their ids, rejected ones included."""
         return tuple(self.state.lesions.values())
 
-    def lesion(self, number: int) -> Lesion:
-        """One lesion."""
-        return self.state.lesion(number)
+    def lesion(self, lesion_id: int) -> Lesion:
+        """Return one lesion."""
+        return self.state.lesion(lesion_id)
 
     def labels(self) -> np.ndarray:
-        """Label values (the lesions' numbers) in the volume's own order [k, j, i].
+        """Return label values (the lesions' ids) in the volume's own order [k, j, i].
 
         Where lesions overlap, what the user pointed at wins over what was found.
         """
@@ -131,17 +140,17 @@ class Session:
             lesion.mask.paint(stack, lesion.id)
         return self.stack.to_volume(stack)
 
-    def mask(self, number: int) -> np.ndarray:
-        """One lesion's mask in the volume's own order [k, j, i]."""
+    def mask(self, lesion_id: int) -> np.ndarray:
+        """Return one lesion's mask in the volume's own order [k, j, i]."""
         stack = np.zeros(self.stack.array.shape, dtype=bool)
-        self.lesion(number).mask.paint(stack, True)
+        self.lesion(lesion_id).mask.paint(stack, True)
         return self.stack.to_volume(stack)
 
-    def exemplars_for(self, slice_number: int) -> list[Exemplar]:
-        """The exemplars that a slice would be searched with now."""
+    def exemplars_for(self, slice_index: int) -> list[Exemplar]:
+        """Return the exemplars that a slice would be searched with now."""
         rule = choose_as_published if self.reference else choose
         offered = candidates(self.lesions, self.state.imported)
-        return rule(offered, slice_number, self.settings.exemplars)
+        return rule(offered, slice_index, self.settings.exemplars)
 
     def prepare(
         self, start: int = 0, progress: Progress = silent, cancel: CancelToken | None = None
@@ -151,15 +160,15 @@ class Session:
 
     # ---- prompts ---------------------------------------------------------------------------
 
-    def new_lesion(self, name: str = "", number: int | None = None) -> int:
-        """Begin a lesion; it has no mask before the first click."""
+    def new_lesion(self, name: str = "", lesion_id: int | None = None) -> int:
+        """Begin a lesion and return its id; it has no mask before the first click."""
         state = self.state
-        number = state.next_id if number is None else number
-        if number in state.lesions:
-            raise BadInput(f"there is a lesion number {number} already")
-        lesion = Lesion(number, Status.PROMPTED, Mask(self.stack.shape), name)
+        lesion_id = state.next_id if lesion_id is None else lesion_id
+        if lesion_id in state.lesions:
+            raise BadInput(f"there is a lesion number {lesion_id} already")
+        lesion = Lesion(lesion_id, Status.PROMPTED, Mask(self.stack.shape), name)
         self.history.commit("new lesion", state.with_lesions(lesion))
-        return number
+        return lesion_id
 
     def click(
         self,
@@ -170,7 +179,7 @@ class Session:
         progress: Progress = silent,
         cancel: CancelToken | None = None,
     ) -> int:
-        """Point at a lesion, or at what does not belong to it; gives the lesion's number.
+        """Point at a lesion, or at what does not belong to it; return the lesion's id.
 
         Without ``propagate`` only the clicked slice changes; call `propagate` for the neighbours.
         """
@@ -183,46 +192,47 @@ class Session:
         progress: Progress = silent,
         cancel: CancelToken | None = None,
     ) -> list[int]:
-        """Several clicks as one step; lesions that share a slice share the pass."""
+        """Make several clicks as one step; lesions that share a slice share the pass."""
         if not new:
             return []
         state = self.state.ticked()
         work: list[tuple[int, int]] = []
-        owners = []
+        lesion_ids = []
         for click in new:
-            state, owner, number = self._with_click(state, click)
-            owners.append(owner)
-            work.append((owner, number))
+            state, lesion_id, slice_index = self._with_click(state, click)
+            lesion_ids.append(lesion_id)
+            work.append((lesion_id, slice_index))
 
         def run() -> State:
             edited = self.editor.prompted(state, list(dict.fromkeys(work)), len(new) == 1)
             if not propagate:
                 return edited
-            return self._propagated(edited, list(dict.fromkeys(owners)), progress, cancel)
+            return self._propagated(edited, list(dict.fromkeys(lesion_ids)), progress, cancel)
 
         self.history.commit("click" if len(new) == 1 else "clicks", self.guard.run(run))
-        return owners
+        return lesion_ids
 
     def _with_click(self, state: State, new: NewClick) -> tuple[State, int, int]:
-        number, x, y = self._place(new.ras)
-        owner = state.next_id if new.lesion is None else new.lesion
-        lesion = state.lesions.get(owner) or Lesion(owner, Status.PROMPTED, Mask(self.stack.shape))
-        click = Click(state.next_click, number, x, y, new.positive)
+        slice_index, x, y = self._place(new.ras)
+        lesion = self._lesion_or_new(state, new.lesion)
+        click = Click(state.next_click, slice_index, x, y, new.positive)
         lesion = replace(
             lesion,
             status=Status.PROMPTED,
             clicks=(*lesion.clicks, click),
             changed=state.clock,
         )
-        return replace(state.with_lesions(lesion), next_click=click.id + 1), owner, number
+        return replace(state.with_lesions(lesion), next_click=click.id + 1), lesion.id, slice_index
 
     def move_click(self, click: int, ras: Point, **how: object) -> None:
         """Drag a click elsewhere; the mask follows."""
         lesion, old = self.state.owner_of(click)
-        number, x, y = self._place(ras)
-        moved = replace(old, slice=number, x=x, y=y)
+        slice_index, x, y = self._place(ras)
+        moved = replace(old, slice=slice_index, x=x, y=y)
         clicks = tuple(moved if own.id == click else own for own in lesion.clicks)
-        self._reprompt("move click", replace(lesion, clicks=clicks), {old.slice, number}, **how)
+        self._reprompt(
+            "move click", replace(lesion, clicks=clicks), {old.slice, slice_index}, **how
+        )
 
     def delete_click(self, click: int, **how: object) -> None:
         """Take a click back; the mask is what it would be without it."""
@@ -231,36 +241,36 @@ class Session:
         self._reprompt("delete click", replace(lesion, clicks=clicks), {old.slice}, **how)
 
     def box(self, first: Point, second: Point, lesion: int | None = None, **how: object) -> int:
-        """Draw a rectangle around a lesion on one slice, given by two opposite corners."""
-        number, x0, y0 = self._place(first)
+        """Draw a rectangle around a lesion on one slice, given by two opposite corners.
+
+        Return the lesion's id.
+        """
+        slice_index, x0, y0 = self._place(first)
         other, x1, y1 = self._place(second)
-        if number != other:
+        if slice_index != other:
             raise BadInput("the corners of a box must lie on one slice")
-        state = self.state
-        owner = state.next_id if lesion is None else lesion
-        before = state.lesions.get(owner) or Lesion(owner, Status.PROMPTED, Mask(self.stack.shape))
-        drawn = Box(number, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-        boxes = MappingProxyType({**before.boxes, number: drawn})
+        before = self._lesion_or_new(self.state, lesion)
+        drawn = Box(slice_index, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        boxes = MappingProxyType({**before.boxes, slice_index: drawn})
         changed = replace(before, boxes=boxes, status=Status.PROMPTED)
-        self._reprompt("box", changed, {number}, **how)
-        return owner
+        self._reprompt("box", changed, {slice_index}, **how)
+        return before.id
 
     def set_mask(self, lesion: int | None, mask: np.ndarray) -> int:
-        """Take over a mask that the user painted, in the volume's own order [k, j, i].
+        """Take over a painted mask in the volume's own order [k, j, i]; return the lesion's id.
 
         Slices that differ from before count as prompted, exactly as painted.
         """
         stack = self._mask_stack(mask)
         state = self.state.ticked()
-        owner = state.next_id if lesion is None else lesion
-        before = state.lesions.get(owner) or Lesion(owner, Status.PROMPTED, Mask(self.stack.shape))
+        before = self._lesion_or_new(state, lesion)
         painted = self.guard.run(lambda: self.editor.painted(before, stack, state.clock))
         self.history.commit("paint", state.with_lesions(painted))
-        return owner
+        return before.id
 
     def propagate(
         self,
-        numbers: Iterable[int] | None = None,
+        lesion_ids: Iterable[int] | None = None,
         progress: Progress = silent,
         cancel: CancelToken | None = None,
         joined: bool = True,
@@ -270,7 +280,7 @@ class Session:
         With ``joined`` this is part of the step before it, so one undo takes back both.
         """
         state = self.state
-        wanted = list(state.lesions) if numbers is None else list(numbers)
+        wanted = list(state.lesions) if lesion_ids is None else list(lesion_ids)
         # One whose last click is gone has nothing to be propagated from, but slices to be emptied.
         open_ones = [n for n in wanted if state.lesion(n).prompted or state.lesion(n).propagated]
         if not open_ones:
@@ -294,58 +304,62 @@ class Session:
         state = state.with_lesions(replace(lesion, changed=state.clock))
 
         def run() -> State:
-            work = [(lesion.id, number) for number in sorted(slices)]
+            work = [(lesion.id, slice_index) for slice_index in sorted(slices)]
             edited = self.editor.prompted(state, work, continued=False)
             return self._propagated(edited, [lesion.id], progress, cancel) if propagate else edited
 
         self.history.commit(what, self.guard.run(run))
 
     def _propagated(
-        self, state: State, numbers: Sequence[int], progress: Progress, cancel: CancelToken | None
+        self,
+        state: State,
+        lesion_ids: Sequence[int],
+        progress: Progress,
+        cancel: CancelToken | None,
     ) -> State:
-        return self.editor.propagated(state, numbers, self.settings.exemplars, progress, cancel)
+        return self.editor.propagated(state, lesion_ids, self.settings.exemplars, progress, cancel)
 
     # ---- the list of lesions ---------------------------------------------------------------
 
-    def accept(self, *numbers: int) -> None:
-        """Agree with findings; without numbers, with all that are undecided."""
+    def accept(self, *lesion_ids: int) -> None:
+        """Agree with findings; without ids, with all that are undecided."""
         undecided = [le.id for le in self.lesions if le.status is Status.FOUND]
-        self._set_status("accept", numbers or undecided, Status.ACCEPTED)
+        self._set_status("accept", lesion_ids or undecided, Status.ACCEPTED)
 
-    def reject(self, *numbers: int) -> None:
+    def reject(self, *lesion_ids: int) -> None:
         """Disagree with findings: they no longer count, and no search finds them again."""
-        self._set_status("reject", numbers, Status.REJECTED)
+        self._set_status("reject", lesion_ids, Status.REJECTED)
 
-    def reconsider(self, *numbers: int) -> None:
+    def reconsider(self, *lesion_ids: int) -> None:
         """Make accepted or rejected findings undecided again."""
-        self._set_status("reconsider", numbers, Status.FOUND)
+        self._set_status("reconsider", lesion_ids, Status.FOUND)
 
-    def _set_status(self, what: str, numbers: Iterable[int], status: Status) -> None:
+    def _set_status(self, what: str, lesion_ids: Iterable[int], status: Status) -> None:
         state = self.state
         changed = []
-        for lesion in (state.lesion(number) for number in numbers):
+        for lesion in (state.lesion(lesion_id) for lesion_id in lesion_ids):
             new = Status.PROMPTED if lesion.prompted and status.counts else status
             if new is not lesion.status:
                 changed.append(replace(lesion, status=new))
         if changed:
             self.history.commit(what, state.with_lesions(*changed))
 
-    def rename(self, number: int, name: str) -> None:
+    def rename(self, lesion_id: int, name: str) -> None:
         """Give a lesion a name."""
-        renamed = replace(self.lesion(number), name=name)
+        renamed = replace(self.lesion(lesion_id), name=name)
         self.history.commit("rename", self.state.with_lesions(renamed))
 
-    def delete(self, *numbers: int) -> None:
+    def delete(self, *lesion_ids: int) -> None:
         """Remove lesions; a later search may find them again."""
-        for number in numbers:
-            self.lesion(number)
-        if numbers:
-            self.history.commit("delete", self.state.without_lesions(*numbers))
+        for lesion_id in lesion_ids:
+            self.lesion(lesion_id)
+        if lesion_ids:
+            self.history.commit("delete", self.state.without_lesions(*lesion_ids))
 
-    def merge(self, *numbers: int) -> int:
-        """Make several lesions one, under the lowest of their numbers."""
+    def merge(self, *lesion_ids: int) -> int:
+        """Make several lesions one, under the lowest of their ids, and return it."""
         state = self.state.ticked()
-        lesions = [state.lesion(number) for number in sorted(set(numbers))]
+        lesions = [state.lesion(lesion_id) for lesion_id in sorted(set(lesion_ids))]
         if len(lesions) < 2:
             raise BadInput("at least two lesions are needed to merge")
         merged = self.guard.run(lambda: self.editor.merged(lesions, state.clock))
@@ -353,11 +367,14 @@ class Session:
         self.history.commit("merge", kept)
         return merged.id
 
-    def split(self, number: int) -> list[int]:
-        """Make each connected component of a lesion a lesion; the largest keeps the number."""
+    def split(self, lesion_id: int) -> list[int]:
+        """Make each connected component of a lesion a lesion, and return their ids.
+
+        The largest keeps the id.
+        """
         state = self.state.ticked()
         components = self.guard.run(
-            lambda: self.editor.split(state.lesion(number), state.next_id, state.clock)
+            lambda: self.editor.split(state.lesion(lesion_id), state.next_id, state.clock)
         )
         if len(components) > 1:
             self.history.commit("split", state.with_lesions(*components))
@@ -366,22 +383,24 @@ class Session:
     # ---- exemplars and search --------------------------------------------------------------
 
     def add_exemplars(self, labels: np.ndarray, volume: Volume | None = None) -> int:
-        """Bring in lesions that were outlined elsewhere; gives how many exemplars they make.
+        """Import lesions that were outlined elsewhere; return how many exemplars they make.
 
         ``labels`` is in the own order of ``volume``, an earlier scan say, or of this scan.
         """
         state = self.state.ticked()
-        first = min((exemplar.lesion for exemplar in state.imported), default=1) - 1
+        first_id = min((exemplar.lesion for exemplar in state.imported), default=1) - 1
 
         def run() -> tuple[Exemplar, ...]:
-            return exemplars_from_labels(self, labels, volume, first, state.clock)
+            other = self if volume is None else self._beside(volume)
+            source = OutlinedScan(other.stack, other.decoder)
+            return exemplars_from_labels(labels, source, self.stack, first_id, state.clock)
 
         imported = self.guard.run(run)
         self.history.commit("add exemplars", replace(state, imported=(*state.imported, *imported)))
         return len(imported)
 
     def clear_exemplars(self) -> None:
-        """Forget the lesions that were brought in."""
+        """Forget the imported exemplars."""
         if self.state.imported:
             self.history.commit("clear exemplars", replace(self.state, imported=()))
 
@@ -393,7 +412,7 @@ class Session:
         outside: np.ndarray | None = None,
         use_exemplars: bool = True,
     ) -> list[int]:
-        """Search the whole scan for lesions like the exemplars; gives the findings' numbers.
+        """Search the whole scan for lesions like the exemplars; return the findings' ids.
 
         ``inside`` and ``outside`` limit the search, as masks in the volume's own order. Earlier
         findings that nobody has decided on are replaced. Without ``use_exemplars`` the network
@@ -404,12 +423,12 @@ class Session:
         if use_exemplars and not self.exemplars_for(0):
             raise BadInput("there is nothing to search for yet; click on a lesion first")
         allowed = self._allowed(inside, outside)
-        numbers = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
+        slices = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
         choice = self.exemplars_for if use_exemplars else None
         state = self.state
 
         def run() -> tuple[np.ndarray, list[Lesion]]:
-            found = self.search.run(numbers, choice, progress, cancel)
+            found = self.search.run(slices, choice, progress, cancel)
             if allowed is not None:
                 found &= allowed
             return found, self._findings(found, state, progress, cancel)
@@ -433,11 +452,9 @@ class Session:
         smallest = max(1, int(np.ceil(self.settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
         masks = findings_of(found, known, smallest)
         if self.settings.findings == "reprompted":
-            spacing, propagation_slices = self.stack.pixel_spacing, self.settings.propagation_slices
-            masks = reprompted(
-                self.tracker, masks, known, spacing, propagation_slices, smallest, progress, cancel
-            )
-        return numbered(masks, undecided, state.next_id)
+            spacing = self.stack.pixel_spacing
+            masks = redrawn(self.editor, masks, known, smallest, spacing, progress, cancel)
+        return as_lesions(masks, undecided, state.next_id)
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
         if inside is None and outside is None:
@@ -454,23 +471,33 @@ class Session:
     # ---- undo ------------------------------------------------------------------------------
 
     def undo(self) -> str | None:
-        """Take back the last step; gives its name, or None if there is none."""
+        """Take back the last step and return its name, or None if there is none."""
         return self.history.undo()
 
     def redo(self) -> str | None:
-        """Do the step again that was taken back last."""
+        """Do the step again that was taken back last, and return its name."""
         return self.history.redo()
 
     # ---- helpers ---------------------------------------------------------------------------
 
+    def _lesion_or_new(self, state: State, lesion_id: int | None) -> Lesion:
+        """The lesion with an id, or one without a mask that does not exist yet."""
+        lesion_id = state.next_id if lesion_id is None else lesion_id
+        new = Lesion(lesion_id, Status.PROMPTED, Mask(self.stack.shape))
+        return state.lesions.get(lesion_id) or new
+
+    def _beside(self, volume: Volume) -> Session:
+        """A session of the same kind on another scan."""
+        return type(self)(self.model, volume, self.settings, self.reference)
+
     def _place(self, ras: Point) -> tuple[int, float, float]:
-        """Slice, x and y of a point; a point between two slices lies on the nearer one."""
+        """Slice, x and y of a point; a point between two slices belongs to the nearer one."""
         point = np.asarray(ras, dtype=np.float64)
         if point.shape != (3,) or not np.isfinite(point).all() or not self.stack.contains(point):
             shown = ", ".join(f"{value:g}" for value in point.ravel()[:3])
             raise BadInput(f"the point ({shown}) lies outside the scan")
-        number, x, y = self.stack.point_from_ras(point)
-        return int(np.floor(number + 0.5)), float(x), float(y)
+        position, x, y = self.stack.point_from_ras(point)
+        return int(np.floor(position + 0.5)), float(x), float(y)
 
     def _mask_stack(self, mask: np.ndarray) -> np.ndarray:
         mask = np.asarray(mask, dtype=bool)
@@ -481,6 +508,6 @@ class Session:
             )
         return self.stack.from_volume(mask)
 
-    def _input(self, number: int) -> Tensor:
+    def _input(self, slice_index: int) -> Tensor:
         make = published_input if self.reference else model_input
-        return make(self._normalised[number], self.model.config.image_size)
+        return make(self._normalised[slice_index], self.model.config.image_size)

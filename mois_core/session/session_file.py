@@ -28,11 +28,12 @@ from mois_core.io.atomic import atomic_write
 from mois_core.network.config import NetworkConfig
 from mois_core.network.exemplar import ExemplarView
 from mois_core.network.model import Sam2
+from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
 from mois_core.session.exemplars import Exemplar
 from mois_core.session.lesion import Box, Click, Lesion, SliceMemory, Status
 from mois_core.session.masks import Mask, Plane
-from mois_core.session.state import ModelInfo, Settings, State
+from mois_core.session.state import Settings, State
 
 FORMAT = 2
 DOCUMENT = "session.json"

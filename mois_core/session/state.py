@@ -55,22 +55,13 @@ class Settings:
             raise BadInput(f"the smallest volume cannot be negative: {self.smallest_cm3}")
 
 
-@dataclass(frozen=True)
-class ModelInfo:
-    """Which network made a result, for reports and for saved sessions."""
-
-    preset: str = "unknown"
-    checkpoint: str = ""
-    sha256: str = ""
-
-
 def _no_lesions() -> Mapping[int, Lesion]:
     return MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Lesions, brought-in exemplars and the counters that name new things."""
+    """Lesions, imported exemplars and the counters that name new things."""
 
     lesions: Mapping[int, Lesion] = field(default_factory=_no_lesions)
     imported: tuple[Exemplar, ...] = ()
@@ -80,22 +71,22 @@ class State:
 
     @property
     def next_id(self) -> int:
-        """The number that a new lesion gets; that of a deleted one is not given again."""
-        number = self.last_id + 1
-        if number > LARGEST_LABEL:
+        """The id that a new lesion gets; that of a deleted one is not given again."""
+        lesion_id = self.last_id + 1
+        if lesion_id > LARGEST_LABEL:
             raise BadInput(f"a scan can have at most {LARGEST_LABEL} lesions")
-        return number
+        return lesion_id
 
-    def lesion(self, number: int) -> Lesion:
-        """One lesion; an error says which there are."""
+    def lesion(self, lesion_id: int) -> Lesion:
+        """Return one lesion; an error says which there are."""
         try:
-            return self.lesions[number]
+            return self.lesions[lesion_id]
         except KeyError:
             known = ", ".join(str(n) for n in self.lesions) or "none"
-            raise BadInput(f"there is no lesion {number}; there are: {known}") from None
+            raise BadInput(f"there is no lesion {lesion_id}; there are: {known}") from None
 
     def owner_of(self, click: int) -> tuple[Lesion, Click]:
-        """The lesion that a click belongs to, and the click."""
+        """Return the lesion that a click belongs to, and the click."""
         for lesion in self.lesions.values():
             for own in lesion.clicks:
                 if own.id == click:
@@ -103,18 +94,18 @@ class State:
         raise BadInput(f"there is no click {click}")
 
     def with_lesions(self, *changed: Lesion) -> State:
-        """The state with lesions added or replaced."""
+        """Return the state with lesions added or replaced."""
         merged = {**self.lesions, **{lesion.id: lesion for lesion in changed}}
         last = max((self.last_id, *merged))
         if last > LARGEST_LABEL or min(merged, default=1) < 1:
             raise BadInput(f"a lesion's number must be from 1 to {LARGEST_LABEL}")
         return replace(self, lesions=MappingProxyType(dict(sorted(merged.items()))), last_id=last)
 
-    def without_lesions(self, *numbers: int) -> State:
-        """The state without some lesions."""
-        kept = {n: lesion for n, lesion in self.lesions.items() if n not in numbers}
+    def without_lesions(self, *lesion_ids: int) -> State:
+        """Return the state without some lesions."""
+        kept = {n: lesion for n, lesion in self.lesions.items() if n not in lesion_ids}
         return replace(self, lesions=MappingProxyType(kept))
 
     def ticked(self) -> State:
-        """The state one operation later."""
+        """Return the state one operation later."""
         return replace(self, clock=self.clock + 1)

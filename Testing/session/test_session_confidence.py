@@ -1,4 +1,4 @@
-"""How sure a search has to be of what it finds."""
+"""The lowest confidence that findings of a search must have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mois_core.session.state import Settings
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_findings_that_the_search_is_nowhere_sure_of_are_left_out():
+def test_findings_that_the_search_is_nowhere_confident_of_are_left_out():
     found = np.zeros((3, 8, 20), dtype=bool)
     found[0, 1:4, 1:4] = found[1, 4:7, 4:7] = True
     found[1, 1:3, 10:14] = True
@@ -55,5 +55,5 @@ def test_the_network_says_how_sure_findings_must_be_unless_the_user_does():
     assert Session(model, volume, Settings(min_confidence=0.2)).search.min_confidence == 0.2
     assert Session(model, volume, reference=True).search.min_confidence == 0
     for wrong in (-0.1, 1.5, float("nan")):
-        with pytest.raises(BadInput, match="min_confidence"):
+        with pytest.raises(BadInput, match="lowest confidence"):
             Settings(min_confidence=wrong)

@@ -1,0 +1,169 @@
+"""Clicks and boxes on slices through the network, one after the other as the user made them.
+
+Lesions that share a slice share the pass through the network wherever their prompts or memories
+have the same shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mois_core.network.model import Decoded, Prompts
+from mois_core.network.prompt_encoder import BOX_FIRST, BOX_SECOND, NEGATIVE, POSITIVE
+from mois_core.session.lesion import Click, Lesion, SliceMemory
+from mois_core.session.slice_decoder import (
+    LESIONS_AT_ONCE,
+    OnSlice,
+    SliceDecoder,
+    batches,
+    grouped,
+)
+
+LOGIT_LIMIT = 32.0
+"""Logits of an earlier answer are cut to this before they are fed back, as published."""
+
+
+@dataclass(frozen=True)
+class _Points:
+    """The prompts of one decoding step, in model pixels."""
+
+    places: list[tuple[float, float]]
+    labels: list[int]
+
+
+@dataclass
+class _PromptedSlice:
+    """One lesion on one slice whose prompts are decoded step by step."""
+
+    lesion: Lesion
+    slice_index: int
+    steps: list[_Points]
+    conditioned: Tensor | None
+    """The slice's map as the lesion's other prompted slices make it look; None if it has none."""
+    logits: Tensor | None
+    """The answer that the next step corrects."""
+    decoded: Decoded | None = None
+
+
+class Prompter:
+    """Decodes the prompts of lesions on the slices of one scan."""
+
+    def __init__(self, decoder: SliceDecoder, reference: bool) -> None:
+        """With ``reference`` clicks are placed and combined as in the published app."""
+        self.decoder = decoder
+        self.model = decoder.model
+        self.reference = reference
+
+    @torch.no_grad()
+    def decode(self, work: Sequence[tuple[Lesion, int]], continued: bool = False) -> list[OnSlice]:
+        """Decode the prompts of each (lesion, slice index).
+
+        ``continued`` says that the last click on the slice is new and everything before it is
+        in the lesion already; otherwise all prompts of the slice are gone through in order,
+        from what the user painted if the slice is painted.
+        """
+        jobs = [self._prepared(lesion, slice_index, continued) for lesion, slice_index in work]
+        for step in range(max(len(job.steps) for job in jobs)):
+            running = [job for job in jobs if step < len(job.steps)]
+            for group in grouped(running, partial(_layout_of, step=step)):
+                self._decode_step(group, step)
+        results: dict[int, OnSlice] = {}
+        for group in grouped(jobs, lambda job: job.slice_index):
+            decoded = [job.decoded for job in group]
+            made = self.decoder.remember(group[0].slice_index, decoded, from_clicks=True)
+            results |= {id(job): result for job, result in zip(group, made, strict=True)}
+        return [results[id(job)] for job in jobs]
+
+    def _prepared(self, lesion: Lesion, slice_index: int, continued: bool) -> _PromptedSlice:
+        if self.reference:
+            steps = [self._all_at_once(lesion, slice_index)]
+            return _PromptedSlice(lesion, slice_index, steps, None, None)
+        others = {n: m for n, m in lesion.prompted.items() if n != slice_index}
+        before = lesion.prompted.get(slice_index)
+        conditioned = logits = None
+        if others:
+            conditioned, logits = self._guess_from_others(others, slice_index)
+        elif before is None and slice_index in lesion.mask.planes:
+            # A finding that is clicked for the first time: the click corrects its mask.
+            logits = self.decoder.decode_mask(slice_index, lesion.mask.image(slice_index)).logits
+        steps = list(self._one_by_one(lesion, slice_index))
+        if before is not None and (continued or slice_index in lesion.painted):
+            logits = before.logits.unsqueeze(0).to(self.model.device)
+        if before is not None and continued:
+            steps = steps[-1:]
+        return _PromptedSlice(lesion, slice_index, steps, conditioned, logits)
+
+    def _guess_from_others(
+        self, others: dict[int, SliceMemory], slice_index: int
+    ) -> tuple[Tensor, Tensor]:
+        """The slice as the lesion's other prompted slices make it look, and their guess."""
+        nearest = min(others, key=lambda n: (abs(n - slice_index), n))
+        selection = self.decoder.select(others, {}, slice_index, reverse=nearest > slice_index)
+        conditioned = self.decoder.condition(slice_index, [selection])
+        features = self.decoder.embeddings.features(slice_index)
+        return conditioned, self.model.decode(features, conditioned).logits
+
+    def _one_by_one(self, lesion: Lesion, slice_index: int) -> Iterator[_Points]:
+        """The prompts of a slice as they grew: the box, then with each click once more."""
+        places: list[tuple[float, float]] = []
+        labels: list[int] = []
+        box = lesion.boxes.get(slice_index)
+        if box is not None:
+            places += [self._to_model(box.x0, box.y0), self._to_model(box.x1, box.y1)]
+            labels += [BOX_FIRST, BOX_SECOND]
+            yield _Points(list(places), list(labels))
+        for click in lesion.clicks_on(slice_index):
+            places.append(self._to_model(click.x, click.y))
+            labels.append(POSITIVE if click.positive else NEGATIVE)
+            yield _Points(list(places), list(labels))
+
+    def _all_at_once(self, lesion: Lesion, slice_index: int) -> _Points:
+        """The published app's way: all positive clicks of a slice, then all negative ones."""
+
+        def in_published_order(click: Click) -> bool:
+            return not click.positive
+
+        clicks = sorted(lesion.clicks_on(slice_index), key=in_published_order)
+        ordered = replace(lesion, clicks=tuple(clicks))
+        return list(self._one_by_one(ordered, slice_index))[-1]
+
+    def _to_model(self, x: float, y: float) -> tuple[float, float]:
+        """A place in the slice in model pixels, whose centres lie at whole numbers as well.
+
+        The published app leaves out the half pixel.
+        """
+        size = self.model.config.image_size
+        rows, columns = self.decoder.shape
+        if self.reference:
+            return x / columns * size, y / rows * size
+        return (x + 0.5) / columns * size - 0.5, (y + 0.5) / rows * size - 0.5
+
+    def _decode_step(self, group: Sequence[_PromptedSlice], step: int) -> None:
+        device = self.model.device
+        for batch in batches(group, LESIONS_AT_ONCE):
+            features = self.decoder.embeddings.features(batch[0].slice_index)
+            points = torch.tensor([job.steps[step].places for job in batch], device=device)
+            labels = torch.tensor([job.steps[step].labels for job in batch], device=device)
+            logits = None
+            if batch[0].logits is not None:
+                logits = torch.cat([job.logits for job in batch]).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+            if batch[0].conditioned is None:
+                conditioned = self.model.without_memory(features)
+            else:
+                conditioned = torch.cat([job.conditioned for job in batch])
+            decoded = self.model.decode(features, conditioned, Prompts(points, labels, logits))
+            for index, job in enumerate(batch):
+                job.decoded = decoded[index : index + 1]
+                # The app forgets what it answered before; here a correction corrects something.
+                job.logits = self.decoder.filled(job.decoded.logits)
+
+
+def _layout_of(job: _PromptedSlice, step: int) -> tuple:
+    """What lesions must have in common to be decoded as one batch."""
+    prompts = len(job.steps[step].labels)
+    return job.slice_index, prompts, job.logits is None, job.conditioned is None
