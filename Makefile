@@ -1,7 +1,7 @@
 # Every task of the project in one place. `make help` lists them.
 #
-# CONSTRAINTS= (empty) takes the newest versions instead of the locked ones, which need
-# Python 3.11 or newer. ARGS= passes options on to pytest or to `mois bench`.
+# Python 3.11 or newer. CONSTRAINTS= (empty) takes the newest versions instead of the locked ones.
+# ARGS= passes options on to pytest or to `mois bench`.
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,7 +45,7 @@ format: $(STAMP) ## put everything into the project's format
 
 clean: ## remove what the other tasks made, except the environment
 	rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find mois_core MOISSAM2Segment Testing -name __pycache__ -type d -prune -exec rm -rf {} +
+	find mois_core MOISSAM2Segment Testing tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)

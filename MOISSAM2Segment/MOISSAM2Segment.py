@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -74,7 +76,7 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         widget.setMRMLScene(slicer.mrmlScene)
         self.logic = MOISSAM2SegmentLogic()
         icons = Path(self.resourcePath("Icons"))
-        self.panel = Panel(self.ui, widget, slicer.mrmlScene, icons, self.logic.engine)
+        self.panel = Panel(self.ui, widget, icons, self.logic)
         for event, slot in (
             (slicer.mrmlScene.StartCloseEvent, self._scene_closes),
             (slicer.mrmlScene.EndCloseEvent, self._scene_changed),
@@ -101,6 +103,7 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.panel is not None:
             self.panel.close()
             self.panel = None
+            self.logic.close()
 
     def _show_parameters(self) -> None:
         from MOISSAM2SegmentPanel.choices import Parameters
@@ -128,13 +131,99 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
-    """The parameter node's owner; what the module can do is in `MOISSAM2SegmentLib`."""
+    """Segments the lesions of a scan, for the panel, the Segment Editor's effect, and scripts.
 
-    def __init__(self) -> None:
+    It owns the engine, with the network and its threads, and the workspace, with the scan that is
+    open. The panel and the effect share one: ``getModuleWidget("MOISSAM2Segment").logic``. The
+    methods of this class are for scripts: each waits until it is done, and raises an error that
+    says what is wrong. In Slicer's Python console::
+
+        import SampleData
+        from MOISSAM2Segment import MOISSAM2SegmentLogic
+
+        scan = SampleData.downloadSample("MOISSAM2Phantom")
+        logic = MOISSAM2SegmentLogic()
+        logic.load_model("phantom")
+        logic.start(scan)
+        lesion = logic.click((-18.5, 2.3, -75.6))  # a place in the scene, RAS millimetres
+        findings = logic.find_similar()
+        logic.run(lambda: logic.workspace.commands.accept(*findings))
+        mask = logic.mask(lesion)  # in the order of slicer.util.arrayFromVolume(scan)
+        segmentation = logic.workspace.segments_node
+        logic.close()  # the segmentation, the points and the session stay in the scene
+    """
+
+    def __init__(self, engine: Any = None) -> None:
+        """Use an engine that exists already, or one of its own."""
         from MOISSAM2SegmentLib.worker.engine import Engine
+        from MOISSAM2SegmentLib.workspace.workspace import Workspace
 
         ScriptedLoadableModuleLogic.__init__(self)
-        self.engine = Engine()
+        self.engine = engine or Engine()
+        self.workspace = Workspace(slicer.mrmlScene, self.engine)
+
+    def load_model(self, preset: str | None, checkpoint: str | None = None, **how: Any) -> None:
+        """Load a network; see `Engine.load`. Without a checkpoint the preset's own weights."""
+        failures: list[str] = []
+        self.run(lambda: self.engine.load(preset, checkpoint, failed=failures.append, **how))
+        if failures:
+            raise RuntimeError(failures[0])
+
+    def start(self, volume_node: Any, **how: Any) -> None:
+        """Open a scan; see `Workspace.start`. Work that the scene holds of it goes on."""
+        self.run(lambda: self.workspace.start(volume_node, **how))
+
+    def click(
+        self, place: Sequence[float], positive: bool = True, lesion: int | None = None
+    ) -> int:
+        """Click into a lesion, or beside it to correct it, and return the lesion's id.
+
+        Without ``lesion`` the click begins a new one.
+        """
+        commands = self.workspace.commands
+        if lesion is None:
+            commands.begin_lesion()
+        else:
+            commands.work_on(lesion)
+        commands.positive = positive
+        points = self.workspace.points_node
+        self.run(lambda: points.AddControlPointWorld(*(float(part) for part in place)))
+        commands.positive = True
+        return commands.active_lesion
+
+    def find_similar(self, **how: Any) -> list[int]:
+        """Search the scan for similar lesions and return their ids; see `Commands`."""
+        found: list[int] = []
+        self.run(lambda: self.workspace.commands.find_similar(then=found.extend, **how))
+        return found
+
+    def mask(self, lesion: int) -> Any:
+        """Return a lesion's mask in the order of the scan's voxels [k, j, i]."""
+        from MOISSAM2SegmentLib.scene.transforms import in_node_order
+
+        return in_node_order(self.workspace.session.mask(lesion), self.workspace.volume_node)
+
+    def run(self, action: Callable[[], Any]) -> None:
+        """Do something and let the work that follows finish.
+
+        What the user would be told meanwhile is raised as an error.
+        """
+        told: list[str] = []
+        self.workspace.message.connect(told.append)
+        try:
+            action()
+            while self.workspace.needs_pump:
+                self.workspace.pump()
+                slicer.app.processEvents()
+        finally:
+            self.workspace.message.disconnect(told.append)
+        if told:
+            raise RuntimeError(told[-1])
+
+    def close(self) -> None:
+        """End the work, keep it in the scene, and give memory and threads back."""
+        self.workspace.close()
+        self.engine.close()
 
 
 class MOISSAM2SegmentTest(ScriptedLoadableModuleTest):

@@ -32,6 +32,9 @@ _SAME_GRID_VOXELS = 0.05
 
 _SMALLEST_DETERMINANT = 1e-4
 
+Box = tuple[slice, slice, slice]
+"""Bounding box of a part of a 3-D array: start and stop along each axis, without a step."""
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -72,17 +75,19 @@ class Volume:
 
     @cached_property
     def voxel_volume_cm3(self) -> float:
+        """Volume of one voxel in cm3."""
         return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000
 
     @cached_property
     def ras_to_ijk(self) -> np.ndarray:
+        """4 x 4 matrix from RAS millimetres to (i, j, k, 1)."""
         return np.linalg.inv(self.ijk_to_ras)
 
 
 def same_grid(volume: Volume, other: Volume) -> bool:
-    """Whether the voxels of both lie in the same places, so that masks fit from one to the other.
+    """Return whether the voxels of both volumes lie in the same places, so that masks fit both.
 
-    Compared at the eight outermost voxels: between them nothing can be further apart.
+    The eight outermost voxels are compared: between them nothing can be further apart.
     """
     if volume.array.shape != other.array.shape:
         return False
@@ -95,7 +100,7 @@ def same_grid(volume: Volume, other: Volume) -> bool:
 
 
 def _closest_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
-    """The volume axes (0 for i, 1 for j, 2 for k) that run closest to R-L, A-P and S-I.
+    """Return the volume axes (0 for i, 1 for j, 2 for k) that run closest to R-L, A-P and S-I.
 
     The best match is the permutation with the largest product of cosines, which is never zero
     for an invertible matrix: each volume axis gets an anatomical one, and a sign. At 45 degrees
@@ -132,7 +137,7 @@ class SliceStack:
 
     @cached_property
     def _layout(self) -> list[tuple[int, bool]]:
-        """For slices, rows and columns: the volume axis (0 for i), and whether it is reversed."""
+        """The volume axis (0 for i) of slices, rows and columns, and whether it is reversed."""
         closest = _closest_axes(self.volume.ijk_to_ras)
         layout = []
         for letter in VIEWS[self.axis]:
@@ -143,10 +148,12 @@ class SliceStack:
 
     @cached_property
     def _array_axes(self) -> tuple[int, ...]:
+        """The axis of the volume's array along which slices, rows and columns run."""
         return tuple(2 - axis for axis, _ in self._layout)
 
     @cached_property
     def _reversed_axes(self) -> tuple[int, ...]:
+        """The axes of the stack that run against the volume's array."""
         return tuple(n for n, (_, is_reversed) in enumerate(self._layout) if is_reversed)
 
     @cached_property
@@ -165,11 +172,12 @@ class SliceStack:
 
     @cached_property
     def array(self) -> np.ndarray:
-        """The volume's voxels as [slice, row, column]; a view."""
+        """The volume's voxels as [slice, row, column]; a view of its memory."""
         return self.from_volume(self.volume.array)
 
     @property
     def count(self) -> int:
+        """Number of slices."""
         return self.array.shape[0]
 
     @property
@@ -187,42 +195,64 @@ class SliceStack:
         """Millimetres from one row to the next, and from one column to the next."""
         return self.volume.spacing[self._layout[1][0]], self.volume.spacing[self._layout[2][0]]
 
-    def image(self, n: int) -> np.ndarray:
-        """Slice n as [row, column]; a view."""
-        return self.array[n]
+    def image(self, slice_index: int) -> np.ndarray:
+        """Return one slice as [row, column], a view of the volume's memory."""
+        return self.array[slice_index]
 
     def from_volume(self, array: np.ndarray) -> np.ndarray:
-        """An array in the volume's order [k, j, i] as [slice, row, column]; a view."""
+        """Return an array in the volume's order [k, j, i] as [slice, row, column], a view of it."""
         if array.shape != self.volume.array.shape:
             raise ValueError(f"shape {array.shape} is not the volume's {self.volume.array.shape}")
         return np.flip(array.transpose(self._array_axes), self._reversed_axes)
 
     def to_volume(self, stack_array: np.ndarray) -> np.ndarray:
-        """An array [slice, row, column] in the volume's own order [k, j, i]; a view."""
+        """Return an array [slice, row, column] in the volume's order [k, j, i], a view of it."""
         if stack_array.shape != self.array.shape:
             raise ValueError(f"shape {stack_array.shape} is not the stack's {self.array.shape}")
-        unflipped = np.flip(stack_array, self._reversed_axes)
+        return self.crop_to_volume(stack_array)
+
+    def crop_to_volume(self, crop: np.ndarray) -> np.ndarray:
+        """Return a crop of the stack, of any size, turned into the volume's order; a view of it.
+
+        It belongs at `box_to_volume` of the box that it was cropped from.
+        """
+        unflipped = np.flip(crop, self._reversed_axes)
         return unflipped.transpose(tuple(np.argsort(self._array_axes)))
 
+    def box_to_volume(self, box: Box) -> Box:
+        """Return the box of the volume's array that holds the same voxels as a box of the stack."""
+        parts = dict.fromkeys(range(3), slice(0))
+        for axis, (part, size) in enumerate(zip(box, self.array.shape, strict=True)):
+            if not 0 <= part.start <= part.stop <= size:
+                raise ValueError(f"box {box} does not lie in the stack's {self.array.shape}")
+            start, stop = part.start, part.stop
+            if axis in self._reversed_axes:
+                start, stop = size - stop, size - start
+            parts[self._array_axes[axis]] = slice(start, stop)
+        return parts[0], parts[1], parts[2]
+
     def point_from_ras(self, ras: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Slice, x (column) and y (row) of RAS points [..., 3]; voxel centres are whole numbers."""
+        """Return slice, x (column) and y (row) of RAS points [..., 3].
+
+        Voxel centres are whole numbers.
+        """
         index = np.asarray(ras, dtype=np.float64) @ self._from_ras[:3, :3].T + self._from_ras[:3, 3]
         return index[..., 0], index[..., 2], index[..., 1]
 
-    def point_to_ras(self, n: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The RAS points [..., 3] at slice n, column x and row y."""
-        index = np.stack(np.broadcast_arrays(n, y, x), axis=-1).astype(np.float64)
+    def point_to_ras(self, slice_index: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the RAS points [..., 3] at a slice, a column x and a row y."""
+        index = np.stack(np.broadcast_arrays(slice_index, y, x), axis=-1).astype(np.float64)
         return index @ self.to_ras[:3, :3].T + self.to_ras[:3, 3]
 
     def contains(self, ras: np.ndarray) -> np.ndarray:
-        """Whether RAS points [..., 3] lie in a voxel, so that rounding gives an index inside."""
-        n, x, y = self.point_from_ras(ras)
+        """Return whether RAS points [..., 3] lie in a voxel, so that rounding stays inside."""
+        slice_index, x, y = self.point_from_ras(ras)
         slices, rows, columns = self.array.shape
-        inside = (n >= -0.5) & (n < slices - 0.5)
+        inside = (slice_index >= -0.5) & (slice_index < slices - 0.5)
         return inside & (x >= -0.5) & (x < columns - 0.5) & (y >= -0.5) & (y < rows - 0.5)
 
     def acquisition_warning(self) -> str | None:
-        """One line if the scan was plainly acquired across another axis than this stack's."""
+        """Return one line if the scan was plainly acquired across another axis, or None."""
         acquired = acquired_axis(self.volume)
         if acquired is None or acquired == self.axis:
             return None
@@ -234,10 +264,10 @@ class SliceStack:
 
 
 def acquired_axis(volume: Volume) -> str | None:
-    """The view in which a scan was plainly acquired, or None if it is nearly isotropic.
+    """Return the view in which a scan was plainly acquired, or None if it is nearly isotropic.
 
-    That is across the one direction with plainly longer voxels. A lone slice says it by itself,
-    whatever thickness its file claims.
+    Slices lie across the one direction with plainly longer voxels. A lone slice says it by
+    itself, whatever thickness its file claims.
     """
     across = [axis for axis in range(3) if volume.array.shape[2 - axis] == 1]
     if len(across) != 1:

@@ -16,17 +16,18 @@ Progress = Callable[[int, int, str], None]
 
 
 def silent(done: int, total: int, what: str) -> None:
-    """The progress callback of a caller who does not want one."""
+    """Ignore progress: the callback of a caller that does not want any."""
 
 
 class CancelToken:
-    """Set from any thread by whoever wants a call to stop; looked at by the call itself."""
+    """Request to stop a long call: set from any thread, looked at by the call itself."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     @property
     def is_cancelled(self) -> bool:
+        """Whether someone asked to stop."""
         return self._event.is_set()
 
     def cancel(self) -> None:

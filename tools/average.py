@@ -1,4 +1,4 @@
-"""Averages the weights of runs that began from the same weights, as a file that can ship.
+"""Average the weights of runs that began from the same weights, to a file that can ship.
 
 Run as ``python -m tools.average RUN/newest.pt ... --out FILE.safetensors``. What each
 run learned by chance cancels out, so the mean may do better than its parts; measure it. A single
@@ -21,7 +21,7 @@ from mois_core.network.checkpoint import read_checkpoint
 
 
 def average(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of all weights, in float32."""
+    """Return the mean of all weights, in float32."""
     first = states[0]
     for other in states[1:]:
         shapes = [{name: t.shape for name, t in state.items()} for state in (first, other)]
@@ -34,7 +34,7 @@ def average(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Read, average and write."""
+    """Read checkpoints, average them and write the mean."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path, nargs="+", help="checkpoints or safetensors")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")

@@ -1,4 +1,4 @@
-"""Where a model's search falls short on held-out phantoms, and how much its mask grid allows.
+"""Measure where a model's search falls short on held-out phantoms, and what its grid allows.
 
 Run as ``python -m tools.shortfall``; ``--help`` lists the options.
 
@@ -19,27 +19,27 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from mois_core import models, weights
 from mois_core.geometry import Volume
-from mois_core.network.loading import load_model
 from mois_core.phantom import HELD_OUT_FROM, Phantom, PhantomSettings, make_phantom
 from mois_core.session import Session
 
 PIXELS_PER_MASK_PIXEL = 4
-"""Side of a pixel of the network's masks, in pixels of the image it sees."""
+"""Side of a pixel of the network's masks, in pixels of its input."""
 
 SIZES = [(f"{a:g} to {b:g}", a, b) for a, b in pairwise((0.0, 1.0, 3.0, 10.0, 30.0, np.inf))]
-"""Names and limits in cm2."""
+"""Names and limits of the groups of areas, in cm2."""
 _NEAR = 2.0
-"""What is marked up to this many mask pixels from a lesion is counted as an attempt at it."""
+"""Distance from a lesion, in mask pixels, up to which a mark counts as an attempt at it."""
 _SEEN = 0.1
 """Share of a lesion that has to be marked on a slice; below, all of it counts as not seen."""
 
 Sums = np.ndarray
-"""Voxels: of lesions, marked, both; then the two latter for the best mask that the grid allows."""
+"""Counts of voxels: of lesions, marked, both; the latter two also for the best mask on the grid."""
 
 
 class Shortfall:
-    """Sums over phantoms."""
+    """Sums of errors over phantoms, by kind of error and by group of lesions."""
 
     def __init__(self, image_size: int) -> None:
         self.mask_side = image_size // PIXELS_PER_MASK_PIXEL
@@ -61,8 +61,8 @@ class Shortfall:
         outside = ndimage.distance_transform_edt(~truth, sampling=pitch)
         inside = ndimage.distance_transform_edt(truth, sampling=pitch)
         unseen = np.zeros_like(truth)
-        for number in np.unique(lesions[truth]):
-            lesion = lesions == number
+        for lesion_id in np.unique(lesions[truth]):
+            lesion = lesions == lesion_id
             share = np.count_nonzero(marked & lesion) / np.count_nonzero(lesion)
             if share < _SEEN:
                 unseen |= lesion
@@ -73,7 +73,7 @@ class Shortfall:
                     for part in (lesion, marked & near, marked & lesion, best & near, best & lesion)
                 ]
             )
-            for group in self._groups_of(phantom, int(number), lesion):
+            for group in self._groups_of(phantom, int(lesion_id), lesion):
                 self.groups[group] += sums
         missing, extra = truth & ~marked, marked & ~truth
         for name, wrong in (
@@ -98,16 +98,18 @@ class Shortfall:
         return near
 
     @staticmethod
-    def _groups_of(phantom: Phantom, number: int, lesion: np.ndarray) -> Iterator[tuple[str, str]]:
+    def _groups_of(
+        phantom: Phantom, lesion_id: int, lesion: np.ndarray
+    ) -> Iterator[tuple[str, str]]:
         yield "all", "lesions"
         columns, rows, _ = phantom.spacing
         area = np.count_nonzero(lesion) * columns * rows / 100
         yield "area on the slice, cm2", next(n for n, low, high in SIZES if low <= area < high)
-        look = phantom.appearances[phantom.lesions[number - 1].appearance]
+        look = phantom.appearances[phantom.lesions[lesion_id - 1].appearance]
         yield from asdict(look).items()
 
     def report(self) -> str:
-        """Two Markdown tables: Dice by group, and the kinds of error in terms of all lesions."""
+        """Return two Markdown tables: Dice by group, and kinds of error as parts of all lesions."""
         whole = self.groups["all", "lesions"][0]
         lines = [
             "| | | share of all | Dice | best on the grid |",
@@ -133,7 +135,7 @@ class Shortfall:
 
 
 def best_on_grid(truth: np.ndarray, side: int) -> np.ndarray:
-    """The truth of a slice as masks of that side would give it back if they were perfect."""
+    """Return the truth of a slice as a perfect mask of that side would render it."""
     exact = torch.from_numpy(truth)[None, None].float()
     shares = F.adaptive_avg_pool2d(exact, side)
     back = F.interpolate(shares, truth.shape, mode="bilinear", align_corners=False)
@@ -141,7 +143,7 @@ def best_on_grid(truth: np.ndarray, side: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure phantoms and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
     parser.add_argument("--first", type=int, default=HELD_OUT_FROM, help="first seed")
@@ -150,7 +152,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    model = load_model("phantom", args.checkpoint)
+    model = weights.open_checkpoint(args.checkpoint or models.SHIPPED, device="cpu").network
     shortfall = Shortfall(model.config.image_size)
     for seed in range(args.first, args.first + args.count):
         phantom = make_phantom(seed, PhantomSettings())

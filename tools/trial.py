@@ -1,4 +1,4 @@
-"""Measures a model on held-out phantoms as a user would meet them.
+"""Measure a model on held-out phantoms, used as a user would.
 
 Run as ``python -m tools.trial``; ``--help`` lists the options.
 
@@ -17,12 +17,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mois_core import models, weights
 from mois_core.evaluation.metrics import Metrics, measure
 from mois_core.geometry import Volume
 from mois_core.io.atomic import atomic_write
-from mois_core.network.loading import load_model
 from mois_core.network.model import Sam2
-from mois_core.phantom import HELD_OUT_FROM, Lesion, Phantom, PhantomSettings, make_phantom
+from mois_core.phantom import (
+    HELD_OUT_FROM,
+    Phantom,
+    PhantomLesion,
+    PhantomSettings,
+    make_phantom,
+)
 from mois_core.results.scores import dice
 from mois_core.session import NewClick, Session
 from mois_core.session.state import Settings
@@ -36,21 +42,21 @@ COUNTS = (1, 2, 3, 5, 7, 10)
 def measure_one(
     model: Sam2, phantom: Phantom, settings: Settings, with_counts: bool
 ) -> dict[str, float]:
-    """All numbers of one phantom."""
+    """Return all numbers of one phantom."""
     rng = np.random.default_rng(phantom.seed)
     lesions = [lesion for lesion in phantom.lesions if lesion.target]
     targets = [lesions[int(n)] for n in rng.permutation(len(lesions))]
     session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras), settings)
     started = time.monotonic()
-    numbers = _click(session, targets[:EXEMPLARS])
-    row = {"lesion dice 1": _lesion_dice(session, phantom, numbers, targets)}
+    lesion_ids = _click(session, targets[:EXEMPLARS])
+    row = {"lesion dice 1": _lesion_dice(session, phantom, lesion_ids, targets)}
     row |= _searched(session, phantom, "right")
     row["seconds"] = time.monotonic() - started
     session.undo()
     for count in range(2, CLICKS + 1):
-        for number, lesion in zip(numbers, targets, strict=False):
-            _correct(session, phantom, number, lesion, rng)
-        row[f"lesion dice {count}"] = _lesion_dice(session, phantom, numbers, targets)
+        for lesion_id, lesion in zip(lesion_ids, targets, strict=False):
+            _correct(session, phantom, lesion_id, lesion, rng)
+        row[f"lesion dice {count}"] = _lesion_dice(session, phantom, lesion_ids, targets)
     _back_to_start(session)
     session.find_similar(use_exemplars=False)
     alone = session.stack.to_volume(session.semantic)
@@ -71,12 +77,12 @@ def _back_to_start(session: Session) -> None:
         pass
 
 
-def _click(session: Session, lesions: Sequence[Lesion]) -> list[int]:
+def _click(session: Session, lesions: Sequence[PhantomLesion]) -> list[int]:
     return session.clicks([NewClick(lesion.centroid_ras) for lesion in lesions])
 
 
-def _wrong(phantom: Phantom, rng: np.random.Generator) -> list[Lesion]:
-    """Lesions of one appearance that is not the target, the commonest one."""
+def _wrong(phantom: Phantom, rng: np.random.Generator) -> list[PhantomLesion]:
+    """Return lesions of the commonest appearance that is not the target."""
     looks = [lesion.appearance for lesion in phantom.lesions if not lesion.target]
     look = max(set(looks), key=lambda one: (looks.count(one), -one))
     lesions = [lesion for lesion in phantom.lesions if lesion.appearance == look]
@@ -84,22 +90,22 @@ def _wrong(phantom: Phantom, rng: np.random.Generator) -> list[Lesion]:
 
 
 def _lesion_dice(
-    session: Session, phantom: Phantom, numbers: Sequence[int], lesions: Sequence[Lesion]
+    session: Session, phantom: Phantom, lesion_ids: Sequence[int], lesions: Sequence[PhantomLesion]
 ) -> float:
     values = [
-        dice(session.mask(number), phantom.instances == lesion.id)
-        for number, lesion in zip(numbers, lesions, strict=False)
+        dice(session.mask(lesion_id), phantom.instances == lesion.id)
+        for lesion_id, lesion in zip(lesion_ids, lesions, strict=False)
     ]
     return float(np.mean(values))
 
 
 def _scan(result: np.ndarray, phantom: Phantom) -> Metrics:
-    """The paper's metrics of a whole scan: lesions are connected components from 1 cm3 on."""
+    """Return the paper's metrics of a whole scan, with connected components from 1 cm3 on."""
     return measure(result, phantom.semantic, phantom.spacing[::-1], surfaces=False)
 
 
 def _search_dice(session: Session, phantom: Phantom) -> float:
-    """What the search itself marks against the target, without the clicked lesions."""
+    """Return the DSC of what the search itself marks, without the clicked lesions."""
     if not session.exemplars_for(0):
         return 0.0
     session.find_similar()
@@ -107,7 +113,7 @@ def _search_dice(session: Session, phantom: Phantom) -> float:
 
 
 def _searched(session: Session, phantom: Phantom, name: str) -> dict[str, float]:
-    """The scan after clicks and search, and what the search marked by itself."""
+    """Return the metrics of the scan after clicks and search, and of the search by itself."""
     search = _search_dice(session, phantom)
     scan = _scan(session.labels(), phantom)
     return {
@@ -119,7 +125,9 @@ def _searched(session: Session, phantom: Phantom, name: str) -> dict[str, float]
     }
 
 
-def _by_count(session: Session, phantom: Phantom, targets: Sequence[Lesion]) -> dict[str, float]:
+def _by_count(
+    session: Session, phantom: Phantom, targets: Sequence[PhantomLesion]
+) -> dict[str, float]:
     row: dict[str, float] = {}
     done = 0
     for count in COUNTS:
@@ -133,21 +141,25 @@ def _by_count(session: Session, phantom: Phantom, targets: Sequence[Lesion]) -> 
 
 
 def _correct(
-    session: Session, phantom: Phantom, number: int, lesion: Lesion, rng: np.random.Generator
+    session: Session,
+    phantom: Phantom,
+    lesion_id: int,
+    lesion: PhantomLesion,
+    rng: np.random.Generator,
 ) -> None:
-    mask = session.stack.from_volume(session.mask(number))
+    mask = session.stack.from_volume(session.mask(lesion_id))
     truth = session.stack.from_volume(phantom.instances == lesion.id)
     wrong = (mask != truth).sum(axis=(1, 2))
     if not wrong.any():
         return
-    place = int(wrong.argmax())
-    x, y, positive = correction(rng, mask[place], truth[place], from_truth=0.0)
-    ras = session.stack.point_to_ras(np.array(place), np.array(x), np.array(y))
-    session.click(ras, positive=bool(positive), lesion=number)
+    slice_index = int(wrong.argmax())
+    x, y, positive = correction(rng, mask[slice_index], truth[slice_index], from_truth=0.0)
+    ras = session.stack.point_to_ras(np.array(slice_index), np.array(x), np.array(y))
+    session.click(ras, positive=bool(positive), lesion=lesion_id)
 
 
 def summary(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
-    """Mean and standard deviation of every number over the phantoms that have it."""
+    """Return mean and standard deviation of every number over the phantoms that have it."""
     names = dict.fromkeys(name for row in rows for name in row)
     table = {}
     for name in names:
@@ -157,7 +169,7 @@ def summary(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Measure, print a table and write all numbers."""
+    """Measure phantoms, print a table and write all numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
     parser.add_argument("--first", type=int, default=HELD_OUT_FROM, help="first seed")
@@ -172,7 +184,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    model = load_model("phantom", args.checkpoint)
+    model = weights.open_checkpoint(args.checkpoint or models.SHIPPED, device="cpu").network
     drawn = PhantomSettings()
     if args.attributes:
         drawn = PhantomSettings(attributes=tuple(args.attributes.split(",")))

@@ -20,7 +20,7 @@ from mois_core.bench.steps import (
     ENCODE,
     PROPAGATE,
     SEARCH,
-    Steps,
+    BenchSteps,
     operations_of,
     published_operations,
 )
@@ -64,7 +64,7 @@ def test_saved_operations_are_those_of_the_projections():
     published = published_operations(config)
 
     with torch.no_grad():
-        steps = Steps(lively(config)).all()
+        steps = BenchSteps(lively(config)).all()
         computed = {name: operations_of(step.run) for name, step in steps.items()}
 
     assert computed[ENCODE] == published[ENCODE]
@@ -120,10 +120,10 @@ def test_report_compares_the_steps_that_both_have(a_report):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_opponent_computes_the_same(dtype):
+def test_the_baseline_computes_the_same(dtype):
     config = replace(PRESETS["sam2.1-t"], image_size=128)
     ours = lively(config, score_bias=10.0)
-    steps = Steps(ours)
+    steps = BenchSteps(ours)
     theirs = Sam2Baseline("t", ours, dtype).all(steps)
     tolerance = 1e-4 if dtype == torch.float32 else 0.1
 
@@ -139,7 +139,7 @@ def test_opponent_computes_the_same(dtype):
     assert_same(propagated.float(), runs[PROPAGATE], 2 * tolerance)
 
 
-def test_opponent_attends_with_our_kernel_only_while_it_runs(monkeypatch):
+def test_the_baseline_attends_with_our_kernel_only_while_it_runs(monkeypatch):
     hieradet = importlib.import_module("sam2.modeling.backbones.hieradet")
     calls = []
     monkeypatch.setattr(
@@ -147,7 +147,7 @@ def test_opponent_attends_with_our_kernel_only_while_it_runs(monkeypatch):
     )
     ours = lively(replace(PRESETS["sam2.1-t"], image_size=128))
 
-    Sam2Baseline("t", ours, torch.float32).all(Steps(ours))[ENCODE]()
+    Sam2Baseline("t", ours, torch.float32).all(BenchSteps(ours))[ENCODE]()
 
     assert calls
     assert hieradet.F is F

@@ -1,4 +1,4 @@
-"""Whole operations race the published app's order of work, and the counts behind the race hold."""
+"""Whole operations are timed against the published app's order of work, which is as it says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mois_core.network.loading import build
 
 @pytest.fixture
 def a_small_scan(monkeypatch):
-    """The race on a scan of few and small slices."""
+    """Operations on a scan of few and small slices."""
     monkeypatch.setattr(operations, "SLICES", 8)
     monkeypatch.setattr(operations, "ROWS", 64)
     monkeypatch.setattr(operations, "COLUMNS", 48)
@@ -47,8 +47,8 @@ def test_the_published_order_encodes_eight_slices_for_a_lesion(a_published_sched
     assert sorted(lesion.propagated) == [1, 2, 3, 5, 6, 7]
 
 
-def test_the_race_prints_and_writes_every_operation(a_small_scan, tmp_path, capsys):
-    out = tmp_path / "race.json"
+def test_the_command_prints_and_writes_every_operation(a_small_scan, tmp_path, capsys):
+    out = tmp_path / "operations.json"
     command = ["bench", "--preset", "mois-tiny", "--dtype", "float32", "--repeats", "1"]
 
     assert main([*command, "--against", "published", "--out", str(out)]) == EXIT_DONE

@@ -14,10 +14,12 @@ from dicom_files import write_series
 from engine_fixtures import FIRST, scan_of, volume_of
 from stub_network import StubNetwork
 
+from mois_core import models, weights
 from mois_core.cli import model_choice, result_files
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.io import read_scan, write_image
+from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -162,8 +164,8 @@ def test_a_preset_never_runs_with_random_weights(refused, name):
     assert "neither a file nor the name of a checkpoint" in refused(model=name)
 
 
-def test_the_shipped_model_without_its_file(refused, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_choice, "shipped_weights", lambda: tmp_path / "no.safetensors")
+def test_the_shipped_model_without_its_file(refused, monkeypatch):
+    monkeypatch.setattr(models, "shipped_weights", lambda: None)
     assert "comes without the weights of 'phantom'" in refused(model="phantom")
 
 
@@ -238,7 +240,7 @@ def test_one_result_that_fails_takes_the_others_with_it(refused, the_stub, monke
     def broken(path, *_):
         raise BadInput(f"{path} cannot be drawn")
 
-    monkeypatch.setattr("mois_core.cli.result_files.picture.draw_picture", broken)
+    monkeypatch.setattr("mois_core.results.picture.draw_picture", broken)
     line = refused()
     assert "picture.png cannot be drawn" in line and ".mois-" not in line
 
@@ -313,7 +315,7 @@ def test_a_full_device_is_survived_and_said(a_case, monkeypatch, capsys):
                 raise torch.OutOfMemoryError("out of memory")
             return super().attend_to_exemplars(*given)
 
-    chosen = model_choice.ChosenModel(Crowded(), result_files.ModelInfo("stub"))
+    chosen = weights.OpenedModel(Crowded(), ModelInfo("stub"))
     monkeypatch.setattr(model_choice, "choose_model", lambda args: chosen)
     code = mois(
         *("segment", a_case / "scan.nii.gz", "--points", a_case / "clicks.mrk.json"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from command_line import mois
 
-from mois_core.cli import demo, model_choice
+from mois_core import models
+from mois_core.cli import demo
 from mois_core.geometry import SliceStack, Volume, same_grid
 from mois_core.io import read_labels, read_points, read_scan
 from mois_core.phantom import PhantomSettings, is_held_out, make_phantom
@@ -51,7 +52,7 @@ def a_demo(tmp_path_factory, a_phantom):
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr("mois_core.phantom.make_phantom", lambda seed: a_phantom)
-        patch.setattr(model_choice, "shipped_weights", lambda: folder / "none")
+        patch.setattr(models, "shipped_weights", lambda preset=models.SHIPPED: None)
         assert mois("demo", "--out", folder) == 0
     return folder, said.getvalue()
 
@@ -92,7 +93,7 @@ def test_clicks_are_in_the_middle_of_the_largest_target_lesions(a_folder, a_phan
     stack = SliceStack(Volume(a_phantom.scan, a_phantom.ijk_to_ras))
     instances = stack.from_volume(a_phantom.instances)
     clicks = read_points(a_folder / "clicks.mrk.json")
-    assert [click.lesion for click in clicks] == [1, 2, 3, 4, 5]
+    assert [click.lesion_id for click in clicks] == [1, 2, 3, 4, 5]
     hit = []
     for click in clicks:
         n, x, y = (int(round(float(c))) for c in stack.point_from_ras(click.ras))
@@ -111,10 +112,10 @@ def test_a_perfect_network_scores_one(a_phantom):
     stack = SliceStack(Volume(a_phantom.scan, a_phantom.ijk_to_ras))
     truth = demo._clicked_lesions(a_phantom, stack)
     labels = np.where(a_phantom.semantic > 0, a_phantom.instances + 100, 0).astype(np.uint16)
-    for number, (instance, mask) in enumerate(truth, start=1):
-        labels[a_phantom.instances == instance] = number
+    for lesion_id, (instance, mask) in enumerate(truth, start=1):
+        labels[a_phantom.instances == instance] = lesion_id
         n, x, y = deepest_point(mask, stack.pixel_spacing)
-        assert stack.from_volume(labels)[n, int(y), int(x)] == number
+        assert stack.from_volume(labels)[n, int(y), int(x)] == lesion_id
     scores = demo._score(labels, a_phantom, truth, 1.0, True)
     assert (scores.scan_dsc, scores.detection_f1, scores.lesion_dsc) == (1, 1, 1)
 

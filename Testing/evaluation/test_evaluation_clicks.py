@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mois_core.evaluation.simulated_reader import Mistakes, Place, Reader, next_clicks
+from mois_core.evaluation.simulated_reader import Mistakes, Reader, VoxelClick, next_clicks
 from mois_core.session.components import centre_inside
 
 SPACING = (7.8, 0.62, 0.62)
@@ -27,7 +27,7 @@ LESION = box((1, 4), (5, 14), (5, 14))
 
 
 def test_the_first_click_is_in_the_middle_of_the_lesion():
-    assert next_clicks(empty(), LESION, SPACING) == [Place((2, 9, 9), True)]
+    assert next_clicks(empty(), LESION, SPACING) == [VoxelClick((2, 9, 9), True)]
 
 
 def test_a_centre_outside_a_bent_lesion_moves_to_the_nearest_voxel_of_it():
@@ -48,7 +48,7 @@ def test_the_nearest_voxel_is_told_in_millimetres():
 
 def test_the_largest_error_is_clicked_and_its_kind_decides_the_sign():
     too_much = box((1, 4), (16, 28), (16, 28))
-    assert next_clicks(LESION | too_much, LESION, SPACING) == [Place((2, 21, 21), False)]
+    assert next_clicks(LESION | too_much, LESION, SPACING) == [VoxelClick((2, 21, 21), False)]
 
     small_rest = LESION & ~box((1, 4), (5, 7), (5, 14))
     (click,) = next_clicks(small_rest, LESION, SPACING)
@@ -88,7 +88,7 @@ def test_the_published_rule_looks_into_one_patch_only():
     result[30:34, 5:10, 5:10] = True
 
     assert next_clicks(result, truth, SPACING, "published") == []
-    assert next_clicks(result, truth, SPACING) == [Place((31, 7, 7), False)]
+    assert next_clicks(result, truth, SPACING) == [VoxelClick((31, 7, 7), False)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,11 +106,11 @@ def test_every_click_lies_in_an_error_of_its_kind(seed, rule):
 
 
 def test_a_reader_makes_the_same_mistakes_again_and_others_on_another_scan():
-    meant = Place((2, 15, 15), True)
+    meant = VoxelClick((2, 15, 15), True)
 
-    def clicks(seed: int, scan: str) -> list[Place]:
+    def clicks(seed: int, scan: str) -> list[VoxelClick]:
         reader = Reader(Mistakes(jitter_mm=3, late=0.3, wrong=0.3), seed, scan)
-        return [reader.clicked(meant, (5, 30, 30), SPACING) for _ in range(20)]
+        return [reader.perform(meant, (5, 30, 30), SPACING) for _ in range(20)]
 
     assert clicks(0, "a") == clicks(0, "a")
     assert clicks(0, "a") != clicks(0, "b")
@@ -119,21 +119,23 @@ def test_a_reader_makes_the_same_mistakes_again_and_others_on_another_scan():
 
 def test_a_reader_misses_by_as_much_as_told_and_stays_in_the_slice_and_the_scan():
     reader = Reader(Mistakes(jitter_mm=2.0, wrong=0.25), 0, "scan")
-    places = [
-        reader.clicked(Place((2, 100, 100), True), (5, 200, 200), SPACING) for _ in range(800)
+    clicks = [
+        reader.perform(VoxelClick((2, 100, 100), True), (5, 200, 200), SPACING) for _ in range(800)
     ]
 
-    voxels = np.array([place.voxel for place in places])
+    voxels = np.array([click.voxel for click in clicks])
     assert set(voxels[:, 0].tolist()) == {2}
     assert np.std(voxels[:, 1]) * 0.62 == pytest.approx(2.0, rel=0.1)
-    assert np.mean([not place.positive for place in places]) == pytest.approx(0.25, abs=0.05)
-    at_edge = [reader.clicked(Place((0, 0, 29), True), (5, 30, 30), SPACING) for _ in range(50)]
-    assert all(0 <= v < n for p in at_edge for v, n in zip(p.voxel, (5, 30, 30), strict=True))
+    assert np.mean([not click.positive for click in clicks]) == pytest.approx(0.25, abs=0.05)
+    at_edge = [
+        reader.perform(VoxelClick((0, 0, 29), True), (5, 30, 30), SPACING) for _ in range(50)
+    ]
+    assert all(0 <= v < n for c in at_edge for v, n in zip(c.voxel, (5, 30, 30), strict=True))
 
 
 def test_a_reader_without_mistakes_clicks_as_meant():
     reader = Reader(Mistakes(jitter_mm=0, late=0, wrong=0), 0, "scan")
-    meant = Place((1, 2, 3), False)
+    meant = VoxelClick((1, 2, 3), False)
 
-    assert reader.clicked(meant, (5, 30, 30), SPACING) == meant
+    assert reader.perform(meant, (5, 30, 30), SPACING) == meant
     assert not any(reader.is_late() for _ in range(50))

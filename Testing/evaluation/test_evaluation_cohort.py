@@ -10,8 +10,8 @@ from engine_fixtures import FIRST, SECOND, volume_of
 from evaluation_fixtures import truth_of, write_case, write_cohort, write_table
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.cohort import chosen_sets, load_case, read_cohort, without_places
-from mois_core.evaluation.test_sets import FIRST_SEEDS, phantom_cases
+from mois_core.evaluation.cohort import chosen_sets, load_case, read_cohort, without_file_names
+from mois_core.evaluation.phantom_sets import FIRST_SEEDS, phantom_cases
 from mois_core.geometry import Volume
 from mois_core.io import write_image
 from mois_core.phantom import HELD_OUT_FROM
@@ -45,7 +45,7 @@ def test_a_table_names_sets_folds_patients_and_readers(tmp_path):
 
 def test_results_name_no_files(tmp_path):
     (case, *_) = read_cohort(write_cohort(tmp_path / "cohort"))
-    assert str(tmp_path) not in str(without_places(case))
+    assert str(tmp_path) not in str(without_file_names(case))
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from mois_core.errors import BadInput
 from mois_core.evaluation.detection import detect, overlaps
-from mois_core.evaluation.metrics import AS_PUBLISHED, Measuring, measure, without_small
+from mois_core.evaluation.metrics import AS_PUBLISHED, MetricSettings, measure, without_small
 from mois_core.evaluation.surfaces import surface_scores
 
 SPACING = (7.8, 0.62, 0.62)
-ALL = Measuring(smallest_cm3=0.0)
+ALL = MetricSettings(smallest_cm3=0.0)
 TIGHT = 1e-6
 
 
@@ -54,7 +54,7 @@ def batched(mask: np.ndarray) -> torch.Tensor:
 def test_dice_and_surfaces_agree_with_monai_on_random_masks(first):
     for seed in range(first, first + 50):
         result, truth, spacing = random_pair(seed)
-        ours = measure(result, truth, spacing, Measuring(smallest_cm3=0.0, tolerance_mm=1.5))
+        ours = measure(result, truth, spacing, MetricSettings(smallest_cm3=0.0, tolerance_mm=1.5))
         pair = batched(result), batched(truth)
         theirs = float(compute_dice(*pair, ignore_empty=False))
         assert ours.dsc == pytest.approx(theirs, abs=TIGHT)
@@ -164,8 +164,8 @@ def test_corners_join_for_the_filter_unless_as_published():
     volume = 7.8 * 0.62**2 / 1000
     mask = mask_of((0, 4, 0, 4), (4, 8, 4, 8))
 
-    assert without_small(mask, volume, Measuring(smallest_cm3=20 * volume)).sum() == 32
-    faces = Measuring(smallest_cm3=20 * volume, filter_corners=False)
+    assert without_small(mask, volume, MetricSettings(smallest_cm3=20 * volume)).sum() == 32
+    faces = MetricSettings(smallest_cm3=20 * volume, filter_corners=False)
     assert without_small(mask, volume, faces).sum() == 0
 
 
@@ -190,7 +190,7 @@ def test_lesion_dice_is_of_detected_lesions_and_of_the_pair_unless_as_published(
         2 * 100 / (100 + 100 + 110)
     )
 
-    box = Measuring(smallest_cm3=0.0, lesion_dice="box")
+    box = MetricSettings(smallest_cm3=0.0, lesion_dice="box")
     assert measure(result, truth, SPACING, box).lesion_dsc == 1
 
 
@@ -221,4 +221,4 @@ def test_distances_are_in_millimetres_along_each_axis():
 )
 def test_measuring_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(BadInput):
-        Measuring(**wrong)
+        MetricSettings(**wrong)

@@ -9,13 +9,13 @@ from engine_fixtures import FIRST, SECOND, Block, scan_of, volume_of
 from evaluation_fixtures import LESIONS, truth_of
 from stub_segmenter import StubMois
 
+from mois_core import weights
 from mois_core.errors import BadInput
-from mois_core.evaluation.metrics import Measuring, measure
+from mois_core.evaluation.metrics import MetricSettings, measure
 from mois_core.evaluation.protocols import Protocol, run_protocol
 from mois_core.evaluation.segmenter_specs import (
     make_segmenter,
     parse_spec,
-    weights_file,
     weights_of,
 )
 from mois_core.evaluation.segmenters import SessionSegmenter
@@ -64,7 +64,7 @@ def test_weights_are_read_once_for_all_segmenters_that_share_them(tmp_path):
 def test_random_weights_are_never_measured(tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     with pytest.raises(BadInput):
-        weights_file("mois-tiny")
+        weights.resolve("mois-tiny")
 
 
 def test_names_folds_models_and_options_are_read_from_one_word(tmp_path):
@@ -106,7 +106,7 @@ def test_how_a_scan_is_stored_changes_nothing(kind):
         spacing = (stack.slice_spacing, *stack.pixel_spacing)
         truth = stack.from_volume(labels)
         steps = run_protocol(protocol, StubMois(), scan, labels, "scan")
-        how = Measuring(smallest_cm3=0.0)
+        how = MetricSettings(smallest_cm3=0.0)
         return [
             (step.clicks, step.prompted_dice, measure(step.result, truth, spacing, how).assd_mm)
             for step in steps

@@ -10,10 +10,10 @@ from scipy import ndimage
 from stub_segmenter import Everything, StubMois, StubSam
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.protocols import Protocol, Step, run_protocol
+from mois_core.evaluation.protocols import Protocol, ProtocolStep, run_protocol
 from mois_core.evaluation.segmenters import RegionGrowing, Segmenter
 from mois_core.evaluation.simulated_reader import Mistakes
-from mois_core.evaluation.truth import numbered, targets, true_lesions
+from mois_core.evaluation.truth import label_lesions, lesions_to_click, true_lesions
 from mois_core.geometry import SliceStack, Volume
 from mois_core.results.scores import dice
 
@@ -29,19 +29,18 @@ class Recorder(Segmenter):
         self.stack = SliceStack(volume)
         self.shape = volume.array.shape
 
-    def click(self, ras, positive=True, lesion=None) -> int:
-        place = tuple(int(round(float(v))) for v in self.stack.point_from_ras(np.asarray(ras)))
-        number = lesion or 1 + max(
-            (call[3] for call in self.calls if call[0] == "click"), default=0
-        )
-        self.calls.append(("click", place, positive, number))
-        return number
+    def click(self, ras, positive=True, lesion_id=None) -> int:
+        point = tuple(int(round(float(v))) for v in self.stack.point_from_ras(np.asarray(ras)))
+        clicked = (call[3] for call in self.calls if call[0] == "click")
+        lesion_id = lesion_id or 1 + max(clicked, default=0)
+        self.calls.append(("click", point, positive, lesion_id))
+        return lesion_id
 
     def search(self) -> None:
         self.calls.append(("search",))
 
-    def reject(self, number: int, ras) -> None:
-        self.calls.append(("reject", number))
+    def reject(self, lesion_id: int, ras) -> None:
+        self.calls.append(("reject", lesion_id))
 
     def result(self) -> np.ndarray:
         empty = np.zeros(self.shape, dtype=np.uint16)
@@ -52,7 +51,7 @@ class Recorder(Segmenter):
         return [call for call in self.calls if call[0] == "click"]
 
 
-def steps_of(segmenter: Segmenter, *blocks: Block, seed: int = 0, **protocol) -> list[Step]:
+def steps_of(segmenter: Segmenter, *blocks: Block, seed: int = 0, **protocol) -> list[ProtocolStep]:
     volume = Volume(scan_of(*blocks, OTHER_KIND), CORONAL)
     how = Protocol(**{"lesions": 20, "seed": seed, **protocol})
     return list(run_protocol(how, segmenter, volume, truth_of(*blocks), "scan"))
@@ -69,10 +68,10 @@ def test_the_largest_lesions_are_clicked_on_in_turn_each_in_its_middle():
     recorder = Recorder()
     steps_of(recorder, *LESIONS, lesions=2, clicks=1)
 
-    places = [call[1] for call in recorder.clicks]
-    assert len(places) == 2
-    for place, block in zip(places, (FIRST, SECOND), strict=True):
-        assert truth_of(block)[place[0], place[2], place[1]]
+    points = [call[1] for call in recorder.clicks]
+    assert len(points) == 2
+    for (slice_index, x, y), block in zip(points, (FIRST, SECOND), strict=True):
+        assert truth_of(block)[slice_index, y, x]
     assert [call[3] for call in recorder.clicks] == [1, 2]
 
 
@@ -145,18 +144,18 @@ def test_touching_lesions_are_one_unless_the_labels_are_taken_at_their_word():
     beside = Block(FIRST.slices, FIRST.rows, (FIRST.columns[1], FIRST.columns[1] + 4))
     labels = truth_of(FIRST, beside)
 
-    assert numbered(labels).max() == 1
-    assert numbered(labels, "labels").max() == 2
+    assert label_lesions(labels).max() == 1
+    assert label_lesions(labels, "labels").max() == 2
 
 
 def test_the_published_order_is_that_of_the_file_split_at_corners():
     joined = Block((0, 2), (0, 3), (0, 3)), Block((2, 4), (3, 6), (3, 6))
     labels = truth_of(*joined, THIRD)
-    lesions = true_lesions(numbered(labels))
+    lesions = true_lesions(label_lesions(labels))
     assert len(lesions) == 2
 
-    ours = targets(lesions, 2, labels.shape)
-    theirs = targets(lesions, 2, labels.shape, "published")
+    ours = lesions_to_click(lesions, 2, labels.shape)
+    theirs = lesions_to_click(lesions, 2, labels.shape, "published")
 
     assert [lesion.voxels for lesion in ours] == [THIRD.voxels, 36]
     assert [lesion.voxels for lesion in theirs] == [18, 18]
@@ -266,11 +265,11 @@ def grown(*clicks: tuple[tuple[int, int, int], bool], **options) -> np.ndarray:
     segmenter = RegionGrowing(**options)
     volume = Volume(scan_of(FIRST, SECOND), CORONAL)
     segmenter.open(volume)
-    number = None
-    for (index, row, column), positive in clicks:
-        ras = SliceStack(volume).point_to_ras(index, column, row)
-        number = segmenter.click(ras, positive, number)
-    return segmenter.lesion(number)
+    lesion_id = None
+    for (slice_index, row, column), positive in clicks:
+        ras = SliceStack(volume).point_to_ras(slice_index, column, row)
+        lesion_id = segmenter.click(ras, positive, lesion_id)
+    return segmenter.lesion(lesion_id)
 
 
 def test_a_region_grows_over_what_is_as_bright_and_joined():
@@ -285,12 +284,12 @@ def test_a_region_does_not_grow_beyond_its_reach():
 
 
 def test_a_negative_click_takes_what_is_nearer_to_it():
-    number, row, _ = FIRST.middle
+    slice_index, row, _ = FIRST.middle
     left, right = FIRST.columns[0], FIRST.columns[1] - 1
-    cut = grown(((number, row, left), True), ((number, row, right), False))
+    cut = grown(((slice_index, row, left), True), ((slice_index, row, right), False))
 
-    assert cut[number, row, left]
-    assert not cut[number, row, right]
+    assert cut[slice_index, row, left]
+    assert not cut[slice_index, row, right]
     assert ndimage.label(cut)[1] == 1
 
 

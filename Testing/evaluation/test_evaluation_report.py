@@ -16,12 +16,12 @@ from paths import ROOT
 
 from mois_core.evaluation.analysis import Results
 from mois_core.evaluation.benchmark import benchmark_plan
-from mois_core.evaluation.cohort import Case, read_cohort
+from mois_core.evaluation.cohort import EvaluationCase, read_cohort
 from mois_core.evaluation.figure_masks import agreement
-from mois_core.evaluation.plan import described, jobs_of
+from mois_core.evaluation.plan import describe_plan, tasks_of
+from mois_core.evaluation.results_folder import METRICS, ResultsFolder, key_columns
 from mois_core.evaluation.runner import run_plan
 from mois_core.evaluation.segmenter_specs import parse_spec
-from mois_core.evaluation.store import METRICS, Store, key_of
 from mois_core.evaluation.tables import (
     Cell,
     Table,
@@ -144,21 +144,23 @@ def test_the_benchmark_table_has_the_papers_layout(evaluated):
 
 def synthetic(folder: Path, values: dict[str, list[float]], scans: int) -> Results:
     """Results that say what they are told to: the DSCs after each click, for every scan."""
-    cases = [Case(f"scan{number}", "set") for number in range(scans)]
+    cases = [EvaluationCase(f"scan{n}", "set") for n in range(scans)]
     plan = plan_of(cases, *(f"{name}:region-growing" for name in values), measured="lesion")
-    store = Store(folder)
-    whole = store.begin(described(plan))
-    for job in jobs_of(plan):
-        dscs = values[job.segmenter.name]
-        number = int(job.case.name.removeprefix("scan"))
+    results = ResultsFolder(folder)
+    whole = results.begin(describe_plan(plan))
+    for task in tasks_of(plan):
+        dscs = values[task.segmenter.name]
+        extra = int(task.case.name.removeprefix("scan")) / 1000
         rows = []
         for step, dsc in enumerate(dscs, start=1):
-            same = dict.fromkeys(METRICS, dsc + number / 1000)
+            same = dict.fromkeys(METRICS, dsc + extra)
             counts = {"step": step, "clicks": step, "interactions": step, "prompted": step}
             last = step == len(dscs)
-            rows.append({**key_of(job), **counts, **same, "is_last": last, "seconds": 2.0 * step})
-        store.finish(job, rows)
-    store.gather(whole)
+            rows.append(
+                {**key_columns(task), **counts, **same, "is_last": last, "seconds": 2.0 * step}
+            )
+        results.finish(task, rows)
+    results.gather(whole)
     return Results.read(folder)
 
 

@@ -16,10 +16,10 @@ from evaluation_fixtures import STUBS, plan_of, stub, write_case, write_cohort
 
 from mois_core.errors import BadInput
 from mois_core.evaluation import report, runner
-from mois_core.evaluation.cohort import Case, read_cohort
-from mois_core.evaluation.plan import jobs_of
+from mois_core.evaluation.cohort import EvaluationCase, read_cohort
+from mois_core.evaluation.plan import tasks_of
+from mois_core.evaluation.results_folder import COLUMNS, read_rows
 from mois_core.evaluation.runner import run_plan
-from mois_core.evaluation.store import COLUMNS, read_rows
 
 GROWING = "region-growing"
 
@@ -58,7 +58,7 @@ def bytes_of(folder: Path) -> bytes:
 # ---- what goes wrong ---------------------------------------------------------------------------
 
 
-def with_a_bright_one(folder: Path) -> list[Case]:
+def with_a_bright_one(folder: Path) -> list[EvaluationCase]:
     write_cohort(folder, scans=1)
     write_case(folder / "middle" / "bright", FIRST, brightest=1000)
     return read_cohort(folder)
@@ -172,10 +172,14 @@ def test_results_of_another_protocol_do_not_mix(tmp_path):
 
 
 def test_the_model_of_a_fold_is_tested_only_on_scans_it_has_not_seen():
-    cases = [Case("a", "s", fold="1"), Case("b", "s", fold="2"), Case("c", "s")]
+    cases = [
+        EvaluationCase("a", "s", fold="1"),
+        EvaluationCase("b", "s", fold="2"),
+        EvaluationCase("c", "s"),
+    ]
     plan = plan_of(cases, f"X@1:{GROWING}", f"X@2:{GROWING}")
 
-    assert [(job.case.name, job.segmenter.fold) for job in jobs_of(plan)] == [
+    assert [(task.case.name, task.segmenter.fold) for task in tasks_of(plan)] == [
         ("a", "1"),
         ("b", "2"),
         ("c", "1"),
@@ -183,9 +187,9 @@ def test_the_model_of_a_fold_is_tested_only_on_scans_it_has_not_seen():
     ]
 
 
-def test_names_of_jobs_files_never_meet():
-    cases = [Case("a b", "s"), Case("a/b", "s"), Case("ä" * 200, "s")]
-    keys = [job.key for job in jobs_of(plan_of(cases, f"X:{GROWING}", f"X@1:{GROWING}"))]
+def test_names_of_task_files_never_meet():
+    cases = [EvaluationCase("a b", "s"), EvaluationCase("a/b", "s"), EvaluationCase("ä" * 200, "s")]
+    keys = [task.key for task in tasks_of(plan_of(cases, f"X:{GROWING}", f"X@1:{GROWING}"))]
 
     assert len(set(keys)) == 6
     assert max(map(len, keys)) < 100

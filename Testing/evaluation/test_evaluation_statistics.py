@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from mois_core.evaluation.statistics import (
+    Interval,
     average_folds,
     bonferroni,
     bootstrap,
@@ -23,7 +24,7 @@ NAN = math.nan
 
 
 def named(*values: float) -> dict[str, float]:
-    return {f"scan{number}": value for number, value in enumerate(values)}
+    return {f"scan{n}": value for n, value in enumerate(values)}
 
 
 def test_folds_of_a_scan_are_averaged_before_anything_else():
@@ -92,6 +93,21 @@ def test_the_bootstrap_gives_the_same_interval_again_and_covers_the_mean():
     expected = 1.96 * values.std(ddof=1) / np.sqrt(40)
     assert interval.high - interval.value == pytest.approx(expected, rel=0.15)
     assert math.isnan(bootstrap([]).value)
+
+
+def test_the_interval_of_one_value_or_of_equal_ones_is_that_value():
+    assert bootstrap([2.5]) == Interval(2.5, 2.5, 2.5)
+    assert bootstrap([0.3] * 7) == Interval(np.mean([0.3] * 7), *[np.mean([0.3] * 7)] * 2)
+    assert difference(named(2.0), named(0.5)) == Interval(1.5, 1.5, 1.5)
+
+
+def test_any_statistic_has_an_interval_and_another_seed_draws_otherwise():
+    values = np.random.default_rng(3).exponential(1, 25)
+    median = bootstrap(values, np.median)
+
+    assert median.value == np.median(values)
+    assert median.low < median.value < median.high < bootstrap(values, np.max).high
+    assert bootstrap(values, seed=1) != bootstrap(values)
 
 
 def test_nineteen_of_twenty_intervals_hold_the_true_mean():

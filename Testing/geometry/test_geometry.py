@@ -10,9 +10,9 @@ from orientations import STORAGE_ORDERS, stored_as
 from scipy.spatial.transform import Rotation
 
 from mois_core.errors import BadInput
-from mois_core.geometry import VIEWS, SliceStack, Volume, acquired_axis, same_grid
+from mois_core.geometry import VIEWS, Box, SliceStack, Volume, acquired_axis, same_grid
 
-numbers = st.floats(-300, 300, allow_nan=False)
+coordinates = st.floats(-300, 300, allow_nan=False)
 fractions = st.floats(0, 1)
 
 
@@ -24,7 +24,7 @@ def volumes(draw) -> Volume:
     spacing = draw(st.tuples(*[st.floats(0.3, 10)] * 3))
     shear = np.eye(3)
     shear[0, 1] = draw(st.sampled_from([0, 0, 0.1]))
-    return a_volume(shape, rotation @ shear * spacing, draw(st.tuples(numbers, numbers, numbers)))
+    return a_volume(shape, rotation @ shear * spacing, draw(st.tuples(*[coordinates] * 3)))
 
 
 def a_volume(shape, directions, origin=(0, 0, 0)) -> Volume:
@@ -57,7 +57,7 @@ def test_ties_between_axes_are_decided_by_anatomy_and_not_by_storage(degrees, ab
         assert np.array_equal(other.array, stack.array)
 
 
-@given(volumes(), st.sampled_from(list(VIEWS)), numbers, numbers, numbers)
+@given(volumes(), st.sampled_from(list(VIEWS)), coordinates, coordinates, coordinates)
 @settings(max_examples=200, deadline=None)
 def test_points_go_there_and_back(volume, axis, n, x, y):
     stack = SliceStack(volume, axis)
@@ -74,11 +74,55 @@ def test_masks_go_there_and_back_voxel_for_voxel(volume, axis, seed):
     assert np.array_equal(stack.to_volume(stack.array), volume.array)
 
 
+@st.composite
+def boxes(draw, shape) -> Box:
+    """Any box with at least one voxel in it."""
+    parts = []
+    for size in shape:
+        start = draw(st.integers(0, size - 1))
+        parts.append(slice(start, draw(st.integers(start + 1, size))))
+    return tuple(parts)
+
+
+@given(volumes(), st.sampled_from(list(VIEWS)), st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_crop_of_the_stack_lies_at_its_box_in_all_48_storage_orders(volume, axis, data):
+    box = data.draw(boxes(SliceStack(volume, axis).array.shape))
+    for order, flips in STORAGE_ORDERS:
+        stack = SliceStack(stored_as(volume, order, flips), axis)
+        crop = stack.array[box]
+        turned = stack.crop_to_volume(crop)
+        assert np.array_equal(stack.volume.array[stack.box_to_volume(box)], turned)
+        assert np.shares_memory(turned, crop)
+
+        own = np.zeros(crop.shape, dtype=bool)
+        own.flat[0] = True
+        mask = np.zeros(stack.volume.array.shape, dtype=bool)
+        mask[stack.box_to_volume(box)] = stack.crop_to_volume(own)
+        first = tuple(part.start for part in box)
+        assert np.argwhere(stack.from_volume(mask)).tolist() == [list(first)]
+
+
+@given(volumes(), st.sampled_from(list(VIEWS)))
+@settings(max_examples=25, deadline=None)
+def test_the_box_of_the_whole_stack_is_the_whole_volume(volume, axis):
+    stack = SliceStack(volume, axis)
+    whole = tuple(slice(0, size) for size in stack.array.shape)
+    assert stack.box_to_volume(whole) == tuple(slice(0, size) for size in volume.array.shape)
+
+
+@pytest.mark.parametrize("part", [slice(-1, 1), slice(1, 5), slice(2, 1)])
+def test_a_box_beyond_the_stack_is_not_taken_for_one_of_it(part):
+    stack = SliceStack(a_volume((2, 3, 4), np.eye(3)))
+    with pytest.raises(ValueError, match="does not lie in the stack"):
+        stack.box_to_volume((slice(0, 1), slice(0, 1), part))
+
+
 @given(volumes(), fractions, fractions, fractions)
 @settings(max_examples=25, deadline=None)
 def test_the_same_click_marks_the_same_place_in_all_48_storage_orders(volume, u, v, w):
     def rounded(index):
-        return tuple(int(round(float(number))) for number in index)
+        return tuple(int(round(float(value))) for value in index)
 
     sizes = np.array(volume.array.shape[::-1])
     centre = np.minimum(np.floor(np.array([u, v, w]) * sizes), sizes - 1)

@@ -13,24 +13,24 @@ from mois_core.network.holes import FILLED_LOGIT, LARGEST_HOLE, fill_small_holes
 
 
 def filled_by_flood(plane, largest):
-    """Fill as a person would: walk every piece of background, eight ways, and count it."""
+    """Fill as a person would: walk every component of background, eight ways, and count it."""
     rows, columns = plane.shape
     result, seen = plane.copy(), plane > 0
     for start in np.ndindex(rows, columns):
         if seen[start]:
             continue
         seen[start] = True
-        piece, front = [start], [start]
+        component, front = [start], [start]
         while front:
             row, column = front.pop()
             for near in np.ndindex(3, 3):
                 r, c = row + near[0] - 1, column + near[1] - 1
                 if 0 <= r < rows and 0 <= c < columns and not seen[r, c]:
                     seen[r, c] = True
-                    piece.append((r, c))
+                    component.append((r, c))
                     front.append((r, c))
-        if len(piece) <= largest:
-            for place in piece:
+        if len(component) <= largest:
+            for place in component:
                 result[place] = FILLED_LOGIT
     return result
 

@@ -224,21 +224,21 @@ def two_exemplars(config, slices=(2, 5)):
     side = config.map_size
     return [
         ExemplarView(
-            number,
+            slice_index,
             index == 0,
             torch.randn(config.memory_width, side, side, generator=generator),
             torch.randn(config.width, generator=generator),
         )
-        for index, number in enumerate(slices)
+        for index, slice_index in enumerate(slices)
     ]
 
 
 @torch.no_grad()
-def searched(network, number=3, exemplars=None):
+def searched(network, slice_index=3, exemplars=None):
     features = network.encode(some_slices(1, network.config.image_size))
     views = two_exemplars(network.config) if exemplars is None else exemplars
     query = network.exemplar_query(features)
-    return network.attend_to_exemplars(query, network.exemplar_keys(views), [number])
+    return network.attend_to_exemplars(query, network.exemplar_keys(views), [slice_index])
 
 
 def variant(**changes):

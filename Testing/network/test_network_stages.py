@@ -47,10 +47,12 @@ def assert_same_decode(batch, singles):
 
 def test_slices_encode_together_as_alone(network, features):
     slices = some_slices(3, MOIS.image_size)
-    for number in range(3):
-        alone = network.encode(slices[number : number + 1])
+    for slice_index in range(3):
+        alone = network.encode(slices[slice_index : slice_index + 1])
         for field in ("coarse", "middle", "fine"):
-            assert_same(getattr(features[number : number + 1], field), getattr(alone, field))
+            assert_same(
+                getattr(features[slice_index : slice_index + 1], field), getattr(alone, field)
+            )
 
 
 def test_grey_slices_are_three_equal_channels(network, features):
@@ -177,12 +179,12 @@ def test_lesions_attend_to_their_short_memories_together_as_alone(slm):
 def exemplars():
     return [
         ExemplarView(
-            number,
+            slice_index,
             index < 2,
             noise(MOIS.memory_width, SIDE, SIDE, seed=index),
             noise(MOIS.width, seed=index),
         )
-        for index, number in enumerate((4, 9, 1))
+        for index, slice_index in enumerate((4, 9, 1))
     ]
 
 
@@ -192,8 +194,10 @@ def test_slices_attend_to_exemplars_together_as_alone(network, features, exempla
 
     together = network.attend_to_exemplars(query, keys, [0, 4, 30])
 
-    for index, number in enumerate((0, 4, 30)):
-        assert_same(together[[index]], network.attend_to_exemplars(query[[index]], keys, [number]))
+    for index, slice_index in enumerate((0, 4, 30)):
+        assert_same(
+            together[[index]], network.attend_to_exemplars(query[[index]], keys, [slice_index])
+        )
 
 
 def test_slices_attend_to_nothing_together_as_alone(network, features):
@@ -208,12 +212,12 @@ def test_slices_attend_to_nothing_together_as_alone(network, features):
 def test_exemplar_keys_serve_every_slice_unchanged(network, features, exemplars):
     kept = network.exemplar_keys(exemplars)
     query = network.exemplar_query(features[:1])
-    first = [network.attend_to_exemplars(query, kept, [number]) for number in (0, 4, 9)]
+    first = [network.attend_to_exemplars(query, kept, [slice_index]) for slice_index in (0, 4, 9)]
 
-    for number, before in zip((0, 4, 9), first, strict=True):
-        fresh = network.attend_to_exemplars(query, network.exemplar_keys(exemplars), [number])
+    for slice_index, before in zip((0, 4, 9), first, strict=True):
+        fresh = network.attend_to_exemplars(query, network.exemplar_keys(exemplars), [slice_index])
         assert torch.equal(before, fresh)
-        assert torch.equal(before, network.attend_to_exemplars(query, kept, [number]))
+        assert torch.equal(before, network.attend_to_exemplars(query, kept, [slice_index]))
 
 
 def test_the_order_of_exemplars_does_not_matter(network, features, exemplars):

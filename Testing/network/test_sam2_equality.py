@@ -39,7 +39,7 @@ class Bound:
 
 
 DIRECT = Bound(1e-4, 1e-3, 1.0)
-CARRIED = Bound(2e-3, 1e-3, 0.999)
+PROPAGATED = Bound(2e-3, 1e-3, 0.999)
 
 
 def assert_equal(ours: Tensor, theirs: Tensor, bound: Bound, what: str) -> None:
@@ -53,7 +53,7 @@ def assert_equal(ours: Tensor, theirs: Tensor, bound: Bound, what: str) -> None:
 def assert_same_mask(ours: Tensor, theirs: Tensor, what: str) -> None:
     """Masks agree, pixels apart whose logit is zero within the bound of the logits: how many
     threads summed it decides their sign."""
-    undecided = theirs.abs() <= CARRIED.largest * theirs.abs().max()
+    undecided = theirs.abs() <= PROPAGATED.largest * theirs.abs().max()
     ours, theirs = (ours > 0) & ~undecided, (theirs > 0) & ~undecided
     differing = int((ours != theirs).sum())
     assert differing <= max(2, 1e-4 * ours.numel()), what
@@ -222,46 +222,52 @@ class VideoPair:
         self.flow = PublishedPredictor(ours, slices, (ROWS, COLUMNS), lambda *_: None, {})
         self.objects: dict[int, ObjectState] = {}
 
-    def click(self, number: int, points: list, labels: list, owner: int = 1, **how: bool) -> None:
+    def click(
+        self, slice_index: int, points: list, labels: list, owner: int = 1, **how: bool
+    ) -> None:
         state = self.objects.setdefault(owner, ObjectState())
         keeps = how.get("keep_earlier", False)
-        decoded = self.flow.click(state, number, points, labels, keep_earlier=keeps, owner=None)
+        decoded = self.flow.click(
+            state, slice_index, points, labels, keep_earlier=keeps, owner=None
+        )
         _, ids, theirs = self.theirs.add_new_points_or_box(
-            self.state, number, owner, points=points, labels=labels, clear_old_points=not keeps
+            self.state, slice_index, owner, points=points, labels=labels, clear_old_points=not keeps
         )
         ours = self.flow.to_video(decoded.logits)[0, 0]
-        bound = CARRIED if number in state.tracked else DIRECT
-        assert_equal(ours, theirs[ids.index(owner), 0], bound, f"click on {number}")
-        assert_same_mask(ours, theirs[ids.index(owner), 0], f"click on {number}")
+        bound = PROPAGATED if slice_index in state.tracked else DIRECT
+        assert_equal(ours, theirs[ids.index(owner), 0], bound, f"click on {slice_index}")
+        assert_same_mask(ours, theirs[ids.index(owner), 0], f"click on {slice_index}")
 
-    def box(self, number: int, corners: list, owner: int = 1) -> None:
+    def box(self, slice_index: int, corners: list, owner: int = 1) -> None:
         state = self.objects.setdefault(owner, ObjectState())
-        self.flow.click(state, number, corners, [2, 3], owner=None)
-        _, _, theirs = self.theirs.add_new_points_or_box(self.state, number, owner, box=corners)
-        ours = self.flow.to_video(state.new_prompted[number].logits)
-        assert_equal(ours, theirs, DIRECT, f"box on {number}")
+        self.flow.click(state, slice_index, corners, [2, 3], owner=None)
+        _, _, theirs = self.theirs.add_new_points_or_box(
+            self.state, slice_index, owner, box=corners
+        )
+        ours = self.flow.to_video(state.new_prompted[slice_index].logits)
+        assert_equal(ours, theirs, DIRECT, f"box on {slice_index}")
 
-    def mask(self, number: int, mask: Tensor, owner: int = 1) -> None:
+    def mask(self, slice_index: int, mask: Tensor, owner: int = 1) -> None:
         state = self.objects.setdefault(owner, ObjectState())
-        self.flow.mask(state, number, mask, "")
-        _, _, theirs = self.theirs.add_new_mask(self.state, number, owner, mask)
-        ours = self.flow.to_video(state.prompted[number].logits)
-        assert_equal(ours, theirs, DIRECT, f"mask on {number}")
+        self.flow.mask(state, slice_index, mask, "")
+        _, _, theirs = self.theirs.add_new_mask(self.state, slice_index, owner, mask)
+        ours = self.flow.to_video(state.prompted[slice_index].logits)
+        assert_equal(ours, theirs, DIRECT, f"mask on {slice_index}")
 
     def track(self, steps: int, reverse: bool = False) -> list[int]:
         theirs = self.theirs.propagate_in_video(
             self.state, max_frame_num_to_track=steps, reverse=reverse
         )
-        shown = {number: masks.clone() for number, _, masks in theirs}
+        shown = {slice_index: masks.clone() for slice_index, _, masks in theirs}
         # Theirs starts every object where the earliest of all was prompted.
         starts = [min(state.prompted | state.new_prompted) for state in self.objects.values()]
         for index, state in enumerate(self.objects.values()):
             ours = self.flow.track(state, steps, reverse, start=min(starts), owner=None)
             assert list(ours) == list(shown)
-            for number, mask in ours.items():
-                what = f"object {index} on slice {number}"
-                assert_equal(mask, shown[number][index, 0], CARRIED, what)
-                assert_same_mask(mask, shown[number][index, 0], what)
+            for slice_index, mask in ours.items():
+                what = f"object {index} on slice {slice_index}"
+                assert_equal(mask, shown[slice_index][index, 0], PROPAGATED, what)
+                assert_same_mask(mask, shown[slice_index][index, 0], what)
         self.assert_kept_alike()
         return list(shown)
 
@@ -272,17 +278,19 @@ class VideoPair:
             for ours, key in ((state.prompted, "cond"), (state.propagated, "non_cond")):
                 theirs = kept[f"{key}_frame_outputs"]
                 assert sorted(ours) == sorted(theirs)
-                for number, stored in ours.items():
-                    self.assert_stored_alike(stored, theirs[number], f"{key} {index}.{number}")
+                for slice_index, stored in ours.items():
+                    self.assert_stored_alike(
+                        stored, theirs[slice_index], f"{key} {index}.{slice_index}"
+                    )
 
     def assert_stored_alike(self, ours: Stored, theirs: dict[str, Tensor], what: str) -> None:
-        assert_equal(ours.logits, theirs["pred_masks"], CARRIED, f"logits of {what}")
-        assert_equal(ours.pointer, theirs["obj_ptr"], CARRIED, f"pointer of {what}")
+        assert_equal(ours.logits, theirs["pred_masks"], PROPAGATED, f"logits of {what}")
+        assert_equal(ours.pointer, theirs["obj_ptr"], PROPAGATED, f"pointer of {what}")
         score = theirs["object_score_logits"]
         assert (ours.score - score).abs().max() <= 5e-3, f"score of {what}"
         memory = theirs["maskmem_features"].float()
         # Kept in half precision: a step of that, or what any propagated array may differ by.
-        step = (memory.abs() * BFLOAT16_STEP).clamp(min=CARRIED.largest * memory.abs().max())
+        step = (memory.abs() * BFLOAT16_STEP).clamp(min=PROPAGATED.largest * memory.abs().max())
         close = ((ours.memory.float() - memory).abs() <= step).float().mean()
         assert close >= 0.999, f"memory of {what}"
 

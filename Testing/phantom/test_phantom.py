@@ -32,7 +32,7 @@ from mois_core.phantom import (
     make_phantom,
     write_phantom,
 )
-from mois_core.phantom.generate import draw_case
+from mois_core.phantom.generate import draw_plan
 
 SMALL = PhantomSettings(size=(256, 80))
 TINY = PhantomSettings(size=(128, 40), slices=20, lesions=12)
@@ -106,15 +106,15 @@ def test_threads_and_processor_change_nothing(phantom):
 
 
 def test_a_seed_is_the_same_patient_at_every_size_and_on_every_scanner():
-    coarse = draw_case(5, dataclasses.replace(SMALL, slices=30))
+    coarse = draw_plan(5, dataclasses.replace(SMALL, slices=30))
     for other in (
         dataclasses.replace(SMALL, slices=30, size=(512, 160)),
         dataclasses.replace(SMALL, slices=30, field_tesla=1.5, noise=2.0),
     ):
-        case = draw_case(5, other)
-        assert case.appearances == coarse.appearances
-        assert [p.centre for p in case.plans] == [p.centre for p in coarse.plans]
-        assert [p.volume_cm3 for p in case.plans] == [p.volume_cm3 for p in coarse.plans]
+        plan = draw_plan(5, other)
+        assert plan.appearances == coarse.appearances
+        assert [p.centre for p in plan.lesions] == [p.centre for p in coarse.lesions]
+        assert [p.volume_cm3 for p in plan.lesions] == [p.volume_cm3 for p in coarse.lesions]
 
 
 def test_the_anatomy_does_not_depend_on_the_matrix():
@@ -183,7 +183,7 @@ def test_most_lesions_are_visible(several):
     """Against the tissue around them, by more than twice the noise."""
     visible = []
     for phantom in several:
-        noise = phantom.case.settings.scanner.noise * np.percentile(phantom.scan, 99.9)
+        noise = phantom.plan.settings.scanner.noise * np.percentile(phantom.scan, 99.9)
         for lesion in phantom.lesions:
             if lesion.voxels < 5:
                 continue
@@ -223,7 +223,7 @@ def test_bright_anatomy_outweighs_the_lesions(several):
 
 def test_appearances_differ_in_contrast_and_something_else():
     for seed in range(60):
-        looks = draw_case(seed, dataclasses.replace(TINY, lesions=2)).appearances
+        looks = draw_plan(seed, dataclasses.replace(TINY, lesions=2)).appearances
         assert len({look.contrast for look in looks}) == len(looks) == 4
         others = {(look.texture, look.edge, look.rim, look.shape) for look in looks}
         assert len(others) == len(looks)
@@ -232,9 +232,9 @@ def test_appearances_differ_in_contrast_and_something_else():
 def test_a_target_here_is_a_distractor_there():
     roles = defaultdict(set)
     for seed in range(40):
-        case = draw_case(seed, dataclasses.replace(TINY, lesions=2, attributes=("contrast",)))
-        for number, look in enumerate(case.appearances):
-            roles[look].add(number == case.target)
+        plan = draw_plan(seed, dataclasses.replace(TINY, lesions=2, attributes=("contrast",)))
+        for index, look in enumerate(plan.appearances):
+            roles[look].add(index == plan.target)
     assert len(roles) == 4
     assert all(role == {True, False} for role in roles.values())
 

@@ -12,6 +12,7 @@ import pytest
 
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume
+from mois_core.network.model_info import ModelInfo
 from mois_core.results.lesion_report import (
     COLUMNS,
     Provenance,
@@ -24,7 +25,6 @@ from mois_core.results.lesion_report import (
 )
 from mois_core.session.lesion import Click, Lesion, Status
 from mois_core.session.masks import Mask
-from mois_core.session.state import ModelInfo
 
 # Coronal as acquired: i to the left, j to inferior, k to anterior.
 SPACING = (0.5, 2.0, 8.0)

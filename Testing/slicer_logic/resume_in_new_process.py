@@ -16,7 +16,7 @@ def continue_working(workspace) -> list[str]:
     place(workspace, SECOND, "9+")
     settle(workspace)
     masks = [digest(workspace.session.labels())]
-    workspace.find_similar()
+    workspace.commands.find_similar()
     settle(workspace)
     return [*masks, digest(workspace.session.labels())]
 

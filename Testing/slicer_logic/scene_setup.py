@@ -47,7 +47,7 @@ def stub_engine() -> Any:
     from MOISSAM2SegmentLib.worker.engine import Engine
     from stub_network import StubNetwork
 
-    from mois_core.session.state import ModelInfo
+    from mois_core.network.model_info import ModelInfo
 
     engine = Engine()
     engine.use(StubNetwork(), ModelInfo("stub", "stub.pt", "0" * 64))

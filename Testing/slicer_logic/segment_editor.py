@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import slicer
 from engine_fixtures import Block, painted
+from MOISSAM2SegmentLib.scene.grid_images import image_of, on_grid
 from MOISSAM2SegmentLib.scene.intensity_range import limited
-from MOISSAM2SegmentLib.scene.shared_labelmap import image_of, on_grid
 from scans import settle, world_of
 
 
@@ -62,9 +62,9 @@ class Editor:
 
     def click_at_once(self, world, positive: bool = True) -> None:
         """What the effect itself does on a click."""
-        self.workspace.edit_segment(self.node, self.segment, self.write_picture)
+        self.workspace.editing.edit_segment(self.node, self.segment, self.write_picture)
         self.logic.SaveStateForUndo()
-        self.workspace.point_into_segment(world, positive)
+        self.workspace.editing.point_into_segment(world, positive)
 
     def paint(self, mask: np.ndarray) -> None:
         """A stroke of the brush, with what it leaves behind."""
@@ -82,7 +82,7 @@ class Editor:
         settle(self.workspace)
 
     def leave(self) -> None:
-        self.workspace.let_go_of_segments()
+        self.workspace.editing.give_back()
         settle(self.workspace)
 
     def mask(self, segment: str) -> np.ndarray:

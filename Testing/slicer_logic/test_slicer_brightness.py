@@ -7,9 +7,9 @@ import pytest
 import slicer
 import vtk
 from engine_fixtures import CORONAL, FIRST, LESION, OTHER, OTHER_KIND, SECOND, is_exactly
-from MOISSAM2SegmentLib.scene.held import Picture
+from MOISSAM2SegmentLib.scene.borrowed_segments import Picture
+from MOISSAM2SegmentLib.scene.grid_images import image_of
 from MOISSAM2SegmentLib.scene.intensity_range import limited
-from MOISSAM2SegmentLib.scene.shared_labelmap import image_of
 from scans import (
     MOST_S,
     clinical_scan_node,
@@ -158,7 +158,7 @@ def test_the_main_thread_is_not_kept_by_masks_on_a_scan_of_clinical_size(
         "correction": lambda: editor.click_at_once(beside, positive=False),
         "undo": editor.logic.Undo,
         "another segment": lambda: editor.click_at_once(middle_of(workspace, SECOND)),
-        "leaving": workspace.let_go_of_segments,
+        "leaving": workspace.editing.give_back,
     }
     turns = []
     for name, step in steps.items():

@@ -52,7 +52,7 @@ def a_slow_search(an_open_workspace, monkeypatch):
     monkeypatch.setattr(workspace.session, "find_similar", slow)
     place(workspace, FIRST)
     settle(workspace)
-    workspace.find_similar()
+    workspace.commands.find_similar()
     assert running.wait(5)
     workspace.go_on = go_on
     return workspace
@@ -113,9 +113,9 @@ def test_the_segmentation_is_removed_and_comes_back_with_the_next_start(an_open_
     workspace = an_open_workspace
     place(workspace, FIRST)
     settle(workspace)
-    workspace.find_similar()
+    workspace.commands.find_similar()
     settle(workspace)
-    workspace.accept()
+    workspace.commands.accept()
     settle(workspace)
     before, scan = digest(workspace.session.state), workspace.volume_node
 
@@ -250,21 +250,21 @@ def test_a_step_that_fails_says_why_and_puts_the_scene_right(
     assert len(workspace.heard) == 1
     assert "never shown" not in workspace.heard[0]
     assert labels_in(workspace.points_node) == ["1+"]
-    workspace.delete(99)
+    workspace.commands.delete(99)
     settle(workspace)
     assert "no lesion 99" in workspace.heard[1]
 
 
 def test_points_placed_during_a_search_do_not_get_a_findings_number(a_slow_search, errors):
     workspace = a_slow_search
-    workspace.begin_lesion()
+    workspace.commands.begin_lesion()
     place(workspace, THIRD)
     workspace.pump()
-    workspace.accept()
+    workspace.commands.accept()
     workspace.go_on.set()
     settle(workspace)
 
-    number = workspace.active_lesion
+    number = workspace.commands.active_lesion
     assert workspace.session.lesion(number).clicks
     others = [lesion for lesion in workspace.session.lesions if lesion.id not in (1, number)]
     assert others

@@ -19,8 +19,8 @@ from small_networks import MOIS, lively
 
 from mois_core.network.config import preset
 from mois_core.network.loading import build
+from mois_core.network.model_info import ModelInfo
 from mois_core.phantom import is_held_out
-from mois_core.session.state import ModelInfo
 
 
 def turn(engine) -> None:
@@ -32,7 +32,7 @@ def test_a_model_is_loaded_in_the_background():
     engine, said, changes = Engine(), [], []
     engine.changed.connect(lambda: changes.append(engine.is_ready))
 
-    engine.load("mois-tiny", device="cpu", done=lambda: said.append("ready"))
+    engine.load("phantom", device="cpu", done=lambda: said.append("ready"))
     assert not engine.is_ready
     turn(engine)
     engine.load("mois-tiny", "/nowhere/weights.pt", failed=said.append)
@@ -40,7 +40,8 @@ def test_a_model_is_loaded_in_the_background():
 
     assert said[0] == "ready"
     assert "weights.pt" in said[1]
-    assert engine.info.preset == "mois-tiny"
+    assert engine.info.preset == "phantom"
+    assert engine.info.checkpoint == "phantom.safetensors"
     engine.unload()
     assert changes == [True, False]
     engine.close()
@@ -130,7 +131,7 @@ def test_the_sample_scan_is_made_here_and_can_be_worked_on(a_scene, monkeypatch)
         ras = workspace.session.stack.point_to_ras(number, column, row)
         workspace.points_node.AddControlPointWorld(*ras.tolist(), label)
     settle(workspace)
-    workspace.find_similar()
+    workspace.commands.find_similar()
     settle(workspace)
 
     assert said == []

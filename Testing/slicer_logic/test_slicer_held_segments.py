@@ -10,7 +10,7 @@ import pytest
 import slicer
 from engine_fixtures import FIRST, SECOND, is_exactly
 from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
-from MOISSAM2SegmentLib.scene.lesion_segments import TAG
+from MOISSAM2SegmentLib.scene.segment_tags import TAG
 from MOISSAM2SegmentLib.workspace.segment_editing import ANOTHER_SEGMENTATION
 from scans import (
     labels_in,
@@ -182,7 +182,7 @@ def test_undo_of_the_first_click_leaves_an_empty_segment(an_editor):
 def test_the_segment_editors_redo_works_beside_other_lesions(an_editor):
     workspace = an_editor.workspace
     click(an_editor, FIRST)
-    workspace.find_similar()
+    workspace.commands.find_similar()
     settle(workspace)
     an_editor.click(world_of(workspace, 5, 7, 6), positive=False)
     after = outlined(an_editor)
@@ -200,10 +200,10 @@ def test_our_own_undo_and_redo_reach_the_segment(an_editor):
     workspace = an_editor.workspace
     click(an_editor, FIRST)
 
-    workspace.undo()
+    workspace.commands.undo()
     settle(workspace)
     assert not outlined(an_editor).any()
-    workspace.redo()
+    workspace.commands.redo()
     settle(workspace)
 
     assert np.array_equal(outlined(an_editor), in_volume(an_editor, FIRST))
@@ -228,7 +228,7 @@ def test_similar_lesions_come_into_the_same_segmentation(an_editor):
     click(an_editor, FIRST)
     found = []
 
-    workspace.find_similar(then=found.extend)
+    workspace.commands.find_similar(then=found.extend)
     settle(workspace)
 
     assert len(found) == 2
@@ -248,14 +248,14 @@ def test_a_lesion_of_the_panel_can_be_edited_and_given_back(an_open_workspace):
     editor.click(world_of(workspace, 5, 7, 6), positive=False)
     corrected = workspace.session.mask(1)
     editor.leave()
-    workspace.accept()
+    workspace.commands.accept()
     settle(workspace)
 
     assert 0 < corrected.sum() < FIRST.voxels
     assert np.array_equal(segment_mask(workspace, 1), corrected)
     assert np.array_equal(segment_mask(workspace, 2), in_volume(editor, SECOND))
     assert [entry.name for entry in workspace.entries()] == ["Lesion 1", "Lesion 2"]
-    workspace.delete(1)
+    workspace.commands.delete(1)
     settle(workspace)
     assert list(workspace.segments_node.GetSegmentation().GetSegmentIDs()) == ["MOISSAM2_2"]
 

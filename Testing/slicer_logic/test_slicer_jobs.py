@@ -213,7 +213,7 @@ def test_the_main_thread_is_never_kept_while_the_engine_works(
     for block in (FIRST, SECOND):
         place_at(a_workspace, middle_of(a_workspace, block))
         turns += settle(a_workspace)
-    a_workspace.find_similar()
+    a_workspace.commands.find_similar()
     turns += settle(a_workspace)
     a_workspace.undo()
     turns += settle(a_workspace)

@@ -192,7 +192,7 @@ def test_points_moved_by_a_transform_of_their_own_are_dragged(an_open_workspace)
     settle(workspace)
 
     assert workspace.session.lesion(1).mask.voxels == THIRD.voxels
-    workspace.undo()
+    workspace.commands.undo()
     settle(workspace)
     assert workspace.session.lesion(1).mask.voxels == FIRST.voxels
     world = workspace.points_node.GetNthControlPointPositionWorld(0)

@@ -31,8 +31,8 @@ from scans import (
 from stub_network import StubNetwork
 
 from mois_core.errors import BadInput
+from mois_core.network.model_info import ModelInfo
 from mois_core.session.lesion import Status
-from mois_core.session.state import ModelInfo
 
 HERE = Path(__file__).parent
 
@@ -41,10 +41,10 @@ def worked_on(workspace) -> None:
     """Clicks, findings, a decision and an edit."""
     place(workspace, FIRST, "1+")
     settle(workspace)
-    workspace.find_similar()
+    workspace.commands.find_similar()
     settle(workspace)
-    workspace.accept(2)
-    workspace.rename(2, "Läsion")
+    workspace.commands.accept(2)
+    workspace.commands.rename(2, "Läsion")
     settle(workspace)
     paint(workspace, 1, np.s_[5, 6:10, 12:15])
     segmentation = workspace.segments_node.GetSegmentation()
@@ -89,7 +89,7 @@ def test_what_is_stored_is_always_the_present_state(an_open_workspace):
     settle(workspace)
 
     stored = stored_session_of(workspace.scene, workspace.volume_node)
-    session = workspace.engine.resume(stored.content, workspace.session.volume)
+    session = workspace.engine.resume(decode(stored.content), workspace.session.volume)
 
     assert digest(session.state) == digest(workspace.session.state)
     assert not stored.node.GetHideFromEditors()

@@ -70,14 +70,14 @@ def test_a_search_keeps_to_its_regions(an_open_workspace):
     around = [roi(workspace.scene, world_of(workspace, *b.middle), (12, 60, 12)) for b in (SECOND,)]
 
     found = []
-    workspace.find_similar(inside=around, then=found.append)
+    workspace.commands.find_similar(inside=around, then=found.append)
     settle(workspace)
     assert len(found[0]) == 1
     assert workspace.session.lesion(found[0][0]).mask.voxels == SECOND.voxels
-    workspace.find_similar(outside=around, then=found.append)
+    workspace.commands.find_similar(outside=around, then=found.append)
     settle(workspace)
     assert [workspace.session.lesion(n).mask.voxels for n in found[1]] == [THIRD.voxels]
-    workspace.find_similar(inside=around, outside=around)
+    workspace.commands.find_similar(inside=around, outside=around)
     settle(workspace)
     assert "nothing of the scan" in workspace.heard[-1]
 
@@ -99,15 +99,15 @@ def test_segments_on_the_scan_serve_as_exemplars(an_open_workspace):
     node = outlined(workspace.scene, workspace.volume_node, SECOND)
     counts, found = [], []
 
-    workspace.add_exemplars(node, then=counts.append)
-    workspace.find_similar(then=found.extend)
+    workspace.commands.add_exemplars(node, then=counts.append)
+    workspace.commands.find_similar(then=found.extend)
     settle(workspace)
 
     assert counts == [1]
     assert len(found) == 3
-    workspace.delete(*found)
-    workspace.clear_exemplars()
-    workspace.find_similar()
+    workspace.commands.delete(*found)
+    workspace.commands.clear_exemplars()
+    workspace.commands.find_similar()
     settle(workspace)
     assert "nothing to search for" in workspace.heard[-1]
 
@@ -121,8 +121,8 @@ def test_segments_on_an_earlier_scan_serve_as_exemplars(an_open_workspace, moved
     node = outlined(workspace.scene, earlier, FIRST)
     found = []
 
-    workspace.add_exemplars(node, ["own"], earlier)
-    workspace.find_similar(then=found.extend)
+    workspace.commands.add_exemplars(node, ["own"], earlier)
+    workspace.commands.find_similar(then=found.extend)
     settle(workspace)
 
     assert workspace.heard == []

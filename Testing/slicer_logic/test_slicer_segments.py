@@ -102,12 +102,12 @@ def test_a_lesion_painted_over_another_keeps_what_was_painted_and_so_does_the_ot
     settle(workspace)
     assert steps_of(workspace) == [*steps, "click"]
     assert np.array_equal(segment_mask(workspace, 1), mask)
-    workspace.delete(2)
+    workspace.commands.delete(2)
     settle(workspace)
     assert np.array_equal(segment_mask(workspace, 1), mask)
-    workspace.undo()
-    workspace.undo()
-    workspace.undo()
+    workspace.commands.undo()
+    workspace.commands.undo()
+    workspace.commands.undo()
     settle(workspace)
     assert shows_exactly_its_session(workspace)
     assert segmentation.GetNumberOfLayers() == 1
@@ -121,7 +121,7 @@ def test_a_lesion_in_a_layer_of_its_own_can_become_empty(an_open_workspace):
     assert workspace.segments.apart == {1}
     nothing = np.zeros(workspace.session.volume.array.shape, dtype=bool)
 
-    workspace._step("Empty", lambda session, *_: session.set_mask(1, nothing))
+    workspace.work.run("Empty", lambda session, *_: session.set_mask(1, nothing))
     settle(workspace)
 
     assert not segment_mask(workspace, 1).any()
@@ -136,7 +136,7 @@ def test_a_renamed_segment_renames_the_lesion_and_back(an_open_workspace):
     segmentation.GetSegment("MOISSAM2_2").SetName("Plexiform")
     settle(workspace)
     assert workspace.session.lesion(2).name == "Plexiform"
-    workspace.undo()
+    workspace.commands.undo()
     settle(workspace)
 
     assert workspace.session.lesion(2).name == ""
@@ -150,9 +150,9 @@ def test_a_colour_that_the_user_chose_stays(an_open_workspace):
 
     segmentation.GetSegment("MOISSAM2_1").SetColor(0.1, 0.2, 0.3)
     settle(workspace)
-    workspace.delete(1)
+    workspace.commands.delete(1)
     settle(workspace)
-    workspace.undo()
+    workspace.commands.undo()
     settle(workspace)
 
     assert np.allclose(segmentation.GetSegment("MOISSAM2_1").GetColor(), (0.1, 0.2, 0.3))
@@ -170,7 +170,7 @@ def test_a_deleted_segment_deletes_the_lesion_and_its_points(an_open_workspace):
     assert [lesion.id for lesion in workspace.session.lesions] == [2]
     assert workspace.points_node.GetNumberOfControlPoints() == 1
     assert shows_exactly_its_session(workspace)
-    workspace.undo()
+    workspace.commands.undo()
     settle(workspace)
     assert shows_exactly_its_session(workspace)
     assert workspace.points_node.GetNumberOfControlPoints() == 2
@@ -189,7 +189,7 @@ def test_segments_of_the_users_own_are_left_alone(an_open_workspace):
 
     place(workspace, THIRD, "3+")
     settle(workspace)
-    workspace.delete(1)
+    workspace.commands.delete(1)
     settle(workspace)
 
     shown = slicer.util.arrayFromSegmentBinaryLabelmap(
@@ -203,12 +203,12 @@ def test_segments_of_the_users_own_are_left_alone(an_open_workspace):
 def test_what_we_write_ourselves_is_no_edit(an_open_workspace):
     workspace = an_open_workspace
     two_lesions(workspace)
-    workspace.find_similar()
+    workspace.commands.find_similar()
     settle(workspace)
     steps = steps_of(workspace)
 
     for _ in range(3):
-        workspace._events.segments_changed = workspace._events.points_changed = True
+        workspace.work.events.segments_changed = workspace.work.events.points_changed = True
         settle(workspace)
 
     assert steps_of(workspace) == steps == ["clicks", "find similar"]

@@ -26,13 +26,13 @@ from mois_core.session.lesion import Status
 
 def test_a_click_becomes_a_lesion_and_a_segment(an_open_workspace):
     workspace = an_open_workspace
-    workspace.begin_lesion()
+    workspace.commands.begin_lesion()
 
     place(workspace, FIRST)
     settle(workspace)
 
     assert labels_in(workspace.points_node) == ["1+"]
-    assert workspace.active_lesion == 1
+    assert workspace.commands.active_lesion == 1
     assert is_exactly(workspace.session, 1, FIRST)
     assert shows_exactly_its_session(workspace)
     segment = workspace.segments_node.GetSegmentation().GetSegment("MOISSAM2_1")
@@ -42,15 +42,15 @@ def test_a_click_becomes_a_lesion_and_a_segment(an_open_workspace):
 
 def test_the_whole_storyboard(an_open_workspace, tmp_path):
     workspace = an_open_workspace
-    workspace.begin_lesion()
+    workspace.commands.begin_lesion()
     place(workspace, FIRST)
     settle(workspace)
-    workspace.begin_lesion()
+    workspace.commands.begin_lesion()
     second = place(workspace, SECOND)
     settle(workspace)
-    assert [entry.number for entry in workspace.entries()] == [1, 2]
+    assert [entry.lesion_id for entry in workspace.entries()] == [1, 2]
 
-    workspace.positive = False
+    workspace.commands.positive = False
     place_at(workspace, world_of(workspace, 5, 21, 5))
     settle(workspace)
     corrected = workspace.session.lesion(2).mask.voxels
@@ -59,47 +59,47 @@ def test_the_whole_storyboard(an_open_workspace, tmp_path):
     assert not workspace.points_node.GetNthControlPointSelected(2)
     assert corrected < SECOND.voxels
 
-    workspace.undo()
+    workspace.commands.undo()
     settle(workspace)
     assert labels_in(workspace.points_node) == ["1+", "2+"]
     assert is_exactly(workspace.session, 2, SECOND)
-    workspace.redo()
+    workspace.commands.redo()
     settle(workspace)
     assert labels_in(workspace.points_node) == ["1+", "2+", "2-"]
     assert workspace.session.lesion(2).mask.voxels == corrected
-    workspace.undo()
+    workspace.commands.undo()
 
     remove(workspace, second)
     settle(workspace)
     assert not workspace.session.lesion(2).mask
-    workspace.delete(2)
+    workspace.commands.delete(2)
     found = []
-    workspace.find_similar(then=found.extend)
+    workspace.commands.find_similar(then=found.extend)
     settle(workspace)
     assert len(found) == 2
     assert shows_exactly_its_session(workspace)
 
-    workspace.accept(found[0])
-    workspace.reject(found[1])
+    workspace.commands.accept(found[0])
+    workspace.commands.reject(found[1])
     settle(workspace)
     assert workspace.session.lesion(found[0]).status is Status.ACCEPTED
     assert workspace.segments.segment_of(found[1]) is None
-    workspace.rename(found[0], "Läsion am Knie")
+    workspace.commands.rename(found[0], "Läsion am Knie")
     settle(workspace)
     name = workspace.segments.segment_of(found[0])
     segment = workspace.segments_node.GetSegmentation().GetSegment(name)
     assert segment.GetName() == "Läsion am Knie"
 
-    workspace.work_on(found[0])
-    workspace.positive = True
+    workspace.commands.work_on(found[0])
+    workspace.commands.positive = True
     block = THIRD if segment_mask(workspace, found[0])[9].any() else SECOND
     place(workspace, block)
     settle(workspace)
     assert workspace.session.lesion(found[0]).status is Status.PROMPTED
 
     tables, paths = [], []
-    workspace.report(lambda node, totals: tables.append((node, totals)))
-    workspace.write_report(str(tmp_path / "Bericht ä.csv"), paths.append)
+    workspace.reports.table(lambda node, totals: tables.append((node, totals)))
+    workspace.reports.write(str(tmp_path / "Bericht ä.csv"), paths.append)
     settle(workspace)
     node, totals = tables[0]
     assert totals.count == 2
@@ -119,12 +119,12 @@ def test_the_views_jump_to_a_lesion(an_open_workspace):
     place(workspace, SECOND)
     settle(workspace)
 
-    assert workspace.jump_to(1)
+    assert workspace.commands.jump_to(1)
 
     ras = [view.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
     number = workspace.session.stack.point_from_ras(np.array(ras))[0]
     assert SECOND.slices[0] - 0.5 <= number < SECOND.slices[1] - 0.5
-    workspace.delete(1)
+    workspace.commands.delete(1)
     settle(workspace)
     assert workspace.entries() == []
 
@@ -273,7 +273,7 @@ def test_the_clicked_slice_is_shown_before_its_neighbours(an_open_workspace, mon
 
     assert is_exactly(workspace.session, 1, FIRST)
     assert shows_exactly_its_session(workspace)
-    workspace.undo()
+    workspace.commands.undo()
     settle(workspace)
     assert workspace.entries() == []
 

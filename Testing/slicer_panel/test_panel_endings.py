@@ -216,7 +216,7 @@ def an_engine_of_its_own():
 
 
 def a_model_info():
-    from mois_core.session.state import ModelInfo
+    from mois_core.network.model_info import ModelInfo
 
     return ModelInfo("stub", "stub.pt", "0" * 64)
 
@@ -244,7 +244,7 @@ def test_accepted_lesions_are_in_the_scene_whatever_ends_the_work(a_search):
     user.wait()
     user.press("acceptAllButton")
     user.wait()
-    accepted = [e.number for e in user.workspace.entries() if e.status == Status.ACCEPTED.value]
+    accepted = [e.lesion_id for e in user.workspace.entries() if e.status == Status.ACCEPTED.value]
     node = user.workspace.segments_node
     assert accepted
 
@@ -261,7 +261,7 @@ def test_an_unexpected_error_is_told_in_words_and_nothing_stops(a_started_panel,
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setattr(user.workspace.session, "accept", broken)
-    monkeypatch.setattr(user.workspace, "begin_lesion", broken)
+    monkeypatch.setattr(user.workspace.commands, "begin_lesion", broken)
     user.press("newLesionButton")
     assert "should not have (ZeroDivisionError)" in user.message
     assert "Traceback" not in user.message

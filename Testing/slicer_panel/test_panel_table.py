@@ -48,7 +48,7 @@ def status_of(user, number: int) -> Status:
 def test_arrows_walk_through_the_rows_and_the_views_follow(a_panel_with_findings, monkeypatch):
     user = a_panel_with_findings
     jumps = []
-    monkeypatch.setattr(user.workspace, "jump_to", jumps.append)
+    monkeypatch.setattr(user.workspace.commands, "jump_to", jumps.append)
     user.choose_row(0)
     user.table.setFocus()
 
@@ -142,7 +142,7 @@ def test_every_key_does_what_its_button_does(a_panel_with_findings, monkeypatch)
     user.key(KEYS.Key_P)
     assert not user.find("placeButton").isChecked()
     searched = []
-    monkeypatch.setattr(user.workspace, "find_similar", lambda **how: searched.append(how))
+    monkeypatch.setattr(user.workspace.commands, "find_similar", lambda **how: searched.append(how))
     user.key(KEYS.Key_M)
     assert len(searched) == 1
 
@@ -205,9 +205,11 @@ def test_a_header_sorts_numbers_as_numbers_and_turns_round(a_panel_with_findings
 
 
 def test_ten_comes_after_two(a_slicer):
-    from MOISSAM2SegmentLib.workspace.lesion_list import Entry
+    from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 
-    entries = [Entry(n, f"Lesion {n}", "found", 1.0, 1, 0, (1.0, 0.0, 0.0)) for n in (10, 2, 1)]
+    entries = [
+        LesionEntry(n, f"Lesion {n}", "found", 1.0, 1, 0, (1.0, 0.0, 0.0)) for n in (10, 2, 1)
+    ]
     names = [e.name for e in _rows().shown(entries, _rows().View(column="name"))]
 
     assert names == ["Lesion 1", "Lesion 2", "Lesion 10"]
@@ -287,7 +289,7 @@ def test_a_table_of_three_hundred_lesions_follows_one_step_quickly(a_started_pan
             mask[place] = True
             session.set_mask(None, mask)
 
-    user.workspace._step("Many", outline_many)
+    user.workspace.work.run("Many", outline_many)
     user.wait()
     assert len(user.rows()) == 300
     user.panel.table.show([])
@@ -297,7 +299,7 @@ def test_a_table_of_three_hundred_lesions_follows_one_step_quickly(a_started_pan
         user.turn()
     assert [row[0] for row in user.rows()] == [f"Lesion {n}" for n in range(1, 301)]
     nothing_new = seconds(user.panel.show)
-    user.workspace.rename(257, "Knie")
+    user.workspace.commands.rename(257, "Knie")
     user.wait()
 
     print(f"300 rows: {1000 * first_time:.0f} ms; nothing new: {1000 * nothing_new:.1f} ms")

@@ -154,7 +154,7 @@ def test_the_number_of_slices_is_kept_with_the_work(an_effect):
 
     assert an_effect.workspace.session.settings.propagation_slices == 1
     assert outlined(an_effect).sum() == FIRST.voxels * 3 // 5
-    assert an_effect.workspace.undo_name == "click"
+    assert an_effect.workspace.commands.undo_name == "click"
 
 
 def test_what_is_wrong_is_said_in_the_options(an_effect):
@@ -178,7 +178,7 @@ def test_leaving_the_effect_leaves_nothing_behind(an_effect):
     an_effect.user.wait()
 
     assert [len(signal) for signal in signals] == [count - 1 for count in before]
-    assert len(workspace.segments.holds) == 0
+    assert len(workspace.segments.borrowed) == 0
     assert np.array_equal(outlined(an_effect), in_volume(an_effect, FIRST))
     an_effect.python.deactivate()
     an_effect.python.activate()

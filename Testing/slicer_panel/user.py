@@ -59,20 +59,11 @@ class User:
         self.window.show()
         self.widget = MOISSAM2Segment.MOISSAM2SegmentWidget(wrap(self.window))
         make = MOISSAM2Segment.MOISSAM2SegmentLogic.__init__
-        if self.engine is not None:
-            MOISSAM2Segment.MOISSAM2SegmentLogic.__init__ = self._with_engine(make)
+        MOISSAM2Segment.MOISSAM2SegmentLogic.__init__ = lambda logic: make(logic, self.engine)
         self.widget.setup()
         MOISSAM2Segment.MOISSAM2SegmentLogic.__init__ = make
         self.widget.enter()
         self.turn()
-
-    def _with_engine(self, make: Any) -> Any:
-        def with_engine(logic: Any) -> None:
-            make(logic)
-            logic.engine.close()
-            logic.engine = self.engine
-
-        return with_engine
 
     def close(self) -> None:
         """What Slicer does before a reload and at its end."""
@@ -95,7 +86,7 @@ class User:
 
     @property
     def workspace(self) -> Any:
-        return self.widget.panel.workspace
+        return self.widget.logic.workspace
 
     @property
     def scene(self) -> Any:

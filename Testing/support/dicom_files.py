@@ -1,4 +1,4 @@
-"""DICOM series made slice by slice, whole and damaged."""
+"""DICOM series for tests, written slice by slice, whole or damaged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST = np.array([-100.0, 60, 400])
 def write_series(
     folder, uid, places, description="STIR", size=(12, 16), column=COLUMN, sideways=(0, 0, 0)
 ) -> list:
-    """One coronal slice a file, slice n filled with n + 1, at `places` times the distance."""
+    """Write one coronal slice a file, slice n filled with n + 1, at `places` times the distance."""
     folder.mkdir(exist_ok=True)
     writer = SimpleITK.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -34,8 +34,8 @@ def write_series(
             "0020|000d": "1.2.826.1",
             "0020|000e": uid,
             "0020|0013": str(n + 1),
-            "0020|0032": "\\".join(f"{number:.5f}" for number in position),
-            "0020|0037": "\\".join(f"{number:.5f}" for number in (*ROW, *column)),
+            "0020|0032": "\\".join(f"{mm:.5f}" for mm in position),
+            "0020|0037": "\\".join(f"{part:.5f}" for part in (*ROW, *column)),
         }
         for tag, value in tags.items():
             image.SetMetaData(tag, value)

@@ -10,10 +10,11 @@ import torch
 from stub_network import StubNetwork
 
 from mois_core.geometry import Volume
+from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
 from mois_core.session.lesion import Lesion, SliceMemory
 from mois_core.session.masks import Mask
-from mois_core.session.state import ModelInfo, Settings, State
+from mois_core.session.state import Settings, State
 
 SIDE = 32
 """Rows and columns of the scans, one for each pixel of the stub network's masks."""

@@ -14,7 +14,7 @@ STORAGE_ORDERS = [
 
 
 def stored_as(volume: Volume, order, flips) -> Volume:
-    """The same voxels in the same places, with i, j and k permuted and reversed."""
+    """Return the same voxels in the same places, with i, j and k permuted and reversed."""
     affine = volume.ijk_to_ras.copy()
     for axis in range(3):
         if flips[axis]:

@@ -22,7 +22,7 @@ from mois_core.network.loading import build
 from mois_core.network.model import Sam2
 
 SAME = 2e-5
-"""What the order of sums may change in float32."""
+"""Relative difference that the order of sums may cause in float32."""
 
 SAM = NetworkConfig(
     HIERA_TINY,
@@ -40,18 +40,18 @@ SLM = replace(SAM, short_memory=ShortMemoryConfig())
 
 @lru_cache(maxsize=4)
 def lively(config: NetworkConfig, salt: str = "", score_bias: float = 0.5) -> Sam2:
-    """The network of a config with synthetic weights, ready to run; shared, so never change it."""
+    """Return a network with synthetic weights, ready to run; it is shared, so never change it."""
     return fill_synthetic(build(config), salt, score_bias).requires_grad_(False).eval()
 
 
 def manifest(name: str) -> dict[str, Any]:
-    """Key -> shape and type of every tensor of a published model."""
+    """Return shape and type of every tensor of a published model, by key."""
     text = (GOLDEN / "manifests" / f"{name}.json").read_text(encoding="utf-8")
     return json.loads(text)["entries"]
 
 
 def some_slices(count: int, size: int, seed: int = 0) -> Tensor:
-    """Slices with structure at several scales, brightness from 0 to 1, [count, 1, size, size]."""
+    """Return slices [count, 1, size, size] with structure at several scales, from 0 to 1."""
     generator = torch.Generator().manual_seed(seed)
     slices = torch.zeros(count, 1, size, size)
     for side in (4, 16, size // 4):
@@ -61,24 +61,24 @@ def some_slices(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def overlap(first: Tensor, second: Tensor) -> float:
-    """Intersection over union of two binary masks; two empty ones are the same."""
+    """Return the intersection over union of two binary masks, 1 for two empty ones."""
     union = int((first | second).sum())
     return int((first & second).sum()) / union if union else 1.0
 
 
 def relative_rms(ours: Tensor, theirs: Tensor) -> float:
-    """Root mean square of the difference, relative to that of what it is compared with."""
+    """Return the root mean square of the difference, relative to that of ``theirs``."""
     difference = (ours.double() - theirs.double()).square().mean().sqrt()
     return float(difference / theirs.double().square().mean().sqrt().clamp(min=1e-30))
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal numbers, the same in every run and (but for rounding) every precision."""
+    """Return standard normal values, the same in every run and, rounded, in every precision."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def assert_same(ours: Tensor, theirs: Tensor, bound: float = SAME) -> None:
-    """The same shape, and the same numbers but for the order in which sums were taken."""
+    """Assert the same shape, and the same values but for the order of sums."""
     assert ours.shape == theirs.shape
     assert relative_rms(ours, theirs) <= bound

@@ -13,14 +13,14 @@ from mois_core.session.state import Settings
 
 
 class StubMois(SessionSegmenter):
-    """Our engine with a network that sees what anyone would see."""
+    """The engine with a network that segments whatever is bright."""
 
     def __init__(self) -> None:
         super().__init__(StubNetwork(), Settings(smallest_cm3=0.0), searches=True)
 
 
 class StubSam(SessionSegmenter):
-    """The same without a search."""
+    """The engine with the stub network, without a search."""
 
     def __init__(self) -> None:
         super().__init__(StubNetwork(), Settings(smallest_cm3=0.0), searches=False)

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that answers like the hub and like Zenodo, and misbehaves.
+"""An HTTP server on this machine that answers like the hub and like Zenodo, and misbehaves.
 
 It speaks to `mois_core.weights` over sockets, so that what is tested is what a clinic will run.
 """
@@ -24,7 +24,7 @@ WRITE = 1 << 16
 
 
 def checkpoint_bytes(seed: int = 0, floats: int = 500_000) -> bytes:
-    """A ``.pt`` file in the published form; 2 MB, so that it takes several blocks."""
+    """Return a ``.pt`` file in the published form, of 2 MB, so that it takes several blocks."""
     weight = torch.rand(floats, generator=torch.Generator().manual_seed(seed))
     file = io.BytesIO()
     torch.save({"model": {"weight": weight}}, file)
@@ -32,7 +32,7 @@ def checkpoint_bytes(seed: int = 0, floats: int = 500_000) -> bytes:
 
 
 def zip_bytes(members: dict[str, bytes]) -> bytes:
-    """A zip with these members, under exactly these names."""
+    """Return a zip with these members, under exactly these names."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as zipped:
         for name, content in members.items():
@@ -42,7 +42,7 @@ def zip_bytes(members: dict[str, bytes]) -> bytes:
 
 @dataclass
 class Behaviour:
-    """What the server holds, and what is wrong with it; a test changes it between two calls."""
+    """Files and faults of the server; a test changes them between two calls."""
 
     hub_file: bytes = b""
     zenodo_file: bytes = b""
@@ -53,7 +53,7 @@ class Behaviour:
     corrupt: bool = False
     seconds_per_write: float = 0.0
     wait_at: int | None = None
-    """After so many bytes nothing comes until `go_on` is set."""
+    """Bytes after which nothing comes until `go_on` is set."""
     go_on: threading.Event = field(default_factory=threading.Event)
     hub_etag: str | None = None
     record: dict | None = None
@@ -62,7 +62,7 @@ class Behaviour:
 
 @dataclass
 class Asked:
-    """One request as it arrived."""
+    """One request as the server received it."""
 
     method: str
     host: str
@@ -72,7 +72,7 @@ class Asked:
 
 @dataclass
 class Server:
-    """The server, running while the ``with`` block runs."""
+    """Server that runs while its ``with`` block runs."""
 
     behaviour: Behaviour = field(default_factory=Behaviour)
     asked: list[Asked] = field(default_factory=list)
@@ -94,11 +94,11 @@ class Server:
 
     @property
     def cdn(self) -> str:
-        """The same server under another host, as the hub keeps its large files elsewhere."""
+        """Address of the server under another host, as the hub keeps large files elsewhere."""
         return f"http://localhost:{self._http.server_port}/cdn"
 
     def ranges(self) -> list[str | None]:
-        """The Range header of each request for the bytes of a file."""
+        """Return the Range header of each request for the bytes of a file."""
         return [
             asked.range
             for asked in self.asked
@@ -196,7 +196,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
 
 def zenodo_record(content: bytes, checksum: str | None = None) -> dict:
-    """What Zenodo's API says of a record with one file."""
+    """Return what Zenodo's API says of a record with one file."""
     return {
         "id": 16273967,
         "metadata": {"title": "Weights", "license": {"id": "cc-by-4.0"}},

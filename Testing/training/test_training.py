@@ -17,15 +17,16 @@ from paths import ROOT, SUPPORT
 
 from mois_core.errors import BadInput
 from mois_core.evaluation.segmenter_specs import make_segmenter, parse_spec
-from mois_core.network.config import STRIDE
+from mois_core.models import SHIPPED, shipped_weights
+from mois_core.network.config import STRIDE, preset
 from mois_core.network.exemplar import ExemplarView
-from mois_core.network.loading import SHIPPED
+from mois_core.network.loading import network_in
 from mois_core.network.mask_decoder import RawMasks
 from mois_core.phantom import HELD_OUT_FROM, PhantomSettings
 from mois_core.training.attention_loss import add_attention
 from mois_core.training.cases import TrainingCase, phantom_case
 from mois_core.training.config import Data, TrainConfig, Validation, read_config
-from mois_core.training.initial_network import network_of_run, new_model, new_places_head
+from mois_core.training.initial_network import new_model, new_places_head
 from mois_core.training.losses import (
     LossAccumulator,
     LossWeights,
@@ -418,15 +419,15 @@ def test_every_variant_of_the_ablation_learns_and_is_known_again(path, tmp_path,
     trainer.run()
     after = trainer.model.state_dict()
     assert any(not torch.equal(own, after[name]) for name, own in before.items())
-    assert network_of_run(tmp_path / "newest.pt") == trainer.model.config
+    assert network_in(tmp_path / "newest.pt") == (config.model, trainer.model.config)
     segmenter = make_segmenter(parse_spec(f"sam2={tmp_path / 'newest.pt'}"))
     assert segmenter.model.config == trainer.model.config
-    started = new_model(replace(read_config(path), start=str(SHIPPED / "phantom.safetensors")))
+    started = new_model(replace(read_config(path), start=str(shipped_weights())))
     assert "memory_attention.norm.weight" in started.state_dict()
 
 
-def test_a_file_of_weights_alone_does_not_say_what_network_it_is():
-    assert network_of_run(SHIPPED / "phantom.safetensors") is None
+def test_a_file_of_weights_alone_is_known_by_its_weights():
+    assert network_in(shipped_weights()) == (SHIPPED, preset(SHIPPED))
 
 
 def test_a_run_with_another_config_is_not_continued(tmp_path, scans):

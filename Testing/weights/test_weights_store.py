@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from weights_server import checkpoint_bytes, zip_bytes
 
-from mois_core import weights
+from mois_core import models, weights
 from mois_core.errors import BadInput, Cancelled
 from mois_core.network.config import preset
 from mois_core.progress import CancelToken
@@ -92,11 +92,15 @@ def test_a_name_that_some_system_cannot_store_is_refused(a_folder, a_checkpoint,
     assert store.find(name) is None
 
 
-def test_the_shipped_preset_is_not_something_to_import_or_find(a_folder, a_checkpoint):
+def test_the_shipped_preset_is_nothing_to_import_and_found_where_it_ships(
+    a_folder, a_checkpoint, monkeypatch
+):
     with pytest.raises(BadInput, match="comes with the program"):
-        weights.import_file(a_checkpoint, "phantom")
-    with pytest.raises(BadInput, match="comes with the program"):
-        weights.resolve("phantom")
+        weights.import_file(a_checkpoint, models.SHIPPED)
+    assert weights.resolve(models.SHIPPED) == models.shipped_weights()
+    monkeypatch.setattr(models, "shipped_weights", lambda: None)
+    with pytest.raises(BadInput, match="comes without the weights"):
+        weights.resolve(models.SHIPPED)
 
 
 def test_an_imported_file_is_a_copy_that_its_name_finds(a_folder, a_checkpoint):
@@ -144,8 +148,8 @@ def test_a_file_called_as_published_gets_the_published_name(a_folder, a_checkpoi
     sha256 = hashlib.sha256(CHECKPOINT).hexdigest()
     entries = tuple(dataclasses.replace(entry, sha256=sha256) for entry in registry.ENTRIES)
     monkeypatch.setattr(registry, "ENTRIES", entries)
-    propagated = a_checkpoint.rename(a_checkpoint.with_name("sam2.1_hiera_tiny.pt"))
-    assert weights.import_file(propagated) == weights.resolve("sam2.1-t")
+    brought = a_checkpoint.rename(a_checkpoint.with_name("sam2.1_hiera_tiny.pt"))
+    assert weights.import_file(brought) == weights.resolve("sam2.1-t")
     assert store.note(weights.resolve("sam2.1-t")).licence == "Apache-2.0"
 
 

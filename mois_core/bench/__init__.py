@@ -1,4 +1,4 @@
-"""How fast the engine is on this machine, and how that compares with others.
+"""Speed of the engine on this machine, and baselines to compare it with.
 
 Nothing here is needed to segment a scan. `mois bench` and the tests are its only users.
 """

@@ -1,4 +1,4 @@
-"""What this machine is, how fast it multiplies matrices, and how time and memory are taken.
+"""This machine: its description, its rate of matrix products, and clocks for time and memory.
 
 The rate of plain matrix products is the ceiling that everything else is compared with: a network
 cannot be faster than the products it consists of, save by leaving some of them out.
@@ -20,14 +20,14 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 CPU_SIDES = (1024, 2048)
 GPU_SIDES = (4096, 8192)
-"""Sides of the square matrices; the fastest counts, as caches differ."""
+"""Sides of the square matrices that are multiplied; the fastest counts, as caches differ."""
 
 Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a figure must be read with."""
+    """Description of the machine that figures were taken on."""
 
     processor: str
     device: str
@@ -40,7 +40,7 @@ class Machine:
 
 
 def describe(device: torch.device) -> Machine:
-    """This machine as seen from this process."""
+    """Return the description of this machine as this process sees it."""
     return Machine(
         processor=_processor_name(),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -63,7 +63,7 @@ def _processor_name() -> str:
 
 
 def _memory_bytes() -> int | None:
-    """Main memory; Windows does not say without a library of its own."""
+    """Return the size of main memory, or None: Windows tells it only through a library."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -71,7 +71,7 @@ def _memory_bytes() -> int | None:
 
 
 def seconds_of(work: Work, device: torch.device) -> float:
-    """How long something takes, until the device has really done it."""
+    """Return how long some work takes until the device has finished it."""
     _wait_for(device)
     start = time.perf_counter()
     work()
@@ -82,9 +82,9 @@ def seconds_of(work: Work, device: torch.device) -> float:
 def fastest(
     works: Mapping[str, Work], device: torch.device, repeats: int, enough_seconds: float = 0.0
 ) -> dict[str, float]:
-    """The least time of each, all taking turns, so that a disturbance meets all of them.
+    """Return the shortest time of each work; they take turns, so that a disturbance meets all.
 
-    What is over quickly is repeated until it has had ``enough_seconds``.
+    Short works are repeated until each has run for ``enough_seconds``.
     """
     best = dict.fromkeys(works, float("inf"))
     spent = dict.fromkeys(works, 0.0)
@@ -99,7 +99,7 @@ def fastest(
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device, repeats: int) -> float:
-    """The best rate of plain matrix products, in operations per second."""
+    """Return the best rate of plain matrix products, in operations per second."""
     rates = []
     for side in CPU_SIDES if device.type == "cpu" else GPU_SIDES:
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -111,7 +111,7 @@ def matrix_rate(dtype: torch.dtype, device: torch.device, repeats: int) -> float
 
 
 def peak_memory(work: Work, device: torch.device) -> int | None:
-    """Bytes that something needs on top of what was there before; None where nobody can tell."""
+    """Return the bytes that some work needs beyond those in use before, or None if unknown."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -126,7 +126,7 @@ def peak_memory(work: Work, device: torch.device) -> int | None:
 
 
 def _forget_peak() -> bool:
-    """Only Linux can start a process's memory peak anew; elsewhere it is that of all steps."""
+    """Reset the memory peak of this process; False where that is impossible, as only Linux can."""
     try:
         # Freed memory that the C library kept would hide what the next step takes.
         ctypes.CDLL(None).malloc_trim(0)

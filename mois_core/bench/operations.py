@@ -1,7 +1,7 @@
 """Whole operations as the user feels them, against the published app's schedule.
 
-Both run our network with the same synthetic weights, threads and attention kernel. The schedule
-is what differs: the published app encodes a slice whenever it needs one (slice 0 at every request
+Both run our network with the same synthetic weights, threads and attention kernel; they differ in
+their schedule: the published app encodes a slice whenever it needs one (slice 0 at every request
 as well), computes in float32, and projects the exemplars anew for every slice; a session encodes
 ahead, keeps what it can, and may compute in bfloat16.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from mois_core.bench.machine import PRECISIONS, seconds_of
-from mois_core.bench.measure import Plan
+from mois_core.bench.report import OperationTime
+from mois_core.bench.settings import BenchSettings
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
@@ -28,9 +29,10 @@ from mois_core.session import NewClick, Session
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.lesion import Click, Lesion, Status
 from mois_core.session.masks import Mask
-from mois_core.session.memory_bank import around_first_prompt
 from mois_core.session.preprocess import published_input
-from mois_core.session.propagation import Tracker
+from mois_core.session.prompting import Prompter
+from mois_core.session.propagation import Propagator
+from mois_core.session.slice_decoder import SliceDecoder
 from mois_core.session.state import Settings
 
 PRESENT_BIAS = 10.0
@@ -38,83 +40,65 @@ PRESENT_BIAS = 10.0
 
 SLICES, ROWS, COLUMNS = 32, 1024, 320
 EXEMPLARS = 10
-WINDOW = 3
+PROPAGATION_SLICES = 3
 
 CLICK = "click on an embedded slice"
-LESION = f"new lesion, {WINDOW} slices each way"
+LESION = f"new lesion, {PROPAGATION_SLICES} slices each way"
 SEARCH = f"search of {SLICES} slices, {EXEMPLARS} exemplars"
 OPERATIONS = (CLICK, LESION, SEARCH)
 
 
-@dataclass(frozen=True)
-class OperationTime:
-    """One operation, timed both ways."""
-
-    network: str
-    precision: str
-    operation: str
-    published_seconds: float
-    seconds: float
-
-    @property
-    def ratio(self) -> float:
-        """How many times as long the published schedule takes."""
-        return self.published_seconds / self.seconds
-
-
 class PublishedSchedule:
-    """The published app's order of work on our network: nothing survives a request."""
+    """The published app's order of work on our network; nothing is kept between requests."""
 
     def __init__(self, model: MoisSam2, images: Callable[[int], torch.Tensor], slices: int) -> None:
         self.model = model
         self.images = images
         self.slices = slices
 
-    def _fresh(self) -> tuple[Embeddings, Tracker]:
-        """A request starts by encoding slice 0, and its cache holds a single slice."""
+    def _fresh(self) -> SliceDecoder:
+        """Start a request: slice 0 is encoded, and the cache holds a single slice."""
         embeddings = Embeddings(self.model, self.images, self.slices, 0, 0)
         embeddings.features(0)
-        return embeddings, Tracker(embeddings, (ROWS, COLUMNS), fill_holes=False, reference=True)
+        return SliceDecoder(embeddings, (ROWS, COLUMNS), fill_holes=False)
 
-    def click(self, number: int) -> Lesion:
-        """A click on one slice."""
-        return self._prompted(self._fresh()[1], number)
+    def click(self, slice_index: int) -> Lesion:
+        """Click on one slice."""
+        return self._prompted(self._fresh(), slice_index)
 
-    def _prompted(self, tracker: Tracker, number: int) -> Lesion:
-        click = Click(1, number, COLUMNS / 2, ROWS / 2, positive=True)
+    def _prompted(self, decoder: SliceDecoder, slice_index: int) -> Lesion:
+        click = Click(1, slice_index, COLUMNS / 2, ROWS / 2, positive=True)
         lesion = Lesion(1, Status.PROMPTED, Mask((ROWS, COLUMNS)), clicks=(click,))
-        slice_memory, _ = tracker.prompt([(lesion, number)])[0]
-        return Lesion(
-            1, Status.PROMPTED, lesion.mask, clicks=(click,), prompted={number: slice_memory}
-        )
+        prompter = Prompter(decoder, reference=True)
+        memory, _ = prompter.decode([(lesion, slice_index)])[0]
+        return replace(lesion, prompted={slice_index: memory})
 
     @torch.no_grad()
-    def lesion(self, number: int) -> Lesion:
-        """A click, and the lesion propagated to its neighbours."""
-        _, tracker = self._fresh()
-        lesion = self._prompted(tracker, number)
-        # The mask is remembered once for the exemplar and once more for the tracking.
-        features, slice_memory = tracker.embeddings.features(number), lesion.prompted[number]
-        self.model.remember(
-            features, slice_memory.logits[None], slice_memory.score[None], from_clicks=True
-        )
-        rounds = around_first_prompt(lesion.prompted, lesion.prompted, WINDOW, self.slices)
-        return tracker.propagate([lesion], [rounds])[0]
+    def lesion(self, slice_index: int) -> Lesion:
+        """Click on one slice and propagate the lesion to its neighbours."""
+        decoder = self._fresh()
+        lesion = self._prompted(decoder, slice_index)
+        # The mask is remembered once for the exemplar and once more for the propagation.
+        features, memory = decoder.embeddings.features(slice_index), lesion.prompted[slice_index]
+        self.model.remember(features, memory.logits[None], memory.score[None], from_clicks=True)
+        propagator = Propagator(decoder, reference=True)
+        rounds = propagator.rounds_of(lesion, PROPAGATION_SLICES)
+        return propagator.propagate([lesion], [rounds])[0]
 
     @torch.no_grad()
-    def search(self, exemplars: list[ExemplarView], numbers: range) -> None:
-        """Every slice encoded, and searched with the exemplars projected for it alone."""
-        embeddings, tracker = self._fresh()
-        for number in numbers:
-            features = embeddings.features(number)
+    def search(self, exemplars: list[ExemplarView], slice_indices: range) -> None:
+        """Search slices: each is encoded, and the exemplars are projected for it alone."""
+        decoder = self._fresh()
+        for slice_index in slice_indices:
+            features = decoder.embeddings.features(slice_index)
             keys = self.model.exemplar_keys(exemplars)
             query = self.model.exemplar_query(features)
-            coarse = self.model.attend_to_exemplars(query, keys, [number])
-            tracker.to_images(self.model.decode_search(features, coarse).logits)
+            conditioned = self.model.attend_to_exemplars(query, keys, [slice_index])
+            decoder.to_images(self.model.decode_search(features, conditioned).logits)
 
 
-class _Race:
-    """Both schedules on one scan, ready to start."""
+class _Schedules:
+    """Our order of work and the published one on the same scan, ready to be timed."""
 
     def __init__(self, config: NetworkConfig, dtype: torch.dtype, device: torch.device) -> None:
         published = fill_synthetic(build(config), score_bias=PRESENT_BIAS)
@@ -122,7 +106,7 @@ class _Race:
         model = copy.deepcopy(published).set_precision(dtype)
         self.device = device
         self.session = Session(
-            model, _some_volume(), Settings(propagation_slices=WINDOW, gate=False)
+            model, _some_volume(), Settings(propagation_slices=PROPAGATION_SLICES, gate=False)
         )
         self.session.prepare()
         stack = self.session.stack
@@ -133,7 +117,7 @@ class _Race:
         self.point = stack.point_to_ras(self.middle, COLUMNS / 2, ROWS / 2)
 
     def run(self, operation: str) -> tuple[float, float]:
-        """Seconds of the published schedule, and of ours."""
+        """Return the seconds of the published schedule, and of ours."""
         session, published, middle = self.session, self.published, self.middle
         if operation == CLICK:
             return (
@@ -155,29 +139,29 @@ class _Race:
         )
 
 
-def time_operations(plan: Plan, progress: Progress = silent) -> list[OperationTime]:
+def time_operations(settings: BenchSettings, progress: Progress = silent) -> list[OperationTime]:
     """Time a click, a new lesion and a search in turns between the two schedules.
 
     The search is long enough to be timed once.
     """
-    networks = {name: config for name, config in plan.networks.items() if config.exemplars}
+    networks = {name: config for name, config in settings.networks.items() if config.exemplars}
     if not networks:
         raise BadInput("the published app runs models with exemplars; choose mois-sam2-b+")
-    works = [(name, p, o) for name in networks for p in plan.precisions for o in OPERATIONS]
-    times, race = [], None
+    works = [(name, p, o) for name in networks for p in settings.precisions for o in OPERATIONS]
+    times, schedules = [], None
     for done, (name, precision, operation) in enumerate(works):
         progress(done, len(works), f"{name} in {precision}: {operation}")
         if operation == OPERATIONS[0]:
-            race = _Race(networks[name], PRECISIONS[precision], plan.device)
-            race.run(operation)
-        repeats = 1 if operation == SEARCH else plan.repeats
-        best = np.min([race.run(operation) for _ in range(repeats)], axis=0)
+            schedules = _Schedules(networks[name], PRECISIONS[precision], settings.device)
+            schedules.run(operation)
+        repeats = 1 if operation == SEARCH else settings.repeats
+        best = np.min([schedules.run(operation) for _ in range(repeats)], axis=0)
         times.append(OperationTime(name, precision, operation, *map(float, best)))
     return times
 
 
 def _some_volume() -> Volume:
-    """A scan of the usual size; what is in it does not matter for the time."""
+    """Return a scan of the usual size; its content does not matter for the time."""
     pixels = np.random.default_rng(0).integers(1, 1000, (SLICES, ROWS, COLUMNS), dtype=np.int16)
     coronal = np.array([[-0.62, 0, 0, 0], [0, 0, 7.8, 0], [0, -0.62, 0, 0], [0, 0, 0, 1.0]])
     return Volume(pixels, coronal)

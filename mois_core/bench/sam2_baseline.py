@@ -1,9 +1,9 @@
-"""The same steps through PyPI's ``sam2``: same weights, same inputs, same attention kernel.
+"""The baseline of the bench: PyPI's ``sam2`` with our weights, inputs and attention kernel.
 
-The package decides how it goes through a slice; what is not its doing is made equal. Its
-attention calls ours, since a faster kernel could be had by anyone, and its decoder is called the
-way its image predictor does, without the resize of masks that follows there. In bfloat16 it runs
-under autocast, as its authors run it.
+The package decides how it processes a slice; everything else is made equal. Its attention calls
+ours, since a faster kernel could be had by anyone, and its decoder is called as by its image
+predictor, without the resize of masks that follows there. In bfloat16 it runs under autocast, as
+its authors run it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mois_core.bench import sam2_package
-from mois_core.bench.steps import CARRIED_TO, CLICK, ENCODE, PROPAGATE, SLICES, Steps
+from mois_core.bench.steps import CLICK, ENCODE, PROPAGATE, PROPAGATED_TO, SLICES, BenchSteps
 from mois_core.network.attention import attend
 from mois_core.network.config import PRESETS, NetworkConfig
 from mois_core.network.model import Sam2
@@ -28,7 +28,7 @@ _WITH_ATTENTION = ("sam2.modeling.backbones.hieradet", "sam2.modeling.sam.transf
 
 
 def counterpart(config: NetworkConfig) -> str | None:
-    """The size of SAM 2.1 that a network contains, if the package has it."""
+    """Return the size of SAM 2.1 that a network contains, or None if the package has none."""
     for size in sam2_package.SIZES:
         published = PRESETS[f"sam2.1-{size}"]
         if (published.encoder, published.width) == (config.encoder, config.width):
@@ -37,10 +37,10 @@ def counterpart(config: NetworkConfig) -> str | None:
 
 
 class Sam2Baseline:
-    """SAM 2.1 of the package on the inputs of our steps."""
+    """The package's SAM 2.1, run on the inputs of our steps."""
 
     def __init__(self, size: str, ours: Sam2, dtype: torch.dtype) -> None:
-        """Takes the weights of ``ours``, which must not have been rounded yet."""
+        """Build the network with the weights of ``ours``, which must not have been rounded yet."""
         self.dtype = dtype
         self.device = ours.device
         with torch.random.fork_rng(devices=[]):
@@ -51,8 +51,8 @@ class Sam2Baseline:
         self.model.load_state_dict({key: weights[key] for key in self.model.state_dict()})
         self.model.requires_grad_(False)
 
-    def all(self, steps: Steps) -> dict[str, Callable[[], object]]:
-        """The steps that both have, by our names, on our inputs."""
+    def all(self, steps: BenchSteps) -> dict[str, Callable[[], object]]:
+        """Return the steps that both implementations have, by our names."""
         image = _normalised(steps)
         with self._as_they_run():
             encoded = self.model.forward_image(image)
@@ -80,7 +80,11 @@ class Sam2Baseline:
             yield
 
     def _click(
-        self, steps: Steps, features: list[Tensor], _positions: object, sizes: list[tuple[int, int]]
+        self,
+        steps: BenchSteps,
+        features: list[Tensor],
+        _positions: object,
+        sizes: list[tuple[int, int]],
     ) -> object:
         model = self.model
         *fine, coarse = (
@@ -107,7 +111,7 @@ class Sam2Baseline:
         sizes: list[tuple[int, int]],
     ) -> object:
         return self.model.track_step(
-            frame_idx=CARRIED_TO,
+            frame_idx=PROPAGATED_TO,
             is_init_cond_frame=False,
             current_vision_feats=features,
             current_vision_pos_embeds=positions,
@@ -122,8 +126,8 @@ class Sam2Baseline:
         )
 
 
-def _normalised(steps: Steps) -> Tensor:
-    """Their networks take images that are normalised already; ours do it themselves."""
+def _normalised(steps: BenchSteps) -> Tensor:
+    """Return the steps' image normalised; their networks, unlike ours, do not do it themselves."""
     config = steps.model.config
     mean, std = (
         steps.image.new_tensor(values)[:, None, None]
@@ -132,12 +136,12 @@ def _normalised(steps: Steps) -> Tensor:
     return (steps.image.expand(-1, 3, -1, -1) - mean) / std
 
 
-def _memories(steps: Steps) -> dict[int, dict[str, Any]]:
-    """What a lesion left on other slices, as they keep it; the user clicked on slice 0."""
+def _memories(steps: BenchSteps) -> dict[int, dict[str, Any]]:
+    """Return memories of a lesion in their format, by slice; the user clicked on slice 0."""
     side = steps.model.config.map_size
     plane = steps.model.memory_plane().T.unflatten(1, (side, side)).unsqueeze(0)
     return {
-        CARRIED_TO - distance: {
+        PROPAGATED_TO - distance: {
             "maskmem_features": memory,
             "maskmem_pos_enc": [plane],
             "obj_ptr": pointer,

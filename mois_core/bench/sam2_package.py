@@ -1,7 +1,7 @@
 """PyPI's ``sam2`` package as the baseline: the same weights and inputs, through its own code.
 
-The tests hold our SAM 2.1 against it, `mois bench --against sam2` races it. Models are built from
-the configurations that the package carries; nothing is ever downloaded.
+The tests compare our SAM 2.1 with it, and `mois bench --against sam2` its speed with ours. Models
+are built from the configurations that the package carries; nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FEATURE_STRIDES = (4, 8, 16)
 
 @dataclass(frozen=True)
 class Sam2Modules:
-    """The modules of ``sam2`` that we call."""
+    """Modules of the ``sam2`` package that are called here."""
 
     build_sam: ModuleType
     image_predictor: ModuleType
@@ -46,7 +46,7 @@ class Sam2Modules:
 
 
 def import_sam2() -> Sam2Modules:
-    """Import the package, without torchvision where there is none.
+    """Import the package, with a stand-in where there is no torchvision.
 
     Raises `BadInput` that says how to install what is missing.
     """
@@ -71,7 +71,7 @@ def build_image_model(
     post_processing: bool = True,
     overrides: Sequence[str] = (),
 ) -> nn.Module:
-    """Their ``SAM2Base`` in evaluation mode, with random weights unless a state dict is given.
+    """Build their ``SAM2Base`` for evaluation, with random weights unless a state dict is given.
 
     ``post_processing`` is their switch for the stability fallback; ``overrides`` are further
     settings in their configuration's own notation, such as ``++model.num_maskmem=3``.
@@ -89,10 +89,10 @@ def build_video_predictor(
     post_processing: bool = True,
     overrides: Sequence[str] = (),
 ) -> nn.Module:
-    """Their ``SAM2VideoPredictor``, which is also the network; arguments as `build_image_model`.
+    """Build their ``SAM2VideoPredictor``, which is also the network.
 
-    Its hole filling stays off: it exists only in the CUDA extension, and without that the package
-    warns at every mask and returns the mask as it was.
+    Arguments are those of `build_image_model`. Its hole filling stays off: it exists only in the
+    CUDA extension, and without that the package warns at every mask and returns the mask as it was.
     """
     build = import_sam2().build_sam.build_sam2_video_predictor
     predictor = _build(build, size, state_dict, device, image_size, post_processing, overrides)
@@ -101,7 +101,7 @@ def build_video_predictor(
 
 
 def build_image_predictor(model: nn.Module) -> Any:
-    """Their ``SAM2ImagePredictor`` on a model of any image size.
+    """Build their ``SAM2ImagePredictor`` on a model of any image size.
 
     The package writes the feature sizes of 1024 into the predictor; here they follow the model.
     """
@@ -114,7 +114,7 @@ def build_image_predictor(model: nn.Module) -> Any:
 def start_from_slices(
     predictor: nn.Module, slices: torch.Tensor, height: int, width: int
 ) -> dict[str, Any]:
-    """Their inference state for slices in memory: float [N, 3, S, S], used exactly as they are.
+    """Return their inference state for slices in memory, float [N, 3, S, S], used as they are.
 
     The package starts from a folder of JPEG files only, which would change every pixel. Its own
     ``init_state`` runs here, and only the loader it calls is replaced. It encodes slice 0.

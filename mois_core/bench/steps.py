@@ -1,7 +1,7 @@
 """The steps that everything a user does is made of, on made-up inputs of the right sizes.
 
-What the inputs say does not matter for the time; weights that are alive keep denormal numbers,
-which some processors are slow at, out of the way.
+The content of the inputs does not matter for the time; lively weights keep denormal numbers, which
+some processors are slow at, out of the way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EXEMPLARS = 10
 MEMORIES = 3
 SLICES = 8
 """Slices of the scan, which set the scale of the distances between them."""
-SEARCHED, CARRIED_TO = 4, 3
+SEARCHED, PROPAGATED_TO = 4, 3
 
 TITLES = {
     ENCODE: "encode a slice",
@@ -39,16 +39,16 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step, ready to run again and again."""
+class BenchStep:
+    """One step on inputs of its own, to be run any number of times."""
 
     run: Callable[[], object]
     prepare: Callable[[], object] | None = None
-    """What the published implementation does again in every run, and we do once."""
+    """Work that the published implementation repeats in every run, and we do once."""
 
 
-class Steps:
-    """The steps of one network."""
+class BenchSteps:
+    """All steps of one network, on made-up inputs."""
 
     def __init__(self, model: Sam2) -> None:
         self.model = model
@@ -64,7 +64,7 @@ class Steps:
         # One slice that was clicked on, and the slices nearest to the next one.
         indices = (config.memories - 1, *range(MEMORIES - 1))
         self.memories = [(index, some(*memory)) for index in indices]
-        self.pointers = [(n, some(1, config.width)) for n in (CARRIED_TO, *range(1, MEMORIES))]
+        self.pointers = [(n, some(1, config.width)) for n in (PROPAGATED_TO, *range(1, MEMORIES))]
         self.exemplars = [
             ExemplarView(n % SLICES, n % 2 == 0, some(*memory)[0], some(config.width))
             for n in range(EXEMPLARS)
@@ -75,16 +75,16 @@ class Steps:
             torch.ones(1, 1, dtype=torch.int, device=device),
         )
 
-    def all(self) -> dict[str, Step]:
-        """Every step that the network has, by name."""
+    def all(self) -> dict[str, BenchStep]:
+        """Return every step that the network has, by name."""
         steps = {
-            ENCODE: Step(lambda: self.model.encode(self.image)),
-            CLICK: Step(self._decode_click),
-            PROPAGATE: Step(self._propagate),
+            ENCODE: BenchStep(lambda: self.model.encode(self.image)),
+            CLICK: BenchStep(self._decode_click),
+            PROPAGATE: BenchStep(self._propagate),
         }
         if isinstance(self.model, MoisSam2):
             keys = self._exemplar_keys()
-            steps[SEARCH] = Step(lambda: self._search(keys), self._exemplar_keys)
+            steps[SEARCH] = BenchStep(lambda: self._search(keys), self._exemplar_keys)
         return steps
 
     def _exemplar_keys(self) -> ExemplarKeys:
@@ -113,14 +113,14 @@ class Steps:
 
 
 def operations_of(work: Callable[[], object]) -> int:
-    """Additions and multiplications in the products and convolutions that something runs."""
+    """Return the additions and multiplications in the products and convolutions of some work."""
     with FlopCounterMode(display=False, custom_mapping=_UNCOUNTED_BY_PYTORCH) as counter:
         work()
     return counter.get_total_flops()
 
 
 def _attention_operations(q: Shape, k: Shape, v: Shape, *_args: object, **_kwargs: object) -> int:
-    """The two products of an attention on [batch, heads, tokens, channels]."""
+    """Return the operations of an attention's two products on [batch, heads, tokens, channels]."""
     return 2 * math.prod(q[:3]) * k[2] * (k[3] + v[3])
 
 
@@ -132,16 +132,16 @@ _UNCOUNTED_BY_PYTORCH = {
 @lru_cache
 @torch.no_grad()
 def published_operations(config: NetworkConfig) -> dict[str, int]:
-    """The operations of each step as the published implementation performs it.
+    """Return the operations of each step as the published implementation performs it.
 
-    Counted on shapes alone: on the meta device the network takes no short cut. What we do once
-    for many runs is in, since the published implementation does it in every one.
+    They are counted on shapes alone: on the meta device the network takes no short cut. Work that
+    we do once for many runs is included, since the published implementation repeats it in each.
     """
     with torch.device("meta"):
         model = build(config)
     model.requires_grad_(False).eval()
     counted = {}
-    for name, step in Steps(model).all().items():
+    for name, step in BenchSteps(model).all().items():
         again = operations_of(step.prepare) if step.prepare else 0
         counted[name] = operations_of(step.run) + again
     return counted

@@ -1,6 +1,6 @@
 """Weights made from the keys alone, so that two implementations can be compared without any.
 
-Every tensor is unit noise seeded by its key and scaled by what kind of tensor it is; the scales
+Every tensor is unit noise seeded by its key and scaled for its kind; the scales
 keep the function lively (masks of both signs, scores of both signs) and well conditioned.
 """
 
@@ -35,14 +35,14 @@ _OTHER_GAIN = 1.3
 
 
 def unit_noise(key: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
-    """Standard normal float32 numbers that depend on the key, the shape and the salt only."""
+    """Return standard normal float32 values that depend on key, shape and salt only."""
     digest = hashlib.sha256((salt + key).encode()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "little")))
     return generator.standard_normal(shape, dtype=np.float32)
 
 
 def synthetic_tensor(key: str, shape: tuple[int, ...], salt: str, score_bias: float) -> np.ndarray:
-    """One tensor of a state dict."""
+    """Return one tensor of a state dict, scaled for its kind."""
     if key == OBJECT_SCORE_BIAS:
         return np.full(shape, score_bias, dtype=np.float32)
     noise = unit_noise(key, shape, salt)
@@ -66,7 +66,7 @@ def synthetic_tensor(key: str, shape: tuple[int, ...], salt: str, score_bias: fl
 def synthetic_state(
     shapes: Mapping[str, tuple[int, ...]], salt: str = "", score_bias: float = DEFAULT_SCORE_BIAS
 ) -> dict[str, Tensor]:
-    """A whole state dict for the given keys and shapes."""
+    """Return a whole state dict for the given keys and shapes."""
     return {
         key: torch.from_numpy(synthetic_tensor(key, tuple(shape), salt, score_bias))
         for key, shape in shapes.items()
@@ -76,7 +76,7 @@ def synthetic_state(
 def fill_synthetic(
     model: nn.Module, salt: str = "", score_bias: float = DEFAULT_SCORE_BIAS
 ) -> nn.Module:
-    """Put synthetic weights into a network."""
+    """Fill a network with synthetic weights and return it."""
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     model.load_state_dict(synthetic_state(shapes, salt, score_bias))
     return model

@@ -23,7 +23,7 @@ REPLACED_MODULES = ("torchvision", "torchvision.transforms")
 
 
 class ToTensor:
-    """An image of rows, columns and channels as a tensor of channels first; bytes become 0 to 1."""
+    """Turn an image [rows, columns, channels] into a tensor, channels first, bytes as 0 to 1."""
 
     def __call__(self, image: np.ndarray | Image.Image) -> torch.Tensor:
         array = np.atleast_3d(np.asarray(image))
@@ -32,7 +32,7 @@ class ToTensor:
 
 
 class Resize(nn.Module):
-    """Anti-aliased bilinear resize of a float tensor [channels, rows, columns]."""
+    """Resize a float tensor [channels, rows, columns], bilinearly with anti-aliasing."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Normalize(nn.Module):
 
 
 def torchvision_is_usable() -> bool:
-    """Whether the real torchvision imports; one built for another torch fails with any of these."""
+    """Return whether the real torchvision imports; one built for another torch may fail to."""
     try:
         importlib.import_module("torchvision.transforms")
     except (ImportError, RuntimeError, OSError):
@@ -69,7 +69,7 @@ def torchvision_is_usable() -> bool:
 
 @contextlib.contextmanager
 def torchvision_or_stand_in() -> Iterator[None]:
-    """Within this block ``torchvision.transforms`` can be imported, real where that is possible."""
+    """Make ``torchvision.transforms`` importable within a block, the real one where possible."""
     if torchvision_is_usable():
         yield
         return

@@ -23,7 +23,7 @@ COMMANDS = ("demo", "segment", "weights", "phantom", "prepare", "train", "evalua
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with every command; apart from `main` so that tests can ask it for its help."""
+    """Return the parser of every command; it is apart from `main` so that tests can use it."""
     parser = argparse.ArgumentParser(
         prog="mois",
         description="Interactive segmentation of many lesions in whole-body MRI from a few clicks.",

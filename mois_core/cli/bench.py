@@ -1,4 +1,4 @@
-"""``mois bench``: how fast the network is on this machine, and why not faster."""
+"""``mois bench``: measure the speed of the network on this machine, and its ceiling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from mois_core.cli.progress_bar import progress_bar
 from mois_core.errors import BadInput
 
 if TYPE_CHECKING:
-    from mois_core.bench.measure import Plan, Report, StepTime
+    from mois_core.bench.report import BenchReport, StepTime
+    from mois_core.bench.settings import BenchSettings
     from mois_core.network.config import NetworkConfig
 
 _DESCRIPTION = """\
@@ -57,7 +58,7 @@ _DEFAULT_REPEATS = 5
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Declare the arguments."""
+    """Declare the command."""
     parser = commands.add_parser(
         "bench",
         help="time the network on this machine",
@@ -105,25 +106,25 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print, and write."""
-    from mois_core.bench.measure import measure, measure_machine
+    """Run the bench, print its table and write its figures."""
+    from mois_core.bench.measure import measure_machine, measure_steps
     from mois_core.bench.operations import time_operations
 
-    plan = _plan_of(args)
+    settings = _settings(args)
     with _threads(args.threads), progress_bar() as progress:
         if args.against == "published":
-            report = measure_machine(plan)
-            report.operations = time_operations(plan, progress)
+            report = measure_machine(settings)
+            report.operations = time_operations(settings, progress)
         else:
-            report = measure(plan, progress)
-    print(_as_text(report, plan))
+            report = measure_steps(settings, progress)
+    print(_as_text(report, settings))
     if args.out:
         _write(report, args.out)
 
 
-def _plan_of(args: argparse.Namespace) -> Plan:
-    from mois_core.bench.measure import Plan
+def _settings(args: argparse.Namespace) -> BenchSettings:
     from mois_core.bench.sam2_package import import_sam2
+    from mois_core.bench.settings import BenchSettings
     from mois_core.network.loading import usable_device
 
     for name in ("threads", "repeats"):
@@ -134,7 +135,7 @@ def _plan_of(args: argparse.Namespace) -> Plan:
         raise BadInput(f"{args.out} cannot be written: its folder does not exist")
     if args.against == "sam2":
         import_sam2()
-    return Plan(
+    return BenchSettings(
         networks={name: _config(name, args.image_size) for name in args.preset or _DEFAULT_PRESETS},
         precisions=args.dtype or _DEFAULT_PRECISIONS,
         device=usable_device(args.device),
@@ -157,7 +158,7 @@ def _config(name: str, image_size: int | None) -> NetworkConfig:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """The threads asked for, and afterwards what was there before."""
+    """Use a number of processor threads within a block, and restore the former one after it."""
     import torch
 
     before = torch.get_num_threads()
@@ -168,7 +169,7 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _write(report: Report, path: Path) -> None:
+def _write(report: BenchReport, path: Path) -> None:
     from mois_core.io.atomic import atomic_write
 
     with atomic_write(path) as temporary:
@@ -178,7 +179,7 @@ def _write(report: Report, path: Path) -> None:
 # ---- the table -----------------------------------------------------------------------------
 
 
-def _as_text(report: Report, plan: Plan) -> str:
+def _as_text(report: BenchReport, settings: BenchSettings) -> str:
     machine = report.machine
     memory = f", {machine.memory_bytes / 2**30:.0f} GiB" if machine.memory_bytes else ""
     rates = ", ".join(f"{rate / 1e9:.0f} in {p}" for p, rate in report.matrix_rates.items())
@@ -190,16 +191,16 @@ def _as_text(report: Report, plan: Plan) -> str:
     ]
     if report.operations:
         return "\n".join([*lines, "", *_table(_operation_rows(report)), "", *_ABOUT_PUBLISHED])
-    for name, config in plan.networks.items():
+    for name, config in settings.networks.items():
         steps = [step for step in report.steps if step.network == name]
         lines += ["", f"{name}, {config.image_size} x {config.image_size} pixels"]
-        lines += _table([_header(plan)] + [_row(report, step, plan) for step in steps])
-    if plan.against_sam2:
+        lines += _table([_header(settings)] + [_row(report, step, settings) for step in steps])
+    if settings.against_sam2:
         lines += ["", *_about_sam2(report)]
     return "\n".join(lines)
 
 
-def _operation_rows(report: Report) -> list[list[str]]:
+def _operation_rows(report: BenchReport) -> list[list[str]]:
     rows = [["operation", "precision", "network", "published", "seconds", "ratio"]]
     for time in report.operations:
         seconds = [f"{time.published_seconds:.4g}", f"{time.seconds:.4g}"]
@@ -208,12 +209,12 @@ def _operation_rows(report: Report) -> list[list[str]]:
     return rows
 
 
-def _header(plan: Plan) -> list[str]:
+def _header(settings: BenchSettings) -> list[str]:
     columns = ["step", "precision", "seconds", "GFLOP", "GFLOP/s", "ceiling", "computed", "memory"]
-    return columns + (["sam2", "ratio"] if plan.against_sam2 else [])
+    return columns + (["sam2", "ratio"] if settings.against_sam2 else [])
 
 
-def _row(report: Report, step: StepTime, plan: Plan) -> list[str]:
+def _row(report: BenchReport, step: StepTime, settings: BenchSettings) -> list[str]:
     from mois_core.bench.steps import TITLES
 
     memory = step.peak_memory_bytes
@@ -227,7 +228,7 @@ def _row(report: Report, step: StepTime, plan: Plan) -> list[str]:
         f"{step.computed_operations / 1e9:.4g}",
         "-" if memory is None else f"{memory / 2**20:.0f} MiB",
     ]
-    if plan.against_sam2:
+    if settings.against_sam2:
         ratio = step.sam2_ratio
         cells += [f"{step.sam2_seconds:.4g}", f"{ratio:.2f}"] if ratio else ["-", "-"]
     return cells
@@ -237,14 +238,14 @@ def _table(rows: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            f"{cell:<{width}}" if number < 2 else f"{cell:>{width}}"
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            f"{cell:<{width}}" if column < 2 else f"{cell:>{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
 
 
-def _about_sam2(report: Report) -> list[str]:
+def _about_sam2(report: BenchReport) -> list[str]:
     lines = [
         "sam2: seconds of PyPI's package, in turns with ours; ratio: how many times as long.",
         "It has the same weights, inputs, threads and attention kernel; in bfloat16 it runs under",

@@ -1,4 +1,4 @@
-"""``mois demo``: the whole way once, on a scan that is made up and whose truth is known."""
+"""``mois demo``: segment a synthetic scan whose truth is known, and score the result."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from mois_core.cli.model_choice import ChosenModel
     from mois_core.geometry import SliceStack
-    from mois_core.io import Click
+    from mois_core.io import RasClick
     from mois_core.phantom import Phantom
     from mois_core.session.masks import Mask
+    from mois_core.weights import OpenedModel
 
 _DESCRIPTION = """\
 Make a synthetic whole-body scan, click on five of its lesions, search for all
@@ -40,7 +40,7 @@ examples:
   mois demo --out other --seed 100007      another patient"""
 
 DEFAULT_SEED = 100_001
-"""Above 100000: no network was ever trained on it."""
+"""A seed above 100000, which no network was ever trained on."""
 
 CLICKED_LESIONS = 5
 
@@ -50,7 +50,7 @@ with random weights: it shows the steps, but its outlines mean nothing."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Declare the arguments."""
+    """Declare the command."""
     parser = commands.add_parser(
         "demo",
         help="segment a synthetic scan from five clicks and score the result",
@@ -71,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Scores:
-    """The content of scores.json."""
+    """Content of scores.json."""
 
     scan_dsc: float
     detection_f1: float
@@ -83,9 +83,9 @@ class Scores:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the scan, click, search, score, write."""
+    """Make a scan, click, search, write the result and its scores."""
     from mois_core.cli.progress_bar import progress_bar
-    from mois_core.cli.result_files import Results, result_line, write_results
+    from mois_core.cli.result_files import SegmentationResult, result_line, write_results
     from mois_core.cli.segment import segment
     from mois_core.geometry import Volume
     from mois_core.io import atomic_write, write_points
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
     seconds = round(time.monotonic() - started, 1)
 
     write_points(args.out / "clicks.mrk.json", clicks)
-    results = Results(
+    result = SegmentationResult(
         stack=session.stack,
         labels=session.labels(),
         lesions=list(session.lesions),
@@ -121,39 +121,40 @@ def run(args: argparse.Namespace) -> None:
         session=session,
     )
     write_results(
-        results,
+        result,
         args.out / "lesions.seg.nrrd",
         args.out / "report.csv",
         args.out / "picture.png",
         title=f"Phantom {args.seed}" + ("" if is_trained else ", untrained network"),
     )
-    scores = _score(results.labels, phantom, truth, seconds, is_trained)
+    scores = _score(result.labels, phantom, truth, seconds, is_trained)
     with atomic_write(args.out / "scores.json") as temporary:
         temporary.write_text(json.dumps(asdict(scores), indent=2) + "\n", encoding="utf-8")
-    print(f"{args.out}: {result_line(results)}")
+    print(f"{args.out}: {result_line(result)}")
     print(
         f"scan DSC {scores.scan_dsc:.2f}, detection F1 {scores.detection_f1:.2f}, DSC of clicked "
         f"lesions {scores.lesion_dsc:.2f}; {scores.clicks} clicks, {scores.seconds:.0f} s"
     )
 
 
-def _network() -> tuple[ChosenModel, bool]:
-    """The network that comes with the program, and whether it was ever trained."""
+def _network() -> tuple[OpenedModel, bool]:
+    """Return the network that comes with the program, and whether it was ever trained."""
     import torch
 
-    from mois_core.cli.model_choice import SHIPPED, ChosenModel, load, shipped_weights
+    from mois_core import models, weights
     from mois_core.network.loading import load_model
-    from mois_core.session.state import ModelInfo
+    from mois_core.network.model_info import ModelInfo
 
-    if shipped_weights().is_file():
-        return load(shipped_weights(), SHIPPED, None, None), True
+    if models.shipped_weights() is not None:
+        return weights.open_checkpoint(models.SHIPPED), True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return ChosenModel(load_model(SHIPPED), ModelInfo(SHIPPED, "random weights")), False
+        network = load_model(models.SHIPPED)
+    return weights.OpenedModel(network, ModelInfo(models.SHIPPED, "random weights")), False
 
 
 def _clicked_lesions(phantom: Phantom, stack: SliceStack) -> list[tuple[int, Mask]]:
-    """The largest target lesions: what a reader sees and clicks on first."""
+    """Return the largest target lesions, those that a reader sees and clicks on first."""
     from mois_core.session.masks import Mask
 
     targets = sorted((le for le in phantom.lesions if le.target), key=lambda le: -le.voxels)
@@ -161,15 +162,15 @@ def _clicked_lesions(phantom: Phantom, stack: SliceStack) -> list[tuple[int, Mas
     return [(le.id, Mask.from_stack(instances == le.id)) for le in targets[:CLICKED_LESIONS]]
 
 
-def _clicks_in(truth: list[tuple[int, Mask]], stack: SliceStack) -> list[Click]:
-    """One click in the middle of each lesion; they are numbered from 1 in this order."""
-    from mois_core.io import Click
+def _clicks_in(truth: list[tuple[int, Mask]], stack: SliceStack) -> list[RasClick]:
+    """Return a click in the middle of each lesion; they are numbered from 1 in this order."""
+    from mois_core.io import RasClick
     from mois_core.session.components import deepest_point
 
     clicks = []
-    for number, (_, mask) in enumerate(truth, start=1):
+    for lesion_id, (_, mask) in enumerate(truth, start=1):
         r, a, s = stack.point_to_ras(*deepest_point(mask, stack.pixel_spacing)).tolist()
-        clicks.append(Click(number, True, (r, a, s)))
+        clicks.append(RasClick(lesion_id, True, (r, a, s)))
     return clicks
 
 
@@ -185,8 +186,8 @@ def _score(
 
     scan = measure(labels, phantom.semantic, phantom.spacing[::-1], surfaces=False)
     lesions = [
-        dice(labels == number, phantom.instances == instance)
-        for number, (instance, _) in enumerate(truth, start=1)
+        dice(labels == lesion_id, phantom.instances == instance)
+        for lesion_id, (instance, _) in enumerate(truth, start=1)
     ]
     return Scores(
         scan_dsc=round(scan.dsc, 4),

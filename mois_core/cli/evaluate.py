@@ -1,4 +1,4 @@
-"""``mois evaluate``: segmenters against the truth, with simulated readers."""
+"""``mois evaluate``: measure segmenters against the truth, with simulated readers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mois_core.cli.arguments import matrix_size
 from mois_core.cli.model_choice import DEVICES, DTYPES
 from mois_core.errors import BadInput
 
 if TYPE_CHECKING:
-    from mois_core.evaluation.cohort import Case
-    from mois_core.evaluation.metrics import Measuring
-    from mois_core.evaluation.plan import Plan
+    from mois_core.evaluation.cohort import EvaluationCase
+    from mois_core.evaluation.metrics import MetricSettings
+    from mois_core.evaluation.plan import EvaluationPlan
     from mois_core.evaluation.protocols import Protocol
 
 _DESCRIPTION = """\
@@ -55,7 +56,7 @@ _RUN = "run"
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Declare the arguments."""
+    """Declare the command."""
     parser = commands.add_parser(
         "evaluate",
         help="measure segmenters on scans whose truth is known",
@@ -91,7 +92,7 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
         "--phantoms", type=int, metavar="N", help="four synthetic test sets of N scans each"
     )
     group.add_argument(
-        "--size", type=_size, metavar="ROWSxCOLUMNS", help="matrix of the phantoms (1024x320)"
+        "--size", type=matrix_size, metavar="ROWSxCOLUMNS", help="matrix of the phantoms (1024x320)"
     )
     group.add_argument(
         "--set", action="append", default=[], metavar="NAME", help="only this test set; repeatable"
@@ -143,7 +144,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         "--lesions-from",
         choices=["components", "labels"],
         default="components",
-        help="true lesions are connected pieces (default), or numbered in the label map",
+        help="true lesions are connected components (default), or numbered in the label map",
     )
     group.add_argument(
         "--objects",
@@ -197,7 +198,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate, or only draw again, and say where to look."""
+    """Evaluate, or only draw figures again, and print where they are."""
     _need_tools()
     from mois_core.evaluation.analysis import Results
     from mois_core.evaluation.report import write_report
@@ -227,8 +228,8 @@ def _need_tools() -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from mois_core.cli.progress_bar import progress_bar
+    from mois_core.evaluation.results_folder import read_rows
     from mois_core.evaluation.runner import run_plan
-    from mois_core.evaluation.store import read_rows
 
     if args.out is None:
         raise BadInput("--out is needed: the folder that receives the results")
@@ -242,12 +243,12 @@ def _evaluate(args: argparse.Namespace) -> None:
         print(f"{len(failed)} runs failed; {args.out / 'failures.csv'} says why")
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace) -> EvaluationPlan:
     from dataclasses import replace
 
     from mois_core.evaluation.benchmark import benchmark_plan
     from mois_core.evaluation.cohort import chosen_sets
-    from mois_core.evaluation.plan import Experiment, Plan
+    from mois_core.evaluation.plan import EvaluationPlan, Experiment
     from mois_core.evaluation.segmenter_specs import parse_spec, weights_of
 
     words = args.segmenter or (_BENCHMARK_SEGMENTERS if args.benchmark else ())
@@ -257,11 +258,11 @@ def _plan(args: argparse.Namespace) -> Plan:
     for spec in specs:
         weights_of(spec)
     if args.benchmark:
-        _refuse_what_the_benchmark_fixes(args)
+        _refuse_overruled_options(args)
         plan = benchmark_plan(args.benchmark, specs, args.phantoms, args.size)
         cases = tuple(chosen_sets(plan.cases, args.set))
         return replace(plan, cases=cases, keep_masks=not args.no_masks)
-    return Plan(
+    return EvaluationPlan(
         cases=tuple(_cases(args)),
         segmenters=specs,
         experiments=(Experiment(_RUN, _protocol(args)),),
@@ -270,8 +271,8 @@ def _plan(args: argparse.Namespace) -> Plan:
     )
 
 
-def _refuse_what_the_benchmark_fixes(args: argparse.Namespace) -> None:
-    """An option that had no effect would look as if it had one."""
+def _refuse_overruled_options(args: argparse.Namespace) -> None:
+    """Refuse options that the benchmark overrules, which would look as if they had an effect."""
     if args.cohort:
         raise BadInput("--benchmark runs on phantoms; leave out the cohort or --benchmark")
     fixed = argparse.ArgumentParser()
@@ -283,9 +284,9 @@ def _refuse_what_the_benchmark_fixes(args: argparse.Namespace) -> None:
             raise BadInput(f"--benchmark has its own protocol; leave out --{option} or --benchmark")
 
 
-def _cases(args: argparse.Namespace) -> list[Case]:
+def _cases(args: argparse.Namespace) -> list[EvaluationCase]:
     from mois_core.evaluation.cohort import chosen_sets, read_cohort
-    from mois_core.evaluation.test_sets import phantom_cases
+    from mois_core.evaluation.phantom_sets import phantom_cases
 
     if (args.cohort is None) == (args.phantoms is None):
         raise BadInput("give either a cohort or --phantoms N")
@@ -307,8 +308,8 @@ def _protocol(args: argparse.Namespace) -> Protocol:
     return Protocol(
         kind=args.protocol,
         lesions=args.lesions,
-        clicks=_or(args.clicks, SCAN_WISE_CLICKS if is_scan_wise else 3),
-        stop_at=_or(args.stop_at, SCAN_WISE_STOP if is_scan_wise else 1.0),
+        clicks=_first_given(args.clicks, SCAN_WISE_CLICKS if is_scan_wise else 3),
+        stop_at=_first_given(args.stop_at, SCAN_WISE_STOP if is_scan_wise else 1.0),
         rule="published" if published else args.rule,
         order="published" if published else args.order,
         source=args.lesions_from,
@@ -319,10 +320,10 @@ def _protocol(args: argparse.Namespace) -> Protocol:
     )
 
 
-def _measuring(args: argparse.Namespace) -> Measuring:
+def _measuring(args: argparse.Namespace) -> MetricSettings:
     from dataclasses import replace
 
-    from mois_core.evaluation.metrics import AS_PUBLISHED, Measuring
+    from mois_core.evaluation.metrics import AS_PUBLISHED, MetricSettings
 
     given = {
         "smallest_cm3": args.smallest_cm3,
@@ -331,16 +332,9 @@ def _measuring(args: argparse.Namespace) -> Measuring:
         "lesion_dice": args.lesion_dice,
         "tolerance_mm": args.tolerance_mm,
     }
-    base = AS_PUBLISHED if args.as_published else Measuring()
+    base = AS_PUBLISHED if args.as_published else MetricSettings()
     return replace(base, **{name: value for name, value in given.items() if value is not None})
 
 
-def _or(given: object, otherwise: object) -> object:
+def _first_given(given: object, otherwise: object) -> object:
     return otherwise if given is None else given
-
-
-def _size(text: str) -> tuple[int, int]:
-    rows, _, columns = text.lower().partition("x")
-    if not (rows.isdecimal() and columns.isdecimal()):
-        raise argparse.ArgumentTypeError(f"write it as ROWSxCOLUMNS, like 512x160, not {text!r}")
-    return int(rows), int(columns)

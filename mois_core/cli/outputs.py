@@ -1,4 +1,4 @@
-"""Result files: refused before hours of work, and written all together or not at all."""
+"""Output files: checked before hours of work, and written all together or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mois_core.io.atomic import atomic_write
 
 
 def check_outputs(outputs: Mapping[str, Path], inputs: Sequence[Path]) -> None:
-    """Refuse what could not be written at the end. Keys are the options, for the messages."""
+    """Refuse files that could not be written at the end; keys are the options, for messages."""
     seen = {os.path.realpath(path): "an input" for path in inputs}
     for option, path in outputs.items():
         same = seen.setdefault(os.path.realpath(path), option)
@@ -36,7 +36,7 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Sequence[Path]) -> None:
 
 @contextmanager
 def all_or_none(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give the block a temporary path for each file; when all are written, all take their places.
+    """Give a block temporary paths, and move all files to their places when the block ends.
 
     The first takes its place last: whoever waits for that file finds the others beside it.
     """

@@ -1,10 +1,11 @@
-"""``mois phantom``: write a synthetic whole-body scan and everything that is true about it."""
+"""``mois phantom``: write a synthetic whole-body scan and the truth about its lesions."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from mois_core.cli.arguments import matrix_size
 from mois_core.errors import BadInput
 
 _DESCRIPTION = """\
@@ -36,7 +37,7 @@ examples:
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Declare the arguments. What is not given is left to the seed, the cohort or the scanner."""
+    """Declare the command; what is not given is left to the seed, the cohort or the scanner."""
     parser = commands.add_parser(
         "phantom",
         help="make a synthetic scan with known lesions",
@@ -84,7 +85,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="1 to 51; whole-body scans have 20 or more (default 28 to 46, by scanner)",
     )
     scanner.add_argument(
-        "--size", type=_size, metavar="ROWSxCOLUMNS", help="matrix (default 1024x320)"
+        "--size", type=matrix_size, metavar="ROWSxCOLUMNS", help="matrix (default 1024x320)"
     )
     for name, what in (("noise", "noise"), ("bias", "coil shading"), ("seams", "station seams")):
         scanner.add_argument(
@@ -94,7 +95,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the phantom, write it, and say what is in it."""
+    """Make a phantom, write it, and print what is in it."""
     from mois_core.phantom import (
         PhantomSettings,
         cohort_settings,
@@ -131,13 +132,6 @@ def _summary(folder: Path, phantom) -> str:
         f"{len(phantom.lesions)} lesions; target {phantom.appearances[phantom.target].name}: "
         f"{len(targets)} lesions, {volume:.0f} cm3"
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    rows, _, columns = text.lower().partition("x")
-    if not (rows.isdecimal() and columns.isdecimal()):
-        raise argparse.ArgumentTypeError(f"write it as ROWSxCOLUMNS, like 512x160, not {text!r}")
-    return int(rows), int(columns)
 
 
 def _names(text: str) -> tuple[str, ...]:

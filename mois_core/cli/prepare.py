@@ -1,4 +1,4 @@
-"""``mois prepare``: scans and label maps to what `mois train` reads."""
+"""``mois prepare``: turn scans and label maps into cases that `mois train` reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ examples:
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Declare the arguments."""
+    """Declare the command."""
     parser = commands.add_parser(
         "prepare",
         help="turn scans and label maps into training cases",
@@ -36,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepare, and print what was found."""
+    """Prepare cases and print a report on them."""
     from mois_core.training.prepare import prepare, report
 
     for line in report(prepare(args.table, args.out, args.folds, args.seed)):

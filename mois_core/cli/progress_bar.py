@@ -1,4 +1,4 @@
-"""A progress bar for a person at a terminal; nothing in a log file, where it would fill pages."""
+"""Progress bar for a terminal; a log file gets none, since it would fill pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UP_TO_SECONDS = 90
 
 
 class ProgressBar:
-    """One line at the bottom of the terminal, drawn over whenever something has changed."""
+    """Progress in one line at the bottom of the terminal, drawn again when it changes."""
 
     def __init__(self, amount: Callable[[int], str], is_shown: bool) -> None:
         self._amount = amount
@@ -26,7 +26,7 @@ class ProgressBar:
         self._started = 0.0
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """The callback that long calls report to."""
+        """Show the progress that a long call reports."""
         if not self._is_shown:
             return
         part = min(done / total, 1.0) if total else 1.0
@@ -42,18 +42,18 @@ class ProgressBar:
             self._line = line
 
     def say(self, text: str) -> None:
-        """Print a line of its own, terminal or not; the bar comes back below it."""
+        """Print a message on a line of its own, terminal or not; the bar returns below it."""
         self.clear()
         print(text, file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        """Wipe the bar away."""
+        """Erase the bar."""
         if self._line:
             print(f"\r{'':<{len(self._line)}}\r", end="", file=sys.stderr, flush=True)
             self._line = ""
 
     def _remaining(self, part: float) -> str:
-        """Said only once it can be told with some certainty and is worth knowing."""
+        """Return the time left as text, empty until it can be estimated and is worth knowing."""
         seconds = time.monotonic() - self._started
         progress = part - self._first_part
         if progress <= 0 or seconds < _WORTH_AN_ESTIMATE_SECONDS:
@@ -66,7 +66,7 @@ class ProgressBar:
 
 @contextmanager
 def progress_bar(amount: Callable[[int], str] = str) -> Iterator[ProgressBar]:
-    """A bar for the block that leaves nothing behind; ``amount`` writes how much is done."""
+    """Show a bar during a block and erase it after it; ``amount`` formats how much is done."""
     bar = ProgressBar(amount, is_shown=sys.stderr.isatty())
     try:
         yield bar

@@ -1,4 +1,4 @@
-"""What ``mois segment`` and ``mois demo`` leave behind, written together or not at all."""
+"""Result files of ``mois segment`` and ``mois demo``, written together or not at all."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from mois_core.cli.outputs import all_or_none
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack
 from mois_core.io import check_segmentation_path, write_segmentation
+from mois_core.network.model_info import ModelInfo
 from mois_core.results import lesion_report
 from mois_core.results.colours import lesion_colour
 from mois_core.session import Session
 from mois_core.session.lesion import Lesion, Status
-from mois_core.session.state import ModelInfo
 
 _PICTURE_ENDING = ".png"
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
-    """Lesions on the voxels of the scan as it was read."""
+class SegmentationResult:
+    """Lesions of one scan, on its voxels as it was read, and what made them."""
 
     stack: SliceStack
     labels: np.ndarray
-    """In the scan's own order [k, j, i]."""
+    """Label values in the scan's own order [k, j, i]."""
     lesions: list[Lesion]
     model: ModelInfo
     parameters: dict[str, object]
@@ -34,7 +34,7 @@ class Results:
 
 
 def check_endings(out: Path, table: Path | None, picture: Path | None) -> None:
-    """Refuse formats that we do not write, and pictures that nothing here can draw."""
+    """Refuse formats that cannot be written, and pictures if matplotlib is not installed."""
     check_segmentation_path(out)
     if table is not None:
         lesion_report.check_report_path(table)
@@ -52,43 +52,43 @@ def check_endings(out: Path, table: Path | None, picture: Path | None) -> None:
 
 
 def write_results(
-    results: Results,
+    result: SegmentationResult,
     out: Path,
     table: Path | None = None,
     picture: Path | None = None,
     saved: Path | None = None,
     title: str = "",
 ) -> None:
-    """Write the segmentation and whatever else has a path."""
+    """Write the segmentation, and each further file that has a path."""
     from mois_core.session.session_file import save
 
     wanted = [path for path in (out, table, picture, saved) if path is not None]
     with all_or_none(wanted) as temporary:
         place = dict(zip(wanted, temporary, strict=True))
-        write_segmentation(place[out], results.stack.volume, results.labels, _segments(results))
+        write_segmentation(place[out], result.stack.volume, result.labels, _segments(result))
         if table is not None:
-            rows = lesion_report.rows(results.stack, results.lesions)
-            provenance = lesion_report.Provenance(results.model, results.parameters)
+            rows = lesion_report.rows(result.stack, result.lesions)
+            provenance = lesion_report.Provenance(result.model, result.parameters)
             lesion_report.write_report(place[table], rows, provenance)
         if picture is not None:
             from mois_core.results.picture import draw_picture
 
-            draw_picture(place[picture], results.stack, results.lesions, title)
+            draw_picture(place[picture], result.stack, result.lesions, title)
         if saved is not None:
-            save(results.session, place[saved])
+            save(result.session, place[saved])
 
 
-def _segments(results: Results) -> list:
+def _segments(result: SegmentationResult) -> list:
     return [
         (lesion.id, lesion.name or f"Lesion {lesion.id}", lesion_colour(lesion.id))
-        for lesion in results.lesions
+        for lesion in result.lesions
         if lesion.status.counts
     ]
 
 
-def result_line(results: Results) -> str:
-    """One line that says what came out."""
-    summary = lesion_report.totals(lesion_report.rows(results.stack, results.lesions))
-    clicked = sum(lesion.status is Status.PROMPTED for lesion in results.lesions)
-    found = sum(lesion.status is Status.FOUND for lesion in results.lesions)
+def result_line(result: SegmentationResult) -> str:
+    """Return one line that sums up the result."""
+    summary = lesion_report.totals(lesion_report.rows(result.stack, result.lesions))
+    clicked = sum(lesion.status is Status.PROMPTED for lesion in result.lesions)
+    found = sum(lesion.status is Status.FOUND for lesion in result.lesions)
     return f"{clicked} clicked and {found} found lesions, {summary.burden_cm3:,.1f} cm3 in total"

@@ -1,21 +1,21 @@
-"""``mois segment``: from a scan and a few clicks to every lesion, in one go."""
+"""``mois segment``: segment every lesion of a scan from a few clicks."""
 
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mois_core.cli import model_choice
+from mois_core.cli.arguments import finite_number
 from mois_core.cli.outputs import check_outputs
 from mois_core.cli.progress_bar import ProgressBar, progress_bar
 from mois_core.errors import BadInput
 
 if TYPE_CHECKING:
     from mois_core.geometry import SliceStack
-    from mois_core.io import Click
+    from mois_core.io import RasClick
     from mois_core.io.resample import ThickSlices
     from mois_core.session import Session
     from mois_core.session.state import Settings
@@ -51,11 +51,11 @@ output:
 exit codes: 0 done, 2 bad input (nothing is written), 130 cancelled with Ctrl-C"""
 
 _SHORT_REACH_MM = 3.9
-"""Half the distance of the training slices: below it, averaging is worth a hint."""
+"""Half the distance of the training slices, below which the user is told of `--thicken`."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Declare the arguments. What is not given is left to the engine's own defaults."""
+    """Declare the command; what is not given is left to the engine's own defaults."""
     parser = commands.add_parser(
         "segment",
         help="outline clicked lesions and find all others like them",
@@ -84,13 +84,13 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--exemplars", type=int, metavar="K", help="lesions that a slice is compared with (10)"
     )
     search.add_argument(
-        "--smallest", type=_finite_number, metavar="CM3", help="leave out smaller findings (0.1)"
+        "--smallest", type=finite_number, metavar="CM3", help="leave out smaller findings (0.1)"
     )
     search.add_argument(
         "--min-confidence",
         "--certainty",
         dest="min_confidence",
-        type=_finite_number,
+        type=finite_number,
         metavar="PART",
         help="leave out findings whose highest confidence is below this part of the search's 99th "
         "percentile (0 keeps all; --certainty is the older name)",
@@ -134,21 +134,11 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return parser
 
 
-def _finite_number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"give a number, not {text!r}")
-    return number
-
-
 def run(args: argparse.Namespace) -> None:
-    """Check everything, segment, write."""
+    """Check the input, segment the scan and write the results."""
     _check_arguments(args)
 
-    from mois_core.cli.result_files import Results, result_line, write_results
+    from mois_core.cli.result_files import SegmentationResult, result_line, write_results
     from mois_core.cli.working_scan import lesions_on_scan, working_scan
     from mois_core.geometry import SliceStack
     from mois_core.io import read_scan
@@ -173,7 +163,7 @@ def run(args: argparse.Namespace) -> None:
         if seeds:
             session.add_exemplars(*seeds)
         segment(session, clicks, not args.no_search, regions, bar)
-    results = Results(
+    result = SegmentationResult(
         stack=stack,
         labels=scan.to_original(session.labels()),
         lesions=lesions_on_scan(scan, session.lesions),
@@ -181,24 +171,24 @@ def run(args: argparse.Namespace) -> None:
         parameters=_parameters(args, session),
         session=session,
     )
-    write_results(results, args.out, args.report, args.picture, args.save_session)
-    print(f"{args.out}: {result_line(results)}")
+    write_results(result, args.out, args.report, args.picture, args.save_session)
+    print(f"{args.out}: {result_line(result)}")
 
 
 def segment(
     session: Session,
-    clicks: list[Click],
+    clicks: list[RasClick],
     search: bool,
     regions: dict[str, object],
     bar: ProgressBar,
 ) -> None:
-    """What a user would do in the module: click, wait, search."""
+    """Run a session as a user of the module would: click, wait, search."""
     from mois_core.session import NewClick
 
     if search:
         session.prepare(_first_slice(session, clicks), bar)
     if clicks:
-        new = [NewClick(click.ras, click.positive, click.lesion) for click in clicks]
+        new = [NewClick(click.ras, click.positive, click.lesion_id) for click in clicks]
         session.clicks(new, progress=bar)
     if not search:
         return
@@ -208,7 +198,7 @@ def segment(
     session.find_similar(bar, **regions)
 
 
-def _first_slice(session: Session, clicks: list[Click]) -> int:
+def _first_slice(session: Session, clicks: list[RasClick]) -> int:
     if not clicks:
         return 0
     position, _, _ = session.stack.point_from_ras(clicks[0].ras)
@@ -216,7 +206,7 @@ def _first_slice(session: Session, clicks: list[Click]) -> int:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    """All that can be told without opening a file."""
+    """Refuse arguments that cannot work together, before any scan is opened."""
     from mois_core.cli.result_files import check_endings
 
     if args.points is None and args.exemplar_labels is None:
@@ -254,7 +244,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
-def _read_clicks(path: Path, stack: SliceStack) -> list[Click]:
+def _read_clicks(path: Path, stack: SliceStack) -> list[RasClick]:
     from mois_core.io import read_points
 
     clicks = read_points(path)
@@ -265,11 +255,11 @@ def _read_clicks(path: Path, stack: SliceStack) -> list[Click]:
                 f"{path}: the point {click.label!r} at R {r:.1f}, A {a:.1f}, S {s:.1f} mm lies "
                 "outside the scan"
             )
-    positive = {click.lesion for click in clicks if click.positive}
+    positive = {click.lesion_id for click in clicks if click.positive}
     for click in clicks:
-        if click.lesion not in positive:
+        if click.lesion_id not in positive:
             raise BadInput(
-                f"{path}: lesion {click.lesion} has no positive click, only {click.label!r}"
+                f"{path}: lesion {click.lesion_id} has no positive click, only {click.label!r}"
             )
     return clicks
 
@@ -314,7 +304,7 @@ def _read_seeds(args: argparse.Namespace, scan: ThickSlices, settings: Settings)
 
 
 def _parameters(args: argparse.Namespace, session: Session) -> dict[str, object]:
-    """What the result depends on; file names are left out, they often name the patient."""
+    """Return what the result depends on, without file names, which often name the patient."""
     return {
         **asdict(session.settings),
         "search": not args.no_search,

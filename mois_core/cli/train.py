@@ -21,7 +21,7 @@ examples:
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Declare the arguments."""
+    """Declare the command."""
     parser = commands.add_parser(
         "train",
         help="train a network",
@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train."""
+    """Train the network of a config, with validation where the config asks for it."""
     import dataclasses
 
     from mois_core.network.model import Sam2

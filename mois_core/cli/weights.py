@@ -1,4 +1,4 @@
-"""``mois weights``: which checkpoints there are, and getting them onto this computer."""
+"""``mois weights``: list checkpoints, and bring them onto this computer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from mois_core import weights
 from mois_core.cli.progress_bar import progress_bar
-from mois_core.weights.store import FOLDER_VARIABLE, Listed, megabytes
+from mois_core.weights.store import FOLDER_VARIABLE, ListedCheckpoint, megabytes
 
 DESCRIPTION = """\
 Lists, downloads, imports and removes model weights. Nothing is ever downloaded
@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Carry out one action."""
+    """Run the action that was chosen."""
     if args.action == "list":
         _print_list(weights.list_entries())
     elif args.action == "download":
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         print(weights.resolve(args.name))
 
 
-def _print_list(entries: list[Listed]) -> None:
+def _print_list(entries: list[ListedCheckpoint]) -> None:
     rows = [("NAME", "SIZE", "LICENCE", "HERE", "WHAT")]
     rows += [
         (
@@ -102,7 +102,7 @@ def _print_list(entries: list[Listed]) -> None:
     print(f"\nFolder: {weights.store_dir()}")
 
 
-def _state(entry: Listed) -> str:
+def _state(entry: ListedCheckpoint) -> str:
     if entry.path:
         return "yes"
     return f"{megabytes(entry.partial)} of it" if entry.partial else "no"

@@ -1,4 +1,4 @@
-"""The scan that the network works on, and the way back to the one that was read.
+"""The scan that the network works on, and the way back to the scan that was read.
 
 They are the same unless thin slices are to be averaged. Everything that enters or leaves as an
 image lies on the grid of the scan that was read.
@@ -21,12 +21,12 @@ from mois_core.session.masks import Mask, Plane
 
 
 def working_scan(stack: SliceStack, is_thickened: bool) -> ThickSlices:
-    """The scan averaged to thick slices, or as it is."""
+    """Return the scan averaged to thick slices, or as it is."""
     return thicken(stack) if is_thickened else ThickSlices(stack.volume, stack, None, "")
 
 
 def read_labels_on(volume: Volume, path: Path, what: str) -> np.ndarray:
-    """A label map in the order of a scan's own array, refused if it belongs to another scan."""
+    """Read a label map in the order of a scan's array; one on another grid is refused."""
     labels = read_labels(path)
     if not same_grid(labels, volume):
         raise BadInput(
@@ -41,7 +41,7 @@ def _size(volume: Volume) -> str:
 
 
 def lesions_on_scan(scan: ThickSlices, lesions: Sequence[Lesion]) -> list[Lesion]:
-    """Lesions with masks and clicks on the slices that were read, to be measured and drawn."""
+    """Return lesions with masks and clicks moved to the slices that were read."""
     if scan.slab_of_slice is None:
         return list(lesions)
     thick = SliceStack(scan.volume, scan.original.axis)
@@ -57,8 +57,8 @@ def lesions_on_scan(scan: ThickSlices, lesions: Sequence[Lesion]) -> list[Lesion
 
 def _mask_on_scan(slab_of_slice: np.ndarray, mask: Mask) -> Mask:
     planes: dict[int, Plane] = {
-        number: mask.planes[slab]
-        for number, slab in enumerate(slab_of_slice.tolist())
+        slice_index: mask.planes[slab]
+        for slice_index, slab in enumerate(slab_of_slice.tolist())
         if slab in mask.planes
     }
     return Mask(mask.shape, planes)

@@ -1,4 +1,4 @@
-"""The rows of a results folder as the values that tables and figures are made of."""
+"""Values that tables and figures are made of, out of the rows of a results folder."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.plan import job_key
+from mois_core.evaluation.plan import task_key
+from mois_core.evaluation.results_folder import KeptScan, ResultRow, ResultsFolder, read_rows
 from mois_core.evaluation.statistics import average_folds
-from mois_core.evaluation.store import KeptScan, Store, read_rows
 
 METRIC_NAMES = {
     "dsc": "Scan-wise DSC",
     "f1": "Lesion F1 score",
     "lesion_dsc": "Lesion-wise DSC",
 }
-"""Those of the paper's tables, in their order."""
+"""Metrics of the paper's tables, in their order."""
 MORE_METRIC_NAMES = {
     "precision": "Lesion precision",
     "recall": "Lesion recall",
@@ -32,12 +32,10 @@ MORE_METRIC_NAMES = {
 BENCHMARK, EFFICIENCY = "benchmark", "efficiency"
 """Names of experiments that have a table and a figure of their own."""
 
-Row = Mapping[str, object]
-
 
 @dataclass(frozen=True)
 class Reached:
-    """What a scan cost until a DSC was reached; infinite if it never was."""
+    """Clicks and seconds of each scan until a DSC was reached; infinite if it never was."""
 
     clicks: Mapping[str, float]
     seconds: Mapping[str, float]
@@ -47,18 +45,18 @@ class Reached:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Everything in a results folder."""
+    """The tables of a results folder, and the values that they hold."""
 
     folder: Path
     plan: Mapping[str, object]
-    rows: Sequence[Row]
-    seconds: Sequence[Row] = field(default=(), repr=False)
-    failures: Sequence[Row] = ()
+    rows: Sequence[ResultRow]
+    seconds: Sequence[ResultRow] = field(default=(), repr=False)
+    failures: Sequence[ResultRow] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Results:
-        """Read what `mois evaluate` wrote."""
-        plan = Store(folder).plan()
+        """Read what ``mois evaluate`` wrote."""
+        plan = ResultsFolder(folder).plan()
         rows = read_rows(folder)
         if not rows:
             raise BadInput(f"{folder} holds no results: every scan failed; see failures.csv")
@@ -70,20 +68,25 @@ class Results:
 
     @cached_property
     def experiments(self) -> list[str]:
+        """Names of the experiments that have results."""
         return list(dict.fromkeys(row["experiment"] for row in self.rows))
 
     @cached_property
     def segmenters(self) -> list[str]:
-        """In the order of the plan, in which the first one is what the others are compared with."""
+        """Names of the segmenters that have results, in the order of the plan.
+
+        The others are compared with the first one.
+        """
         names = [name.partition("@")[0] for name in self.plan["segmenters"]]
-        there = {row["segmenter"] for row in self.rows}
-        return [name for name in dict.fromkeys(names) if name in there]
+        with_results = {row["segmenter"] for row in self.rows}
+        return [name for name in dict.fromkeys(names) if name in with_results]
 
     @cached_property
     def sets(self) -> list[str]:
+        """Names of the test sets that have results, in the order of the plan."""
         names = dict.fromkeys(case["test_set"] for case in self.plan["cases"])
-        there = {row["set"] for row in self.rows}
-        return [name for name in names if name in there]
+        with_results = {row["set"] for row in self.rows}
+        return [name for name in names if name in with_results]
 
     @property
     def reference(self) -> str:
@@ -92,12 +95,12 @@ class Results:
 
     @property
     def final_experiment(self) -> str:
-        """Where the table's values are from."""
+        """Experiment that the tables' values are from."""
         return BENCHMARK if BENCHMARK in self.experiments else self.experiments[0]
 
     @property
     def curve_experiment(self) -> str:
-        """Where results were measured along the way."""
+        """Experiment in which results were measured along the way."""
         return EFFICIENCY if EFFICIENCY in self.experiments else self.final_experiment
 
     @property
@@ -108,8 +111,8 @@ class Results:
             return "prompted", "Prompted lesions"
         return "interactions", "Interactions"
 
-    def select(self, experiment: str, test_set: str | None, segmenter: str) -> list[Row]:
-        """The rows of one segmenter; of every set if none is named."""
+    def select(self, experiment: str, test_set: str | None, segmenter: str) -> list[ResultRow]:
+        """Return the rows of one segmenter, of every set if none is named."""
         return [
             row
             for row in self.rows
@@ -123,14 +126,14 @@ class Results:
     def final(
         self, metric: str, test_set: str | None, segmenter: str, experiment: str | None = None
     ) -> dict[str, float]:
-        """One value for each scan at the end of the protocol, folds averaged."""
+        """Return one value for each scan at the end of the protocol, folds averaged."""
         rows = self.select(experiment or self.final_experiment, test_set, segmenter)
         return average_folds([(row["scan"], row[metric]) for row in rows if row["is_last"]])
 
     def curve(
         self, metric: str, test_set: str | None, segmenter: str
     ) -> dict[int, dict[str, float]]:
-        """For each number of prompted lesions (scan-wise: interactions) one value for each scan.
+        """Return a value for each scan by the number of prompted lesions or interactions.
 
         A scan with fewer of them keeps the value it had in the end.
         """
@@ -149,9 +152,9 @@ class Results:
         return curve
 
     def reached(self, target: float, test_set: str, segmenter: str) -> Reached:
-        """Clicks and seconds until a scan-wise DSC; the mean over folds that got there."""
+        """Return clicks and seconds until a scan-wise DSC, the mean over folds that got there."""
         times = {_key(row): row["seconds"] for row in self.seconds}
-        first: dict[tuple[str, str], Row] = {}
+        first: dict[tuple[str, str], ResultRow] = {}
         rows = self.select(self.curve_experiment, test_set, segmenter)
         for row in rows:
             if row["dsc"] >= target:
@@ -163,38 +166,38 @@ class Results:
         return Reached({**never, **clicks}, {**never, **seconds}, most)
 
     def last_dsc(self, test_set: str, segmenter: str) -> dict[str, float]:
-        """For each scan what a segmenter's curve ends with."""
+        """Return the DSC of each scan at the end of a segmenter's curve."""
         return self.final("dsc", test_set, segmenter, self.curve_experiment)
 
     def clicks_until(
         self, targets: Mapping[str, float] | float, test_set: str, segmenter: str
     ) -> dict[str, float]:
-        """For each scan the clicks until a scan-wise DSC, one for all scans or one for each.
+        """Return the clicks of each scan until a scan-wise DSC, the same for all or one for each.
 
         One that never gets there is counted with one click more than the most that were given.
         """
         rows = self.select(self.curve_experiment, test_set, segmenter)
         most = max((row["clicks"] for row in rows), default=0)
-        by_run: dict[tuple[str, str], list[Row]] = {}
+        by_fold: dict[tuple[str, str], list[ResultRow]] = {}
         for row in rows:
-            by_run.setdefault((row["scan"], row["fold"]), []).append(row)
+            by_fold.setdefault((row["scan"], row["fold"]), []).append(row)
         values = []
-        for (scan, _), run in by_run.items():
+        for (scan, _), steps in by_fold.items():
             target = targets if isinstance(targets, float) else targets.get(scan)
             if target is None:
                 continue
-            enough = [row["clicks"] for row in run if row["dsc"] >= target]
+            enough = [row["clicks"] for row in steps if row["dsc"] >= target]
             values.append((scan, min(enough, default=most + 1)))
         return average_folds(values)
 
     # ---- masks -------------------------------------------------------------------------------
 
     def kept(self, scan: str) -> KeptScan | None:
-        """What pictures need of a scan, if it was kept."""
-        return Store(self.folder).scan(scan)
+        """Return what pictures need of a scan, if it was kept."""
+        return ResultsFolder(self.folder).scan(scan)
 
     def mask(self, scan: str, segmenter: str) -> np.ndarray | None:
-        """The final result of a segmenter (of its first fold) on a scan, if it was kept."""
+        """Return the final result of a segmenter (of its first fold) on a scan, if it was kept."""
         fold = next(
             (r["fold"] for r in self.select(self.final_experiment, None, segmenter)
              if r["scan"] == scan),
@@ -202,20 +205,21 @@ class Results:
         )  # fmt: skip
         if fold is None:
             return None
-        return Store(self.folder).mask(job_key(self.final_experiment, scan, segmenter, fold), scan)
+        key = task_key(self.final_experiment, scan, segmenter, fold)
+        return ResultsFolder(self.folder).mask(key, scan)
 
     def scans_of(self, test_set: str | None) -> list[str]:
-        """Names of the scans that have results, in the order of the plan."""
-        there = {row["scan"] for row in self.rows if test_set in (None, row["set"])}
-        return [case["name"] for case in self.plan["cases"] if case["name"] in there]
+        """Return the names of the scans that have results, in the order of the plan."""
+        with_results = {row["scan"] for row in self.rows if test_set in (None, row["set"])}
+        return [case["name"] for case in self.plan["cases"] if case["name"] in with_results]
 
 
 def set_title(name: str, sets: Sequence[str]) -> str:
-    """What a set is called in figures and tables."""
+    """Return the title of a set in figures and tables."""
     words = name.replace("_", " ")
     words = words[:1].upper() + words[1:]
     return words if len(sets) == 1 else f"Test set {sets.index(name) + 1}: {words}"
 
 
-def _key(row: Row) -> tuple:
+def _key(row: ResultRow) -> tuple:
     return tuple(row[name] for name in ("experiment", "scan", "segmenter", "fold", "step"))

@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mois_core.evaluation.analysis import BENCHMARK, EFFICIENCY
-from mois_core.evaluation.metrics import Measuring
-from mois_core.evaluation.plan import Experiment, Plan
+from mois_core.evaluation.metrics import MetricSettings
+from mois_core.evaluation.phantom_sets import phantom_cases
+from mois_core.evaluation.plan import EvaluationPlan, Experiment
 from mois_core.evaluation.protocols import Protocol
 from mois_core.evaluation.segmenter_specs import SegmenterSpec
-from mois_core.evaluation.test_sets import phantom_cases
 
 Length = Literal["short", "long"]
 
 
 @dataclass(frozen=True)
-class Extent:
-    """How much is run. Both lengths follow the paper's protocols; the short one takes minutes on
-    two processor cores."""
+class BenchmarkSize:
+    """How much the benchmark runs.
+
+    Both lengths follow the paper's protocols; the short one takes minutes on two processor cores.
+    """
 
     scans_per_set: int
     lesions: int
@@ -26,9 +28,9 @@ class Extent:
     curve_lesions: int
 
 
-EXTENTS: dict[Length, Extent] = {
-    "short": Extent(scans_per_set=4, lesions=5, clicks=3, curve_lesions=5),
-    "long": Extent(scans_per_set=10, lesions=20, clicks=3, curve_lesions=10),
+SIZES: dict[Length, BenchmarkSize] = {
+    "short": BenchmarkSize(scans_per_set=4, lesions=5, clicks=3, curve_lesions=5),
+    "long": BenchmarkSize(scans_per_set=10, lesions=20, clicks=3, curve_lesions=10),
 }
 
 
@@ -37,15 +39,18 @@ def benchmark_plan(
     segmenters: tuple[SegmenterSpec, ...],
     scans_per_set: int | None = None,
     size: tuple[int, int] | None = None,
-) -> Plan:
-    """Table 3 with some prompted lesions and clicks each; Fig. 5 with one click per lesion."""
-    extent = EXTENTS[length]
-    table = Protocol(lesions=extent.lesions, clicks=extent.clicks)
-    curve = Protocol(lesions=extent.curve_lesions, clicks=1, measured="lesion")
-    count = extent.scans_per_set if scans_per_set is None else scans_per_set
-    return Plan(
+) -> EvaluationPlan:
+    """Return the plan for Table 3 (several clicks a lesion) and Fig. 5 (one click a lesion).
+
+    ``size`` is the phantoms' rows and columns.
+    """
+    amount = SIZES[length]
+    table = Protocol(lesions=amount.lesions, clicks=amount.clicks)
+    curve = Protocol(lesions=amount.curve_lesions, clicks=1, measured="lesion")
+    count = amount.scans_per_set if scans_per_set is None else scans_per_set
+    return EvaluationPlan(
         cases=tuple(phantom_cases(count, size)),
         segmenters=segmenters,
         experiments=(Experiment(BENCHMARK, table), Experiment(EFFICIENCY, curve)),
-        measuring=Measuring(),
+        measuring=MetricSettings(),
     )

@@ -14,11 +14,8 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume, same_grid
 from mois_core.io import read_labels, read_scan
-from mois_core.io.scan_table import read_scan_table
+from mois_core.io.scan_table import ScanTableRow, read_scan_table
 from mois_core.phantom import cohort_settings, make_phantom
-
-READER = "reader:"
-"""Columns that begin with this name label maps of further readers of the same scans."""
 
 _SCAN_NAME = "scan.nii.gz"
 _LABEL_NAMES = ("semantic.nii.gz", "labels.nii.gz", "instances.nii.gz")
@@ -27,7 +24,7 @@ _ONLY_SET = "all"
 
 @dataclass(frozen=True)
 class PhantomSource:
-    """A scan that is made from its seed when it is needed."""
+    """Cohort and seed of a phantom that is made when it is needed."""
 
     cohort: str
     seed: int
@@ -35,8 +32,8 @@ class PhantomSource:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One scan, its truth, and where it belongs."""
+class EvaluationCase:
+    """One scan to evaluate on, its truth, and the set, patient and fold that it belongs to."""
 
     name: str
     test_set: str
@@ -52,25 +49,26 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class LoadedCase:
-    """The voxels of a case. Arrays are in the volume's own order [k, j, i]."""
+    """A case with its voxels. Arrays are in the volume's own order [k, j, i]."""
 
-    case: Case
+    case: EvaluationCase
     volume: Volume
     labels: np.ndarray
     """The truth as it was drawn: one value, or one for each lesion."""
     readers: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What each further reader drew, by the reader's name."""
 
 
-def load_case(case: Case) -> LoadedCase:
-    """Read or make a case; a truth that does not fit its scan is refused."""
+def load_case(case: EvaluationCase) -> LoadedCase:
+    """Read or make the voxels of a case; refuse a truth that does not fit its scan."""
     if case.phantom is not None:
-        return _made(case, case.phantom)
+        return _make_phantom_case(case, case.phantom)
     volume = read_scan(case.scan)
     readers = {name: _labels_on(volume, case.scan, path) for name, path in case.readers}
     return LoadedCase(case, volume, _labels_on(volume, case.scan, case.labels), readers)
 
 
-def _made(case: Case, source: PhantomSource) -> LoadedCase:
+def _make_phantom_case(case: EvaluationCase, source: PhantomSource) -> LoadedCase:
     changes = {} if source.size is None else {"size": source.size}
     phantom = make_phantom(source.seed, cohort_settings(source.cohort, source.seed, **changes))
     targets = np.where(phantom.semantic > 0, phantom.instances, 0)
@@ -84,14 +82,14 @@ def _labels_on(volume: Volume, scan: str, path: str) -> np.ndarray:
     return labels.array
 
 
-def read_cohort(path: Path) -> list[Case]:
-    """The cases of a table or of a folder, in a fixed order."""
+def read_cohort(path: Path) -> list[EvaluationCase]:
+    """Return the cases of a table or of a folder, in a fixed order."""
     if not path.exists():
         raise BadInput(f"{path} does not exist; give a table (CSV) or a folder of scans")
     if path.is_dir():
         cases = _from_folder(path)
     else:
-        cases = [_from_row(path.parent, row) for row in read_scan_table(path)]
+        cases = [_from_row(row) for row in read_scan_table(path)]
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -99,32 +97,20 @@ def read_cohort(path: Path) -> list[Case]:
     return cases
 
 
-def _from_row(folder: Path, row: Mapping[str, str]) -> Case:
-    readers = {
-        column.removeprefix(READER).strip(): str(folder / value)
-        for column, value in row.items()
-        if column and column.startswith(READER) and value
-    }
-    return Case(
-        name=row.get("name") or _stem(row["scan"]),
-        test_set=row.get("set") or _ONLY_SET,
-        patient=row.get("patient") or "",
-        fold=row.get("fold") or "",
-        scan=str(folder / row["scan"]),
-        labels=str(folder / row["labels"]),
-        readers=tuple(sorted(readers.items())),
+def _from_row(row: ScanTableRow) -> EvaluationCase:
+    return EvaluationCase(
+        name=row.name,
+        test_set=row.test_set or _ONLY_SET,
+        patient=row.patient,
+        fold=row.fold,
+        scan=str(row.scan),
+        labels=str(row.labels),
+        readers=tuple((reader, str(path)) for reader, path in row.readers),
     )
 
 
-def _stem(name: str) -> str:
-    """A scan's name: its file's, or its folder's where every file has the same name."""
-    path = Path(name)
-    plain = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-    return path.parent.name if plain == "scan" and path.parent.name else plain
-
-
-def _from_folder(folder: Path) -> list[Case]:
-    """Folders with a scan and a label map in them; the folder above them is the test set."""
+def _from_folder(folder: Path) -> list[EvaluationCase]:
+    """Return a case for each folder with a scan and a label map; the folder above is its set."""
     cases = []
     for scan in sorted(folder.rglob(_SCAN_NAME)):
         home = scan.parent
@@ -134,14 +120,14 @@ def _from_folder(folder: Path) -> list[Case]:
         inside = home.relative_to(folder).parts
         test_set = inside[-2] if len(inside) > 1 else _ONLY_SET
         name = "-".join(inside) or folder.name
-        cases.append(Case(name, test_set, scan=str(scan), labels=str(labels)))
+        cases.append(EvaluationCase(name, test_set, scan=str(scan), labels=str(labels)))
     if not cases:
         raise BadInput(f"{folder} holds no folder with a {_SCAN_NAME}")
     return cases
 
 
-def chosen_sets(cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
-    """The cases of the named test sets; of all if none is named."""
+def chosen_sets(cases: Sequence[EvaluationCase], names: Sequence[str]) -> list[EvaluationCase]:
+    """Return the cases of the named test sets, or all of them if no set is named."""
     known = dict.fromkeys(case.test_set for case in cases)
     for name in names:
         if name not in known:
@@ -149,6 +135,6 @@ def chosen_sets(cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
     return [case for case in cases if not names or case.test_set in names]
 
 
-def without_places(case: Case) -> Case:
-    """The case without file names: results move between machines and name no patient's files."""
+def without_file_names(case: EvaluationCase) -> EvaluationCase:
+    """Return the case without file names: results move between machines and name no patients."""
     return replace(case, scan="", labels="", readers=tuple((name, "") for name, _ in case.readers))

@@ -14,31 +14,34 @@ DETECTION_RULES: tuple[DetectionRule, ...] = ("one-to-one", "each-side", "any-ov
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """How many voxels each found lesion shares with each true one. Lesions are places in these
-    arrays, not numbers in the images."""
+    """Voxels that each found lesion shares with each true one.
+
+    Lesions are indices into these arrays, not the label values of the images.
+    """
 
     found_sizes: np.ndarray
     true_sizes: np.ndarray
-    shared: np.ndarray
-    """[found, true]."""
+    shared: np.ndarray  # [found, true]
 
     @property
     def ious(self) -> np.ndarray:
+        """Intersection over union of each pair, [found, true]."""
         return self.shared / (self.found_sizes[:, None] + self.true_sizes[None] - self.shared)
 
     @property
     def dices(self) -> np.ndarray:
+        """Dice of each pair, [found, true]."""
         return 2 * self.shared / (self.found_sizes[:, None] + self.true_sizes[None])
 
 
 def overlaps(found: np.ndarray, truth: np.ndarray) -> Overlaps:
-    """Compare two arrays of lesion numbers, 0 being none."""
+    """Count the voxels that the lesions of two label arrays share; 0 is no lesion."""
     found_ids, found_sizes = _sizes(found)
     true_ids, true_sizes = _sizes(truth)
     both = (found > 0) & (truth > 0)
     shared = np.zeros((len(found_ids), len(true_ids)), dtype=np.int64)
-    places = np.searchsorted(found_ids, found[both]), np.searchsorted(true_ids, truth[both])
-    np.add.at(shared, places, 1)
+    pairs = np.searchsorted(found_ids, found[both]), np.searchsorted(true_ids, truth[both])
+    np.add.at(shared, pairs, 1)
     return Overlaps(found_sizes, true_sizes, shared)
 
 
@@ -49,7 +52,7 @@ def _sizes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """The outcome, with the counts behind it."""
+    """Which lesions were found, and the counts behind precision, recall and F1."""
 
     detected: int
     """True lesions that were found."""
@@ -59,33 +62,37 @@ class Detection:
     correct: int
     """Found lesions that are one; as many as were detected only where pairs are one to one."""
     pairs: tuple[tuple[int, int], ...]
-    """Place of the found lesion and of the true one that it stands for."""
+    """Index of the found lesion and of the true one that it stands for."""
 
     @property
     def recall(self) -> float:
+        """Share of the true lesions that were found."""
         return _share(self.detected, self.missed, self.correct + self.false)
 
     @property
     def precision(self) -> float:
+        """Share of the found lesions that are lesions."""
         return _share(self.correct, self.false, self.detected + self.missed)
 
     @property
     def f1(self) -> float:
-        """With the true positives counted among the true lesions, as published."""
+        """F1, with the true positives counted among the true lesions, as published."""
         total = 2 * self.detected + self.false + self.missed
         return 2 * self.detected / total if total else 1.0
 
 
 def _share(part: int, rest: int, other_side: int) -> float:
-    """A part of a whole. Of nothing it is all if there was nothing on the other side either, and
-    nothing otherwise."""
+    """Return a part of a whole.
+
+    Of an empty whole it is 1 if there was nothing on the other side either, and 0 otherwise.
+    """
     if part + rest:
         return part / (part + rest)
     return 0.0 if other_side else 1.0
 
 
 def detect(between: Overlaps, rule: DetectionRule, from_iou: float) -> Detection:
-    """Apply a rule.
+    """Decide by a rule which lesions were found.
 
     ``one-to-one`` pairs lesions such that as many as possible are found: three components of one
     lesion find it once and are wrong twice. ``each-side`` counts a true lesion as found if any
@@ -105,7 +112,7 @@ def detect(between: Overlaps, rule: DetectionRule, from_iou: float) -> Detection
     else:
         scored = np.where(enough, between.dices, -1.0)
         hit = np.flatnonzero(enough.any(axis=0))
-        pairs = [(int(scored[:, place].argmax()), int(place)) for place in hit]
+        pairs = [(int(scored[:, index].argmax()), int(index)) for index in hit]
         detected, correct = len(hit), int(enough.any(axis=1).sum())
     return Detection(
         detected=detected,

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from mois_core.evaluation.analysis import Results, set_title
 from mois_core.evaluation.figure_style import INK, new_figure, style
-from mois_core.evaluation.store import KeptScan
+from mois_core.evaluation.results_folder import KeptScan
 from mois_core.results.scores import dice
 
 # The paper's colours: right, too much, missed.
@@ -23,17 +23,17 @@ _MOST_COLUMNS = 6
 
 
 def overlay_figure(results: Results) -> Figure | None:
-    """One scan of each set, projected, through every segmenter (the paper's Fig. 3)."""
+    """Draw one scan of each set, projected, through every segmenter (the paper's Fig. 3)."""
     names = results.segmenters[:_MOST_COLUMNS]
-    lines = [(s, _typical(results, s)) for s in results.sets]
-    kept = [(s, scan, results.kept(scan)) for s, scan in lines]
-    shown = [(s, scan, what) for s, scan, what in kept if what is not None]
+    typical = [(test_set, _typical(results, test_set)) for test_set in results.sets]
+    found = [(test_set, scan, results.kept(scan)) for test_set, scan in typical]
+    shown = [(test_set, scan, kept) for test_set, scan, kept in found if kept is not None]
     if not shown:
         return None
-    cropped = [_crop(what) for *_, what in shown]
+    boxes = [_body_box(kept) for *_, kept in shown]
     heights = [
-        (rows.stop - rows.start) * what.spacing[1] / ((cols.stop - cols.start) * what.spacing[2])
-        for (rows, cols), (*_, what) in zip(cropped, shown, strict=True)
+        (rows.stop - rows.start) * kept.spacing[1] / ((cols.stop - cols.start) * kept.spacing[2])
+        for (rows, cols), (*_, kept) in zip(boxes, shown, strict=True)
     ]
     across = len(shown) * len(names)
     with style():
@@ -41,13 +41,13 @@ def overlay_figure(results: Results) -> Figure | None:
         panel = 1.15 if across > 8 else 1.5
         figure = new_figure(panel * across + 0.2, panel * max(heights) + 0.9)
         parts = figure.subfigures(1, len(shown), wspace=0.03, squeeze=False)[0]
-        for part, (test_set, scan, what), window in zip(parts, shown, cropped, strict=True):
+        for part, (test_set, scan, kept), box in zip(parts, shown, boxes, strict=True):
             part.suptitle(set_title(test_set, results.sets), fontsize=9)
             axes = part.subplots(1, len(names), squeeze=False)[0]
             for panel_axes, name in zip(axes, names, strict=True):
                 mask = results.mask(scan, name)
                 panel_axes.imshow(
-                    _overlay(what, mask)[window], aspect=what.spacing[1] / what.spacing[2],
+                    _overlay(kept, mask)[box], aspect=kept.spacing[1] / kept.spacing[2],
                     interpolation="nearest",
                 )  # fmt: skip
                 panel_axes.set_title(textwrap.fill(name, 12), fontsize=7.5)
@@ -68,7 +68,7 @@ def overlay_figure(results: Results) -> Figure | None:
 
 
 def _typical(results: Results, test_set: str) -> str:
-    """The scan whose DSC is in the middle for the reference: neither the best nor the worst."""
+    """Return the scan with the median DSC of the reference: neither the best nor the worst."""
     values = results.final("dsc", test_set, results.reference)
     if not values:
         return results.scans_of(test_set)[0]
@@ -76,18 +76,18 @@ def _typical(results: Results, test_set: str) -> str:
     return ordered[(len(ordered) - 1) // 2]
 
 
-def _crop(scan: KeptScan) -> tuple[slice, slice]:
-    """The part of the projection with the patient in it."""
+def _body_box(scan: KeptScan) -> tuple[slice, slice]:
+    """Return the box of the projection with the patient in it."""
     body = scan.projection > 0
-    windows = []
+    parts = []
     for axis in (1, 0):
-        there = np.flatnonzero(body.any(axis=axis))
-        windows.append(slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(None))
-    return windows[0], windows[1]
+        filled = np.flatnonzero(body.any(axis=axis))
+        parts.append(slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(None))
+    return parts[0], parts[1]
 
 
 def _overlay(scan: KeptScan, mask: np.ndarray | None) -> np.ndarray:
-    """The projection in grey with colours where lesions are.
+    """Return the projection in grey with colours where lesions are.
 
     Where a line of sight passes several kinds, the one with most voxels is seen.
     """
@@ -96,28 +96,28 @@ def _overlay(scan: KeptScan, mask: np.ndarray | None) -> np.ndarray:
     if mask is None:
         return picture
     kinds = np.stack(
-        [(m).sum(axis=0) for m in (mask & scan.truth, mask & ~scan.truth, ~mask & scan.truth)]
+        [kind.sum(axis=0) for kind in (mask & scan.truth, mask & ~scan.truth, ~mask & scan.truth)]
     )
     seen = kinds.argmax(axis=0)
-    for number, colour in enumerate((RIGHT, EXTRA, MISSED)):
-        where = (seen == number) & (kinds[number] > 0)
+    for kind, colour in enumerate((RIGHT, EXTRA, MISSED)):
+        where = (seen == kind) & (kinds[kind] > 0)
         picture[where] = (1 - _OPACITY) * picture[where] + _OPACITY * np.array(colour)
     return picture
 
 
 def agreement(results: Results) -> tuple[list[str], np.ndarray, int]:
-    """Names of readers and segmenters, mean scan-wise DSC of each pair, and number of scans.
+    """Return names of readers and segmenters, mean DSC of each pair, and number of scans.
 
     Only scans that all of them have a mask of are counted, so all cells are about the same scans.
     """
     names: list[str] = []
     tables = []
     candidates = [(scan, results.kept(scan)) for scan in results.scans_of(None)]
-    with_readers = [one for one in candidates if one[1] is not None and one[1].readers]
-    for scan, what in with_readers or candidates:
-        if what is None:
+    with_readers = [(scan, kept) for scan, kept in candidates if kept is not None and kept.readers]
+    for scan, kept in with_readers or candidates:
+        if kept is None:
             continue
-        masks = {_TRUTH: what.truth, **what.readers}
+        masks = {_TRUTH: kept.truth, **kept.readers}
         for name in results.segmenters:
             mask = results.mask(scan, name)
             if mask is not None:
@@ -139,7 +139,7 @@ def _pairwise(masks: list[np.ndarray]) -> np.ndarray:
 
 
 def agreement_figure(results: Results) -> Figure | None:
-    """Scan-wise DSC between each two readers or segmenters (the paper's Fig. 6)."""
+    """Draw the scan-wise DSC between each two readers or segmenters (the paper's Fig. 6)."""
     names, table, scans = agreement(results)
     if len(names) < 3:
         return None

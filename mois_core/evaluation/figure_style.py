@@ -1,4 +1,4 @@
-"""What all figures have in common, so that they look like one work and print well."""
+"""Style that all figures share, so that they look like one work and print well."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ STYLE = {
 
 
 def style() -> rc_context:
-    """The style, for a `with` block around drawing."""
+    """Return the style as a context manager for the code that draws."""
     return rc_context(STYLE)
 
 
 def colour_of(segmenter: str, segmenters: Sequence[str]) -> str:
-    """A segmenter has the same colour in every figure."""
+    """Return a segmenter's colour, the same in every figure."""
     return COLOURS[segmenters.index(segmenter) % len(COLOURS)]
 
 
 def marker_of(segmenter: str, segmenters: Sequence[str]) -> str:
-    """And the same mark, for print without colour."""
+    """Return a segmenter's marker, the same in every figure, for print without colour."""
     return MARKERS[segmenters.index(segmenter) % len(MARKERS)]
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that needs no display."""
+    """Return an empty figure, its size in inches, that needs no display."""
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -71,13 +71,16 @@ def new_figure(width: float, height: float) -> Figure:
 def panels(
     figure: Figure, rows: int, columns: int, share_x: bool = True, share_y: bool = True
 ) -> list[Axes]:
-    """Panels in reading order that share their scales, labelled at the outside only."""
+    """Return panels in reading order that share their scales, labelled at the outside only."""
     grid = figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
     return list(grid.ravel())
 
 
 def save(figure: Figure, folder: Path, name: str) -> Path:
-    """As PNG and PDF; gives the PNG. No date is written, so the same results give the same file."""
+    """Write a figure as PNG and PDF; return the path of the PNG.
+
+    No date is written, so the same results give the same files.
+    """
     folder.mkdir(exist_ok=True)
     with style():
         # The layout takes most of the time; once is enough for both files.

@@ -26,10 +26,11 @@ from mois_core.evaluation.statistics import finite, mann_whitney, spread
 _MOST_ACROSS = 4
 _LIMITS_OF_AGREEMENT = 1.96
 _BOX_WIDTH = 0.55
+"""Width of the boxes of box plots, as a part of their distance."""
 
 
 def efficiency_figure(results: Results) -> Figure | None:
-    """Scan-wise DSC by the number of prompted lesions, for each set (the paper's Fig. 5)."""
+    """Draw the scan-wise DSC of each set by the number of prompted lesions (the paper's Fig. 5)."""
     names = results.segmenters
     curves = {(s, n): results.curve("dsc", s, n) for s in results.sets for n in names}
     if max(len(curve) for curve in curves.values()) < 2:
@@ -39,40 +40,40 @@ def efficiency_figure(results: Results) -> Figure | None:
     with style():
         figure = new_figure(max(2.6 * across, 4.2), 2.6 * down + 0.5)
         axes = panels(figure, down, across)
-        for place, test_set in enumerate(results.sets):
+        for index, test_set in enumerate(results.sets):
             for name in names:
-                _curve(axes[place], curves[test_set, name], name, names)
-            axes[place].set_title(_letter(place) + set_title(test_set, results.sets))
-            axes[place].set_ylim(0, 1)
-            axes[place].xaxis.set_major_locator(MaxNLocator(integer=True))
-            if place + across >= len(results.sets):
-                axes[place].set_xlabel(results.curve_unit[1])
-            if place % across == 0:
-                axes[place].set_ylabel("Scan-wise DSC")
+                _curve(axes[index], curves[test_set, name], name, names)
+            axes[index].set_title(_letter(index) + set_title(test_set, results.sets))
+            axes[index].set_ylim(0, 1)
+            axes[index].xaxis.set_major_locator(MaxNLocator(integer=True))
+            if index + across >= len(results.sets):
+                axes[index].set_xlabel(results.curve_unit[1])
+            if index % across == 0:
+                axes[index].set_ylabel("Scan-wise DSC")
         _hide(axes[len(results.sets) :])
         _legend(figure, axes[0], len(names))
     return figure
 
 
 def exemplars_figure(results: Results) -> Figure | None:
-    """All metrics of the reference by the number of prompted lesions (Experiment 2)."""
+    """Draw all metrics of the reference by the number of prompted lesions (Experiment 2)."""
     curves = {m: results.curve(m, None, results.reference) for m in METRIC_NAMES}
     if max(len(curve) for curve in curves.values()) < 2:
         return None
     with style():
         figure = new_figure(7.8, 2.8)
         axes = panels(figure, 1, len(curves))
-        for place, (metric, curve) in enumerate(curves.items()):
-            _curve(axes[place], curve, results.reference, results.segmenters)
-            axes[place].set_title(METRIC_NAMES[metric])
-            axes[place].set_ylim(0, 1)
-            axes[place].set_xlabel(results.curve_unit[1])
-            axes[place].xaxis.set_major_locator(MaxNLocator(integer=True))
+        for index, (metric, curve) in enumerate(curves.items()):
+            _curve(axes[index], curve, results.reference, results.segmenters)
+            axes[index].set_title(METRIC_NAMES[metric])
+            axes[index].set_ylim(0, 1)
+            axes[index].set_xlabel(results.curve_unit[1])
+            axes[index].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
 def _curve(axes: Axes, curve: dict[int, dict[str, float]], name: str, names: Sequence[str]) -> None:
-    """A line of means with a band of one standard deviation each way."""
+    """Draw a line of means with a band of one standard deviation each way."""
     counts = [count for count, values in curve.items() if finite(values)]
     spreads = [spread(curve[count]) for count in counts]
     means = np.array([one.mean for one in spreads])
@@ -87,7 +88,7 @@ def _curve(axes: Axes, curve: dict[int, dict[str, float]], name: str, names: Seq
 
 
 def shift_figure(results: Results) -> Figure | None:
-    """Scan-wise DSC on each set, with p against the first one (the paper's Fig. 4)."""
+    """Draw the scan-wise DSC on each set, with p against the first one (the paper's Fig. 4)."""
     if len(results.sets) < 2:
         return None
     names = results.segmenters
@@ -96,16 +97,17 @@ def shift_figure(results: Results) -> Figure | None:
     with style():
         figure = new_figure(max(2.6 * across, 4.2), 3.0 * down)
         axes = panels(figure, down, across)
-        for place, name in enumerate(names):
-            _boxes(axes[place], results, name)
-            axes[place].set_title(name)
-            if place % across == 0:
-                axes[place].set_ylabel("Scan-wise DSC")
+        for index, name in enumerate(names):
+            _box_plot(axes[index], results, name)
+            axes[index].set_title(name)
+            if index % across == 0:
+                axes[index].set_ylabel("Scan-wise DSC")
         _hide(axes[len(names) :])
     return figure
 
 
-def _boxes(axes: Axes, results: Results, name: str) -> None:
+def _box_plot(axes: Axes, results: Results, name: str) -> None:
+    """Draw quartiles, median and every scan of each set, with p against the first set."""
     by_set = [results.final("dsc", test_set, name) for test_set in results.sets]
     values = [list(finite(one).values()) for one in by_set]
     colour = colour_of(name, results.segmenters)
@@ -116,16 +118,16 @@ def _boxes(axes: Axes, results: Results, name: str) -> None:
     for box in boxes["boxes"]:
         box.set(facecolor=colour, alpha=0.3, edgecolor=INK, linewidth=0.8)
     random = np.random.default_rng(0)
-    for place, one in enumerate(values, start=1):
+    for index, one in enumerate(values, start=1):
         if not one:
             # An empty line without clipping has no extent, and would leave the panel none.
             continue
-        beside = place + random.uniform(-0.12, 0.12, len(one))
+        beside = index + random.uniform(-0.12, 0.12, len(one))
         axes.plot(beside, one, "o", color=colour, markersize=3, markeredgewidth=0, clip_on=False)
-    for place, one in enumerate(by_set[1:], start=2):
+    for index, one in enumerate(by_set[1:], start=2):
         p = mann_whitney(by_set[0], one)
         text = "\u2013" if math.isnan(p) else f"p={p:.2f}" if p >= 0.01 else "p<0.01"
-        axes.text(place, 1.03, text, ha="center", va="bottom", fontsize=7.5)
+        axes.text(index, 1.03, text, ha="center", va="bottom", fontsize=7.5)
     axes.set_ylim(0, 1.12)
     axes.set_yticks(np.arange(0, 1.01, 0.2))
     labels = [textwrap.fill(s.replace("_", " "), 9) for s in results.sets]
@@ -134,19 +136,19 @@ def _boxes(axes: Axes, results: Results, name: str) -> None:
 
 
 def burden_figure(results: Results) -> Figure:
-    """Bland and Altman's plot of the tumour burden, for each segmenter."""
+    """Draw Bland and Altman's plot of the tumour burden, for each segmenter."""
     names = results.segmenters
     across = min(len(names), _MOST_ACROSS)
     down = math.ceil(len(names) / across)
     with style():
         figure = new_figure(max(2.9 * across, 4.6), 2.9 * down + 0.35)
         axes = panels(figure, down, across)
-        for place, name in enumerate(names):
-            _bland_altman(axes[place], results, name)
-            if place + across >= len(names):
-                axes[place].set_xlabel("Mean of result and truth (cm\u00b3)")
-            if place % across == 0:
-                axes[place].set_ylabel("Result \u2212 truth (cm\u00b3)")
+        for index, name in enumerate(names):
+            _bland_altman(axes[index], results, name)
+            if index + across >= len(names):
+                axes[index].set_xlabel("Mean of result and truth (cm\u00b3)")
+            if index % across == 0:
+                axes[index].set_ylabel("Result \u2212 truth (cm\u00b3)")
         _hide(axes[len(names) :])
         _legend(figure, axes[0], len(results.sets))
     return figure
@@ -154,7 +156,7 @@ def burden_figure(results: Results) -> Figure:
 
 def _bland_altman(axes: Axes, results: Results, name: str) -> None:
     errors = []
-    for place, test_set in enumerate(results.sets):
+    for index, test_set in enumerate(results.sets):
         truth = results.final("truth_cm3", test_set, name)
         result = results.final("result_cm3", test_set, name)
         apart = [result[scan] - truth[scan] for scan in truth]
@@ -162,24 +164,24 @@ def _bland_altman(axes: Axes, results: Results, name: str) -> None:
         errors += apart
         # Colours tell segmenters apart in other figures, so here the sets differ by their mark.
         axes.plot(
-            middle, apart, linestyle="", marker="osD^vPX"[place % 7], markersize=4.2,
-            markerfacecolor="white" if place else FAINT, markeredgecolor=INK,
+            middle, apart, linestyle="", marker="osD^vPX"[index % 7], markersize=4.2,
+            markerfacecolor="white" if index else FAINT, markeredgecolor=INK,
             markeredgewidth=0.8, label=set_title(test_set, results.sets),
         )  # fmt: skip
     bias = float(np.mean(errors))
     axes.axhline(0, color=FAINT, linewidth=0.8)
-    lines, said = [(bias, "-")], f"bias {bias:+.0f} cm\u00b3"
+    lines, label = [(bias, "-")], f"bias {bias:+.0f} cm\u00b3"
     if len(errors) > 1:
         reach = _LIMITS_OF_AGREEMENT * float(np.std(errors, ddof=1))
         lines += [(bias - reach, "--"), (bias + reach, "--")]
-        said = f"bias {bias:+.0f} ({bias - reach:+.0f} to {bias + reach:+.0f}) cm\u00b3"
+        label = f"bias {bias:+.0f} ({bias - reach:+.0f} to {bias + reach:+.0f}) cm\u00b3"
     colour = colour_of(name, results.segmenters)
     for at, dashes in lines:
         axes.axhline(at, color=colour, linestyle=dashes, linewidth=1.2)
     # Above the panel: beside their lines the numbers would meet where these lie close together.
     axes.set_title(name, pad=16)
     axes.text(
-        0.5, 1.02, said.replace("-", "\u2212"), transform=axes.transAxes, ha="center",
+        0.5, 1.02, label.replace("-", "\u2212"), transform=axes.transAxes, ha="center",
         va="bottom", fontsize=8, color=colour,
     )  # fmt: skip
     axes.margins(x=0.08, y=0.15)
@@ -196,5 +198,5 @@ def _legend(figure: Figure, axes: Axes, entries: int) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(entries, 4))
 
 
-def _letter(place: int) -> str:
-    return f"({chr(ord('a') + place)}) "
+def _letter(index: int) -> str:
+    return f"({chr(ord('a') + index)}) "

@@ -1,4 +1,4 @@
-"""Everything that is measured between a result and the truth of one scan.
+"""The metrics of one scan: its result against its truth.
 
 The paper's definitions are the defaults. Where its published code measures something else, that
 is an option with a name; `AS_PUBLISHED` is all of them together.
@@ -34,8 +34,8 @@ LesionDice = Literal["pair", "box"]
 
 
 @dataclass(frozen=True)
-class Measuring:
-    """What is compared, and how."""
+class MetricSettings:
+    """How a result is compared with the truth."""
 
     smallest_cm3: float = 1.0
     """V_thresh: connected components below it are left out of result and truth alike."""
@@ -43,11 +43,12 @@ class Measuring:
     """Whether voxels that share a corner only are one component for that filter."""
     detection: DetectionRule = "one-to-one"
     from_iou: float = DETECTED_FROM_IOU
+    """Intersection over union from which on two lesions are the same one."""
     lesion_dice: LesionDice = "pair"
-    """Of a detected lesion with the one it is paired with; or as published with whatever lies in
-    the box around it."""
+    """Whether the Dice of a detected lesion is that with the lesion it is paired with; or as
+    published with whatever lies in the box around it."""
     tolerance_mm: float = 2.0
-    """Of the normalised surface Dice: about three pixels of the paper's scans."""
+    """Tolerance of the normalised surface Dice: about three pixels of the paper's scans."""
 
     def __post_init__(self) -> None:
         if self.smallest_cm3 < 0 or self.tolerance_mm < 0:
@@ -60,14 +61,14 @@ class Measuring:
             raise BadInput(f"detection is one of {', '.join(DETECTION_RULES)}")
 
 
-AS_PUBLISHED = Measuring(
+AS_PUBLISHED = MetricSettings(
     smallest_cm3=2.0, filter_corners=False, detection="any-overlap", lesion_dice="box"
 )
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """One scan. What has no value, as the Dice of detected lesions where none was, is NaN."""
+    """Values of one scan. What has none, as the Dice of detected lesions without any, is NaN."""
 
     dsc: float
     precision: float
@@ -84,7 +85,7 @@ class Metrics:
 
     @property
     def volume_error_cm3(self) -> float:
-        """Above 0 where too much was marked."""
+        """Volume of the result minus that of the truth: above 0 where too much was marked."""
         return self.result_cm3 - self.truth_cm3
 
 
@@ -92,7 +93,7 @@ def measure(
     result: np.ndarray,
     truth: np.ndarray,
     spacing: Sequence[float],
-    how: Measuring | None = None,
+    settings: MetricSettings | None = None,
     surfaces: bool = True,
 ) -> Metrics:
     """Compare two masks of all lesions; ``spacing`` is in mm along the axes of the arrays.
@@ -101,14 +102,14 @@ def measure(
     belong to which click is no property of the result. Without ``surfaces`` the two measures that
     take longest are left out.
     """
-    how = how or Measuring()
+    settings = settings or MetricSettings()
     voxel_cm3 = float(np.prod(spacing)) / CM3_IN_MM3
-    window = _window(result, truth)
-    result = without_small(result[window] > 0, voxel_cm3, how)
-    truth = without_small(truth[window] > 0, voxel_cm3, how)
-    between = overlaps(_pieces(result), _pieces(truth))
-    detection = detect(between, how.detection, how.from_iou)
-    edges = surface_scores(result, truth, spacing, how.tolerance_mm) if surfaces else None
+    box = _common_box(result, truth)
+    result = without_small(result[box] > 0, voxel_cm3, settings)
+    truth = without_small(truth[box] > 0, voxel_cm3, settings)
+    between = overlaps(_components(result), _components(truth))
+    detection = detect(between, settings.detection, settings.from_iou)
+    edges = surface_scores(result, truth, spacing, settings.tolerance_mm) if surfaces else None
     return Metrics(
         dsc=dice(result, truth),
         precision=detection.precision,
@@ -117,7 +118,7 @@ def measure(
         detected=detection.detected,
         missed=detection.missed,
         false=detection.false,
-        lesion_dsc=_lesion_dice(result, truth, between, detection, how),
+        lesion_dsc=_lesion_dice(result, truth, between, detection, settings),
         truth_cm3=int(np.count_nonzero(truth)) * voxel_cm3,
         result_cm3=int(np.count_nonzero(result)) * voxel_cm3,
         assd_mm=edges.assd_mm if edges else nan,
@@ -125,24 +126,25 @@ def measure(
     )
 
 
-def without_small(mask: np.ndarray, voxel_cm3: float, how: Measuring) -> np.ndarray:
-    """The mask without its components that are too small to count."""
-    components, count = ndimage.label(mask, structure=TOUCHING if how.filter_corners else FACES)
+def without_small(mask: np.ndarray, voxel_cm3: float, settings: MetricSettings) -> np.ndarray:
+    """Return the mask without its components that are too small to count."""
+    structure = TOUCHING if settings.filter_corners else FACES
+    components, count = ndimage.label(mask, structure=structure)
     if not count:
         return mask
-    large = np.bincount(components.ravel()) * voxel_cm3 >= how.smallest_cm3
+    large = np.bincount(components.ravel()) * voxel_cm3 >= settings.smallest_cm3
     large[0] = False
     return large[components]
 
 
-def _pieces(mask: np.ndarray) -> np.ndarray:
+def _components(mask: np.ndarray) -> np.ndarray:
     return ndimage.label(mask, structure=TOUCHING)[0]
 
 
-def _window(result: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
-    """The box that holds both; of two empty masks one voxel, so nothing else is an exception."""
-    windows = ndimage.find_objects(((result > 0) | (truth > 0)).astype(np.uint8))
-    return windows[0] if windows else (slice(0, 1),) * result.ndim
+def _common_box(result: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
+    """Return the box around both masks; of two empty ones one voxel, so nothing else is special."""
+    boxes = ndimage.find_objects(((result > 0) | (truth > 0)).astype(np.uint8))
+    return boxes[0] if boxes else (slice(0, 1),) * result.ndim
 
 
 def _lesion_dice(
@@ -150,17 +152,18 @@ def _lesion_dice(
     truth: np.ndarray,
     between: Overlaps,
     detection: Detection,
-    how: Measuring,
+    settings: MetricSettings,
 ) -> float:
+    """Return the mean Dice of the detected lesions, or NaN if there are none."""
     if not detection.pairs:
         return nan
-    if how.lesion_dice == "pair":
+    if settings.lesion_dice == "pair":
         found, true = (list(side) for side in zip(*detection.pairs, strict=True))
         return float(between.dices[found, true].mean())
-    numbers = _pieces(truth)
-    boxes = ndimage.find_objects(numbers)
+    true_labels = _components(truth)
+    boxes = ndimage.find_objects(true_labels)
     values = [
-        dice(result[boxes[place]], numbers[boxes[place]] == place + 1)
-        for _, place in detection.pairs
+        dice(result[boxes[index]], true_labels[boxes[index]] == index + 1)
+        for _, index in detection.pairs
     ]
     return float(np.mean(values))

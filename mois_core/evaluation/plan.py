@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 
 from mois_core import __version__
 from mois_core.errors import BadInput
-from mois_core.evaluation.cohort import Case, without_places
-from mois_core.evaluation.metrics import Measuring
+from mois_core.evaluation.cohort import EvaluationCase, without_file_names
+from mois_core.evaluation.metrics import MetricSettings
 from mois_core.evaluation.protocols import Protocol
 from mois_core.evaluation.segmenter_specs import SegmenterSpec, weights_of
 
@@ -25,15 +25,15 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything that the results depend on."""
+class EvaluationPlan:
+    """Everything that the results of an evaluation depend on."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[EvaluationCase, ...]
     segmenters: tuple[SegmenterSpec, ...]
     experiments: tuple[Experiment, ...]
-    measuring: Measuring
+    measuring: MetricSettings
     keep_masks: bool = True
-    """Results as masks, for pictures and for the agreement between readers."""
+    """Whether results are kept as masks, for pictures and for the agreement between readers."""
 
     def __post_init__(self) -> None:
         if not self.cases or not self.segmenters or not self.experiments:
@@ -49,35 +49,35 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationTask:
     """One segmenter on one scan by one protocol."""
 
     experiment: Experiment
-    case: Case
+    case: EvaluationCase
     segmenter: SegmenterSpec
 
     @property
     def key(self) -> str:
-        """The name of the job's files."""
+        """The name of the task's files."""
         spec = self.segmenter
-        return job_key(self.experiment.name, self.case.name, spec.name, spec.fold)
+        return task_key(self.experiment.name, self.case.name, spec.name, spec.fold)
 
 
-def job_key(experiment: str, scan: str, segmenter: str, fold: str) -> str:
-    """A file name of its own for each job: readable, and short enough for every system."""
+def task_key(experiment: str, scan: str, segmenter: str, fold: str) -> str:
+    """Return a file name of its own for a task: readable, and short enough for every system."""
     words = [experiment, scan, segmenter, fold]
     text = "_".join(word for word in words if word)
     unique = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', text)[:80]}-{unique}"
 
 
-def jobs_of(plan: Plan) -> list[Job]:
-    """All jobs in the order of the results, those of one scan and experiment together.
+def tasks_of(plan: EvaluationPlan) -> list[EvaluationTask]:
+    """Return all tasks in the order of the results, those of one scan and experiment together.
 
     The model of a fold is not tested on scans it was trained on.
     """
     return [
-        Job(experiment, case, spec)
+        EvaluationTask(experiment, case, spec)
         for experiment in plan.experiments
         for case in plan.cases
         for spec in plan.segmenters
@@ -85,8 +85,8 @@ def jobs_of(plan: Plan) -> list[Job]:
     ]
 
 
-def described(plan: Plan) -> dict[str, object]:
-    """The plan as it is kept beside the results: without file names of scans, with checksums."""
+def describe_plan(plan: EvaluationPlan) -> dict[str, object]:
+    """Return the plan as results keep it: without file names of scans, with checksums."""
     content = {
         "mois_version": __version__,
         "measuring": asdict(plan.measuring),
@@ -100,14 +100,14 @@ def described(plan: Plan) -> dict[str, object]:
             }
             for spec in plan.segmenters
         },
-        "cases": [asdict(without_places(case)) for case in plan.cases],
+        "cases": [asdict(without_file_names(case)) for case in plan.cases],
     }
     # As it comes back from the file, where tuples are lists, so that both can be compared.
     return json.loads(json.dumps(content))
 
 
-def check_same(before: dict[str, object], now: dict[str, object]) -> None:
-    """Refuse to mix results of different plans in one folder.
+def check_compatible(before: dict[str, object], now: dict[str, object]) -> None:
+    """Refuse to mix the results of different described plans in one folder.
 
     More scans, segmenters or experiments may join; what has the same name must be the same.
     """
@@ -125,8 +125,8 @@ def check_same(before: dict[str, object], now: dict[str, object]) -> None:
             raise BadInput(f"the scan '{case['name']}' there is another one; {advice}")
 
 
-def merged(before: dict[str, object], now: dict[str, object]) -> dict[str, object]:
-    """Both plans together, the earlier one first."""
+def merge_plans(before: dict[str, object], now: dict[str, object]) -> dict[str, object]:
+    """Return two described plans as one, the earlier one first."""
     names = {case["name"] for case in before["cases"]}
     return {
         **now,
@@ -136,9 +136,9 @@ def merged(before: dict[str, object], now: dict[str, object]) -> dict[str, objec
     }
 
 
-def by_scan(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs of each scan together, so that a scan is read, or made, once."""
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(job.case.name, []).append(job)
+def group_by_scan(tasks: Sequence[EvaluationTask]) -> list[list[EvaluationTask]]:
+    """Return the tasks of each scan together, so that a scan is read, or made, once."""
+    groups: dict[str, list[EvaluationTask]] = {}
+    for task in tasks:
+        groups.setdefault(task.case.name, []).append(task)
     return list(groups.values())

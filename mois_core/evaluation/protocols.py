@@ -1,7 +1,7 @@
 """How a simulated reader works through a scan: the papers' protocols, and a more human one.
 
-A protocol gives one `Step` whenever there is something to measure. It sees the scan as a stack
-of slices, and clicks in patient coordinates like everyone else.
+A protocol gives one `ProtocolStep` whenever there is something to measure. It sees the scan as a
+stack of slices, and clicks in patient coordinates like everyone else.
 """
 
 from __future__ import annotations
@@ -15,24 +15,31 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.evaluation.segmenters import Segmenter
-from mois_core.evaluation.simulated_reader import RULES, Mistakes, Place, Reader, Rule, next_clicks
+from mois_core.evaluation.simulated_reader import (
+    RULES,
+    Mistakes,
+    Reader,
+    Rule,
+    VoxelClick,
+    next_clicks,
+)
 from mois_core.evaluation.truth import (
     PUBLISHED_LESIONS,
     LesionSource,
     Order,
     TrueLesion,
-    numbered,
-    targets,
+    label_lesions,
+    lesions_to_click,
     true_lesions,
 )
 from mois_core.geometry import SliceStack, Volume
 from mois_core.results.scores import dice
 
-MOSTLY = 0.5
+MOSTLY_LESION = 0.5
 """A finding of which less than this is lesion is taken away with one click, not corrected."""
 
-Kind = Literal["lesion-wise", "scan-wise", "reader"]
-KINDS: tuple[Kind, ...] = ("lesion-wise", "scan-wise", "reader")
+ProtocolKind = Literal["lesion-wise", "scan-wise", "reader"]
+PROTOCOL_KINDS: tuple[ProtocolKind, ...] = ("lesion-wise", "scan-wise", "reader")
 Measured = Literal["end", "lesion", "click"]
 Objects = Literal["lesions", "one"]
 
@@ -41,7 +48,7 @@ Objects = Literal["lesions", "one"]
 class Protocol:
     """What the reader does. The defaults are the paper's; what departs from it has a name."""
 
-    kind: Kind = "lesion-wise"
+    kind: ProtocolKind = "lesion-wise"
     lesions: int = PUBLISHED_LESIONS
     """Lesion-wise: how many are clicked on."""
     clicks: int = 3
@@ -56,12 +63,13 @@ class Protocol:
     objects: Objects = "lesions"
     """Scan-wise: every lesion an object of its own, or as in the published code all together."""
     mistakes: Mistakes = field(default_factory=Mistakes)
-    """Of the reader; the other protocols make none."""
+    """Mistakes of the kind ``reader``; the other protocols make none."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise BadInput(f"there is no protocol '{self.kind}'; choose from {', '.join(KINDS)}")
+        if self.kind not in PROTOCOL_KINDS:
+            known = ", ".join(PROTOCOL_KINDS)
+            raise BadInput(f"there is no protocol '{self.kind}'; choose from {known}")
         if self.rule not in RULES:
             raise BadInput(f"there is no rule '{self.rule}'; choose from {', '.join(RULES)}")
         if self.lesions < 1 or self.clicks < 1:
@@ -75,25 +83,26 @@ SCAN_WISE_CLICKS, SCAN_WISE_STOP = 8, 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """What there is after some clicks."""
+class ProtocolStep:
+    """The result after some clicks, and what it took to get there."""
 
     number: int
+    """1 for the first step."""
     clicks: int
     interactions: int
     """One interaction can be two clicks under the published rule."""
     prompted: int
     """Lesions that were clicked on so far."""
     seconds: float
-    """Of the segmenter alone, opening the scan included."""
+    """Time of the segmenter alone, opening the scan included."""
     result: np.ndarray
-    """Numbers of lesions [slices, rows, columns]."""
+    """Lesions as label values, [slices, rows, columns]."""
     prompted_dice: tuple[float, ...]
-    """Of each lesion clicked on, with the lesion meant."""
+    """Dice of each lesion clicked on with the true lesion that was meant."""
     is_last: bool
 
 
-class _Work:
+class _ProtocolRun:
     """One segmenter on one scan: passes clicks on, takes the time, counts."""
 
     def __init__(self, segmenter: Segmenter, volume: Volume, protocol: Protocol, scan: str) -> None:
@@ -108,37 +117,44 @@ class _Work:
         self.timed(lambda: segmenter.open(volume))
 
     def timed(self, call: Callable[[], object]) -> object:
+        """Return what a call of the segmenter gives, and count its time."""
         started = time.perf_counter()
         answer = call()
         self.seconds += time.perf_counter() - started
         return answer
 
-    def click(self, place: Place, lesion: int | None) -> int:
-        """One click of a reader whose hand may shake; gives the number of the lesion."""
+    def click(self, click: VoxelClick, lesion_id: int | None) -> int:
+        """Click as a reader whose hand may shake; return the lesion's id."""
         if self.reader is not None:
-            shape = self.stack.array.shape
-            place = self.reader.clicked(place, shape, self.spacing)
+            click = self.reader.perform(click, self.stack.array.shape, self.spacing)
         self.clicks += 1
-        ras = self.ras(place)
-        return int(self.timed(lambda: self.segmenter.click(ras, place.positive, lesion)))
+        ras = self.ras(click)
+        return int(self.timed(lambda: self.segmenter.click(ras, click.positive, lesion_id)))
 
-    def ras(self, place: Place) -> tuple[float, float, float]:
-        number, row, column = (np.asarray(v) for v in place.voxel)
-        r, a, s = self.stack.point_to_ras(number, column, row).tolist()
+    def ras(self, click: VoxelClick) -> tuple[float, float, float]:
+        """Return where a click lies, in patient coordinates."""
+        slice_index, row, column = (np.asarray(index) for index in click.voxel)
+        r, a, s = self.stack.point_to_ras(slice_index, column, row).tolist()
         return r, a, s
 
-    def lesion(self, number: int) -> np.ndarray:
-        return self.stack.from_volume(np.asarray(self.timed(lambda: self.segmenter.lesion(number))))
+    def lesion(self, lesion_id: int) -> np.ndarray:
+        """Return a lesion's mask [slices, rows, columns]."""
+        mask = self.timed(lambda: self.segmenter.lesion(lesion_id))
+        return self.stack.from_volume(np.asarray(mask))
 
     def result(self) -> np.ndarray:
+        """Return all lesions as label values [slices, rows, columns]."""
         return self.stack.from_volume(np.asarray(self.timed(self.segmenter.result)))
 
-    def step(self, prompted_dice: Sequence[float], is_last: bool, search: bool = True) -> Step:
+    def step(
+        self, prompted_dice: Sequence[float], is_last: bool, search: bool = True
+    ) -> ProtocolStep:
+        """Return the result so far, after a search if there has not been one since the click."""
         if search:
             self.timed(self.segmenter.search)
         self.steps += 1
         result = self.result()
-        return Step(
+        return ProtocolStep(
             number=self.steps,
             clicks=self.clicks,
             interactions=self.interactions,
@@ -152,57 +168,60 @@ class _Work:
 
 def run_protocol(
     protocol: Protocol, segmenter: Segmenter, volume: Volume, labels: np.ndarray, scan: str
-) -> Iterator[Step]:
+) -> Iterator[ProtocolStep]:
     """Work through a scan. ``labels`` is the truth in the volume's own order.
 
     The name of the scan seeds the reader's mistakes, so that they are the same in every run and
     for every segmenter, and others on the next scan.
     """
-    work = _Work(segmenter, volume, protocol, scan)
-    truth = numbered(work.stack.from_volume(labels), protocol.source)
+    run = _ProtocolRun(segmenter, volume, protocol, scan)
+    truth = label_lesions(run.stack.from_volume(labels), protocol.source)
     if protocol.kind == "scan-wise":
-        yield from _scan_wise(work, truth)
+        yield from _scan_wise(run, truth)
     else:
-        yield from _lesion_wise(work, truth)
+        yield from _lesion_wise(run, truth)
 
 
 # ---- one lesion after the other --------------------------------------------------------------
 
 
-def _lesion_wise(work: _Work, truth: np.ndarray) -> Iterator[Step]:
-    protocol = work.protocol
-    chosen = targets(true_lesions(truth), protocol.lesions, truth.shape, protocol.order)
+def _lesion_wise(run: _ProtocolRun, truth: np.ndarray) -> Iterator[ProtocolStep]:
+    """Click on one lesion after the other."""
+    protocol = run.protocol
+    chosen = lesions_to_click(true_lesions(truth), protocol.lesions, truth.shape, protocol.order)
     scores: list[float] = []
-    for place, lesion in enumerate(chosen, start=1):
-        is_last_lesion = place == len(chosen)
+    for position, lesion in enumerate(chosen, start=1):
+        is_last_lesion = position == len(chosen)
         scores.append(0.0)
-        for score, is_last_click in _refined(work, lesion, truth.shape):
+        for score, is_last_click in _refine(run, lesion, truth.shape):
             scores[-1] = score
             if protocol.measured == "click" and not (is_last_lesion and is_last_click):
-                yield work.step(scores, is_last=False)
+                yield run.step(scores, is_last=False)
         if protocol.measured == "lesion" and not is_last_lesion:
-            yield work.step(scores, is_last=False)
-    yield work.step(scores, is_last=True)
+            yield run.step(scores, is_last=False)
+    yield run.step(scores, is_last=True)
 
 
-def _refined(
-    work: _Work, lesion: TrueLesion, shape: tuple[int, ...]
+def _refine(
+    run: _ProtocolRun, lesion: TrueLesion, shape: tuple[int, ...]
 ) -> Iterator[tuple[float, bool]]:
-    """Click on a lesion until it is good enough; after each interaction its Dice, and whether
-    it was the last."""
-    protocol = work.protocol
+    """Click on a lesion until it is good enough.
+
+    Gives its Dice after each interaction, and whether that was the last one.
+    """
+    protocol = run.protocol
     whole = lesion.paint(shape)
-    number: int | None = None
+    lesion_id: int | None = None
     mask = seen = np.zeros(shape, dtype=bool)
     for count in range(1, protocol.clicks + 1):
         # A late reader still answers what was on the screen before the last result came.
-        answered = seen if work.reader is not None and work.reader.is_late() else mask
-        places = next_clicks(answered, whole, work.spacing, protocol.rule)
-        work.interactions += 1
-        for place in places:
-            number = work.click(place, number)
+        answered = seen if run.reader is not None and run.reader.is_late() else mask
+        clicks = next_clicks(answered, whole, run.spacing, protocol.rule)
+        run.interactions += 1
+        for click in clicks:
+            lesion_id = run.click(click, lesion_id)
         seen = mask
-        mask = mask if number is None else work.lesion(number)
+        mask = mask if lesion_id is None else run.lesion(lesion_id)
         score = dice(mask, whole)
         is_done = score >= protocol.stop_at or count == protocol.clicks
         yield score, is_done
@@ -213,44 +232,48 @@ def _refined(
 # ---- the whole scan at once --------------------------------------------------------------------
 
 
-def _scan_wise(work: _Work, truth: np.ndarray) -> Iterator[Step]:
-    """Each click goes to the largest error of the scan, and after each the scan is searched."""
-    protocol = work.protocol
+def _scan_wise(run: _ProtocolRun, truth: np.ndarray) -> Iterator[ProtocolStep]:
+    """Click on the largest error of the scan, search the scan, and so on."""
+    protocol = run.protocol
     whole = truth > 0
     owners: dict[int, int] = {}
     result = np.zeros(truth.shape, dtype=np.uint16)
     for count in range(1, protocol.clicks + 1):
-        work.interactions += 1
-        for place in next_clicks(result > 0, whole, work.spacing, protocol.rule):
+        run.interactions += 1
+        for click in next_clicks(result > 0, whole, run.spacing, protocol.rule):
             if protocol.objects == "one":
-                owners[0] = work.click(place, owners.get(0))
+                owners[0] = run.click(click, owners.get(0))
             else:
-                _click_on_own_lesion(work, place, truth, result, owners)
-        work.timed(work.segmenter.search)
-        result = work.result()
+                _click_on_own_lesion(run, click, truth, result, owners)
+        run.timed(run.segmenter.search)
+        result = run.result()
         is_last = count == protocol.clicks or bool(dice(result > 0, whole) >= protocol.stop_at)
         if is_last or protocol.measured != "end":
-            yield work.step([], is_last, search=False)
+            yield run.step([], is_last, search=False)
         if is_last:
             return
 
 
 def _click_on_own_lesion(
-    work: _Work, place: Place, truth: np.ndarray, result: np.ndarray, owners: dict[int, int]
+    run: _ProtocolRun,
+    click: VoxelClick,
+    truth: np.ndarray,
+    result: np.ndarray,
+    owners: dict[int, int],
 ) -> None:
-    """Pass a click on to the lesion it is about.
+    """Pass a click on to the lesion it is about; ``owners`` has the segmenter's id of true lesions.
 
     A positive click belongs to the true lesion it lies in. A negative one belongs to the lesion
     of the result that it lies in; a finding that is mostly no lesion goes as a whole.
     """
-    if place.positive:
-        meant = int(truth[place.voxel])
-        owners[meant] = work.click(place, owners.get(meant))
+    if click.positive:
+        meant = int(truth[click.voxel])
+        owners[meant] = run.click(click, owners.get(meant))
         return
-    number = int(result[place.voxel])
-    found = result == number
-    if number not in owners.values() and (truth[found] > 0).mean() < MOSTLY:
-        work.clicks += 1
-        work.timed(lambda: work.segmenter.reject(number, work.ras(place)))
+    lesion_id = int(result[click.voxel])
+    found = result == lesion_id
+    if lesion_id not in owners.values() and (truth[found] > 0).mean() < MOSTLY_LESION:
+        run.clicks += 1
+        run.timed(lambda: run.segmenter.reject(lesion_id, run.ras(click)))
     else:
-        work.click(place, number)
+        run.click(click, lesion_id)

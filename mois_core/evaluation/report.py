@@ -65,7 +65,7 @@ _FIGURES: Mapping[str, tuple[Callable[[Results], Figure | None], str, str]] = {
 
 
 def write_report(folder: Path) -> Path:
-    """Draw and write everything; gives the page."""
+    """Draw all figures, write all tables and the page; return the page's path."""
     results = Results.read(folder)
     tables = all_tables(results)
     write_tables(tables, folder / "tables")
@@ -174,7 +174,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _figure(path: Path, title: str, caption: str) -> str:
-    """The picture is part of the page, so that it can be sent as one file."""
+    """Return a figure with its picture in the page itself, so that it can be sent as one file."""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return (
         f'<section id="{path.stem}"><h2>{_text(title)}</h2><figure>'
@@ -213,8 +213,8 @@ def _how_made(results: Results) -> str:
     lines = []
     for what in ("experiments", "segmenters"):
         for name, content in results.plan[what].items():
-            said = ", ".join(f"{key} {value}" for key, value in content.items())
-            lines.append(f"<li><b>{_text(name)}</b>: {_text(said)}</li>")
+            told = ", ".join(f"{key} {value}" for key, value in content.items())
+            lines.append(f"<li><b>{_text(name)}</b>: {_text(told)}</li>")
     measuring = ", ".join(f"{key} {value}" for key, value in results.plan["measuring"].items())
     lines.append(f"<li><b>measuring</b>: {_text(measuring)}</li>")
     return f"<details><summary>How it was made</summary><ul>{''.join(lines)}</ul></details>"

@@ -10,47 +10,52 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.plan import Job, Plan, by_scan, described, jobs_of
+from mois_core.evaluation.plan import (
+    EvaluationPlan,
+    EvaluationTask,
+    describe_plan,
+    group_by_scan,
+    tasks_of,
+)
+from mois_core.evaluation.results_folder import ResultsFolder
 from mois_core.evaluation.scan_evaluation import evaluate_scan
-from mois_core.evaluation.store import Store
 from mois_core.progress import Progress, silent
 
 CONNECT_SECONDS = 10
-
-Say = Callable[[str], None]
 
 _KILLED = "the process that worked on it was ended from outside, perhaps for lack of memory"
 
 
 def run_plan(
-    plan: Plan,
+    plan: EvaluationPlan,
     folder: Path,
     jobs: int = 1,
     progress: Progress = silent,
-    say: Say = lambda text: None,
+    say: Callable[[str], None] = lambda text: None,
     dask: str | None = None,
-) -> Store:
-    """Do what of a plan is not done yet, and put the tables together.
+) -> ResultsFolder:
+    """Run the tasks of a plan that are not done yet, and write the tables.
 
+    ``jobs`` is the number of processes; ``say`` is given a line for each task that fails.
     ``dask`` is the address of a Dask scheduler whose workers see ``folder`` under the same name;
     any other backend of joblib can be chosen around this call with `joblib.parallel_config`.
     """
     if jobs < 1:
         raise BadInput(f"--jobs must be at least 1, not {jobs}")
-    store = Store(folder)
-    whole = store.begin(described(plan))
-    waiting = [job for job in jobs_of(plan) if not store.is_done(job)]
+    results = ResultsFolder(folder)
+    whole_plan = results.begin(describe_plan(plan))
+    waiting = [task for task in tasks_of(plan) if not results.is_done(task)]
     try:
         with _cluster(dask):
-            _work(plan, store, waiting, -1 if dask else jobs, progress, say)
+            _run_tasks(plan, results, waiting, -1 if dask else jobs, progress, say)
     finally:
-        store.gather(whole)
-    return store
+        results.gather(whole_plan)
+    return results
 
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """The workers of a Dask cluster for the block, if there is an address."""
+    """Use the workers of a Dask cluster within the block, if there is an address."""
     if address is None:
         yield
         return
@@ -66,46 +71,51 @@ def _cluster(address: str | None) -> Iterator[None]:
         yield
 
 
-def _work(
-    plan: Plan, store: Store, waiting: Sequence[Job], jobs: int, progress: Progress, say: Say
+def _run_tasks(
+    plan: EvaluationPlan,
+    results: ResultsFolder,
+    waiting: Sequence[EvaluationTask],
+    jobs: int,
+    progress: Progress,
+    say: Callable[[str], None],
 ) -> None:
-    scans = by_scan(waiting)
+    scans = group_by_scan(waiting)
     try:
-        _parallel(plan, store, scans, jobs, progress, say)
+        _run_parallel(plan, results, scans, jobs, progress, say)
     except BrokenProcessPool:
         # One of the scans that were being worked on is to blame. Each unfinished one gets a
         # process of its own, so that the others do not suffer for it.
         for scan in scans:
-            left = [job for job in scan if not store.is_done(job)]
+            left = [task for task in scan if not results.is_done(task)]
             if not left:
                 continue
             try:
-                _parallel(plan, store, [left], 2, silent, say)
+                _run_parallel(plan, results, [left], 2, silent, say)
             except BrokenProcessPool:
-                for job in left:
-                    if not store.is_done(job):
-                        store.fail(job, _KILLED)
+                for task in left:
+                    if not results.is_done(task):
+                        results.fail(task, _KILLED)
                 say(f"{left[0].case.name}: {_KILLED}")
 
 
-def _parallel(
-    plan: Plan,
-    store: Store,
-    scans: Sequence[Sequence[Job]],
+def _run_parallel(
+    plan: EvaluationPlan,
+    results: ResultsFolder,
+    scans: Sequence[Sequence[EvaluationTask]],
     jobs: int,
     progress: Progress,
-    say: Say,
+    say: Callable[[str], None],
 ) -> None:
     total = sum(len(scan) for scan in scans)
     done = 0
     progress(done, total, "evaluating")
     calls = (
-        delayed(evaluate_scan)(scan, plan.measuring, store.folder, plan.keep_masks)
+        delayed(evaluate_scan)(scan, plan.measuring, results.folder, plan.keep_masks)
         for scan in scans
     )
-    for said in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
-        for name, error in said:
+    for outcomes in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
+        for name, error in outcomes:
             if error:
                 say(f"{name}: {error}")
-        done += len(said)
+        done += len(outcomes)
         progress(done, total, "evaluating")

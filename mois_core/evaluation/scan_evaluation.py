@@ -9,62 +9,67 @@ import numpy as np
 
 from mois_core.errors import Cancelled
 from mois_core.evaluation.cohort import LoadedCase, load_case
-from mois_core.evaluation.metrics import Measuring, measure
-from mois_core.evaluation.plan import Job
-from mois_core.evaluation.protocols import Step, run_protocol
+from mois_core.evaluation.metrics import MetricSettings, measure
+from mois_core.evaluation.plan import EvaluationTask
+from mois_core.evaluation.protocols import ProtocolStep, run_protocol
+from mois_core.evaluation.results_folder import KeptScan, ResultsFolder, key_columns
 from mois_core.evaluation.segmenter_specs import make_segmenter
-from mois_core.evaluation.store import KeptScan, Store, key_of
 from mois_core.geometry import SliceStack
 from mois_core.session.intensity import normalise
 
 
 def evaluate_scan(
-    jobs: Sequence[Job], measuring: Measuring, folder: Path, keep_masks: bool
+    tasks: Sequence[EvaluationTask], measuring: MetricSettings, folder: Path, keep_masks: bool
 ) -> list[tuple[str, str]]:
-    """Run the jobs of one scan; gives what to say of each: the scan and segmenter, and an error.
+    """Run the tasks of one scan; return the name and the error, if there was one, of each.
 
     Nothing that one scan or segmenter does ends the run, apart from the user's own wish.
     """
-    store = Store(folder)
+    results = ResultsFolder(folder)
     loaded: LoadedCase | None = None
-    said = []
-    for job in jobs:
-        name = f"{job.case.name}, {job.segmenter.name}"
+    outcomes = []
+    for task in tasks:
+        name = f"{task.case.name}, {task.segmenter.name}"
         try:
             if loaded is None:
-                loaded = load_case(job.case)
+                loaded = load_case(task.case)
                 if keep_masks:
-                    store.keep_scan(_kept(loaded), job.case.name)
-            store.finish(job, _measured(job, loaded, measuring, store if keep_masks else None))
-            said.append((name, ""))
+                    results.keep_scan(_kept(loaded), task.case.name)
+            rows = _run_task(task, loaded, measuring, results if keep_masks else None)
+            results.finish(task, rows)
+            outcomes.append((name, ""))
         except Cancelled:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            store.fail(job, reason)
-            said.append((name, reason))
-    return said
+            results.fail(task, reason)
+            outcomes.append((name, reason))
+    return outcomes
 
 
-def _measured(
-    job: Job, loaded: LoadedCase, measuring: Measuring, store: Store | None
+def _run_task(
+    task: EvaluationTask,
+    loaded: LoadedCase,
+    measuring: MetricSettings,
+    masks_to: ResultsFolder | None,
 ) -> list[dict[str, object]]:
+    """Return a row for each step of the protocol; keep the last result where masks are kept."""
     stack = SliceStack(loaded.volume)
     spacing = (stack.slice_spacing, *stack.pixel_spacing)
     truth = stack.from_volume(loaded.labels) > 0
-    segmenter = make_segmenter(job.segmenter)
-    protocol = job.experiment.protocol
-    steps = run_protocol(protocol, segmenter, loaded.volume, loaded.labels, job.case.name)
+    segmenter = make_segmenter(task.segmenter)
+    protocol = task.experiment.protocol
+    steps = run_protocol(protocol, segmenter, loaded.volume, loaded.labels, task.case.name)
     rows = []
     for step in steps:
-        rows.append({**key_of(job), **_row(step, truth, spacing, measuring)})
-        if store is not None and step.is_last:
-            store.keep_mask(job, step.result > 0)
+        rows.append({**key_columns(task), **_row(step, truth, spacing, measuring)})
+        if masks_to is not None and step.is_last:
+            masks_to.keep_mask(task, step.result > 0)
     return rows
 
 
 def _row(
-    step: Step, truth: np.ndarray, spacing: tuple[float, ...], measuring: Measuring
+    step: ProtocolStep, truth: np.ndarray, spacing: tuple[float, ...], measuring: MetricSettings
 ) -> dict[str, object]:
     metrics = measure(step.result, truth, spacing, measuring, surfaces=step.is_last)
     prompted = float(np.mean(step.prompted_dice)) if step.prompted_dice else float("nan")

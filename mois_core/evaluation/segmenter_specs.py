@@ -14,21 +14,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
 from mois_core import weights
 from mois_core.errors import BadInput
 from mois_core.evaluation.segmenters import RegionGrowing, Segmenter, SessionSegmenter
 from mois_core.geometry import VIEWS
-from mois_core.network.checkpoint import read_checkpoint
-from mois_core.network.detection import preset_of
-from mois_core.network.loading import SHIPPED, load_model
 from mois_core.network.model import Sam2
 from mois_core.session.state import Settings
-from mois_core.training.initial_network import network_of_run
-from mois_core.weights import registry
 
-KINDS = ("mois", "sam2", "slm", "region-growing")
+SEGMENTER_KINDS = ("mois", "sam2", "slm", "region-growing")
 _SEARCHING = {"mois": True, "sam2": False, "slm": False}
 _SWITCHES = {"yes": True, "no": False}
 _WORDS = {"axis": tuple(VIEWS), "findings": ("components", "reprompted")}
@@ -52,20 +45,20 @@ class SegmenterSpec:
     """A segmenter in words, small enough to travel to another process."""
 
     name: str
-    """What tables and figures call it."""
+    """Name in tables and figures."""
     kind: str
-    """One of `KINDS`, or a Python file and a class in it."""
+    """One of `SEGMENTER_KINDS`, or a Python file and a class in it."""
     model: str = ""
     """A preset with weights that ship, or a file of weights."""
     options: tuple[tuple[str, str], ...] = ()
     fold: str = ""
-    """Which fold of a cross-validation the weights are from."""
+    """Fold of a cross-validation that the weights are from."""
     device: str = "cpu"
     dtype: str = "float32"
 
 
 def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> SegmenterSpec:
-    """Read ``[NAME@FOLD:]KIND[=MODEL][,OPTION=VALUE...]``; see `mois evaluate --help`."""
+    """Read ``[NAME@FOLD:]KIND[=MODEL][,OPTION=VALUE...]``, as ``mois evaluate --help`` says."""
     label, colon, rest = text.partition(":")
     is_drive = len(label) == 1 and rest[:1] in ("/", "\\")
     if not colon or label.endswith(".py") or "=" in label or is_drive:
@@ -75,10 +68,10 @@ def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> Segmen
     kind, _, model = first.partition("=")
     name, _, fold = label.partition("@")
     pairs = tuple(tuple(option.partition("=")[::2]) for option in options)
-    if kind not in KINDS and ".py" not in kind:
+    if kind not in SEGMENTER_KINDS and ".py" not in kind:
         raise BadInput(
-            f"there is no segmenter '{kind}'; choose from {', '.join(KINDS)}, or give a Python "
-            "file and a class in it, like mine.py:Mine"
+            f"there is no segmenter '{kind}'; choose from {', '.join(SEGMENTER_KINDS)}, or give a "
+            "Python file and a class in it, like mine.py:Mine"
         )
     if kind in _SEARCHING and not model:
         raise BadInput(f"'{kind}' needs a model, like {kind}=phantom or {kind}=weights.pt")
@@ -98,28 +91,30 @@ def _plain_name(kind: str, options: tuple[tuple[str, str], ...]) -> str:
 
 
 def check_options(spec: SegmenterSpec) -> None:
-    """Refuse options that a segmenter does not have before hours of work."""
+    """Refuse options that a segmenter does not have, before hours of work."""
     if spec.kind in _SEARCHING:
         _session_options(spec)
     elif spec.kind == "region-growing":
-        RegionGrowing(**_numbers(spec, RegionGrowing))
+        RegionGrowing(**_arguments(spec, RegionGrowing))
     else:
-        _class_in(spec.kind)(**_numbers(spec, _class_in(spec.kind)))
+        made = _class_in(spec.kind)
+        made(**_arguments(spec, made))
 
 
 def make_segmenter(spec: SegmenterSpec) -> Segmenter:
-    """A segmenter without a scan. Weights are read once in each process."""
+    """Return a segmenter without a scan; weights are read once in each process."""
     if spec.kind in _SEARCHING:
         settings, reference = _session_options(spec)
         model = _network(spec.model, spec.device, spec.dtype)
         return SessionSegmenter(model, settings, _SEARCHING[spec.kind], reference)
     if spec.kind == "region-growing":
-        return RegionGrowing(**_numbers(spec, RegionGrowing))
+        return RegionGrowing(**_arguments(spec, RegionGrowing))
     made = _class_in(spec.kind)
-    return made(**_numbers(spec, made))
+    return made(**_arguments(spec, made))
 
 
 def _session_options(spec: SegmenterSpec) -> tuple[Settings, bool]:
+    """Return the session's settings, and whether it follows the published flow."""
     given: dict[str, object] = {}
     for name, value in spec.options:
         if name != "reference" and name not in _SESSION_OPTIONS:
@@ -131,27 +126,30 @@ def _session_options(spec: SegmenterSpec) -> tuple[Settings, bool]:
 
 
 def _value(name: str, text: str, kind: type) -> object:
-    wanted = _WORDS.get(name) or _KINDS_OF_VALUE[kind]
+    allowed = _WORDS.get(name) or _KINDS_OF_VALUE[kind]
     try:
         if name in _WORDS and text not in _WORDS[name]:
             raise ValueError
         return _SWITCHES[text] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
-        raise BadInput(f"option '{name}' must be {wanted}, not '{text}'") from None
+        allowed = allowed if isinstance(allowed, str) else " or ".join(allowed)
+        raise BadInput(f"option '{name}' must be {allowed}, not '{text}'") from None
 
 
-def _numbers(spec: SegmenterSpec, made: type) -> dict[str, object]:
-    """Options as numbers where they are numbers, refused if the class does not take them."""
+def _arguments(spec: SegmenterSpec, made: type) -> dict[str, object]:
+    """Return options as arguments of a class, as numbers where they are numbers.
+
+    Options that the class does not take are refused.
+    """
     known = list(inspect.signature(made).parameters)
     for name, _ in spec.options:
         if name not in known:
-            there = ", ".join(known) or "none"
-            raise BadInput(f"'{spec.kind}' has no option '{name}'; it has: {there}")
-    return {name: _number(value) for name, value in spec.options}
+            listed = ", ".join(known) or "none"
+            raise BadInput(f"'{spec.kind}' has no option '{name}'; it has: {listed}")
+    return {name: _number_or_text(value) for name, value in spec.options}
 
 
-def _number(text: str) -> object:
+def _number_or_text(text: str) -> object:
     try:
         return float(text)
     except ValueError:
@@ -160,6 +158,7 @@ def _number(text: str) -> object:
 
 @lru_cache(maxsize=8)
 def _class_in(kind: str) -> type[Segmenter]:
+    """Return the class that is written as FILE.py:CLASS."""
     file, _, name = kind.rpartition(":")
     path = Path(file)
     if not file or not path.is_file():
@@ -181,31 +180,15 @@ def _class_in(kind: str) -> type[Segmenter]:
 
 @lru_cache(maxsize=4)
 def _network(model: str, device: str, dtype: str) -> Sam2:
-    path = weights_file(model)
-    known = registry.lookup(model)
-    network = known.preset if known else network_of_run(path)
-    network = network or preset_of(read_checkpoint(path), str(path))
-    return load_model(network, path, device, getattr(torch, dtype))
-
-
-def weights_file(model: str) -> Path:
-    """Weights that ship, were downloaded, or lie in a file; random ones would measure nothing."""
-    shipped = SHIPPED / f"{model}.safetensors"
-    if shipped.parent == SHIPPED and shipped.is_file():
-        return shipped
-    return weights.resolve(model)
+    return weights.open_checkpoint(model, device=device, dtype=dtype).network
 
 
 def weights_of(spec: SegmenterSpec) -> Mapping[str, str]:
-    """What tells a segmenter's weights or code from others: names alone do not."""
+    """Return what tells a segmenter's weights or code from others: names alone do not."""
     if spec.kind in _SEARCHING:
-        path = weights_file(spec.model)
-        return {"file": path.name, "sha256": _digest(path)}
-    if spec.kind in KINDS:
+        path = weights.resolve(spec.model)
+        return {"file": path.name, "sha256": weights.checksum(path)}
+    if spec.kind in SEGMENTER_KINDS:
         return {}
     path = Path(spec.kind.rpartition(":")[0])
-    return {"file": path.name, "sha256": _digest(path)}
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file": path.name, "sha256": weights.sha256_of(path)}

@@ -1,4 +1,4 @@
-"""What is evaluated: anything that takes a scan and clicks and says where the lesions are.
+"""Segmenters: anything that takes a scan and clicks and says where the lesions are.
 
 A further model is one file with a class that derives from `Segmenter`; nothing here changes.
 """
@@ -17,7 +17,7 @@ from mois_core.session.state import Settings
 
 
 class Segmenter(ABC):
-    """One way to segment. A new one is made for every scan.
+    """A way to segment. A new one is made for every scan.
 
     Arrays go in and come out in the scan's own order [k, j, i]; points are RAS millimetres.
     """
@@ -27,28 +27,28 @@ class Segmenter(ABC):
         """Take up a scan."""
 
     @abstractmethod
-    def click(self, ras: Point, positive: bool = True, lesion: int | None = None) -> int:
-        """Take a click on a lesion, a new one if none is named; gives the lesion's number."""
+    def click(self, ras: Point, positive: bool = True, lesion_id: int | None = None) -> int:
+        """Take a click on a lesion, a new one if none is named; return the lesion's id."""
 
     @abstractmethod
     def result(self) -> np.ndarray:
-        """The numbers of all lesions, clicked or found, 0 elsewhere."""
+        """Return all lesions, clicked or found, as label values; 0 elsewhere."""
 
     def search(self) -> None:
         """Look for more lesions, if this segmenter can."""
         return None
 
-    def lesion(self, number: int) -> np.ndarray:
-        """One lesion's mask; by itself better where lesions can overlap."""
-        return self.result() == number
+    def lesion(self, lesion_id: int) -> np.ndarray:
+        """Return one lesion's mask. Override this where lesions can overlap."""
+        return self.result() == lesion_id
 
-    def reject(self, number: int, ras: Point) -> None:
-        """Take away a lesion that nobody clicked on and that is none, seen at a place."""
-        self.click(ras, positive=False, lesion=number)
+    def reject(self, lesion_id: int, ras: Point) -> None:
+        """Take away a lesion that nobody clicked on and that is none; ``ras`` is a point in it."""
+        self.click(ras, False, lesion_id)
 
 
 class SessionSegmenter(Segmenter):
-    """Our engine: exactly what the user of the module gets, with any network it can run."""
+    """The engine as the user of the module gets it, with any network it can run."""
 
     def __init__(
         self, model: Sam2, settings: Settings, searches: bool, reference: bool = False
@@ -61,23 +61,23 @@ class SessionSegmenter(Segmenter):
     def open(self, volume: Volume) -> None:
         self.session = Session(self.model, volume, self.settings, self.reference)
 
-    def click(self, ras: Point, positive: bool = True, lesion: int | None = None) -> int:
-        return self.session.click(ras, positive, lesion)
+    def click(self, ras: Point, positive: bool = True, lesion_id: int | None = None) -> int:
+        return self.session.click(ras, positive, lesion_id)
 
     def search(self) -> None:
         session = self.session
         slices = range(session.stack.count)
-        if self.searches and any(session.exemplars_for(number) for number in slices):
+        if self.searches and any(session.exemplars_for(slice_index) for slice_index in slices):
             session.find_similar()
 
     def result(self) -> np.ndarray:
         return self.session.labels()
 
-    def lesion(self, number: int) -> np.ndarray:
-        return self.session.mask(number)
+    def lesion(self, lesion_id: int) -> np.ndarray:
+        return self.session.mask(lesion_id)
 
-    def reject(self, number: int, ras: Point) -> None:
-        self.session.reject(number)
+    def reject(self, lesion_id: int, ras: Point) -> None:
+        self.session.reject(lesion_id)
 
 
 class RegionGrowing(Segmenter):
@@ -94,11 +94,11 @@ class RegionGrowing(Segmenter):
     def open(self, volume: Volume) -> None:
         self.regions = GrownRegions(volume, self.fraction, self.reach_mm)
 
-    def click(self, ras: Point, positive: bool = True, lesion: int | None = None) -> int:
-        return self.regions.click(ras, positive, lesion)
+    def click(self, ras: Point, positive: bool = True, lesion_id: int | None = None) -> int:
+        return self.regions.click(ras, positive, lesion_id)
 
     def result(self) -> np.ndarray:
         return self.regions.labels()
 
-    def lesion(self, number: int) -> np.ndarray:
-        return self.regions.mask(number)
+    def lesion(self, lesion_id: int) -> np.ndarray:
+        return self.regions.mask(lesion_id)

@@ -1,6 +1,6 @@
 """Where a simulated reader clicks next: the rules of the paper, of its code, and of training.
 
-All arrays are stacks of slices [slice, row, column], and so are places in them.
+All arrays are stacks of slices, and voxels are indices into them: [slice, row, column].
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from mois_core.geometry import Box
 from mois_core.session.components import TOUCHING, centre_inside, deepest_point
 from mois_core.session.masks import Mask
 
@@ -27,8 +28,8 @@ _SMOOTHING = np.float32(1e-5)
 
 
 @dataclass(frozen=True)
-class Place:
-    """A click, and whether it says "belongs to it"."""
+class VoxelClick:
+    """A click on a voxel of the stack: inside a lesion or, if not positive, outside of it."""
 
     voxel: tuple[int, int, int]
     """Slice, row and column."""
@@ -40,28 +41,28 @@ def next_clicks(
     truth: np.ndarray,
     spacing: tuple[float, float, float],
     rule: Rule = "centre",
-) -> list[Place]:
-    """The clicks of one interaction; none if nothing is wrong.
+) -> list[VoxelClick]:
+    """Return the clicks of one interaction, none if nothing is wrong.
 
     ``spacing`` is in mm from slice to slice, row to row, column to column.
     """
-    window = _around(result | truth)
-    if window is None:
+    box = _box_around(result | truth)
+    if box is None:
         return []
     if rule == "published":
         return _as_published(result, truth)
-    offset = tuple(part.start for part in window)
-    place = _at_largest_error(result[window], truth[window], spacing, rule)
-    if place is None:
+    offset = tuple(part.start for part in box)
+    click = _at_largest_error(result[box], truth[box], spacing, rule)
+    if click is None:
         return []
-    voxel = tuple(int(a + b) for a, b in zip(place.voxel, offset, strict=True))
-    return [Place(voxel, place.positive)]
+    voxel = tuple(int(a + b) for a, b in zip(click.voxel, offset, strict=True))
+    return [VoxelClick(voxel, click.positive)]
 
 
 def _at_largest_error(
     result: np.ndarray, truth: np.ndarray, spacing: Sequence[float], rule: Rule
-) -> Place | None:
-    """One click in the largest connected component that is missing or too much."""
+) -> VoxelClick | None:
+    """Return a click in the largest connected component that is missing or too much."""
     best: tuple[int, bool, np.ndarray] | None = None
     for positive, wrong in ((True, truth & ~result), (False, result & ~truth)):
         components, count = ndimage.label(wrong, structure=TOUCHING)
@@ -74,28 +75,27 @@ def _at_largest_error(
     if best is None:
         return None
     _, positive, component = best
-    point = deepest(component, spacing) if rule == "deepest" else centre_inside(component, spacing)
-    return Place(point, positive)
+    choose = deepest_voxel if rule == "deepest" else centre_inside
+    return VoxelClick(choose(component, spacing), positive)
 
 
-def deepest(component: np.ndarray, spacing: Sequence[float]) -> tuple[int, int, int]:
-    """The place furthest from the border on the slice that the component is largest on."""
-    number, x, y = deepest_point(Mask.from_stack(component), (spacing[1], spacing[2]))
-    return number, int(y), int(x)
+def deepest_voxel(component: np.ndarray, spacing: Sequence[float]) -> tuple[int, int, int]:
+    """Return the voxel furthest from the border on the slice that the component is largest on."""
+    slice_index, x, y = deepest_point(Mask.from_stack(component), (spacing[1], spacing[2]))
+    return slice_index, int(y), int(x)
 
 
-def _around(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
+def _box_around(mask: np.ndarray) -> Box | None:
     if not mask.any():
         return None
-    windows = ndimage.find_objects(mask.astype(np.uint8))
-    return windows[0]
+    return ndimage.find_objects(mask.astype(np.uint8))[0]
 
 
 # ---- the published code ----------------------------------------------------------------------
 
 
-def _as_published(result: np.ndarray, truth: np.ndarray) -> list[Place]:
-    """Up to two clicks: anywhere in what is missing, and anywhere in what is too much.
+def _as_published(result: np.ndarray, truth: np.ndarray) -> list[VoxelClick]:
+    """Return up to two clicks: anywhere in what is missing, and anywhere in what is too much.
 
     Each is looked for in one patch only. Which patch it is does not depend on the result, since
     the published code compares the truth with an empty one; a patch without the error in question
@@ -107,22 +107,22 @@ def _as_published(result: np.ndarray, truth: np.ndarray) -> list[Place]:
     body = size - lesion
     worst_for_body = int((1 - (2 * body + _SMOOTHING) / (size + body + _SMOOTHING)).argmax())
     worst_for_lesion = int((1 - _SMOOTHING / (lesion + _SMOOTHING)).argmax())
-    places = []
-    for positive, number, wrong in (
+    clicks = []
+    for positive, patch_index, wrong in (
         (True, worst_for_body, truth & ~result),
         (False, worst_for_lesion, result & ~truth),
     ):
-        patch = patches[number]
+        patch = patches[patch_index]
         errors = np.argwhere(wrong[patch])
         if len(errors):
             draw = np.random.RandomState(PUBLISHED_SEED).randint(len(errors))
             voxel = tuple(int(a) + part.start for a, part in zip(errors[draw], patch, strict=True))
-            places.append(Place(voxel, positive))
-    return places
+            clicks.append(VoxelClick(voxel, positive))
+    return clicks
 
 
-def _patches(shape: Sequence[int]) -> list[tuple[slice, slice, slice]]:
-    """The scan cut up; the last patch in each direction is as large as what is left."""
+def _patches(shape: Sequence[int]) -> list[Box]:
+    """Return the patches of a scan; the last one in each direction is as large as what is left."""
     cuts = [
         [slice(at, min(at + side, length)) for at in range(0, length, side)]
         for length, side in zip(shape, PUBLISHED_PATCH, strict=True)
@@ -146,22 +146,24 @@ class Mistakes:
 
 
 class Reader:
-    """Draws one reader's mistakes; the same seed and scan give the same ones."""
+    """A reader who makes mistakes; the same seed and scan give the same ones."""
 
     def __init__(self, mistakes: Mistakes, seed: int, scan: str) -> None:
         self.mistakes = mistakes
         self.random = np.random.default_rng([seed, zlib.crc32(scan.encode())])
 
     def is_late(self) -> bool:
-        """Whether the next click answers an earlier result."""
+        """Draw whether the next click answers an earlier result."""
         return bool(self.random.random() < self.mistakes.late)
 
-    def clicked(self, meant: Place, shape: Sequence[int], spacing: Sequence[float]) -> Place:
-        """What comes of a click: displaced within its slice, and now and then of the wrong kind."""
-        number, *place = meant.voxel
+    def perform(
+        self, meant: VoxelClick, shape: Sequence[int], spacing: Sequence[float]
+    ) -> VoxelClick:
+        """Return what comes of a click: displaced in its slice, now and then of the wrong kind."""
+        slice_index, *in_slice = meant.voxel
         row, column = (
             int(np.clip(round(at + self.random.normal(0, self.mistakes.jitter_mm) / mm), 0, n - 1))
-            for at, n, mm in zip(place, shape[1:], spacing[1:], strict=True)
+            for at, n, mm in zip(in_slice, shape[1:], spacing[1:], strict=True)
         )
         is_wrong = bool(self.random.random() < self.mistakes.wrong)
-        return Place((number, row, column), meant.positive != is_wrong)
+        return VoxelClick((slice_index, row, column), meant.positive != is_wrong)

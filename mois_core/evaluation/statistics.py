@@ -1,4 +1,4 @@
-"""What can be said about several scans: means, tests and intervals.
+"""Statistics over several scans: means, tests and intervals.
 
 The unit is the scan. Where several models of a cross-validation were run on one scan, their
 values are averaged first: they are no independent observations. Values are paired by the scan's
@@ -33,41 +33,43 @@ class Spread:
 
 
 def spread(values: ByScan) -> Spread:
-    """Of the scans that have a value."""
-    there = finite(values)
-    numbers = np.array(list(there.values()))
-    if not len(numbers):
+    """Return mean and standard deviation over the scans that have a value."""
+    there = np.array(list(finite(values).values()))
+    if not len(there):
         return Spread(math.nan, math.nan, 0)
-    sd = float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
-    return Spread(float(numbers.mean()), sd, len(numbers))
+    sd = float(there.std(ddof=1)) if len(there) > 1 else math.nan
+    return Spread(float(there.mean()), sd, len(there))
 
 
 def finite(values: ByScan) -> dict[str, float]:
-    """The scans that have a value."""
+    """Return the values without those that are not finite."""
     return {scan: value for scan, value in values.items() if math.isfinite(value)}
 
 
 def average_folds(values: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """One value for each scan, from pairs of a scan and a value; what is not finite is no value."""
+    """Return the mean of each scan, from pairs of a scan and a value.
+
+    Values that are not finite are left out; a scan without any other has NaN.
+    """
     by_scan: dict[str, list[float]] = {}
     for scan, value in values:
-        there = by_scan.setdefault(scan, [])
+        of_scan = by_scan.setdefault(scan, [])
         if math.isfinite(value):
-            there.append(value)
-    return {scan: float(np.mean(all_)) if all_ else math.nan for scan, all_ in by_scan.items()}
+            of_scan.append(value)
+    return {scan: float(np.mean(own)) if own else math.nan for scan, own in by_scan.items()}
 
 
 def paired(first: ByScan, second: ByScan) -> tuple[np.ndarray, np.ndarray]:
-    """The values of the scans that both have, in the same order."""
-    there, here = finite(first), finite(second)
-    names = sorted(there.keys() & here.keys())
-    return np.array([there[n] for n in names]), np.array([here[n] for n in names])
+    """Return the values of the scans that both have, in the same order."""
+    ours, theirs = finite(first), finite(second)
+    names = sorted(ours.keys() & theirs.keys())
+    return np.array([ours[name] for name in names]), np.array([theirs[name] for name in names])
 
 
 def wilcoxon(first: ByScan, second: ByScan) -> float:
-    """p of the signed-rank test for pairs; 1 where there is no difference at all.
+    """Return p of the signed-rank test for pairs, and 1 where there is no difference at all.
 
-    NaN for fewer than two pairs, of which nothing can be said.
+    Of fewer than two pairs nothing can be said: NaN.
     """
     ours, theirs = paired(first, second)
     if len(ours) < 2:
@@ -78,12 +80,12 @@ def wilcoxon(first: ByScan, second: ByScan) -> float:
 
 
 def bonferroni(p: float, comparisons: int) -> float:
-    """p corrected for the number of comparisons that were made; NaN stays NaN."""
+    """Return p corrected for the number of comparisons that were made; NaN stays NaN."""
     return p if math.isnan(p) else min(1.0, p * comparisons)
 
 
 def mann_whitney(first: ByScan, second: ByScan) -> float:
-    """p of the U test between two sets of different scans; NaN if one is empty."""
+    """Return p of the U test between two sets of different scans, or NaN if one is empty."""
     ours, theirs = list(finite(first).values()), list(finite(second).values())
     if not ours or not theirs:
         return math.nan
@@ -92,7 +94,7 @@ def mann_whitney(first: ByScan, second: ByScan) -> float:
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and where it may lie."""
+    """A value and the confidence interval around it."""
 
     value: float
     low: float
@@ -101,26 +103,37 @@ class Interval:
 
 def bootstrap(
     values: Sequence[float],
-    of: Callable[[np.ndarray], np.ndarray] | None = None,
+    statistic: Callable[..., np.ndarray] = np.mean,
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """The interval of a statistic by drawing scans with replacement, always the same draws.
+    """Return a statistic and its percentile interval by drawing scans with replacement.
 
-    ``of`` takes an array and works along its last axis; the mean without it.
+    The draws depend on the seed and the number of values only, so the same values always have
+    the same interval. ``statistic`` takes an array and an ``axis``.
     """
-    of = of or (lambda drawn: drawn.mean(axis=-1))
-    numbers = np.asarray(values, dtype=np.float64)
-    if not len(numbers):
+    observed = np.asarray(values, dtype=np.float64)
+    if not len(observed):
         return Interval(math.nan, math.nan, math.nan)
-    random = np.random.default_rng([seed, len(numbers), zlib.crc32(b"bootstrap")])
-    drawn = of(numbers[random.integers(len(numbers), size=(_RESAMPLES, len(numbers)))])
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(float(of(numbers[None])[0]), float(low), float(high))
+    value = float(statistic(observed, axis=-1))
+    if len(observed) == 1:
+        # Every draw is that value; scipy refuses to draw from one.
+        return Interval(value, value, value)
+    drawn = stats.bootstrap(
+        (observed,),
+        statistic,
+        n_resamples=_RESAMPLES,
+        vectorized=True,
+        confidence_level=confidence,
+        method="percentile",
+        # Called `rng` since scipy 1.15; every version that we allow knows this name.
+        random_state=np.random.default_rng([seed, len(observed), zlib.crc32(b"bootstrap")]),
+    )
+    low, high = drawn.confidence_interval
+    return Interval(value, float(low), float(high))
 
 
 def difference(first: ByScan, second: ByScan, seed: int = 0) -> Interval:
-    """The mean of ``first`` minus ``second`` over the scans that both have."""
+    """Return the mean of ``first`` minus ``second`` over the scans that both have."""
     ours, theirs = paired(first, second)
     return bootstrap(ours - theirs, seed=seed)

@@ -19,8 +19,11 @@ from mois_core.evaluation.truth import FACES
 
 @dataclass(frozen=True)
 class SurfaceScores:
-    """Two empty masks agree perfectly. If only one is empty there is no distance to speak of, and
-    no part of the surface agrees."""
+    """Distance between two surfaces, and the share of them within a tolerance.
+
+    Two empty masks agree perfectly. If only one is empty there is no distance to speak of, and no
+    part of the surface agrees.
+    """
 
     assd_mm: float
     nsd: float
@@ -29,8 +32,8 @@ class SurfaceScores:
 def surface_scores(
     result: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance_mm: float
 ) -> SurfaceScores:
-    """Compare two boolean masks; ``spacing`` is in mm along the axes of the arrays."""
-    ours, theirs = surface(result), surface(truth)
+    """Compare the surfaces of two masks; ``spacing`` is in mm along the axes of the arrays."""
+    ours, theirs = surface_voxels(result), surface_voxels(truth)
     if not len(ours) and not len(theirs):
         return SurfaceScores(0.0, 1.0)
     if not len(ours) or not len(theirs):
@@ -45,11 +48,11 @@ def surface_scores(
     return SurfaceScores(float(apart.mean()), float((apart <= tolerance_mm).mean()))
 
 
-def surface(mask: np.ndarray) -> np.ndarray:
-    """The places [n, 3] of a mask's surface voxels."""
-    windows = ndimage.find_objects(mask.astype(np.uint8))
-    if not windows:
+def surface_voxels(mask: np.ndarray) -> np.ndarray:
+    """Return the indices [n, 3] of the voxels on a mask's surface."""
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes:
         return np.zeros((0, mask.ndim), dtype=np.int64)
-    inside = np.asarray(mask[windows[0]], dtype=bool)
+    inside = np.asarray(mask[boxes[0]], dtype=bool)
     edge = inside & ~ndimage.binary_erosion(inside, structure=FACES)
-    return np.argwhere(edge) + [part.start for part in windows[0]]
+    return np.argwhere(edge) + [part.start for part in boxes[0]]

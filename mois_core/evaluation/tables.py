@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mois_core.evaluation.analysis import (
     METRIC_NAMES,
     MORE_METRIC_NAMES,
@@ -20,7 +22,6 @@ from mois_core.evaluation.statistics import (
     SIGNIFICANT,
     Interval,
     bonferroni,
-    bootstrap,
     difference,
     finite,
     mann_whitney,
@@ -30,7 +31,7 @@ from mois_core.evaluation.statistics import (
 from mois_core.io.atomic import atomic_write
 
 TARGETS = (0.5, 0.6, 0.7, 0.8)
-"""Scan-wise DSCs for which clicks and seconds are told."""
+"""Scan-wise DSCs until which clicks and seconds are counted."""
 
 FIRST_FEW = (1, 2, 3, 5, 10)
 """Prompted lesions or interactions after which segmenters are compared."""
@@ -47,7 +48,7 @@ class Cell:
     text: str
     is_best: bool = False
     is_different: bool = False
-    """Significantly, from the segmenter that the others are compared with."""
+    """Whether it differs significantly from the segmenter that the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Table:
 
 
 def all_tables(results: Results) -> list[Table]:
-    """Every table that the results have the values for."""
+    """Return every table that the results have the values for."""
     tables = [benchmark_table(results), more_metrics_table(results)]
     tables.append(clicks_table(results))
     if len(results.segmenters) > 1:
@@ -80,9 +81,12 @@ def all_tables(results: Results) -> list[Table]:
 
 
 def benchmark_table(results: Results) -> Table:
-    """The paper's Table 3, or with a single set its Table 2."""
+    """Return the paper's Table 3, or with a single set its Table 2."""
     others = len(results.segmenters) - 1
-    notes = [_how(results), "Mean \u00b1 standard deviation over scans; folds averaged first."]
+    notes = [
+        _protocol_note(results),
+        "Mean \u00b1 standard deviation over scans; folds averaged first.",
+    ]
     if others:
         notes.append(
             f"* p < {SIGNIFICANT:g} against {results.reference}: Wilcoxon signed-rank test over "
@@ -92,7 +96,7 @@ def benchmark_table(results: Results) -> Table:
 
 
 def more_metrics_table(results: Results) -> Table:
-    """What the paper does not report."""
+    """Return the metrics that the paper does not report."""
     notes = [
         "The error of the volume is above 0 where too much was marked. Values that a scan does "
         "not have, as a surface distance to nothing, are left out."
@@ -114,12 +118,12 @@ def _spreads(
 
 def _line(results: Results, metric: str, test_set: str) -> tuple[Cell, ...]:
     values = {name: results.final(metric, test_set, name) for name in results.segmenters}
-    means = {name: spread(of).mean for name, of in values.items()}
-    there = [mean for mean in means.values() if math.isfinite(mean)]
+    means = {name: spread(by_scan).mean for name, by_scan in values.items()}
+    known = [mean for mean in means.values() if math.isfinite(mean)]
     if metric in _NEAREST_ZERO:
-        best = min(there, key=abs, default=math.nan)
+        best = min(known, key=abs, default=math.nan)
     else:
-        best = (min if metric in _LOWER_IS_BETTER else max)(there, default=math.nan)
+        best = (min if metric in _LOWER_IS_BETTER else max)(known, default=math.nan)
     cells = []
     for name in results.segmenters:
         whole = spread(values[name])
@@ -127,12 +131,12 @@ def _line(results: Results, metric: str, test_set: str) -> tuple[Cell, ...]:
         if name != results.reference:
             p = wilcoxon(values[name], values[results.reference])
             is_different = bonferroni(p, len(means) - 1) < SIGNIFICANT
-        is_best = len(set(there)) > 1 and means[name] == best
+        is_best = len(set(known)) > 1 and means[name] == best
         cells.append(Cell(_with_sd(whole.mean, whole.sd), is_best, is_different))
     return tuple(cells)
 
 
-def _how(results: Results) -> str:
+def _protocol_note(results: Results) -> str:
     protocol = results.plan["experiments"][results.final_experiment]
     if protocol["kind"] == "scan-wise":
         return f"Scan-wise, up to {protocol['clicks']} interactions."
@@ -146,7 +150,7 @@ def _how(results: Results) -> str:
 
 
 def comparison_table(results: Results) -> Table:
-    """The reference against every other segmenter: difference, its interval, and p."""
+    """Compare the reference with every other segmenter: difference, its interval, and p."""
     others = [name for name in results.segmenters if name != results.reference]
     groups = []
     for test_set in results.sets:
@@ -172,7 +176,7 @@ def comparison_table(results: Results) -> Table:
 
 
 def shift_table(results: Results) -> Table:
-    """Whether a segmenter does otherwise on shifted sets than on the first one."""
+    """Test whether segmenters do otherwise on shifted sets than on the first one."""
     first, *others = results.sets
     lines = []
     for test_set in others:
@@ -194,7 +198,7 @@ def shift_table(results: Results) -> Table:
 
 
 def clicks_table(results: Results) -> Table:
-    """Clicks and seconds until a DSC, and how many scans got there."""
+    """Return clicks and seconds until a DSC, and how many scans got there."""
     groups = []
     for test_set in results.sets:
         lines = []
@@ -203,10 +207,10 @@ def clicks_table(results: Results) -> Table:
             for name in results.segmenters:
                 reached = results.reached(target, test_set, name)
                 clicks, seconds = finite(reached.clicks), finite(reached.seconds)
-                share = f"{len(clicks)} of {len(reached.clicks)}"
+                text = f"{len(clicks)} of {len(reached.clicks)}"
                 if clicks:
-                    share += f": {_mean(clicks):.1f} clicks, {_mean(seconds):.0f} s"
-                cells.append(Cell(share))
+                    text += f": {_mean(clicks):.1f} clicks, {_mean(seconds):.0f} s"
+                cells.append(Cell(text))
             lines.append((f"Scan-wise DSC {target:g}", tuple(cells)))
         groups.append((set_title(test_set, results.sets), tuple(lines)))
     notes = (
@@ -218,14 +222,14 @@ def clicks_table(results: Results) -> Table:
 
 
 def fewer_clicks_table(results: Results) -> Table:
-    """Clicks the reference needs for a DSC, against those of every other segmenter."""
+    """Compare the clicks that the reference needs for a DSC with those of the others."""
     others = [name for name in results.segmenters if name != results.reference]
     groups = []
     for test_set in results.sets:
         lines = [
             (
                 f"Scan-wise DSC {target:g}",
-                tuple(_saved(results, test_set, o, target) for o in others),
+                tuple(_saved(results, test_set, other, target) for other in others),
             )
             for target in TARGETS
         ]
@@ -259,18 +263,16 @@ def _saved(
 
 
 def early_table(results: Results) -> Table:
-    """How good the reference is after the first few, and how much better than the others."""
+    """Compare the reference with the others after the first few lesions or interactions."""
     others = [name for name in results.segmenters if name != results.reference]
     _, unit = results.curve_unit
     groups = []
     for test_set in results.sets:
         curves = {name: results.curve("dsc", test_set, name) for name in results.segmenters}
+        ours = curves[results.reference]
         counts = [n for n in FIRST_FEW if all(n in curve for curve in curves.values())]
         lines = [
-            (
-                f"{unit}: {n}",
-                tuple(_ahead(curves[results.reference][n], curves[o][n]) for o in others),
-            )
+            (f"{unit}: {n}", tuple(_ahead(ours[n], curves[other][n]) for other in others))
             for n in counts
         ]
         groups.append((set_title(test_set, results.sets), tuple(lines)))
@@ -292,7 +294,7 @@ def _ahead(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Cell:
 
 
 def _mean(values: Mapping[str, float]) -> float:
-    return bootstrap(list(values.values())).value
+    return float(np.mean(list(values.values()))) if values else math.nan
 
 
 def _signed(value: float, digits: int) -> str:
@@ -325,7 +327,7 @@ def _p(p: float) -> str:
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> None:
-    """Each as CSV, as LaTeX, and as Markdown for documentation."""
+    """Write each table as CSV, as LaTeX, and as Markdown for documentation."""
     folder.mkdir(exist_ok=True)
     for table in tables:
         for ending, write in (("csv", as_csv), ("tex", as_latex), ("md", as_markdown)):
@@ -335,7 +337,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> None:
 
 
 def as_csv(table: Table) -> str:
-    """Plain values; significance and the best value are columns of their own words."""
+    """Return the table as CSV, with a star behind what differs significantly."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["group", "row", *table.columns])
@@ -347,7 +349,7 @@ def as_csv(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A table for the package booktabs, with the paper's marks."""
+    """Return the table for LaTeX's package booktabs, with the paper's marks."""
     width = len(table.columns) + 1
     lines = [
         r"\begin{table}",
@@ -373,7 +375,7 @@ def _tex_cell(cell: Cell) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """The table as documentation shows it; a group's name is a row of its own."""
+    """Return the table as documentation shows it; a group's name is a row of its own."""
     lines = [["", *table.columns], ["---"] * (len(table.columns) + 1)]
     for group, rows in table.groups:
         if group:
@@ -384,7 +386,7 @@ def as_markdown(table: Table) -> str:
 
 
 def as_text(table: Table) -> str:
-    """The table in columns, for a terminal."""
+    """Return the table in columns, for a terminal."""
     lines = [["", *table.columns]]
     for group, rows in table.groups:
         lines.append([group, *[""] * len(table.columns)])

@@ -1,20 +1,24 @@
 """Files in and out: scans, label maps, clicks and segmentations."""
 
-from mois_core.io.atomic import atomic_write
-from mois_core.io.images import write_image
-from mois_core.io.points import Click, click_label, read_points, write_points
-from mois_core.io.scan import read_labels, read_scan
-from mois_core.io.segmentation import check_segmentation_path, write_segmentation
+from __future__ import annotations
 
-__all__ = [
-    "Click",
-    "atomic_write",
-    "check_segmentation_path",
-    "click_label",
-    "read_labels",
-    "read_points",
-    "read_scan",
-    "write_image",
-    "write_points",
-    "write_segmentation",
-]
+import importlib
+
+_PUBLIC = {
+    "RasClick": "mois_core.io.points",
+    "atomic_write": "mois_core.io.atomic",
+    "check_segmentation_path": "mois_core.io.segmentation",
+    "read_labels": "mois_core.io.scan",
+    "read_points": "mois_core.io.points",
+    "read_scan": "mois_core.io.scan",
+    "write_image": "mois_core.io.images",
+    "write_points": "mois_core.io.points",
+    "write_segmentation": "mois_core.io.segmentation",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: click labels need no SimpleITK."""
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'mois_core.io' has no attribute '{name}'")

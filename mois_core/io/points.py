@@ -1,14 +1,13 @@
 """Clicks to and from Slicer Markups files (.mrk.json).
 
-A control point labelled ``7+`` is a positive click for lesion 7, ``7-`` a negative one. Any
-other label, such as the ``F-1`` that Slicer gives by itself, starts a lesion of its own.
+A control point labelled as `click_labels` says is a click for that lesion. Any other label,
+such as the ``F-1`` that Slicer gives by itself, starts a lesion of its own.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,14 +18,14 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
+from mois_core.io.click_labels import read_click_label, write_click_label
 from mois_core.io.scan import HIGHEST_LABEL
 
 _SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/"
     "Schema/markups-schema-v1.0.3.json#"
 )
-_LESION_CLICK = re.compile(r"\s*0*([1-9][0-9]*)\s*([+-])\s*")
-# Slicer has written both the names and its own numbers for them. Without either it means LPS.
+# Slicer has written both the names and its own codes for them. Without either it means LPS.
 _TO_RAS = {
     "RAS": (1, 1, 1),
     "0": (1, 1, 1),
@@ -36,23 +35,18 @@ _TO_RAS = {
 
 
 @dataclass(frozen=True)
-class Click:
-    """One click: this point belongs to a lesion or, if not positive, does not."""
+class RasClick:
+    """A click in patient coordinates (RAS): inside a lesion or, if not positive, outside of it."""
 
-    lesion: int
+    lesion_id: int
     positive: bool
     ras: tuple[float, float, float]
     label: str = field(default="", compare=False)
     """What the file calls the point, for messages about it."""
 
 
-def click_label(lesion: int, positive: bool) -> str:
-    """How a click's control point is labelled, in files and in the Slicer scene."""
-    return f"{lesion}{'+' if positive else '-'}"
-
-
-def read_points(path: str | os.PathLike) -> list[Click]:
-    """The clicks of a Markups file in file order; points not yet placed are skipped."""
+def read_points(path: str | os.PathLike) -> list[RasClick]:
+    """Return the clicks of a Markups file in file order, without points that are not yet placed."""
     path = Path(path)
     labelled = []
     for markup in _read_markups(path):
@@ -66,20 +60,19 @@ def read_points(path: str | os.PathLike) -> list[Click]:
                 labelled.append((str(point.get("label") or ""), ras))
     if not labelled:
         raise BadInput(f"{path} holds no placed points; place at least one in a lesion.")
-    return _number_lesions(labelled, path)
+    return _assign_lesions(labelled, path)
 
 
-def _number_lesions(labelled: list[tuple[str, tuple]], path: Path) -> list[Click]:
-    matches = [_LESION_CLICK.fullmatch(label) for label, _ in labelled]
-    taken = {int(match[1]) for match in matches if match}
+def _assign_lesions(labelled: list[tuple[str, tuple]], path: Path) -> list[RasClick]:
+    """Return clicks of labelled points; one whose label names no lesion gets the next free one."""
+    meanings = [read_click_label(label) for label, _ in labelled]
+    taken = {meant.lesion_id for meant in meanings if meant}
     if taken and max(taken) > HIGHEST_LABEL:
         raise BadInput(f"{path} has lesion number {max(taken)}; the highest is {HIGHEST_LABEL}.")
-    free = (number for number in count(1) if number not in taken)
+    free = (lesion_id for lesion_id in count(1) if lesion_id not in taken)
     return [
-        Click(int(match[1]), match[2] == "+", ras, label)
-        if match
-        else Click(next(free), True, ras, label)
-        for match, (label, ras) in zip(matches, labelled, strict=True)
+        RasClick(*meant, ras, label) if meant else RasClick(next(free), True, ras, label)
+        for meant, (label, ras) in zip(meanings, labelled, strict=True)
     ]
 
 
@@ -123,12 +116,12 @@ def _position(point: dict[str, Any], path: Path) -> list[float]:
     return position.tolist()
 
 
-def write_points(path: str | os.PathLike, clicks: Iterable[Click]) -> None:
+def write_points(path: str | os.PathLike, clicks: Iterable[RasClick]) -> None:
     """Write clicks as a point list that Slicer opens and `read_points` reads."""
     points = [
         {
-            "id": str(n),
-            "label": click_label(click.lesion, click.positive),
+            "id": str(point_id),
+            "label": write_click_label(click.lesion_id, click.positive),
             "description": "",
             "associatedNodeID": "",
             "position": [-click.ras[0], -click.ras[1], click.ras[2]],
@@ -137,7 +130,7 @@ def write_points(path: str | os.PathLike, clicks: Iterable[Click]) -> None:
             "visibility": True,
             "positionStatus": "defined",
         }
-        for n, click in enumerate(clicks, start=1)
+        for point_id, click in enumerate(clicks, start=1)
     ]
     markup = {
         "type": "Fiducial",

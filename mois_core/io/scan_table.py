@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mois_core.errors import BadInput
 
 REQUIRED = ("scan", "labels")
 
+READER = "reader:"
+"""Columns that begin with this name label maps of further readers of the same scans."""
 
-def read_scan_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV whose columns ``scan`` and ``labels`` are filled in every one of them."""
+
+@dataclass(frozen=True)
+class ScanTableRow:
+    """One scan of a table. Text is empty where the table has no such column or nothing in it."""
+
+    scan: Path
+    labels: Path
+    scan_text: str
+    """The scan's file as the table writes it."""
+    name: str
+    """The column ``name``, or else a name made of the scan's file."""
+    test_set: str
+    """The column ``set``."""
+    patient: str
+    fold: str
+    readers: tuple[tuple[str, Path], ...]
+    """Name of a further reader, and the label map that reader drew."""
+
+
+def read_scan_table(path: Path) -> list[ScanTableRow]:
+    """Read a CSV whose columns ``scan`` and ``labels`` are filled in every row.
+
+    File names are relative to the table's folder.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -22,4 +48,29 @@ def read_scan_table(path: Path) -> list[dict[str, str]]:
     for column in REQUIRED:
         if not all(row.get(column) for row in rows):
             raise BadInput(f"{path}: column '{column}' is missing or not filled in every row")
-    return rows
+    return [_row(path.parent, row) for row in rows]
+
+
+def _row(folder: Path, cells: Mapping[str, str]) -> ScanTableRow:
+    readers = {
+        column.removeprefix(READER).strip(): folder / cell
+        for column, cell in cells.items()
+        if column and column.startswith(READER) and cell
+    }
+    return ScanTableRow(
+        scan=folder / cells["scan"],
+        labels=folder / cells["labels"],
+        scan_text=cells["scan"],
+        name=cells.get("name") or _name_of(cells["scan"]),
+        test_set=cells.get("set") or "",
+        patient=cells.get("patient") or "",
+        fold=cells.get("fold") or "",
+        readers=tuple(sorted(readers.items())),
+    )
+
+
+def _name_of(scan: str) -> str:
+    """Return a scan's name: its file's, or its folder's where every file has the same name."""
+    path = Path(scan)
+    plain = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    return path.parent.name if plain == "scan" and path.parent.name else plain

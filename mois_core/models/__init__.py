@@ -1,1 +1,17 @@
-"""Weights that ship with the project, and how they were measured. See `README.md` beside this."""
+"""The network that ships with the program: which preset it is of, and where its weights lie.
+
+`README.md` beside this says how it was trained and measured. Nothing is imported that takes time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SHIPPED = "phantom"
+"""The preset whose weights are part of the program."""
+
+
+def shipped_weights(preset: str = SHIPPED) -> Path | None:
+    """Return the file of weights that ships for a preset, or None if there is none."""
+    path = Path(__file__).parent / f"{SHIPPED}.safetensors"
+    return path if preset == SHIPPED and path.is_file() else None

@@ -12,12 +12,12 @@ stay in the last-level cache between the two products. With fewer, packing the k
 block costs more than that saves."""
 
 FEWEST_SCORES = 256**2
-"""Below this many scores per head, as in the encoder's windows, blocks are not worth their number
-and all heads go into one batched product."""
+"""Below this many scores per head, as in the encoder's windows, splitting them into blocks costs
+more than it saves, and all heads go into one batched product."""
 
 
 def attends_raw_memory(x: Tensor) -> bool:
-    """Whether values narrower than the keys pay off for this tensor.
+    """Return whether values narrower than the keys pay off for this tensor.
 
     Values carry no rotary encoding, so attending over the raw memory and projecting afterwards
     gives the same result for a quarter of the work. PyTorch's own kernels lose more than that
@@ -27,17 +27,18 @@ def attends_raw_memory(x: Tensor) -> bool:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k' / sqrt(channels)) v for [batch, heads, tokens, channels].
+    """Return softmax(q k' / sqrt(channels)) v, all [batch, heads, tokens, channels].
 
     On a CPU without gradients, what PyTorch's own kernel is slow at runs as plain matrix
     products: bfloat16, which it computes no faster than float32, and values narrower than keys.
     """
+    # q (B, H, Q, D), k (B, H, K, D), v (B, H, K, V) -> (B, H, Q, V)
     is_slow = q.dtype != torch.float32 or v.shape[-1] != k.shape[-1]
     if not is_slow or not attends_raw_memory(q):
         return F.scaled_dot_product_attention(q, k, v)
     if q.shape[-2] * k.shape[-2] < FEWEST_SCORES:
         return _attend_at_once(q, k, v)
-    out = q.new_empty(*q.shape[:-1], v.shape[-1])
+    out = q.new_empty(*q.shape[:-1], v.shape[-1])  # (B, H, Q, V)
     # One buffer for all blocks: fresh memory of this size costs more than the softmax.
     buffer = q.new_empty(min(QUERIES_PER_BLOCK, q.shape[-2]), k.shape[-2])
     for batch in range(q.shape[0]):
@@ -48,7 +49,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _attend_in_blocks(q: Tensor, k_t: Tensor, v: Tensor, out: Tensor, buffer: Tensor) -> None:
-    """One head. Products of two matrices, because PyTorch's batched ones copy bfloat16 scores."""
+    """Attend with one head, a block of queries at a time.
+
+    The products are of two matrices, because PyTorch's batched ones copy bfloat16 scores.
+    """
+    # q (Q, D), k_t (D, K), v (K, V), out (Q, V); buffer (block, K)
     scale = q.shape[-1] ** -0.5
     blocks = zip(q.split(len(buffer)), out.split(len(buffer)), strict=True)
     for some_q, some_out in blocks:
@@ -59,23 +64,23 @@ def _attend_in_blocks(q: Tensor, k_t: Tensor, v: Tensor, out: Tensor, buffer: Te
 
 
 def _attend_at_once(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """All windows and heads in one batch of small products."""
+    """Attend with all windows and heads in one batch of small products."""
     heads = q.shape[:2]
-    q, k, v = (t.flatten(0, 1) for t in (q, k, v))
-    scores = q.new_empty(*q.shape[:2], k.shape[1])
+    q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B * H, Q or K, D or V)
+    scores = q.new_empty(*q.shape[:2], k.shape[1])  # (B * H, Q, K)
     scale = q.shape[-1] ** -0.5
     torch.baddbmm(scores, q, k.transpose(1, 2), beta=0, alpha=scale, out=scores)
     torch.softmax(scores, dim=-1, out=scores)
-    return (scores @ v).unflatten(0, heads)
+    return (scores @ v).unflatten(0, heads)  # (B, H, Q, V)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """[batch, tokens, channels] -> [batch, heads, tokens, channels / heads]."""
+    """Reshape [batch, tokens, channels] to [batch, heads, tokens, channels / heads]."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:
-    """The inverse of `split_heads`."""
+    """Reshape [batch, heads, tokens, channels / heads] to [batch, tokens, channels]."""
     return x.transpose(1, 2).flatten(2)
 
 
@@ -91,7 +96,8 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, width)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q = split_heads(self.q_proj(q), self.heads)
-        k = split_heads(self.k_proj(k), self.heads)
-        v = split_heads(self.v_proj(v), self.heads)
+        # q (B, Q, C), k and v (B, K, C) -> (B, Q, C)
+        q = split_heads(self.q_proj(q), self.heads)  # (B, H, Q, D)
+        k = split_heads(self.k_proj(k), self.heads)  # (B, H, K, D)
+        v = split_heads(self.v_proj(v), self.heads)  # (B, H, K, D)
         return self.out_proj(join_heads(F.scaled_dot_product_attention(q, k, v)))

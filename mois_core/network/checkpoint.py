@@ -1,4 +1,4 @@
-"""The published checkpoint files, read safely and strictly.
+"""Safe and strict reading of checkpoint files.
 
 A file is never trusted: pickles are loaded with ``weights_only=True``, so nothing in them runs,
 and every key must be there with the right shape.
@@ -26,8 +26,12 @@ HEADER_START = 8
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a ``.pt`` or ``.safetensors`` file, whichever published form it has."""
-    content = read_file(path)
+    """Return the state dict in a ``.pt`` or ``.safetensors`` file of either published form."""
+    return weights_in(read_file(path), path)
+
+
+def weights_in(content: object, path: str | Path) -> dict[str, Tensor]:
+    """Return the state dict in what a file holds; ``path`` names it in errors."""
     state = content.get("model", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:
         raise BadInput(f"{path} holds no network weights")
@@ -38,7 +42,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_file(path: str | Path) -> object:
-    """Whatever a file holds. Its first bytes tell the format, since files get renamed."""
+    """Return the content of a file; its first bytes tell the format, since files get renamed."""
     path = Path(path)
     if path.is_dir():
         raise BadInput(f"{path} is a folder; name the checkpoint file in it")
@@ -99,7 +103,7 @@ def _is_zip_archive(path: Path) -> bool:
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Put a state dict into a network; every key must fit. ``source`` names it in errors."""
+    """Load a state dict into a network; every key must fit. ``source`` names it in errors."""
     wanted = model.state_dict()
     missing = [key for key in wanted if key not in state]
     extra = [key for key in state if key not in wanted]
@@ -123,7 +127,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
 
 
 def from_sam2(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A SAM 2.1 state dict completed to one for a model with exemplars.
+    """Complete a SAM 2.1 state dict to one for a model with exemplars.
 
     The exemplar attention starts as a copy of the memory attention, the rest as the model has
     it, which is how the published training starts.

@@ -1,12 +1,15 @@
 """How a slice looks at what is remembered: the stack behind memory and exemplar attention.
 
-The same stack serves tracking (memories of one lesion in neighbouring slices), the search
+The same stack serves propagation (memories of one lesion on neighbouring slices), the search
 (exemplars from anywhere in the scan) and SLM-SAM 2's short memory. Its work falls into three
 parts, so that each can be done once for all that share it:
 
 * `ConditioningStack.query` depends on the slice alone;
-* `ConditioningStack.keys` depends on the tokens alone;
+* `ConditioningStack.keys_of_maps` and `keys_of_pointers` depend on the tokens alone;
 * `ConditioningStack.forward` brings the two together.
+
+In the comments on shapes B is the batch, T the tokens of a slice (side * side), K the tokens that
+are attended to, C the width and M the memory width.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ POSITION_WEIGHT = 0.1
 
 @dataclass(frozen=True)
 class Tokens:
-    """What is to be attended to: [batch, n, memory width] and the encoding of where it is.
+    """Tokens to be attended to, [batch, n, memory width], and the encoding of their places.
 
     The tokens are whole maps; or object pointers, which have no place in the plane.
     """
@@ -51,14 +54,14 @@ Keys = tuple[LayerKeys, ...]
 
 
 def join_keys(*groups: Keys) -> Keys:
-    """Keys of several groups of tokens as one, in the given order.
+    """Join the keys of several groups of tokens to one, in the given order.
 
     Groups computed once for many slices have a batch of one and are repeated for the others.
     """
     batch = max(group[0].key.shape[0] for group in groups)
 
     def joined(parts: list[Tensor]) -> Tensor:
-        return torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
+        return torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)  # (B, sum of K, C)
 
     return tuple(
         LayerKeys(joined([k.key for k in layer]), joined([k.value for k in layer]), layer[0].is_raw)
@@ -77,17 +80,18 @@ class RotaryAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def keys(self, keyed: Tensor, content: Tensor, table: Tensor | None) -> LayerKeys:
-        """Keys from ``keyed`` (turned if a table is given) and values from ``content``."""
-        key = self.k_proj(keyed)
+        """Return keys from ``keyed`` (turned if a table is given) and values from ``content``."""
+        key = self.k_proj(keyed)  # (B, K, M) -> (B, K, C)
         if table is not None:
             key = rotate(key, table)
         is_raw = attends_raw_memory(content)
         return LayerKeys(key, content if is_raw else self.v_proj(content), is_raw)
 
     def forward(self, x: Tensor, keys: LayerKeys, table: Tensor) -> Tensor:
-        q = rotate(self.q_proj(x), table)
+        q = rotate(self.q_proj(x), table)  # (B, T, C)
+        # (B, K, C); raw values are (B, K, M)
         k, v = (t.expand(q.shape[0], -1, -1) for t in (keys.key, keys.value))
-        out = attend(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1)
+        out = attend(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1)  # (B, T, C or M)
         return self.out_proj(self.v_proj(out) if keys.is_raw else out)
 
 
@@ -107,20 +111,20 @@ class ConditioningLayer(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the products."""
+        """Precision of the matrix products."""
         return self.linear1.weight.dtype
 
-    def look_at_slice(self, x: Tensor, table: Tensor) -> Tensor:
-        """The self-attention; in the first layer it is the same for every lesion."""
-        normed = self.norm1(x).to(self.dtype)
+    def attend_to_slice(self, x: Tensor, table: Tensor) -> Tensor:
+        """Add the self-attention, which in the first layer is the same for every lesion."""
+        normed = self.norm1(x).to(self.dtype)  # (B, T, C)
         keys = self.self_attn.keys(normed, normed, table)
         return x + self.dropout(self.self_attn(normed, keys, table))
 
-    def look_at_keys(self, x: Tensor, keys: LayerKeys, table: Tensor) -> Tensor:
-        """The attention to what is remembered, and the perceptron behind it."""
+    def attend_to_keys(self, x: Tensor, keys: LayerKeys, table: Tensor) -> Tensor:
+        """Add the attention to what is remembered, and the perceptron behind it."""
         x = x + self.dropout(self.cross_attn_image(self.norm2(x).to(self.dtype), keys, table))
         change = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x).to(self.dtype)))))
-        return x + self.dropout(change)
+        return x + self.dropout(change)  # (B, T, C)
 
 
 class ConditioningStack(nn.Module):
@@ -137,7 +141,7 @@ class ConditioningStack(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the products."""
+        """Precision of the matrix products."""
         return self.layers[0].dtype
 
     def _table(self, positions: int, device: torch.device) -> Tensor:
@@ -145,34 +149,35 @@ class ConditioningStack(nn.Module):
         return rotary_table(self.norm.weight.shape[0], side, side, device)
 
     def query(self, coarse: Tensor) -> Tensor:
-        """A slice's map [batch, width, side, side] as it is after the first self-attention."""
-        position = sine_map(*coarse.shape[1:], coarse.device)
-        x = (coarse.float() + POSITION_WEIGHT * position).flatten(2).transpose(1, 2)
-        return self.layers[0].look_at_slice(x, self._table(x.shape[1], x.device))
+        """Return the tokens of a slice's map after the first self-attention, (B, T, C)."""
+        # coarse is (B, C, side, side)
+        position = sine_map(*coarse.shape[1:], coarse.device)  # (C, side, side)
+        x = (coarse.float() + POSITION_WEIGHT * position).flatten(2).transpose(1, 2)  # (B, T, C)
+        return self.layers[0].attend_to_slice(x, self._table(x.shape[1], x.device))
 
     def keys_of_maps(self, maps: Tokens, side: int) -> Keys:
-        """Keys of whole maps of the given side, which are turned like the slice itself."""
+        """Return the keys of whole maps of the given side, which are turned like the slice."""
         return self._keys(
             maps, rotary_table(self.norm.weight.shape[0], side, side, maps.content.device)
         )
 
     def keys_of_pointers(self, pointers: Tokens) -> Keys:
-        """Keys of object pointers, which have no place in the plane."""
+        """Return the keys of object pointers, which have no place in the plane."""
         return self._keys(pointers, None)
 
     def _keys(self, tokens: Tokens, table: Tensor | None) -> Keys:
-        content = tokens.content.to(self.dtype)
-        keyed = (tokens.content.float() + tokens.position).to(self.dtype)
+        content = tokens.content.to(self.dtype)  # (B, K, M)
+        keyed = (tokens.content.float() + tokens.position).to(self.dtype)  # (B, K, M)
         return tuple(layer.cross_attn_image.keys(keyed, content, table) for layer in self.layers)
 
     def forward(self, query: Tensor, keys: Keys) -> Tensor:
-        """The conditioned map [batch, width, side, side] from `query` and keys."""
+        """Return the conditioned map [batch, width, side, side] from `query` and keys."""
         table = self._table(query.shape[1], query.device)
-        x = query
-        for number, (layer, layer_keys) in enumerate(zip(self.layers, keys, strict=True)):
-            if number > 0:
-                x = layer.look_at_slice(x, table)
-            x = layer.look_at_keys(x, layer_keys, table)
-        x = self.norm(x).transpose(1, 2)
+        x = query  # (B, T, C)
+        for index, (layer, layer_keys) in enumerate(zip(self.layers, keys, strict=True)):
+            if index > 0:
+                x = layer.attend_to_slice(x, table)
+            x = layer.attend_to_keys(x, layer_keys, table)
+        x = self.norm(x).transpose(1, 2)  # (B, C, T)
         side = round(x.shape[2] ** 0.5)
-        return x.unflatten(2, (side, side))
+        return x.unflatten(2, (side, side))  # (B, C, side, side)

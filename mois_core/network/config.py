@@ -1,4 +1,4 @@
-"""What a network consists of: frozen dataclasses and the named presets.
+"""Configs of networks: frozen dataclasses and the named presets.
 
 A published model is a set of numbers here plus a class in ``model``; which class is decided by
 the parts that the config has (an exemplar branch, a short memory, or neither).
@@ -7,9 +7,9 @@ the parts that the config has (an exemplar branch, a short memory, or neither).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from mois_core.errors import BadInput
 
@@ -20,10 +20,10 @@ WIDTH_UNIT = 16
 """The mask decoder has eight heads, and half the width in its attention to the image."""
 
 MEMORY_WIDTH_UNIT = 4
-"""A place is told by a sine and a cosine for its row, and the same for its column."""
+"""A position is encoded by a sine and a cosine of its row, and two more of its column."""
 
 PUBLISHED_NO_EXEMPLAR_TOKENS = 4096
-"""Length of the learned no-exemplar bank in the published models, whatever their image size."""
+"""Length of the learned no-exemplar bank in the published models, at every image size."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,7 +31,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Hiera: four stages, each half as large and twice as wide as the one before."""
+    """Hiera encoder of four stages, each half as large and twice as wide as the one before."""
 
     width: int
     heads: int
@@ -50,12 +50,12 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class ExemplarConfig:
-    """The branch that MOIS-SAM2 adds. The alternatives are those of the paper's ablation."""
+    """Exemplar branch of MOIS-SAM2; the alternatives are those of the paper's ablation."""
 
     attention: Literal["dedicated", "shared"] = "dedicated"
-    """A stack of its own, or the memory attention used a second time."""
+    """Whether exemplars have an attention of their own, or share the memory attention."""
     pointers: Literal["placed", "unplaced", "none"] = "placed"
-    """Object pointers with their slice distance, without it, or no pointers at all."""
+    """Whether object pointers come with their slice distance, without it, or not at all."""
     no_exemplar_tokens: int | None = None
     """Length of the learned bank; None means one token per position of the map."""
     min_confidence: float = 0.0
@@ -64,14 +64,14 @@ class ExemplarConfig:
 
 @dataclass(frozen=True)
 class ShortMemoryConfig:
-    """SLM-SAM 2's second memory. It was trained with one slice and is run with seven."""
+    """Short memory of SLM-SAM 2, which was trained with one slice and is run with seven."""
 
     slices: int = 7
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """One network. ``preset`` gives the published ones; any other can be built the same way."""
+    """Sizes and parts of one network; `preset` gives the published ones."""
 
     encoder: EncoderConfig
     image_size: int = 1024
@@ -153,7 +153,7 @@ TINY_SHAPE = {
     "attention_layers": 2,
     "attention_hidden": 128,
 }
-"""The small models that figures of the published code exist for."""
+"""Sizes of the small models that figures of the published code exist for."""
 
 PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
     {
@@ -194,9 +194,26 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
 
 
 def preset(name: str) -> NetworkConfig:
-    """The config of a named model."""
+    """Return the config of a named network."""
     try:
         return PRESETS[name]
     except KeyError:
         known = ", ".join(PRESETS)
         raise BadInput(f"there is no model called '{name}'; known are {known}") from None
+
+
+def with_changes(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Return a config with fields replaced; a mapping changes fields of the config in its place."""
+    known = {one.name for one in fields(config)}
+    for name in changes:
+        if name not in known:
+            raise BadInput(f"changes: the network's config has no '{name}'")
+    made = {
+        name: with_changes(getattr(config, name), value)
+        if isinstance(value, Mapping)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in changes.items()
+    }
+    return replace(config, **made)

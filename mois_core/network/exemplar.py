@@ -30,12 +30,13 @@ class ExemplarView:
 
 @dataclass(frozen=True)
 class ExemplarKeys:
-    """Keys of a set of exemplars: the maps' are the same for every slice that is searched."""
+    """Keys of a set of exemplars; those of the maps are the same for every slice searched."""
 
     maps: Keys
     pointers: Tensor
-    """[1, tokens, memory width]: placed anew for every slice."""
+    """[1, tokens, memory width]: object pointers, placed anew for every slice."""
     slices: tuple[int, ...]
+    """Slice of each exemplar."""
 
 
 class MoisSam2(Sam2):
@@ -54,18 +55,19 @@ class MoisSam2(Sam2):
 
     @property
     def search_stack(self) -> ConditioningStack:
-        """The attention that compares slices with exemplars."""
+        """Attention that compares slices with exemplars."""
         dedicated = self.config.exemplars.attention == "dedicated"
         return self.exemplar_attention if dedicated else self.memory_attention
 
     def exemplar_query(self, features: SliceFeatures) -> Tensor:
-        """The part of exemplar attention that depends on the slice alone."""
+        """Return the part of exemplar attention that depends on the slice alone."""
         return self.search_stack.query(features.coarse)
 
     def exemplar_keys(self, exemplars: Sequence[ExemplarView]) -> ExemplarKeys:
-        """Everything about a set of exemplars that does not depend on the slice searched."""
-        plane = self.memory_plane()
-        kinds = self.exemplar_type_enc.flatten(1)
+        """Return the keys of exemplars, as far as they do not depend on the slice searched."""
+        plane = self.memory_plane()  # (T, M), T = side * side
+        kinds = self.exemplar_type_enc.flatten(1)  # (2, M)
+        # Both (exemplars * T, M)
         content = torch.cat([e.memory.to(self.device).flatten(1).T for e in exemplars])
         position = torch.cat([plane + kinds[int(e.is_prompted)] for e in exemplars])
         maps = Tokens(content.unsqueeze(0), position.unsqueeze(0))
@@ -78,28 +80,31 @@ class MoisSam2(Sam2):
     def attend_to_exemplars(
         self, query: Tensor, exemplars: ExemplarKeys, slices: Sequence[int]
     ) -> Tensor:
-        """The maps of ``slices`` (one query each), knowing what the exemplars look like."""
+        """Return the maps of ``slices``, one query each, conditioned on the exemplars."""
         keys = exemplars.maps
         if self.config.exemplars.pointers != "none":
-            content = exemplars.pointers.expand(len(slices), -1, -1)
+            content = exemplars.pointers.expand(len(slices), -1, -1)  # (B, tokens, M)
             position = torch.stack([self._distances(exemplars.slices, n) for n in slices])
             placed = self.search_stack.keys_of_pointers(Tokens(content, position))
             keys = join_keys(keys, placed)
         return self.search_stack(query, keys)
 
     def _distances(self, exemplar_slices: Sequence[int], searched: int) -> Tensor:
-        """Encoding of how far each exemplar's pointer tokens are from the slice searched."""
+        """Return the encoding of each pointer token's distance from the slice searched.
+
+        It is [tokens, memory width].
+        """
         distances = [searched - n for n in exemplar_slices]
         if self.config.exemplars.pointers == "unplaced":
             place = torch.zeros(len(distances), self.config.memory_width, device=self.device)
         else:
             span = max(max(distances) - min(distances), 1)
             distance = torch.tensor(distances, device=self.device)
-            place = sine_line(distance / span, self.config.memory_width)
+            place = sine_line(distance / span, self.config.memory_width)  # (exemplars, M)
         return place.repeat_interleave(self.config.pointer_tokens, dim=0)
 
     def attend_to_nothing(self, query: Tensor) -> Tensor:
-        """The maps of slices that are searched before there is any exemplar."""
+        """Return the maps of slices that are searched before there is any exemplar."""
         learned = Tokens(
             self.no_exemplar_embed.transpose(0, 1), self.no_exemplar_pos_enc.transpose(0, 1)
         )

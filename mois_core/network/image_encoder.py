@@ -1,4 +1,8 @@
-"""From a slice to feature maps: the Hiera trunk and the feature pyramid behind it."""
+"""From a slice to feature maps: the Hiera trunk and the feature pyramid behind it.
+
+In the comments on shapes B is the batch, R x S the rows and columns of a map, C its channels and
+W the side of an attention window. Within the trunk channels come last.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mois_core.network.attention import attend, attends_raw_memory
+from mois_core.network.attention import attend, attends_raw_memory, join_heads, split_heads
 from mois_core.network.config import EncoderConfig
 from mois_core.network.layers import DropPath, Mlp
 
@@ -22,7 +26,8 @@ the cache, which matters most in the first stages, where the maps are large and 
 
 
 def _pool(x: Tensor) -> Tensor:
-    """Maximum over 2 x 2 cells of a map with channels last."""
+    """Take the maximum over 2 x 2 cells of a map with channels last."""
+    # (B, R, S, C) -> (B, R / 2, S / 2, C)
     return F.max_pool2d(x.permute(0, 3, 1, 2), POOL).permute(0, 2, 3, 1)
 
 
@@ -30,20 +35,20 @@ def _to_windows(x: Tensor, side: int) -> Tensor:
     """Cut a map [batch, rows, columns, channels] into windows, zeros beyond its border."""
     rows, columns = x.shape[1:3]
     x = F.pad(x, (0, 0, 0, -columns % side, 0, -rows % side))
-    x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))
-    return x.transpose(2, 3).flatten(0, 2).contiguous()
+    x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (B, R / W, W, S / W, W, C)
+    return x.transpose(2, 3).flatten(0, 2).contiguous()  # (B * windows, W, W, C)
 
 
 def _from_windows(x: Tensor, batch: int, rows: int, columns: int) -> Tensor:
-    """Put windows together again and cut off what lay beyond the border."""
+    """Join windows to a map again and cut off what lay beyond its border."""
     side = x.shape[1]
     across = -(-columns // side)
-    x = x.unflatten(0, (batch, -1, across)).transpose(2, 3)
-    return x.flatten(3, 4).flatten(1, 2)[:, :rows, :columns]
+    x = x.unflatten(0, (batch, -1, across)).transpose(2, 3)  # (B, R / W, W, S / W, W, C)
+    return x.flatten(3, 4).flatten(1, 2)[:, :rows, :columns]  # (B, R, S, C)
 
 
 def _in_strips(step: Callable[[Tensor], Tensor], x: Tensor, window: int) -> Tensor:
-    """Apply to strips of whole windows what does not look beyond its window."""
+    """Apply a step that does not look beyond its window to one strip of windows after another."""
     if not attends_raw_memory(x):
         return step(x)
     rows = max(TOKENS_PER_STRIP // x.shape[2] // window, 1) * window
@@ -51,7 +56,7 @@ def _in_strips(step: Callable[[Tensor], Tensor], x: Tensor, window: int) -> Tens
 
 
 class PatchEmbedding(nn.Module):
-    """Overlapping patches of the image become the tokens of the first stage."""
+    """Convolution from overlapping patches of the image to the tokens of the first stage."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +65,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         # Channels last from the start: every block wants them so.
         images = images.contiguous(memory_format=torch.channels_last)
-        return self.proj(images).permute(0, 2, 3, 1)
+        return self.proj(images).permute(0, 2, 3, 1)  # (B, 3, 4R, 4S) -> (B, R, S, C)
 
 
 class WindowAttention(nn.Module):
@@ -75,15 +80,13 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = x.shape[1:3]
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, R, S, C) each
         if self.pools:
             q = _pool(q)
             rows, columns = rows // POOL, columns // POOL
-        q, k, v = (
-            t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)
-        )
-        x = attend(q, k, v)
-        return self.proj(x.transpose(1, 2).flatten(2).unflatten(1, (rows, columns)))
+        q, k, v = (split_heads(t.flatten(1, 2), self.heads) for t in (q, k, v))  # (B, H, R * S, D)
+        x = join_heads(attend(q, k, v))  # (B, R * S, C)
+        return self.proj(x.unflatten(1, (rows, columns)))  # (B, R, S, C)
 
 
 class HieraBlock(nn.Module):
@@ -105,11 +108,13 @@ class HieraBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.window:
-            return _in_strips(lambda strip: self._perceive(self._look(strip)), x, self.window)
-        return _in_strips(self._perceive, self._look(x), 1)
+            return _in_strips(
+                lambda strip: self._add_mlp(self._add_attention(strip)), x, self.window
+            )
+        return _in_strips(self._add_mlp, self._add_attention(x), 1)
 
-    def _look(self, x: Tensor) -> Tensor:
-        normed = self.norm1(x)
+    def _add_attention(self, x: Tensor) -> Tensor:
+        normed = self.norm1(x)  # (B, R, S, C)
         if self.pools:
             x = _pool(self.proj(normed))
         batch, rows, columns = x.shape[:3]
@@ -120,12 +125,12 @@ class HieraBlock(nn.Module):
             change = self.attn(normed)
         return x + self.drop_path(change)
 
-    def _perceive(self, x: Tensor) -> Tensor:
+    def _add_mlp(self, x: Tensor) -> Tensor:
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class Hiera(nn.Module):
-    """The trunk: four maps with 4, 8, 16 and 32 image pixels per token."""
+    """Hiera trunk that gives four maps, with 4, 8, 16 and 32 image pixels per token."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -139,7 +144,7 @@ class Hiera(nn.Module):
         width, heads = config.width, config.heads
         for stage, length in enumerate(config.stages):
             for position in range(length):
-                number = len(self.blocks)
+                block_index = len(self.blocks)
                 starts_stage = stage > 0 and position == 0
                 # The first block of a stage still sees the map of the stage before it.
                 side = config.windows[stage - starts_stage]
@@ -148,9 +153,9 @@ class Hiera(nn.Module):
                         width,
                         2 * width if starts_stage else width,
                         2 * heads if starts_stage else heads,
-                        window=0 if number in config.global_blocks else side,
+                        window=0 if block_index in config.global_blocks else side,
                         pools=starts_stage,
-                        drop_path=config.drop_path * number / max(depth - 1, 1),
+                        drop_path=config.drop_path * block_index / max(depth - 1, 1),
                     )
                 )
                 if starts_stage:
@@ -158,25 +163,25 @@ class Hiera(nn.Module):
             self.stage_ends.append(len(self.blocks) - 1)
 
     def _positions(self, rows: int, columns: int) -> Tensor:
-        """The learned encoding stretched over the map, plus one that repeats in every window."""
+        """Return the learned encoding stretched over the map, plus one repeated in every window."""
         coarse = F.interpolate(self.pos_embed.float(), size=(rows, columns), mode="bicubic")
         side = self.pos_embed_window.shape[-1]
         fine = self.pos_embed_window.float().tile(1, 1, rows // side, columns // side)
-        return (coarse + fine).permute(0, 2, 3, 1)
+        return (coarse + fine).permute(0, 2, 3, 1)  # (1, C, R, S) -> (1, R, S, C)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        x = self.patch_embed(images)
+        x = self.patch_embed(images)  # (B, R, S, C)
         x = x + self._positions(*x.shape[1:3]).to(x.dtype)
         maps = []
-        for number, block in enumerate(self.blocks):
+        for index, block in enumerate(self.blocks):
             x = block(x)
-            if number in self.stage_ends:
+            if index in self.stage_ends:
                 maps.append(x)
         return maps
 
 
 class Lateral(nn.Module):
-    """The projection of one stage to the width of the pyramid."""
+    """Projection of one stage's map to the width of the pyramid."""
 
     def __init__(self, width: int, width_out: int) -> None:
         super().__init__()
@@ -187,13 +192,14 @@ class Lateral(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """Brings the four maps to one width; only stride 16 gets the map below it added."""
+    """Pyramid that brings four maps to one width; only stride 16 gets the map below it added."""
 
     def __init__(self, encoder_width: int, width: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList(Lateral(encoder_width * 2**s, width) for s in (3, 2, 1, 0))
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        # Each (B, width, R, S), from 32 to 4 image pixels per token.
         last, third, second, first = (
             lateral(x.permute(0, 3, 1, 2))
             for lateral, x in zip(self.convs, reversed(maps), strict=True)
@@ -203,7 +209,7 @@ class FeaturePyramid(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Trunk and pyramid: three maps of one width with 4, 8 and 16 image pixels per token."""
+    """Trunk and pyramid that give three maps of one width, 4, 8 and 16 image pixels per token."""
 
     def __init__(self, config: EncoderConfig, width: int) -> None:
         super().__init__()
@@ -212,8 +218,9 @@ class ImageEncoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision that the encoder computes in."""
+        """Precision of the encoder."""
         return self.trunk.pos_embed.dtype
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode images [batch, 3, size, size] to maps [batch, width, size / 4, 8 and 16]."""
         return self.neck(self.trunk(images))

@@ -1,4 +1,4 @@
-"""Small layers that several parts share."""
+"""Small layers that several parts of the network share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def learned(*shape: int) -> nn.Parameter:
-    """An embedding, drawn as the published models draw theirs before training."""
+    """Return a learned embedding, drawn as the published models draw theirs before training."""
     return nn.Parameter(nn.init.trunc_normal_(torch.zeros(shape), std=0.02))
 
 
@@ -34,13 +34,13 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        channels_last = x.permute(0, 2, 3, 1)
+        channels_last = x.permute(0, 2, 3, 1)  # (B, rows, columns, channels)
         normed = F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6)
         return normed.permute(0, 3, 1, 2)
 
 
 class Mlp(nn.Module):
-    """A perceptron whose layers but the last are followed by an activation."""
+    """Perceptron with an activation after every layer but the last."""
 
     def __init__(
         self, sizes: tuple[int, ...], activation: Callable[[Tensor], Tensor] = F.relu
@@ -57,7 +57,7 @@ class Mlp(nn.Module):
 
 
 class ConvNextBlock(nn.Module):
-    """A 7 x 7 depthwise convolution and a perceptron per position, added to the input."""
+    """7 x 7 depthwise convolution and a perceptron per position, added to the input."""
 
     def __init__(self, channels: int, layer_scale: float) -> None:
         super().__init__()
@@ -68,6 +68,7 @@ class ConvNextBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((channels,), layer_scale))
 
     def forward(self, x: Tensor) -> Tensor:
+        # (B, channels, rows, columns) -> (B, rows, columns, channels) and back
         change = self.norm(self.dwconv(x)).permute(0, 2, 3, 1).to(self.pwconv1.weight.dtype)
         change = self.gamma * self.pwconv2(F.gelu(self.pwconv1(change)))
         return x + change.permute(0, 3, 1, 2)
@@ -87,7 +88,7 @@ class ConvNextStack(nn.Module):
 
 
 class DropPath(nn.Module):
-    """During training, leaves out a residual branch for a random part of the batch."""
+    """Layer that, during training, drops a residual branch for a random part of the batch."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

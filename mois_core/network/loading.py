@@ -1,25 +1,31 @@
-"""One call from a preset's name to a network that is ready to run."""
+"""From a preset's name, or from a checkpoint that tells which network it is for, to a network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
+from mois_core import models
 from mois_core.errors import BadInput
-from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint
-from mois_core.network.config import NetworkConfig, preset
+from mois_core.network.checkpoint import (
+    from_sam2,
+    load_into,
+    read_checkpoint,
+    read_file,
+    weights_in,
+)
+from mois_core.network.config import PRESETS, NetworkConfig, preset, with_changes
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.network.short_long import SlmSam2
 
-SHIPPED = Path(__file__).parents[1] / "models"
-"""Weights that are part of the program: a file named after its preset, or none."""
-
 
 def build(config: NetworkConfig) -> Sam2:
-    """The network that a config describes, with random weights."""
+    """Return the network that a config describes, with random weights."""
     if config.exemplars:
         return MoisSam2(config)
     if config.short_memory:
@@ -47,8 +53,7 @@ def load_model(
     if init == "sam2" and (checkpoint is None or not config.exemplars):
         raise BadInput("init='sam2' needs a model with exemplars and a SAM 2.1 checkpoint")
     if checkpoint is None and not is_config:
-        shipped = SHIPPED / f"{preset_or_config}.safetensors"
-        checkpoint = shipped if shipped.is_file() else None
+        checkpoint = models.shipped_weights(preset_or_config)
     model = build(config)
     if checkpoint is not None:
         state = read_checkpoint(checkpoint)
@@ -58,7 +63,7 @@ def load_model(
 
 
 def usable_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, or the CPU; an error says which are there if it is not."""
+    """Return the device asked for, or the CPU; an error says which are there if it is not."""
     try:
         asked = torch.device(device or "cpu")
     except RuntimeError:
@@ -72,3 +77,43 @@ def usable_device(device: str | torch.device | None) -> torch.device:
         usable = ", ".join(name for name, count in there.items() if count)
         raise BadInput(f"there is no device '{asked}' on this machine; usable: {usable}")
     return asked
+
+
+# ---- which network a checkpoint is for -----------------------------------------------------
+
+
+def network_in(path: str | Path) -> tuple[str, NetworkConfig]:
+    """Return the preset's name and the config of the network that a checkpoint is for.
+
+    A checkpoint that `mois train` wrote says it itself, since the names and shapes of weights do
+    not tell all of it: what exemplars look like, for one. Any other is told by its weights.
+    """
+    content = read_file(path)
+    run = content.get("config") if isinstance(content, Mapping) else None
+    if isinstance(run, Mapping) and {"model", "changes"} <= set(run):
+        return run["model"], with_changes(preset(run["model"]), run["changes"])
+    name = preset_of(weights_in(content, path), str(path))
+    return name, preset(name)
+
+
+def preset_of(state: Mapping[str, Tensor], source: str) -> str:
+    """Return the preset whose names and shapes of weights a state dict has, exactly.
+
+    No two presets have the same ones, so a file needs no label to be recognised, and a file that
+    fits none is refused before anything is computed with it. ``source`` names it in errors.
+    """
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    for name in PRESETS:
+        if shapes == _shapes(name):
+            return name
+    raise BadInput(
+        f"{source} fits none of the models {', '.join(PRESETS)}; if it is meant for one of them, "
+        "name it with --preset to see what differs"
+    )
+
+
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    # On torch's meta device a network has shapes but takes no memory and no time to fill.
+    with torch.device("meta"):
+        network = build(PRESETS[name])
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}

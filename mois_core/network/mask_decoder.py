@@ -1,4 +1,8 @@
-"""From prompt tokens and a slice's features to masks, their quality and an object pointer."""
+"""From prompt tokens and a slice's features to masks, their quality and an object pointer.
+
+In the comments on shapes B is the batch, N the tokens (own ones and prompts), T the positions of
+the map (side * side) and C the width.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ from mois_core.network.layers import ChannelNorm, Mlp
 HEADS = 8
 DEPTH = 2
 MASKS = 4
-"""One mask for clear prompts and three for prompts that can mean several things."""
+"""Masks decoded at once: one for clear prompts, three for those that can mean several things."""
 
 
 class TwoWayLayer(nn.Module):
-    """Tokens look at each other and at the image, then the image looks at the tokens."""
+    """Tokens attend to each other and to the image, then the image attends to the tokens."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -34,6 +38,7 @@ class TwoWayLayer(nn.Module):
     def forward(
         self, tokens: Tensor, image: Tensor, prompts: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor]:
+        # tokens and prompts (B, N, C), image and positions (B, T, C)
         placed = tokens + prompts
         tokens = self.norm1(tokens + self.self_attn(placed, placed, tokens))
         return self.exchange(tokens, image, prompts, positions)
@@ -41,17 +46,17 @@ class TwoWayLayer(nn.Module):
     def exchange(
         self, tokens: Tensor, image: Tensor, prompts: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Everything behind the tokens' self-attention."""
+        """Run what follows the tokens' self-attention: both cross attentions and the perceptron."""
         placed_image = image + positions
-        seen = self.cross_attn_token_to_image(tokens + prompts, placed_image, image)
-        tokens = self.norm2(tokens + seen)
+        change = self.cross_attn_token_to_image(tokens + prompts, placed_image, image)  # (B, N, C)
+        tokens = self.norm2(tokens + change)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        told = self.cross_attn_image_to_token(placed_image, tokens + prompts, tokens)
-        return tokens, self.norm4(image + told)
+        change = self.cross_attn_image_to_token(placed_image, tokens + prompts, tokens)  # (B, T, C)
+        return tokens, self.norm4(image + change)
 
 
 class FirstTwoWayLayer(TwoWayLayer):
-    """The first layer's tokens are the prompts themselves: nothing to add them to."""
+    """First layer, whose tokens are the prompts themselves, so that these are not added again."""
 
     def forward(
         self, tokens: Tensor, image: Tensor, prompts: Tensor, positions: Tensor
@@ -61,7 +66,7 @@ class FirstTwoWayLayer(TwoWayLayer):
 
 
 class TwoWayTransformer(nn.Module):
-    """The layers, and one last look of the tokens at the image."""
+    """Two-way layers, and a last attention of the tokens to the image."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -71,16 +76,16 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(width)
 
     def forward(self, prompts: Tensor, image: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = prompts
+        tokens = prompts  # (B, N, C); image and positions are (B, T, C)
         for layer in self.layers:
             tokens, image = layer(tokens, image, prompts, positions)
-        seen = self.final_attn_token_to_image(tokens + prompts, image + positions, image)
-        return self.norm_final_attn(tokens + seen), image
+        change = self.final_attn_token_to_image(tokens + prompts, image + positions, image)
+        return self.norm_final_attn(tokens + change), image
 
 
 @dataclass(frozen=True)
 class RawMasks:
-    """What the decoder computes before anything is chosen or gated."""
+    """Output of the decoder before anything is chosen or gated."""
 
     logits: Tensor
     """[batch, 4, low, low]: the single mask, then the three candidates."""
@@ -125,38 +130,46 @@ class MaskDecoder(nn.Module):
         mask: Tensor,
         positions: Tensor,
     ) -> RawMasks:
-        """Decode ``prompts`` [batch, n, width] on features whose batch is the same or one."""
+        """Decode ``prompts`` [batch, n, width] on features whose batch is the same or one.
+
+        ``coarse``, ``mask`` and ``positions`` are [batch, width, side, side]; ``middle`` and
+        ``fine`` have twice and four times the side, a quarter and an eighth of the width.
+        """
         batch = prompts.shape[0]
         own = torch.cat(
             (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
         )
-        tokens = torch.cat((own.expand(batch, -1, -1), prompts), dim=1)
-        image = (coarse + mask).expand(batch, -1, -1, -1)
+        tokens = torch.cat((own.expand(batch, -1, -1), prompts), dim=1)  # (B, N, C)
+        image = (coarse + mask).expand(batch, -1, -1, -1)  # (B, C, side, side)
         side = image.shape[-1]
         tokens, image = self.transformer(
             tokens, image.flatten(2).transpose(1, 2), positions.flatten(2).transpose(1, 2)
         )
-        mask_tokens = tokens[:, 2 : 2 + MASKS]
-        image = image.transpose(1, 2).unflatten(2, (side, side))
-        logits = self._paint(image, middle, fine, mask_tokens)
+        mask_tokens = tokens[:, 2 : 2 + MASKS]  # (B, 4, C)
+        image = image.transpose(1, 2).unflatten(2, (side, side))  # (B, C, side, side)
+        logits = self._mask_logits(image, middle, fine, mask_tokens)
         ious = self.iou_prediction_head(tokens[:, 1]).sigmoid()
         return RawMasks(logits, ious, mask_tokens, self.pred_obj_score_head(tokens[:, 0]))
 
-    def _paint(self, image: Tensor, middle: Tensor, fine: Tensor, mask_tokens: Tensor) -> Tensor:
-        """Each mask token becomes a direction in the upscaled features."""
+    def _mask_logits(
+        self, image: Tensor, middle: Tensor, fine: Tensor, mask_tokens: Tensor
+    ) -> Tensor:
+        """Return the logits of all masks, products of the mask tokens with upscaled features."""
         first, norm, _, second, _ = self.output_upscaling
-        image = F.gelu(norm(first(image) + middle))
-        image = F.gelu(second(image) + fine)
-        brushes = [
-            brush(mask_tokens[:, number])
-            for number, brush in enumerate(self.output_hypernetworks_mlps)
+        image = F.gelu(norm(first(image) + middle))  # (B, C / 4, 2 side, 2 side)
+        image = F.gelu(second(image) + fine)  # (B, C / 8, low, low), low = 4 side
+        directions = [
+            mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)
         ]
-        logits = torch.stack(brushes, dim=1) @ image.flatten(2)
-        return logits.unflatten(2, image.shape[2:])
+        logits = torch.stack(directions, dim=1) @ image.flatten(2)  # (B, 4, low * low)
+        return logits.unflatten(2, image.shape[2:])  # (B, 4, low, low)
 
 
 def stability(logits: Tensor, delta: float) -> Tensor:
-    """How little a mask [..., rows, columns] changes when the threshold moves by ``delta``."""
+    """Return how little masks [..., rows, columns] change when the threshold moves by ``delta``.
+
+    That is the area above ``delta`` as a part of that above ``-delta``, or 1 if both are empty.
+    """
     inner = (logits > delta).sum(dim=(-2, -1)).float()
     outer = (logits > -delta).sum(dim=(-2, -1)).float()
     return torch.where(outer > 0, inner / outer, 1.0)

@@ -1,4 +1,4 @@
-"""A mask on a slice becomes a small map that later slices can attend to."""
+"""From a mask on a slice to a small map that later slices can attend to."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from mois_core.network.layers import ChannelNorm, ConvNextStack
 
 MASK_SCALE, MASK_SHIFT = 20.0, -10.0
-"""Masks enter as probability times the scale plus the shift, so about as logits of +-10."""
+"""A mask enters as its probability times the scale plus the shift, about as logits of +-10."""
 
 
 class MaskDownsampler(nn.Module):
-    """Four strided convolutions bring a full-size mask to the map's size."""
+    """Four strided convolutions that bring a full-size mask to the map's size."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -28,11 +28,11 @@ class MaskDownsampler(nn.Module):
         self.encoder = nn.Sequential(*layers, nn.Conv2d(channels, width, kernel_size=1))
 
     def forward(self, mask: Tensor) -> Tensor:
-        return self.encoder(mask)
+        return self.encoder(mask)  # (B, 1, 16 side, 16 side) -> (B, width, side, side)
 
 
 class MemoryEncoder(nn.Module):
-    """Fuses a slice's own features with a mask on it."""
+    """Network that fuses a slice's own features with a mask on it."""
 
     def __init__(self, width: int, memory_width: int, layer_scale: float) -> None:
         super().__init__()
@@ -42,13 +42,14 @@ class MemoryEncoder(nn.Module):
         self.out_proj = nn.Conv2d(width, memory_width, kernel_size=1)
 
     def forward(self, coarse: Tensor, logits: Tensor, from_clicks: bool) -> Tensor:
-        """Encode ``logits`` [batch, 1, any size] -> [batch, memory width, side, side].
+        """Encode ``logits`` [batch, 1, any size] to a memory [batch, memory width, side, side].
 
-        A mask that the user clicked enters as it is shown (zero or one), a propagated one with its
-        uncertainty.
+        A mask that the user clicked enters as it is shown (zero or one), a propagated one as
+        probabilities.
         """
-        side = 16 * coarse.shape[-1]
-        logits = F.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=False)
+        size = 16 * coarse.shape[-1]
+        logits = F.interpolate(logits.float(), (size, size), mode="bilinear", align_corners=False)
         probability = (logits > 0).float() if from_clicks else logits.sigmoid()
         mask = self.mask_downsampler(probability * MASK_SCALE + MASK_SHIFT)
+        # (B, width, side, side) -> (B, memory width, side, side)
         return self.out_proj(self.fuser(self.pix_feat_proj(coarse) + mask))

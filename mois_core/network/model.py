@@ -1,11 +1,14 @@
-"""The networks as wholes: the stages of SAM 2.1, called one by one and batched.
+"""SAM 2.1 as a whole: its stages, called one by one and batched.
 
-`Sam2` has what every model here shares. `mois_core.network.exemplar.MoisSam2` adds the
+`Sam2` has what every network here shares. `mois_core.network.exemplar.MoisSam2` adds the
 exemplar branch and `mois_core.network.short_long.SlmSam2` the second memory; `build` picks by
 config. The attribute names are those of the published checkpoints.
 
 A stage takes and returns plain values, so the order of things (which slice, which lesion, which
 memories) is decided by whoever calls them.
+
+In the comments on shapes B is the batch, T the positions of a map (side * side), C the width and
+M the memory width.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ NO_OBJECT_LOGIT = -1024.0
 
 @dataclass(frozen=True)
 class SliceFeatures:
-    """What is known of one or several slices before anyone clicks; batch first."""
+    """Feature maps of one or several slices, which depend on no prompt; batch first."""
 
     coarse: Tensor
     """[batch, width, side, side], 16 model pixels per position."""
@@ -49,12 +52,12 @@ class SliceFeatures:
         return SliceFeatures(self.coarse[index], self.middle[index], self.fine[index])
 
     def to(self, where: torch.device | torch.dtype) -> SliceFeatures:
-        """The same features in another memory or precision."""
+        """Return the features on another device or in another precision."""
         return SliceFeatures(self.coarse.to(where), self.middle.to(where), self.fine.to(where))
 
     @property
     def nbytes(self) -> int:
-        """Memory that the features take."""
+        """Bytes of memory that the features take."""
         return self.coarse.nbytes + self.middle.nbytes + self.fine.nbytes
 
 
@@ -62,7 +65,7 @@ class SliceFeatures:
 class Prompts:
     """Clicks in model pixels and, for a correction, the logits that they correct.
 
-    A box is its two corners with labels of their own.
+    A box is given by its two corners, with labels of their own.
     """
 
     points: Tensor
@@ -70,23 +73,23 @@ class Prompts:
     labels: Tensor
     """[batch, n]: 1 positive, 0 negative, 2 and 3 the corners of a box, -1 nothing."""
     logits: Tensor | None = None
-    """[batch, 1, low, low]: what the network said before."""
+    """[batch, 1, low, low]: the mask that is corrected."""
 
     @classmethod
     def none(cls, batch: int, device: torch.device) -> Prompts:
-        """No prompt at all, as when tracking and searching."""
+        """Return prompts without any content, as for propagation and search."""
         labels = torch.full((batch, 1), PADDING, device=device)
         return cls(torch.zeros(batch, 1, 2, device=device), labels)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One mask per prompt, and what it was chosen from."""
+    """One mask per prompt, and the candidates that it was chosen from."""
 
     logits: Tensor
     """[batch, 1, low, low]: the mask, -1024 everywhere where the object is absent."""
     candidates: Tensor
-    """[batch, 1 or 3, low, low]: what it was chosen from."""
+    """[batch, 1 or 3, low, low]: the masks that it was chosen from."""
     ious: Tensor
     """[batch, 1 or 3]: predicted quality of the candidates."""
     pointer: Tensor
@@ -97,13 +100,13 @@ class Decoded:
     """The decoder's own output; None for a mask that was not decoded."""
 
     def __getitem__(self, index: slice) -> Decoded:
-        """A part of the batch, without the decoder's own output."""
+        """Return a part of the batch, without the decoder's own output."""
         fields = (self.logits, self.candidates, self.ious, self.pointer, self.score)
         return Decoded(*(value[index] for value in fields), raw=None)
 
 
 Choice = Callable[[RawMasks], tuple[Tensor, Tensor, Tensor]]
-"""Candidates, their quality, and for each the token that becomes its pointer."""
+"""Function from raw masks to candidates, their quality, and for each the token of its pointer."""
 
 
 class Sam2(nn.Module):
@@ -139,7 +142,7 @@ class Sam2(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """Device that the network computes on."""
         return self.no_mem_embed.device
 
     @property
@@ -168,7 +171,7 @@ class Sam2(nn.Module):
         images = images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
         mean = images.new_tensor(self.config.pixel_mean)[:, None, None]
         std = images.new_tensor(self.config.pixel_std)[:, None, None]
-        normalised = ((images - mean) / std).to(self.image_encoder.dtype)
+        normalised = ((images - mean) / std).to(self.image_encoder.dtype)  # (B, 3, size, size)
         fine, middle, coarse = self.image_encoder(normalised)
         decoder = self.sam_mask_decoder
         return SliceFeatures(coarse, decoder.conv_s1(middle.float()), decoder.conv_s0(fine.float()))
@@ -178,7 +181,7 @@ class Sam2(nn.Module):
     def decode(
         self, features: SliceFeatures, coarse: Tensor, prompts: Prompts | None = None
     ) -> Decoded:
-        """Masks for prompts on one slice, or without prompts from what ``coarse`` knows.
+        """Decode masks for prompts on a slice, or without prompts from what ``coarse`` knows.
 
         ``coarse`` [batch, width, side, side] is the slice's map after `without_memory` or an
         attention; the slice itself or ``coarse`` may have a batch of one and serve all prompts.
@@ -190,7 +193,7 @@ class Sam2(nn.Module):
         return self._choose(raw, self._best_of_three if is_ambiguous else self._stable_single)
 
     def decode_search(self, features: SliceFeatures, coarse: Tensor, gate: bool = True) -> Decoded:
-        """One mask of everything that ``coarse`` knows to look for, on each slice.
+        """Decode, on each slice, one mask of everything that ``coarse`` knows to look for.
 
         With ``gate`` a slice whose object score is not positive is left empty, as published.
         """
@@ -199,16 +202,16 @@ class Sam2(nn.Module):
         return self._choose(raw, self._stable_single, gate)
 
     def decode_mask(self, features: SliceFeatures, mask: Tensor) -> Decoded:
-        """A mask given by the user, [batch, 1, size, size] of zeros and ones, taken as it is.
+        """Take over a mask given by the user, [batch, 1, size, size] of zeros and ones.
 
-        The decoder runs only for the object pointer.
+        The mask stays as it is; the decoder runs only for the object pointer.
         """
         mask = mask.to(self.device, torch.float32)
         batch = mask.shape[0]
         none = Prompts.none(batch, self.device)
         prompt = self.mask_downsample(mask)
         raw = self._raw_masks(features, features.coarse, none.points, none.labels, prompt)
-        present = mask.flatten(1).any(dim=1, keepdim=True)
+        present = mask.flatten(1).any(dim=1, keepdim=True)  # (B, 1)
         logits = F.interpolate(
             mask * MASK_SCALE + MASK_SHIFT,
             (self.config.low_res_size,) * 2,
@@ -246,21 +249,22 @@ class Sam2(nn.Module):
         )
 
     def _best_of_three(self, raw: RawMasks) -> tuple[Tensor, Tensor, Tensor]:
-        """What one click can mean; the single mask takes no part."""
+        """Choose among the three masks that one click can mean; the single mask takes no part."""
         return raw.logits[:, 1:], raw.ious[:, 1:], raw.tokens[:, 1:]
 
     def _stable_single(self, raw: RawMasks) -> tuple[Tensor, Tensor, Tensor]:
-        """The single mask, or the best of the three where it hangs on the threshold."""
+        """Choose the single mask, or the best of the three where it depends on the threshold."""
         config = self.config
         steady = stability(raw.logits[:, 0], config.stability_delta) >= config.stability_threshold
-        chosen = torch.where(steady, 0, 1 + raw.ious[:, 1:].argmax(dim=1))
+        chosen = torch.where(steady, 0, 1 + raw.ious[:, 1:].argmax(dim=1))  # (B,)
         rows = torch.arange(len(chosen), device=chosen.device)
         logits, ious = raw.logits[rows, chosen], raw.ious[rows, chosen]
         return logits[:, None], ious[:, None], raw.tokens[:, :1]
 
     def _choose(self, raw: RawMasks, choice: Choice, gate: bool = True) -> Decoded:
+        # (B, n, low, low), (B, n) and (B, n, C), of which one is chosen
         candidates, ious, tokens = choice(raw)
-        present = raw.score > 0
+        present = raw.score > 0  # (B, 1)
         if gate:
             candidates = torch.where(present[:, :, None, None], candidates, NO_OBJECT_LOGIT)
         rows = torch.arange(len(ious), device=ious.device)
@@ -282,17 +286,17 @@ class Sam2(nn.Module):
     def remember(
         self, features: SliceFeatures, logits: Tensor, score: Tensor, from_clicks: bool
     ) -> Tensor:
-        """What later slices can attend to, [batch, memory width, side, side]."""
+        """Encode a mask to what other slices can attend to, [batch, memory width, side, side]."""
         memory = self.memory_encoder(features.coarse.float(), logits, from_clicks)
         absent = (score <= 0)[:, :, None, None]
         return memory + absent * self.no_obj_embed_spatial[:, :, None, None]
 
     def without_memory(self, features: SliceFeatures) -> Tensor:
-        """The map of a slice that is looked at for the first time."""
+        """Return the map of a slice that has no memories to attend to."""
         return features.coarse.float() + self.no_mem_embed.reshape(1, -1, 1, 1)
 
     def memory_query(self, features: SliceFeatures) -> Tensor:
-        """The part of memory attention that depends on the slice alone."""
+        """Return the part of memory attention that depends on the slice alone."""
         return self.memory_attention.query(features.coarse)
 
     def memory_keys(
@@ -301,7 +305,7 @@ class Sam2(nn.Module):
         pointers: Sequence[tuple[int, Tensor]],
         slices: int,
     ) -> Keys:
-        """Keys for what one or several lesions left on other slices of a scan.
+        """Return keys of the memories that one or several lesions left on other slices.
 
         ``maps`` are pairs of a temporal index and a memory [batch, memory width, side, side];
         ``pointers`` are pairs of a distance in slices and a pointer [batch, width]. The number
@@ -322,14 +326,15 @@ class Sam2(nn.Module):
         return join_keys(keys, stack.keys_of_pointers(self._pointer_tokens(pointers, slices)))
 
     def _map_tokens(self, maps: Sequence[tuple[int, Tensor]]) -> Tokens:
-        plane = self.memory_plane()
-        times = self.maskmem_tpos_enc.flatten(1)
+        plane = self.memory_plane()  # (T, M)
+        times = self.maskmem_tpos_enc.flatten(1)  # (memories, M)
+        # (B, maps * T, M) and (maps * T, M)
         content = torch.cat([memory.flatten(2).transpose(1, 2) for _, memory in maps], dim=1)
         position = torch.cat([plane + times[index] for index, _ in maps], dim=0)
         return Tokens(content, position.unsqueeze(0))
 
     def memory_plane(self) -> Tensor:
-        """Encoding of the positions of a memory map, [side * side, memory width]."""
+        """Return the encoding of a memory map's positions, [side * side, memory width]."""
         side = self.config.map_size
         return sine_map(self.config.memory_width, side, side, self.device).flatten(1).T
 
@@ -337,17 +342,17 @@ class Sam2(nn.Module):
         # A scan of one slice has no distances, and no pointers to place either.
         scale = max(min(slices, self.config.max_pointers) - 1, 1)
         distance = torch.tensor([d / scale for d, _ in pointers], device=self.device)
-        position = self.obj_ptr_tpos_proj(sine_line(distance, self.config.width))
+        position = self.obj_ptr_tpos_proj(sine_line(distance, self.config.width))  # (pointers, M)
         return Tokens(
             self.split_pointers([pointer for _, pointer in pointers]),
             position.repeat_interleave(self.config.pointer_tokens, dim=0).unsqueeze(0),
         )
 
     def split_pointers(self, pointers: Sequence[Tensor]) -> Tensor:
-        """Pointers [batch, width] as tokens of memory width, [batch, tokens, memory width]."""
-        stacked = torch.stack(list(pointers), dim=1).to(self.device, torch.float32)
+        """Split pointers [batch, width] into tokens, [batch, tokens, memory width]."""
+        stacked = torch.stack(list(pointers), dim=1).to(self.device, torch.float32)  # (B, n, C)
         return stacked.unflatten(2, (-1, self.config.memory_width)).flatten(1, 2)
 
     def attend_to_memory(self, query: Tensor, keys: Keys) -> Tensor:
-        """The slice's map, knowing what the lesion looked like on other slices."""
+        """Return the slice's map conditioned on what the lesion looks like on other slices."""
         return self.memory_attention(query.expand(keys[0].key.shape[0], -1, -1), keys)

@@ -1,4 +1,4 @@
-"""Where a token is: sine encodings, rotary encodings and the random frequencies of prompts.
+"""Encodings of positions: sines, rotations and the random frequencies of prompts.
 
 All angles are computed in float32, whatever precision the network runs in: at 1024 pixels half
 precision would move a click by several pixels.
@@ -22,14 +22,17 @@ def _wavelengths(channels: int, device: torch.device | None = None) -> Tensor:
 
 @lru_cache(maxsize=16)
 def sine_map(channels: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Sine encoding of a map [channels, height, width]: the first half of the channels tells the
-    row, the second half the column, both scaled so that the map spans one full turn."""
+    """Return the sine encoding of a map's positions, [channels, height, width].
+
+    The first half of the channels encodes the row, the second half the column, both scaled so
+    that the map spans one full turn.
+    """
     half = channels // 2
     wavelengths = _wavelengths(half, device)
 
     def encode(length: int) -> Tensor:
         place = torch.arange(1, length + 1, dtype=torch.float32, device=device)
-        angle = (place / (length + 1e-6) * (2 * math.pi))[:, None] / wavelengths
+        angle = (place / (length + 1e-6) * (2 * math.pi))[:, None] / wavelengths  # (length, half)
         return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
 
     rows = encode(height)[:, None, :].expand(height, width, half)
@@ -38,14 +41,14 @@ def sine_map(channels: int, height: int, width: int, device: torch.device) -> Te
 
 
 def sine_line(positions: Tensor, channels: int) -> Tensor:
-    """Sine encoding of scalar positions [n] -> [n, channels]: all sines, then all cosines."""
+    """Return the sine encoding of positions [n] as [n, channels]: all sines, then all cosines."""
     angle = positions.float()[:, None] / _wavelengths(channels // 2, positions.device)
     return torch.cat((angle.sin(), angle.cos()), dim=1)
 
 
 @lru_cache(maxsize=16)
 def rotary_table(channels: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Rotations for every position of a map, [height * width, channels / 2, 2] (cosine, sine).
+    """Return rotations of a map's positions, [height * width, channels / 2, (cosine, sine)].
 
     The first half of the channel pairs turns with the column, the second half with the row.
     """
@@ -53,25 +56,26 @@ def rotary_table(channels: int, height: int, width: int, device: torch.device) -
         torch.arange(0, channels, 4, device=device)[: channels // 4].float() / channels
     )
     place = torch.arange(height * width, device=device)
-    columns = torch.outer((place % width).float(), rates)
+    columns = torch.outer((place % width).float(), rates)  # (height * width, channels / 4)
     rows = torch.outer(torch.div(place, width, rounding_mode="floor").float(), rates)
     angle = torch.cat((columns, rows), dim=1)
     return torch.stack((angle.cos(), angle.sin()), dim=2)
 
 
 def rotate(tokens: Tensor, table: Tensor) -> Tensor:
-    """Turn each channel pair of ``tokens`` [..., n, channels] by the angle of its position.
+    """Rotate each pair of channels of ``tokens`` [..., n, channels] by its position's angle.
 
     Where there are more tokens than positions, several maps lie behind one another and every
     one of them gets the same rotations.
     """
     positions, pairs, _ = table.shape
     maps = tokens.shape[-2] // positions
+    # (..., maps, positions, pairs, 2)
     pair = tokens.float().unflatten(-2, (maps, positions)).unflatten(-1, (pairs, 2))
-    cosine, sine = table[..., 0], table[..., 1]
+    cosine, sine = table[..., 0], table[..., 1]  # (positions, pairs)
     even, odd = pair[..., 0], pair[..., 1]
     turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
-    return turned.flatten(-2).flatten(-3, -2).to(tokens.dtype)
+    return turned.flatten(-2).flatten(-3, -2).to(tokens.dtype)  # (..., n, channels)
 
 
 class RandomFrequencies(nn.Module):
@@ -82,13 +86,13 @@ class RandomFrequencies(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, width // 2))
 
     def forward(self, coordinates: Tensor) -> Tensor:
-        """Encode (x, y) given as fractions of the image, [..., 2] -> [..., width]."""
+        """Encode points (x, y) given as fractions of the image, [..., 2] to [..., width]."""
         matrix = self.positional_encoding_gaussian_matrix.float()
         angle = 2 * math.pi * ((2 * coordinates.float() - 1) @ matrix)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
     def grid(self, size: int) -> Tensor:
-        """Encoding of the centres of a square map's cells, [width, size, size]."""
+        """Return the encoding of the centres of a square map's cells, [width, size, size]."""
         device = self.positional_encoding_gaussian_matrix.device
         centres = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
         rows, columns = torch.meshgrid(centres, centres, indexing="ij")

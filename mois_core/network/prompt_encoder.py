@@ -1,4 +1,4 @@
-"""Clicks, boxes and masks as tokens for the mask decoder."""
+"""From clicks, boxes and masks to tokens for the mask decoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MASK_CHANNELS = 16
 
 
 class PromptEncoder(nn.Module):
-    """Encodes prompts given in model pixels; runs in float32 in every precision."""
+    """Encoder of prompts given in model pixels; it runs in float32 in every precision."""
 
     def __init__(self, width: int, image_size: int, map_size: int) -> None:
         super().__init__()
@@ -38,24 +38,27 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, width)
 
     def positions(self) -> Tensor:
-        """Encoding of the map's own positions, [1, width, side, side]."""
+        """Return the encoding of the map's positions, [1, width, side, side]."""
         return self.pe_layer.grid(self.map_size).unsqueeze(0)
 
     def points(self, points: Tensor, labels: Tensor) -> Tensor:
-        """Points [batch, n, (x, y)] in model pixels -> tokens [batch, n + 1, width].
+        """Encode points [batch, n, (x, y)] in model pixels to tokens [batch, n + 1, width].
 
         The corners of a box are two points with labels of their own. One padding point is always
         added, as in training.
         """
-        points = F.pad(points.float() + 0.5, (0, 0, 0, 1))
-        labels = F.pad(labels, (0, 1), value=PADDING)
-        kinds = torch.cat([embedding.weight for embedding in self.point_embeddings])
+        points = F.pad(points.float() + 0.5, (0, 0, 0, 1))  # (B, n + 1, 2)
+        labels = F.pad(labels, (0, 1), value=PADDING)  # (B, n + 1)
+        kinds = torch.cat([embedding.weight for embedding in self.point_embeddings])  # (4, width)
         tokens = self.pe_layer(points / self.image_size) + kinds[labels.clamp(min=0).long()]
         is_padding = (labels == PADDING).unsqueeze(-1)
         return torch.where(is_padding, self.not_a_point_embed.weight, tokens)
 
     def mask(self, logits: Tensor | None) -> Tensor:
-        """Low-resolution logits [batch, 1, low, low] as a map to add to the features."""
+        """Encode low-resolution logits [batch, 1, low, low] to a map to add to the features.
+
+        The result is [batch, width, side, side], or [1, width, 1, 1] without logits.
+        """
         if logits is None:
             return self.no_mask_embed.weight[:, :, None, None]
         side = 4 * self.map_size

@@ -26,7 +26,7 @@ class SlmSam2(Sam2):
         self.recent_memory_fuser = ConvNextStack(config.width, config.layer_scale)
 
     def short_query(self, features: SliceFeatures) -> Tensor:
-        """The part of the short attention that depends on the slice alone."""
+        """Return the part of the short attention that depends on the slice alone."""
         return self.recent_memory_attention.query(features.coarse)
 
     def short_keys(
@@ -35,18 +35,18 @@ class SlmSam2(Sam2):
         pointers: Sequence[tuple[int, Tensor]],
         slices: int,
     ) -> Keys:
-        """`memory_keys` for the short attention."""
+        """Return keys for the short attention; arguments are those of `Sam2.memory_keys`."""
         return self._keys_of_memories(self.recent_memory_attention, maps, pointers, slices)
 
     def attend_to_short(self, query: Tensor, keys: Keys) -> Tensor:
-        """The slice's map, knowing the lesion on the nearest slices."""
+        """Return the slice's map conditioned on the lesion on the nearest slices."""
         return self.recent_memory_attention(query.expand(keys[0].key.shape[0], -1, -1), keys)
 
     def fuse(self, short: Tensor, long: Tensor) -> Tensor:
-        """One map from the two; also runs on a first slice, where both are the bare features."""
+        """Fuse two maps to one; a first slice is fused too, where both are the bare features."""
         return self.recent_memory_fuser(short.float() + long)
 
     def without_memory(self, features: SliceFeatures) -> Tensor:
-        """See `Sam2.without_memory`; both memories are empty, and the fuser still runs."""
+        """Return the map of a slice without memories: both are empty, and the fuser still runs."""
         bare = super().without_memory(features)
         return self.fuse(bare, bare)

@@ -2,11 +2,11 @@
 
 from mois_core.phantom.appearance import ATTRIBUTES, OPTIONS, Appearance
 from mois_core.phantom.cohorts import COHORTS, cohort_settings
-from mois_core.phantom.follow_up import Change, make_follow_up
+from mois_core.phantom.follow_up import LesionChange, make_follow_up
 from mois_core.phantom.generate import (
     HELD_OUT_FROM,
-    Lesion,
     Phantom,
+    PhantomLesion,
     PhantomSettings,
     is_held_out,
     make_phantom,
@@ -19,9 +19,9 @@ __all__ = [
     "HELD_OUT_FROM",
     "OPTIONS",
     "Appearance",
-    "Change",
-    "Lesion",
+    "LesionChange",
     "Phantom",
+    "PhantomLesion",
     "PhantomSettings",
     "cohort_settings",
     "describe",

@@ -1,4 +1,4 @@
-"""What lesions look like, and which look is the one to be found.
+"""Appearances of lesions, one of which is to be found.
 
 A scan holds several appearances; one of them is the target. Both are drawn per seed, so what is
 the target in one scan is a distractor in another, and only exemplars can tell which is meant.
@@ -23,7 +23,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 ATTRIBUTES = tuple(OPTIONS)
 
 _NEUTRAL = {"contrast": "medium", "texture": "smooth", "edge": "sharp", "rim": "none"}
-"""What an attribute that does not tell appearances apart is set to."""
+"""Values of the attributes that do not tell appearances apart."""
 
 VARIED = "varied"
 """The shape of appearances that shape does not tell apart: every lesion draws its own."""
@@ -31,7 +31,7 @@ VARIED = "varied"
 
 @dataclass(frozen=True)
 class Appearance:
-    """One look. Each field holds one of its `OPTIONS`; shape may also be `VARIED`."""
+    """How a lesion looks. Each field holds one of its `OPTIONS`; shape may also be `VARIED`."""
 
     contrast: str
     texture: str
@@ -41,11 +41,12 @@ class Appearance:
 
     @property
     def name(self) -> str:
+        """The values of all fields, joined by hyphens."""
         return "-".join(asdict(self).values())
 
 
 def check_attributes(attributes: Sequence[str]) -> tuple[str, ...]:
-    """The attributes in their fixed order, so that how they were listed changes nothing."""
+    """Return the attributes in their fixed order, so that how they were listed changes nothing."""
     unknown = sorted(set(attributes) - set(ATTRIBUTES))
     if unknown or not attributes:
         what = f"unknown attribute {unknown[0]!r}" if unknown else "no attribute given"
@@ -56,7 +57,7 @@ def check_attributes(attributes: Sequence[str]) -> tuple[str, ...]:
 def draw_appearances(
     rng: np.random.Generator, attributes: Sequence[str], count: int
 ) -> list[Appearance]:
-    """Draw up to `count` looks, fewer if the first attribute has fewer options.
+    """Draw up to `count` appearances, fewer if the first attribute has fewer options.
 
     No two are alike in the first attribute (contrast, unless that is left out), and with several
     attributes every pair differs in at least one more.

@@ -11,7 +11,7 @@ import numpy as np
 
 from mois_core.phantom.grid import Grid, smooth_noise
 from mois_core.phantom.patient import Patient
-from mois_core.phantom.shapes import Column, Ellipsoid, Painter, blend
+from mois_core.phantom.shapes import Column, Ellipsoid, SolidPainter, blend
 
 MUSCLE = 0.28
 _FAT, _SKIN, _CORTEX, _MARROW, _FLUID = 0.10, 0.34, 0.05, 0.27, 1.0
@@ -24,14 +24,14 @@ def paint_body(
     patient: Patient,
     fat_failure: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint everything but the lesions; returns the body and where its inside is.
+    """Paint everything but the lesions; return the body and a mask of its inside.
 
     What differs between two visits (how full bladder and bowel are) is drawn from `today`;
     `fat_failure` says how patchy the fat suppression is.
     """
     canvas, inside = _soft_tissue(rng, grid, patient, fat_failure)
     wobble = smooth_noise(rng, grid.bounds, grid.axes(), (25, 22, 22))
-    painter = Painter(grid, canvas, wobble)
+    painter = SolidPainter(grid, canvas, wobble)
     _bones(rng, painter, patient)
     _thorax(rng, painter, patient)
     _abdomen(rng, painter, patient)
@@ -45,7 +45,7 @@ def paint_body(
 
 
 def body_depth(grid: Grid, patient: Patient) -> tuple[np.ndarray, np.ndarray]:
-    """For every voxel the relative depth below the skin (1 on an axis), and the depth in mm."""
+    """Return every voxel's relative depth below the skin (1 on an axis), and its depth in mm."""
     relative = np.full(grid.shape, -1, dtype=np.float32)
     depth = np.full(grid.shape, -1e3, dtype=np.float32)
     for part in patient.outline:
@@ -77,7 +77,7 @@ def _soft_tissue(rng, grid: Grid, patient: Patient, fat_failure: float):
     return canvas, relative > 0
 
 
-def _bones(rng, painter: Painter, patient: Patient) -> None:
+def _bones(rng, painter: SolidPainter, patient: Patient) -> None:
     marrow = _MARROW * rng.uniform(0.85, 1.35)
     for bone in patient.long_bones():
         painter.paint(bone, lambda box, depth: np.where(depth < 4, _CORTEX, marrow))
@@ -92,7 +92,7 @@ def _bones(rng, painter: Painter, patient: Patient) -> None:
             painter.paint(joint, _FLUID * rng.uniform(0.6, 0.95), wobble=2)
 
 
-def _thorax(rng, painter: Painter, patient: Patient) -> None:
+def _thorax(rng, painter: SolidPainter, patient: Patient) -> None:
     period = 0.0175 * patient.height
 
     def ribs(box, depth):
@@ -119,7 +119,7 @@ def _thorax(rng, painter: Painter, patient: Patient) -> None:
     painter.paint(thyroid, 0.5 * rng.uniform(0.8, 1.2), wobble=2)
 
 
-def _abdomen(rng, painter: Painter, patient: Patient) -> None:
+def _abdomen(rng, painter: SolidPainter, patient: Patient) -> None:
     def organ(centre, radii, value, tilt=0.0, wobble=4.0, spread=0.15):
         solid = patient.ellipsoid(centre, radii, tilt)
         painter.paint(solid, value * rng.uniform(1 - spread, 1 + spread), wobble=wobble)
@@ -143,8 +143,11 @@ def _abdomen(rng, painter: Painter, patient: Patient) -> None:
         organ((0.647, side * 0.034, 0.34), (0.013, 0.007, 0.12), 0.95, wobble=2)
 
 
-def _bowel(rng, painter: Painter, patient: Patient) -> None:
-    """Loops are the level lines of a noise: walls where it crosses zero, content in between."""
+def _bowel(rng, painter: SolidPainter, patient: Patient) -> None:
+    """Paint the bowel.
+
+    Its loops are the level lines of a noise: walls where it crosses zero, content in between.
+    """
     bounds, axes = painter.grid.bounds, painter.grid.axes()
     loops = smooth_noise(rng, bounds, axes, (24, 17, 20))
     content = smooth_noise(rng, bounds, axes, (35, 40, 40))
@@ -163,7 +166,7 @@ def _bowel(rng, painter: Painter, patient: Patient) -> None:
         painter.paint(patient.ellipsoid(centre, radii), value, wobble=4)
 
 
-def _pelvis(rng, painter: Painter, patient: Patient) -> None:
+def _pelvis(rng, painter: SolidPainter, patient: Patient) -> None:
     fill = rng.uniform(0.8, 1.2)
     bladder = patient.ellipsoid(
         (0.512 + 0.008 * (fill - 1), 0.0, -0.25), (0.020 * fill, 0.028 * fill, 0.36)
@@ -175,7 +178,7 @@ def _pelvis(rng, painter: Painter, patient: Patient) -> None:
     painter.paint(rectum, rng.uniform(0.2, 0.5), wobble=3)
 
 
-def _spine(rng, painter: Painter, patient: Patient) -> None:
+def _spine(rng, painter: SolidPainter, patient: Patient) -> None:
     period = 0.0190 * patient.height
     marrow, disc = 0.30 * rng.uniform(0.8, 1.25), 0.62 * rng.uniform(0.7, 1.2)
 
@@ -193,7 +196,7 @@ def _spine(rng, painter: Painter, patient: Patient) -> None:
     painter.paint(patient.spine(0.0036, 0.0036, 0.021, low=0.62), 0.45)
 
 
-def _head(rng, painter: Painter, patient: Patient) -> None:
+def _head(rng, painter: SolidPainter, patient: Patient) -> None:
     bounds, axes = painter.grid.bounds, painter.grid.axes()
     folds = np.abs(smooth_noise(rng, bounds, axes, (16, 9, 9)))
     grey, white = 0.62 * rng.uniform(0.9, 1.1), 0.44 * rng.uniform(0.9, 1.1)
@@ -222,7 +225,7 @@ def _head(rng, painter: Painter, patient: Patient) -> None:
     painter.paint(ellipsoid(0.856, 0, -0.20, 0.022, 0.0065, 0.07), 0.03)
 
 
-def _vessels_and_nodes(rng, painter: Painter, patient: Patient) -> None:
+def _vessels_and_nodes(rng, painter: SolidPainter, patient: Patient) -> None:
     h, d = patient.height, patient.half_depth
 
     def vessel(points, radius, value):

@@ -15,7 +15,7 @@ from mois_core.phantom.generate import PhantomSettings, random_stream
 
 @dataclass(frozen=True)
 class Cohort:
-    """Ranges from which every patient of a cohort draws."""
+    """Scanner of a cohort, and the ranges from which its patients are drawn."""
 
     vendor: str
     field_tesla: float
@@ -34,7 +34,10 @@ COHORTS = {
 
 
 def cohort_settings(name: str, seed: int, **changes: object) -> PhantomSettings:
-    """The settings with which a seed belongs to a cohort; `changes` override single fields."""
+    """Return the settings with which a seed belongs to a cohort.
+
+    `changes` override single fields.
+    """
     if name not in COHORTS:
         raise BadInput(f"no cohort {name!r}; choose from {', '.join(COHORTS)}")
     if seed < 0:

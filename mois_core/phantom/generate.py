@@ -27,7 +27,7 @@ _VOXELS_PER_LESION = 400
 
 
 def is_held_out(seed: int) -> bool:
-    """Whether a phantom with this seed must never be trained on."""
+    """Return whether a phantom with this seed must never be trained on."""
     return seed >= HELD_OUT_FROM
 
 
@@ -37,7 +37,7 @@ class PhantomSettings:
 
     lesions: int = 30
     slices: int | None = None
-    """None: as many as the scanner's site usually takes."""
+    """Number of slices; None for as many as the scanner's site usually takes."""
     size: tuple[int, int] = (1024, 320)
     """Rows and columns. The field of view stays, the voxels grow or shrink."""
     vendor: str = "siemens"
@@ -75,7 +75,7 @@ class PhantomSettings:
 
     @property
     def scanner(self) -> Scanner:
-        """The preset with this phantom's own factors and slice count."""
+        """The scanner's preset with this phantom's own factors and slice count."""
         preset = find_scanner(self.vendor, self.field_tesla)
         return dataclasses.replace(
             preset,
@@ -93,8 +93,8 @@ def _check(what: str, value: float, allowed: tuple[float, float]) -> None:
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """The truth about one lesion, measured on the painted labels."""
+class PhantomLesion:
+    """The truth about one lesion of a phantom, measured on the painted labels."""
 
     id: int
     appearance: int
@@ -108,7 +108,7 @@ class Lesion:
 
 
 @dataclass(frozen=True)
-class Case:
+class PhantomPlan:
     """A patient with lesions, drawn but not yet painted."""
 
     seed: int
@@ -118,7 +118,7 @@ class Case:
     appearances: tuple[Appearance, ...]
     target: int
     """Index of the appearance to be found."""
-    plans: tuple[LesionPlan, ...]
+    lesions: tuple[LesionPlan, ...]
 
 
 @dataclass(frozen=True)
@@ -126,52 +126,57 @@ class Phantom:
     """A scan and its truth. Arrays are indexed [k, j, i], like those of a `Volume`: slices run to
     posterior, rows to superior (upwards), columns to the patient's left."""
 
-    case: Case
+    plan: PhantomPlan
     scan: np.ndarray
     """int16"""
     instances: np.ndarray
     """uint16; a lesion's id, or 0."""
     ijk_to_ras: np.ndarray
     spacing: tuple[float, float, float]
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[PhantomLesion, ...]
 
     @property
     def seed(self) -> int:
-        return self.case.seed
+        """The seed that the phantom was drawn from."""
+        return self.plan.seed
 
     @property
     def appearances(self) -> tuple[Appearance, ...]:
-        return self.case.appearances
+        """The appearances that lesions of this phantom have."""
+        return self.plan.appearances
 
     @property
     def target(self) -> int:
-        return self.case.target
+        """Index of the appearance to be found."""
+        return self.plan.target
 
     def labels_of(self, appearance: int) -> np.ndarray:
-        """uint8: 1 in every lesion of one appearance."""
+        """Return a uint8 array that is 1 in every lesion of one appearance."""
         chosen = np.zeros(int(self.instances.max()) + 1, dtype=np.uint8)
         chosen[[lesion.id for lesion in self.lesions if lesion.appearance == appearance]] = 1
         return chosen[self.instances]
 
     @property
     def semantic(self) -> np.ndarray:
-        """uint8: 1 in every lesion of the target appearance."""
+        """A uint8 array that is 1 in every lesion of the target appearance."""
         return self.labels_of(self.target)
 
 
 def random_stream(seed: int, purpose: str, visit: int = 0) -> np.random.Generator:
-    """Independent random numbers for one purpose, so that, say, another scanner or another number
-    of lesions leaves the patient as it is."""
+    """Return random numbers for one purpose, independent of those for all others.
+
+    So another scanner, say, or another number of lesions leaves the patient as it is.
+    """
     sequence = np.random.SeedSequence([seed, visit, *purpose.encode()])
     return np.random.Generator(np.random.PCG64(sequence))
 
 
 def make_phantom(seed: int, settings: PhantomSettings | None = None, **changes: object) -> Phantom:
-    """The phantom of a seed. `changes` are fields of `PhantomSettings`, on top of `settings`."""
-    return render(draw_case(seed, dataclasses.replace(settings or PhantomSettings(), **changes)))
+    """Make the phantom of a seed. `changes` override single fields of the settings."""
+    return render(draw_plan(seed, dataclasses.replace(settings or PhantomSettings(), **changes)))
 
 
-def draw_case(seed: int, settings: PhantomSettings) -> Case:
+def draw_plan(seed: int, settings: PhantomSettings) -> PhantomPlan:
     """Draw patient, appearances and lesions."""
     if seed < 0:
         raise BadInput(f"the seed must not be negative, but is {seed}")
@@ -185,7 +190,7 @@ def draw_case(seed: int, settings: PhantomSettings) -> Case:
     looks = random_stream(seed, "appearances")
     appearances = draw_appearances(looks, settings.attributes, settings.appearances)
     target = int(looks.integers(len(appearances)))
-    plans = plan_lesions(
+    lesions = plan_lesions(
         random_stream(seed, "lesions"),
         patient,
         coverage,
@@ -194,60 +199,65 @@ def draw_case(seed: int, settings: PhantomSettings) -> Case:
         settings.lesions,
         settings.burden_cm3,
     )
-    return Case(seed, settings, patient, coverage, tuple(appearances), target, tuple(plans))
+    return PhantomPlan(
+        seed, settings, patient, coverage, tuple(appearances), target, tuple(lesions)
+    )
 
 
-def render(case: Case, visit: int = 0) -> Phantom:
-    """Paint and scan a case. At a later visit the same patient lies a little differently."""
-    rows, columns = case.settings.size
-    scanner = case.settings.scanner
-    grid = Grid(rows, columns, scanner.slices, case.patient.height, scanner.slice_mm)
+def render(plan: PhantomPlan, visit: int = 0) -> Phantom:
+    """Paint and scan a planned phantom.
+
+    At a later visit the same patient lies a little differently.
+    """
+    rows, columns = plan.settings.size
+    scanner = plan.settings.scanner
+    grid = Grid(rows, columns, scanner.slices, plan.patient.height, scanner.slice_mm)
     body, inside = paint_body(
-        random_stream(case.seed, "body"),
-        random_stream(case.seed, "today", visit),
+        random_stream(plan.seed, "body"),
+        random_stream(plan.seed, "today", visit),
         grid,
-        case.patient,
+        plan.patient,
         scanner.fat_failure,
     )
-    instances = paint_lesions(grid, body, inside, case.plans, case.appearances)
+    instances = paint_lesions(grid, body, inside, plan.lesions, plan.appearances)
     if visit:
-        body, instances = _moved(random_stream(case.seed, "position", visit), grid, body, instances)
-    scan = acquire(random_stream(case.seed, "scan", visit), grid, body, scanner)
+        body, instances = _moved(random_stream(plan.seed, "position", visit), grid, body, instances)
+    scan = acquire(random_stream(plan.seed, "scan", visit), grid, body, scanner)
     return Phantom(
-        case=case,
+        plan=plan,
         scan=scan,
         instances=instances,
         ijk_to_ras=grid.ijk_to_ras,
         spacing=grid.spacing,
-        lesions=tuple(_measure(grid, instances, case)),
+        lesions=tuple(_measure(grid, instances, plan)),
     )
 
 
 def _moved(rng, grid: Grid, *volumes: np.ndarray) -> list[np.ndarray]:
-    """Shift by up to a few mm in the plane; what leaves the field of view is air."""
+    """Shift volumes by up to a few mm in the plane; what leaves the field of view is air."""
     up, across = rng.uniform(-7, 7), rng.uniform(-4, 4)
     shift = (0, round(up / grid.spacing[1]), round(across / grid.spacing[0]))
     return [np.roll(volume, shift, axis=(0, 1, 2)) for volume in volumes]
 
 
-def _measure(grid: Grid, instances: np.ndarray, case: Case) -> list[Lesion]:
+def _measure(grid: Grid, instances: np.ndarray, plan: PhantomPlan) -> list[PhantomLesion]:
     boxes = ndimage.find_objects(instances)
     voxel_cm3 = grid.spacing[0] * grid.spacing[1] * grid.spacing[2] / 1000
     lesions = []
-    for plan in case.plans:
-        box = boxes[plan.id - 1]
-        inside = np.argwhere(instances[box] == plan.id)
+    for planned in plan.lesions:
+        box = boxes[planned.id - 1]
+        inside = np.argwhere(instances[box] == planned.id)
         offset = (inside - inside.mean(axis=0)) * np.array(grid.spacing[::-1])
         nearest = inside[np.argmin((offset * offset).sum(axis=1))]
         k, j, i = (int(n) + cut.start for n, cut in zip(nearest, box, strict=True))
-        place = (grid.ijk_to_ras * np.array([i, j, k, 1.0])).sum(axis=1)[:3]
+        ras = (grid.ijk_to_ras * np.array([i, j, k, 1.0])).sum(axis=1)[:3]
         lesions.append(
-            Lesion(
-                id=plan.id,
-                appearance=plan.appearance,
-                target=plan.appearance == case.target,
-                shape=plan.shape,
-                centroid_ras=tuple(round(float(mm), 3) for mm in place),
+            PhantomLesion(
+                id=planned.id,
+                appearance=planned.appearance,
+                target=planned.appearance == plan.target,
+                shape=planned.shape,
+                centroid_ras=tuple(round(float(mm), 3) for mm in ras),
                 volume_cm3=round(len(inside) * voxel_cm3, 4),
                 voxels=len(inside),
                 slices=len(np.unique(inside[:, 0])),

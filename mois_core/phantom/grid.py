@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Box = tuple[slice, slice, slice]
+from mois_core.geometry import Box
+
 Bounds = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+"""Lowest and highest z, y and x in mm."""
 
 FIELD_OF_VIEW = (1.035, 1.035 * 320 / 1024)
 """Height and width of the field of view as fractions of the patient's height."""
@@ -36,6 +38,7 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Number of slices, rows and columns."""
         return self.slices, self.rows, self.columns
 
     @property
@@ -61,7 +64,7 @@ class Grid:
 
     @property
     def ijk_to_ras(self) -> np.ndarray:
-        """Voxel indices (i, j, k) to RAS mm: the axes L, S, P of a coronal acquisition."""
+        """4 x 4 matrix from (i, j, k, 1) to RAS mm: the axes L, S, P of a coronal acquisition."""
         column, row, depth = self.spacing
         (near, _), (bottom, _), (right, _) = self.bounds
         middle = self.height_mm / 2
@@ -75,7 +78,7 @@ class Grid:
         )
 
     def axes(self, box: Box | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Voxel centres along z, y and x, shaped so that they broadcast to the box."""
+        """Return voxel centres along z, y and x, shaped so that they broadcast to the box."""
         column, row, depth = self.spacing
         centres = []
         for (start, _), step, count in zip(
@@ -88,7 +91,7 @@ class Grid:
         return z[:, None, None], y[None, :, None], x[None, None, :]
 
     def box(self, bounds: Bounds) -> Box | None:
-        """The voxels whose centres lie within the bounds (z, y, x), or None if there are none."""
+        """Return the box of the voxels whose centres lie within the bounds, or None without any."""
         column, row, depth = self.spacing
         cuts = []
         for (start, _), step, count, (low, high) in zip(
@@ -108,15 +111,15 @@ def smooth_noise(
     axes: tuple[np.ndarray, np.ndarray, np.ndarray],
     scale: tuple[float, float, float],
 ) -> np.ndarray:
-    """Random structure of the given size (mm along z, y, x), about unit variance, float32.
+    """Return random structure of a size (mm along z, y, x), about unit variance, as float32.
 
-    The random numbers sit on a lattice that depends on the bounds only; cubic B-splines carry
-    them to the voxels. So the structure is the same at every resolution.
+    The random numbers sit on a lattice that depends on the bounds only; cubic B-splines
+    interpolate between them. So the structure is the same at every resolution.
     """
     shape = [math.ceil((high - low) / s) + 4 for (low, high), s in zip(bounds, scale, strict=True)]
     values = rng.standard_normal(shape, dtype=np.float32)
     for axis, (positions, (low, _), size) in enumerate(zip(axes, bounds, scale, strict=True)):
-        values = _carry(values, axis, (positions.ravel().astype(np.float64) - low) / size)
+        values = _interpolate(values, axis, (positions.ravel().astype(np.float64) - low) / size)
     values *= _UNIT_VARIANCE
     return values
 
@@ -125,7 +128,7 @@ _UNIT_VARIANCE = np.float32(0.479**-1.5)
 """A B-spline through white noise keeps 0.479 of the variance along each axis."""
 
 
-def _carry(lattice: np.ndarray, axis: int, positions: np.ndarray) -> np.ndarray:
+def _interpolate(lattice: np.ndarray, axis: int, positions: np.ndarray) -> np.ndarray:
     """Interpolate along one axis; the lattice begins one node before position zero."""
     base = np.clip(np.floor(positions).astype(int), 0, lattice.shape[axis] - 4)
     t = positions - base
@@ -137,8 +140,8 @@ def _carry(lattice: np.ndarray, axis: int, positions: np.ndarray) -> np.ndarray:
     )
     shape = [1, 1, 1]
     shape[axis] = len(positions)
-    carried = None
+    total = None
     for offset, weight in enumerate(weights):
         part = lattice.take(base + offset, axis) * weight.astype(np.float32).reshape(shape)
-        carried = part if carried is None else carried + part
-    return carried
+        total = part if total is None else total + part
+    return total

@@ -1,4 +1,4 @@
-"""Paints planned lesions into the body, and writes down where they are.
+"""Planned lesions painted into the body, and the labels that say where they are.
 
 The outline of a lesion is where its own depth is zero; how it looks across and around that
 outline (level, texture, edge, rim) is its appearance.
@@ -12,9 +12,10 @@ import numpy as np
 from scipy import ndimage
 
 from mois_core.errors import BadInput
+from mois_core.geometry import Box
 from mois_core.phantom.appearance import Appearance
 from mois_core.phantom.body import MUSCLE
-from mois_core.phantom.grid import Bounds, Box, Grid, smooth_noise
+from mois_core.phantom.grid import Bounds, Grid, smooth_noise
 from mois_core.phantom.plan import MAX_SLICES, LesionPlan
 from mois_core.phantom.shapes import blend
 
@@ -33,7 +34,7 @@ def paint_lesions(
     plans: Sequence[LesionPlan],
     appearances: Sequence[Appearance],
 ) -> np.ndarray:
-    """Paint all lesions and return their instance labels; where two meet, the smaller one stays."""
+    """Paint all lesions; return their instance labels. Where two meet, the smaller one stays."""
     instances = np.zeros(grid.shape, dtype=np.uint16)
     for plan in sorted(plans, key=lambda plan: (plan.volume_cm3, plan.id)):
         _paint(grid, canvas, inside, instances, plan, appearances[plan.appearance])
@@ -41,6 +42,7 @@ def paint_lesions(
 
 
 def _paint(grid, canvas, inside, instances, plan: LesionPlan, appearance: Appearance) -> None:
+    """Paint one lesion where the body is still free of others, and its label."""
     rng = np.random.Generator(np.random.PCG64(plan.seed))
     reach = np.array(plan.skeleton.reach) + _MARGIN_MM
     reach[0] = max(reach[0], grid.slice_mm)
@@ -51,7 +53,7 @@ def _paint(grid, canvas, inside, instances, plan: LesionPlan, appearance: Appear
     free = inside[box] & (instances[box] == 0)
     depth = _depth(rng, grid, box, bounds, plan, appearance)
     _within_slices(grid, box, plan, depth)
-    mask = _largest_piece((depth > 0) & free)
+    mask = _largest_component((depth > 0) & free)
     if not mask.any():
         if not free.any():
             raise BadInput(f"no room for {plan.id} lesions or more; choose a larger size")
@@ -66,7 +68,7 @@ def _paint(grid, canvas, inside, instances, plan: LesionPlan, appearance: Appear
 
 
 def _depth(rng, grid: Grid, box: Box, bounds: Bounds, plan: LesionPlan, appearance: Appearance):
-    """Depth below the outline in mm: the skeleton's, made uneven."""
+    """Return the depth below the outline in mm: the skeleton's, made uneven."""
     axes = grid.axes(box)
     local = (a - np.float32(c) for a, c in zip(axes, plan.centre, strict=True))
     depth = plan.skeleton.depth(*local)
@@ -85,8 +87,8 @@ def _within_slices(grid: Grid, box: Box, plan: LesionPlan, depth: np.ndarray) ->
     np.minimum(depth, np.where(too_far, np.float32(-_MARGIN_MM), np.inf), out=depth)
 
 
-def _largest_piece(mask: np.ndarray) -> np.ndarray:
-    """An instance is one connected thing, corners included."""
+def _largest_component(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected component: an instance is one, joined at corners or not."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     if count < 2:
         return mask
@@ -103,8 +105,11 @@ def _value(
     depth: np.ndarray,
     thickness: float,
 ) -> np.ndarray:
-    """Brightness of the lesion's tissue. One is its level, zero the muscle around it, so that a
-    pattern shows in a dark lesion as it does in a bright one."""
+    """Return the brightness of the lesion's tissue.
+
+    Patterns are a share of the step from the muscle around it (0) to the lesion's level (1), so
+    that they show in a dark lesion as they do in a bright one.
+    """
     axes = grid.axes(box)
     level = _LEVELS[appearance.contrast]
     centrality = np.clip(depth / np.float32(thickness), 0, 1)
@@ -132,7 +137,7 @@ def _value(
 
 
 def _stripes(rng, axes, grain: np.ndarray) -> np.ndarray:
-    """Fascicles: bands between 0 and 1, slightly slanted and wavy."""
+    """Return the bands of fascicles, between 0 and 1, slightly slanted and wavy."""
     _, y, x = axes
     slant = np.float32(rng.uniform(-0.3, 0.3))
     turn = (x + slant * y) / np.float32(_STRIPE_MM) + np.float32(0.10) * grain

@@ -140,13 +140,13 @@ class Patient:
     off_limits: tuple[Ellipsoid, ...]
 
     def depth(self, at: Coordinates) -> np.ndarray:
-        """How far below the skin points lie, in mm."""
+        """Return how far below the skin points lie, in mm."""
         return nearest_surface(self.outline, at)
 
     def ellipsoid(
         self, centre: tuple[float, float, float], radii: tuple[float, float, float], tilt: float = 0
     ) -> Ellipsoid:
-        """From fractions, centre (y, x, z) and radii (up, across, through)."""
+        """Make an ellipsoid from fractions: centre (y, x, z) and radii (up, across, through)."""
         return _ellipsoid(self.height, self.half_depth, centre, radii, tilt)
 
     def spine(
@@ -157,7 +157,7 @@ class Patient:
         low: float = 0.5,
         high: float = 0.886,
     ) -> Column:
-        """A column that follows the spine's curve; fractions of the height."""
+        """Make a column that follows the spine's curve, from fractions of the height."""
         rows = [(y, z) for y, z in _SPINE if low <= y <= high]
         h, d = self.height, self.half_depth
         return Column(
@@ -165,7 +165,7 @@ class Patient:
         )
 
     def long_bones(self) -> list[Column]:
-        """Both sides of every long bone."""
+        """Return every long bone, on both sides."""
         return [
             _column(table, self.height, self.half_depth, side)
             for table in _LONG_BONES.values()
@@ -174,7 +174,7 @@ class Patient:
 
 
 def draw_patient(rng: np.random.Generator, height_mm: float, coverage_mm: float) -> Patient:
-    """A patient of the given height, about as thick as the slices cover."""
+    """Draw a patient of a height, about as thick as the slices cover."""
     d = float(np.clip(0.46 * coverage_mm, 0.060 * height_mm, 0.078 * height_mm))
     girth = rng.uniform(0.92, 1.06)
     jitter = rng.uniform(0.97, 1.03, size=len(_TRUNK))

@@ -34,7 +34,7 @@ _TRIES_PER_SIZE, _SHRINK, _MOST_TRIES = 15, 0.7, 300
 
 @dataclass(frozen=True)
 class LesionPlan:
-    """One lesion to be painted."""
+    """A lesion that is to be painted."""
 
     id: int
     appearance: int
@@ -42,12 +42,12 @@ class LesionPlan:
     centre: tuple[float, float, float]
     """z, y, x in mm."""
     volume_cm3: float
-    """What is aimed at; voxels, skin and neighbours make the painted volume differ."""
+    """Volume that is aimed at; voxels, skin and neighbours make the painted one differ."""
     skeleton: Skeleton
     brightness: float
-    """A factor of its own, so that lesions of one appearance are not all equally bright."""
+    """Factor of its own, so that lesions of one appearance are not all equally bright."""
     seed: int
-    """For its surface and texture."""
+    """Seed of its surface and texture."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Coverage:
     slice_mm: float
 
     def place(self, z: float, reach: float) -> float:
-        """The nearest z at which a lesion of that reach is inside the slab and meets a slice."""
+        """Return the nearest z at which a lesion of that reach is in the slab and meets a slice."""
         half = self.slices * self.slice_mm / 2
         room = max(half - max(reach, self.slice_mm / 2), 0.0)
         z = min(max(z, -room), room)
@@ -74,15 +74,15 @@ def draw_volumes(
     coverage: Coverage,
     burden_cm3: float | None = None,
 ) -> np.ndarray:
-    """Log-normal volumes with a share of small nodules, scaled to a burden if one is given."""
+    """Draw log-normal volumes with a share of small nodules, scaled to a burden if one is given."""
     count = len(shapes)
     volumes = _MEDIAN_CM3 * np.exp(0.95 * rng.standard_normal(count))
     volumes *= np.array([_SHAPE_FACTOR[shape] for shape in shapes])
     volumes[rng.random(count) < _SMALL_SHARE] *= _SMALL_FACTOR
     depth = coverage.slices * coverage.slice_mm
     most = _MOST_BURDEN_CM3 * min(1.0, depth / _WHOLE_BODY_MM)
-    wanted = min(volumes.sum(), most) if burden_cm3 is None else burden_cm3
-    volumes *= wanted / volumes.sum()
+    burden = min(volumes.sum(), most) if burden_cm3 is None else burden_cm3
+    volumes *= burden / volumes.sum()
     return np.round(np.clip(volumes, SMALLEST_CM3, LARGEST_CM3), 3)
 
 
@@ -110,11 +110,14 @@ def plan_lesions(
             place_lesion(rng, patient, coverage, plans, int(kinds[n]), shapes[n], float(volumes[n]))
         )
     plans.sort(key=lambda plan: -plan.centre[1])
-    return [replace(plan, id=number) for number, plan in enumerate(plans, 1)]
+    return [replace(plan, id=lesion_id) for lesion_id, plan in enumerate(plans, 1)]
 
 
 def _share_out(rng: np.random.Generator, count: int, appearances: int, target: int) -> np.ndarray:
-    """Appearance numbers: somewhat under half of the lesions are targets, at least one is not."""
+    """Draw each lesion's appearance.
+
+    Somewhat under half of the lesions are targets, and at least one is not.
+    """
     targets = max(1, round(count * rng.uniform(0.38, 0.48)))
     distractors = [kind for kind in range(appearances) if kind != target]
     others = [distractors[n % len(distractors)] for n in range(count - targets)]
@@ -132,7 +135,7 @@ def place_lesion(
 ) -> LesionPlan:
     """Find room for a lesion; one that finds none shrinks until it fits."""
     max_depth = (min(MAX_SLICES, coverage.slices) - 0.1) * coverage.slice_mm
-    room = _Room(others)
+    occupied = _OccupiedRoom(others)
     touching = bool(others) and rng.random() < _TOUCHING
     for attempt in range(1, _MOST_TRIES + 1):
         site, direction = _draw_site(rng, patient)
@@ -152,7 +155,7 @@ def place_lesion(
             brightness=float(rng.uniform(0.92, 1.08)),
             seed=int(rng.integers(2**31)),
         )
-        if room.is_free_for(plan, neighbour) and _lies_well(patient, plan):
+        if occupied.is_free_for(plan, neighbour) and _lies_well(patient, plan):
             break
         if attempt % _TRIES_PER_SIZE == 0:
             touching = False
@@ -161,7 +164,7 @@ def place_lesion(
 
 
 def _draw_site(rng: np.random.Generator, patient: Patient) -> tuple[np.ndarray, np.ndarray]:
-    """A point (z, y, x) and the direction in which a lesion there would grow."""
+    """Draw a point (z, y, x) and the direction in which a lesion there would grow."""
     if rng.random() < _ON_NERVE:
         nerve = patient.nerves[int(rng.integers(len(patient.nerves)))]
         leg = int(rng.integers(len(nerve) - 1))
@@ -181,7 +184,7 @@ def _draw_site(rng: np.random.Generator, patient: Patient) -> tuple[np.ndarray, 
 
 
 def _beside(rng: np.random.Generator, other: LesionPlan, skeleton: Skeleton) -> np.ndarray:
-    """A site where the lesion just touches another, above, below or beside it."""
+    """Draw a site where the lesion just touches another, above, below or beside it."""
     turn = rng.uniform(0, 2 * math.pi)
     up, across = math.sin(turn), math.cos(turn)
     gap_y = (other.skeleton.reach[1] + skeleton.reach[1]) * up * 0.85
@@ -194,15 +197,15 @@ def _ball_centres(plan: LesionPlan) -> np.ndarray:
 
 
 def _lies_well(patient: Patient, plan: LesionPlan) -> bool:
-    """Inside the body, and out of the organs in which neurofibromas do not grow."""
+    """Return whether a lesion is in the body, but in no organ where neurofibromas do not grow."""
     z, y, x = _ball_centres(plan).T
     if np.mean(patient.depth((z, y, x)) > 4) < 0.9:
         return False
     return all(np.mean(organ.depth((z, y, x)) > 0) < 0.1 for organ in patient.off_limits)
 
 
-class _Room:
-    """What the lesions so far occupy, asked once per attempt to place the next one."""
+class _OccupiedRoom:
+    """Room that the lesions so far occupy, asked at each attempt to place the next one."""
 
     def __init__(self, lesions: Sequence[LesionPlan]) -> None:
         self.lesions = lesions
@@ -210,11 +213,11 @@ class _Room:
         self.reaches = np.array([lesion.skeleton.reach for lesion in lesions]).reshape(-1, 3)
 
     def is_free_for(self, plan: LesionPlan, neighbour: int | None) -> bool:
-        """Whether the lesion keeps clear of all others but the neighbour it may touch."""
+        """Return whether the lesion keeps clear of all others but the neighbour it may touch."""
         apart = np.abs(self.centres - np.array(plan.centre))
-        room = self.reaches + np.array(plan.skeleton.reach) + _CLEARANCE_MM
+        needed = self.reaches + np.array(plan.skeleton.reach) + _CLEARANCE_MM
         own = _ball_centres(plan)
-        for n in np.flatnonzero((apart < room).all(axis=1)):
+        for n in np.flatnonzero((apart < needed).all(axis=1)):
             if n == neighbour:
                 continue
             other = self.lesions[n]

@@ -51,7 +51,7 @@ FIELDS = tuple(dict.fromkeys(preset.field_tesla for preset in _PRESETS))
 
 
 def find_scanner(vendor: str, field_tesla: float) -> Scanner:
-    """The preset of that vendor and field strength."""
+    """Return the preset of a vendor and field strength."""
     for preset in _PRESETS:
         if (preset.vendor, preset.field_tesla) == (vendor, field_tesla):
             return preset
@@ -62,7 +62,7 @@ def find_scanner(vendor: str, field_tesla: float) -> Scanner:
 
 
 def acquire(rng: np.random.Generator, grid: Grid, body: np.ndarray, scanner: Scanner) -> np.ndarray:
-    """The scan as int16. The body is used up: its memory is worked in."""
+    """Return the scan as int16. The body is used up: its memory is worked in."""
     signal = body
     if scanner.contrast:
         signal += np.float32(scanner.contrast) * signal * (signal - 1)
@@ -78,7 +78,7 @@ def acquire(rng: np.random.Generator, grid: Grid, body: np.ndarray, scanner: Sca
 
 
 def _blur(signal: np.ndarray, grid: Grid, blur_mm: float) -> None:
-    """Point spread in the plane, and the cross-talk of neighbouring slices."""
+    """Apply the point spread in the plane, and the cross-talk of neighbouring slices."""
     for axis, spacing in ((1, grid.spacing[1]), (2, grid.spacing[0])):
         sigma = blur_mm / spacing
         if sigma > 0.2:
@@ -92,15 +92,15 @@ def _blur(signal: np.ndarray, grid: Grid, blur_mm: float) -> None:
 
 
 def _stations(rng: np.random.Generator, grid: Grid, scanner: Scanner) -> np.ndarray:
-    """Gain of every row: a step between stations, each weaker towards its ends."""
+    """Return the gain of every row: a step between stations, each weaker towards its ends."""
     count = scanner.stations
     gains = 1 + scanner.seams * rng.uniform(-1, 1, size=count)
     shift = rng.uniform(-0.25, 0.25)
     low, high = grid.bounds[1]
     _, y, _ = grid.axes()
-    place = np.clip((y.astype(np.float64) - low) / (high - low) * count + shift, 0, count - 1e-6)
-    station = place.astype(int)
-    off_centre = 2 * (place - station) - 1
+    position = np.clip((y.astype(np.float64) - low) / (high - low) * count + shift, 0, count - 1e-6)
+    station = position.astype(int)
+    off_centre = 2 * (position - station) - 1
     off_centre *= off_centre
     falloff = 1 - 0.7 * scanner.seams * off_centre * off_centre
     return (gains[station] * falloff).astype(np.float32)
@@ -109,7 +109,10 @@ def _stations(rng: np.random.Generator, grid: Grid, scanner: Scanner) -> np.ndar
 def _digitise(
     rng: np.random.Generator, signal: np.ndarray, noise: float, scale: float
 ) -> np.ndarray:
-    """Magnitude images carry Rician noise: never negative, and air is not quite zero."""
+    """Return the magnitude image as integers, with its Rician noise.
+
+    Such noise is never negative, and air is not quite zero.
+    """
     scan = np.empty(signal.shape, dtype=np.int16)
     for k, own in enumerate(signal):
         real = own + np.float32(noise) * rng.standard_normal(own.shape, dtype=np.float32)

@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from mois_core.phantom.grid import Bounds, Box, Grid
+from mois_core.geometry import Box
+from mois_core.phantom.grid import Bounds, Grid
 
 Coordinates = tuple[np.ndarray, np.ndarray, np.ndarray]
 """z, y, x in mm, broadcastable against each other."""
@@ -36,6 +37,7 @@ class Column:
 
     @property
     def bounds(self) -> Bounds:
+        """The bounds of the whole column."""
         table = np.asarray(self.landmarks)
         y, x, z, width, depth = table.T
         return (
@@ -45,12 +47,12 @@ class Column:
         )
 
     def section(self, y: np.ndarray) -> np.ndarray:
-        """Centre x, centre z, half width and half depth at the heights y, along the last axis."""
+        """Return centre x, centre z, half width and half depth at heights y, on the last axis."""
         inside = np.clip(y, self.landmarks[0][0], self.landmarks[-1][0])
         return self._curves(inside.astype(np.float64))
 
     def relative_depth(self, at: Coordinates) -> tuple[np.ndarray, np.ndarray]:
-        """1 on the axis and 0 on the surface; and the mm that one unit of it stands for."""
+        """Return the depth, 1 on the axis and 0 on the surface, and the mm of one unit of it."""
         z, y, x = at
         section = self.section(y).astype(x.dtype)
         centre_x, centre_z, width, depth = (section[..., n] for n in range(4))
@@ -61,6 +63,7 @@ class Column:
         return np.where(outside, relative.dtype.type(-1), relative), np.minimum(width, depth)
 
     def depth(self, at: Coordinates) -> np.ndarray:
+        """Return how deep inside points lie in mm, negative outside."""
         relative, scale = self.relative_depth(at)
         return relative * scale
 
@@ -76,13 +79,14 @@ class Ellipsoid:
 
     @property
     def bounds(self) -> Bounds:
+        """The bounds of the whole ellipsoid."""
         z, y, x = self.centre
         reach = max(self.radii[1:]) if self.tilt else 0.0
         up, across = max(self.radii[1], reach), max(self.radii[2], reach)
         return (z - self.radii[0], z + self.radii[0]), (y - up, y + up), (x - across, x + across)
 
     def relative_depth(self, at: Coordinates) -> tuple[np.ndarray, float]:
-        """1 in the centre and 0 on the surface; and the mm that one unit of it stands for."""
+        """Return the depth, 1 in the centre and 0 on the surface, and the mm of one unit of it."""
         z, y, x = at
         cos, sin = math.cos(math.radians(self.tilt)), math.sin(math.radians(self.tilt))
         up, across = y - self.centre[1], x - self.centre[2]
@@ -93,6 +97,7 @@ class Ellipsoid:
         return 1 - radius, min(self.radii)
 
     def depth(self, at: Coordinates) -> np.ndarray:
+        """Return how deep inside points lie in mm, negative outside."""
         relative, scale = self.relative_depth(at)
         return relative * scale
 
@@ -102,7 +107,7 @@ Value = float | Callable[[Box, np.ndarray], np.ndarray]
 """A brightness, or what computes one from the box and the depth in it."""
 
 
-class Painter:
+class SolidPainter:
     """Paints solids into a float volume, with soft edges and slightly wobbly surfaces."""
 
     def __init__(self, grid: Grid, canvas: np.ndarray, wobble: np.ndarray) -> None:
@@ -111,7 +116,7 @@ class Painter:
         self.wobble = wobble
 
     def paint(self, solid: Solid, value: Value, *, edge: float = 3.0, wobble: float = 0.0) -> None:
-        """Blend a tissue in. Edge is the width of its border, wobble how uneven it is, in mm."""
+        """Blend a tissue in; edge is the width of its border, wobble how uneven it is, in mm."""
         reach = edge / 2 + 2 * wobble
         grown = tuple((low - reach, high + reach) for low, high in solid.bounds)
         box = self.grid.box(grown)
@@ -139,5 +144,5 @@ def blend(
 
 
 def nearest_surface(solids: Sequence[Solid], at: Coordinates) -> np.ndarray:
-    """How deep points lie in the union of the solids, in mm."""
+    """Return how deep points lie in the union of the solids, in mm."""
     return np.max([solid.depth(at) for solid in solids], axis=0)

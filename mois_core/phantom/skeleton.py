@@ -18,7 +18,10 @@ _PROBES = 14
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Balls around the lesion's centre: columns z, y, x, radius in mm; and how flat they are."""
+    """Balls whose union is a lesion, and how flat they are.
+
+    Their rows are z, y, x and radius in mm, relative to the lesion's centre.
+    """
 
     balls: np.ndarray
     flatness: float = 1.0
@@ -31,7 +34,7 @@ class Skeleton:
         return tuple(float(r) for r in (np.abs(self.balls[:, :3]) + radii).max(axis=0))
 
     def depth(self, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """How deep points relative to the centre lie in the union of the balls, in mm."""
+        """Return how deep points, relative to the centre, lie in the union of the balls, in mm."""
         deepest = None
         for bz, by, bx, radius in self.balls.astype(np.float32):
             dz, dy, dx = (z - bz) / np.float32(self.flatness), y - by, x - bx
@@ -40,10 +43,14 @@ class Skeleton:
         return deepest
 
     def scaled(self, factor: float) -> Skeleton:
+        """Return the skeleton larger by a factor."""
         return Skeleton(self.balls * factor, self.flatness)
 
     def fitted(self, volume_cm3: float, max_depth_mm: float) -> Skeleton:
-        """Scaled to a volume; if it would be too deep along z, flattened and spread out instead."""
+        """Return the skeleton scaled to a volume.
+
+        If it would be too deep along z, it is flattened and spread out instead.
+        """
         own = self._volume_mm3()
         fitted = self.scaled((volume_cm3 * 1000 / own) ** (1 / 3))
         excess = 2 * fitted.reach[0] / max_depth_mm
@@ -64,7 +71,7 @@ class Skeleton:
 
 
 def draw_skeleton(rng: np.random.Generator, shape: str, direction: np.ndarray) -> Skeleton:
-    """A shape of about unit size, its long axis along the direction (z, y, x; unit length)."""
+    """Draw a shape of about unit size, its long axis along a direction (z, y, x; unit length)."""
     balls = _SHAPES[shape](rng)
     # No matrix product: its last bit depends on the processor.
     balls[:, :3] = (balls[:, :3, None] * _frame(rng, direction)).sum(axis=1)
@@ -75,21 +82,21 @@ def draw_skeleton(rng: np.random.Generator, shape: str, direction: np.ndarray) -
 
 
 def _frame(rng: np.random.Generator, direction: np.ndarray) -> np.ndarray:
-    """Rows: the direction, then two random axes across it."""
+    """Return axes as rows: the direction, then two random ones across it."""
     across = np.cross(direction, rng.standard_normal(3))
     across /= math.sqrt(float((across * across).sum()))
     return np.stack([direction, across, np.cross(direction, across)])
 
 
 def _nodule(rng: np.random.Generator) -> np.ndarray:
-    """A slightly oblong ball."""
+    """Draw a slightly oblong ball."""
     length = rng.uniform(0.0, 0.7)
     along = np.linspace(-length / 2, length / 2, 4)
     return np.column_stack([along, np.zeros((4, 2)), np.ones(4)])
 
 
 def _spindle(rng: np.random.Generator) -> np.ndarray:
-    """Thick in the middle, running out along the nerve."""
+    """Draw a spindle, thick in the middle and running out along the nerve."""
     along = np.linspace(-1, 1, 15)
     bend = rng.uniform(-0.35, 0.35) * (1 - along * along)
     radii = 0.16 + rng.uniform(0.22, 0.36) * (1 - along * along)
@@ -97,7 +104,7 @@ def _spindle(rng: np.random.Generator) -> np.ndarray:
 
 
 def _lobulated(rng: np.random.Generator) -> np.ndarray:
-    """Grapes around a middle one."""
+    """Draw balls like grapes around a middle one."""
     count = int(rng.integers(5, 9))
     off = rng.standard_normal((count, 3))
     off /= np.sqrt((off * off).sum(axis=1, keepdims=True))
@@ -107,19 +114,19 @@ def _lobulated(rng: np.random.Generator) -> np.ndarray:
 
 
 def _plexiform(rng: np.random.Generator) -> np.ndarray:
-    """A beaded cord that branches, each branch wandering on its own."""
+    """Draw a beaded cord that branches, each branch wandering on its own."""
     balls: list[np.ndarray] = []
     cords = [(np.zeros(3), np.array([1.0, 0, 0]), 14), (np.zeros(3), np.array([-1.0, 0, 0]), 14)]
     for start, heading, length in cords:
-        place, beads = start.copy(), rng.uniform(0.16, 0.30, size=length)
+        point, beads = start.copy(), rng.uniform(0.16, 0.30, size=length)
         for step, radius in enumerate(beads):
-            balls.append(np.append(place, radius * (1 - 0.5 * step / length)))
+            balls.append(np.append(point, radius * (1 - 0.5 * step / length)))
             heading = heading + rng.standard_normal(3) * 0.28
             heading = heading / math.sqrt(float((heading * heading).sum()))
-            place = place + heading * 0.16
+            point = point + heading * 0.16
             if length > 8 and step in (3, 7) and rng.random() < 0.75:
                 side = heading + rng.standard_normal(3) * 0.9
-                cords.append((place, side / math.sqrt(float((side * side).sum())), length // 2))
+                cords.append((point, side / math.sqrt(float((side * side).sum())), length // 2))
     return np.array(balls)
 
 

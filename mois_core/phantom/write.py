@@ -12,12 +12,12 @@ from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.io.atomic import atomic_write
 from mois_core.io.images import write_image
-from mois_core.phantom.follow_up import Change
+from mois_core.phantom.follow_up import LesionChange
 from mois_core.phantom.generate import Phantom, is_held_out
 
 
 def write_phantom(
-    phantom: Phantom, folder: str | os.PathLike[str], changes: Sequence[Change] = ()
+    phantom: Phantom, folder: str | os.PathLike[str], changes: Sequence[LesionChange] = ()
 ) -> None:
     """Write `scan.nii.gz`, `instances.nii.gz`, `semantic.nii.gz` and, last, `lesions.json`."""
     folder = Path(folder)
@@ -37,16 +37,16 @@ def write_phantom(
         temporary.write_bytes(table.encode())
 
 
-def describe(phantom: Phantom, changes: Sequence[Change] = ()) -> dict[str, object]:
-    """The content of `lesions.json`; with the changes since the baseline, if there was one."""
+def describe(phantom: Phantom, changes: Sequence[LesionChange] = ()) -> dict[str, object]:
+    """Return the content of `lesions.json`, with changes since the baseline if there was one."""
     table: dict[str, object] = {
         "seed": phantom.seed,
         "held_out": is_held_out(phantom.seed),
-        "settings": asdict(phantom.case.settings),
+        "settings": asdict(phantom.plan.settings),
         "target_appearance": phantom.target,
         "appearances": [
-            {"id": number, "name": look.name, "target": number == phantom.target, **asdict(look)}
-            for number, look in enumerate(phantom.appearances)
+            {"id": index, "name": look.name, "target": index == phantom.target, **asdict(look)}
+            for index, look in enumerate(phantom.appearances)
         ],
         "lesions": [asdict(lesion) for lesion in phantom.lesions],
     }

@@ -21,9 +21,9 @@ from mois_core import __version__
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack
 from mois_core.io.atomic import atomic_write
+from mois_core.network.model_info import ModelInfo
 from mois_core.session.lesion import Lesion, Status, painting_order
 from mois_core.session.masks import Mask, Plane
-from mois_core.session.state import ModelInfo
 
 REPORT_ENDINGS = (".csv", ".json")
 

@@ -7,19 +7,16 @@ alike, and a click that looks at its own place.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mois_core.errors import BadInput
 from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint, read_file
-from mois_core.network.config import NetworkConfig, preset
+from mois_core.network.config import NetworkConfig, preset, with_changes
 from mois_core.network.loading import build
 from mois_core.network.model import Sam2
 from mois_core.network.short_long import SlmSam2
@@ -34,35 +31,7 @@ _SMALLEST_SPREAD = 1e-3
 
 def network_config(config: TrainConfig) -> NetworkConfig:
     """The preset's config with the run's changes."""
-    return _changed(preset(config.model), config.changes)
-
-
-def network_of_run(path: Path) -> NetworkConfig | None:
-    """The network of a checkpoint that `mois train` wrote, None for any other file.
-
-    The names and shapes of weights do not tell all of it: what exemplars look like, for one.
-    """
-    config = read_file(path)
-    config = config.get("config") if isinstance(config, Mapping) else None
-    if not isinstance(config, Mapping) or not {"model", "changes"} <= set(config):
-        return None
-    return _changed(preset(config["model"]), config["changes"])
-
-
-def _changed(own: Any, changes: dict[str, Any]) -> Any:
-    known = {one.name for one in dataclasses.fields(own)}
-    for name in changes:
-        if name not in known:
-            raise BadInput(f"changes: the network's config has no '{name}'")
-    made = {
-        name: _changed(getattr(own, name), value)
-        if isinstance(value, dict)
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in changes.items()
-    }
-    return dataclasses.replace(own, **made)
+    return with_changes(preset(config.model), config.changes)
 
 
 def new_model(config: TrainConfig) -> Sam2:

@@ -52,12 +52,7 @@ def read_table(path: Path) -> list[Entry]:
     File names are relative to the table; a scan without a patient is a patient of its own.
     """
     return [
-        Entry(
-            path.parent / row["scan"],
-            path.parent / row["labels"],
-            row.get("patient") or row["scan"],
-        )
-        for row in read_scan_table(path)
+        Entry(row.scan, row.labels, row.patient or row.scan_text) for row in read_scan_table(path)
     ]
 
 

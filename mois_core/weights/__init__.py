@@ -1,19 +1,31 @@
-"""Published checkpoints: which there are, where they lie on this computer, how they get there.
+"""Checkpoints: which are published, where they lie on this computer, and how one is opened.
 
 Nothing here downloads unless `download` is called.
 """
 
 from mois_core.weights.download import download
 from mois_core.weights.importing import import_file
-from mois_core.weights.store import Listed, checksum, list_entries, remove, resolve, store_dir
+from mois_core.weights.opened_model import OpenedModel, open_checkpoint
+from mois_core.weights.store import (
+    ListedCheckpoint,
+    checksum,
+    list_entries,
+    remove,
+    resolve,
+    sha256_of,
+    store_dir,
+)
 
 __all__ = [
-    "Listed",
+    "ListedCheckpoint",
+    "OpenedModel",
     "checksum",
     "download",
     "import_file",
     "list_entries",
+    "open_checkpoint",
     "remove",
     "resolve",
+    "sha256_of",
     "store_dir",
 ]

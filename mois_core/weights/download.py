@@ -1,4 +1,4 @@
-"""Downloading a published checkpoint: asked for, resumable, verified, and only then given its name.
+"""Download of a published checkpoint: resumable, verified, and only then given its name.
 
 An unfinished file carries the start of the checksum that it must end up with in its name. So only
 the same content is ever resumed, and a file that changed on the server starts afresh.
@@ -14,8 +14,8 @@ from pathlib import Path
 from mois_core.errors import BadInput
 from mois_core.progress import CancelToken, Progress, silent
 from mois_core.weights import registry, server, store
-from mois_core.weights.importing import Arrival, take_from_zip
-from mois_core.weights.server import Remote
+from mois_core.weights.importing import IncomingCheckpoint, take_from_zip
+from mois_core.weights.server import RemoteFile
 
 
 def download(
@@ -35,7 +35,7 @@ def download(
         return path
     server.refuse_offline(entry)
     cancel = cancel or CancelToken()
-    with store.workspace(name) as folder:
+    with store.locked_folder(name) as folder:
         # Whoever held the folder until now may have been downloading this very file.
         if not force and (path := _already_there(entry)):
             return path
@@ -52,13 +52,17 @@ def download(
                 part, name, Path(entry.source.file).suffix, remote.digest, remote.url,
                 entry.licence,
             )  # fmt: skip
-        arrival = Arrival(name, remote.url, entry.licence or remote.licence, entry.sha256)
-        path = take_from_zip(part, arrival, folder, progress, cancel, preferred=entry.source.member)
+        incoming = IncomingCheckpoint(
+            name, remote.url, entry.licence or remote.licence, entry.sha256
+        )
+        path = take_from_zip(
+            part, incoming, folder, progress, cancel, preferred=entry.source.member
+        )
         part.unlink()
         return path
 
 
-def _already_there(entry: registry.Entry) -> Path | None:
+def _already_there(entry: registry.PublishedCheckpoint) -> Path | None:
     path = store.find(entry.name)
     if path is None or entry.sha256 in (None, store.checksum(entry.name)):
         return path
@@ -66,9 +70,16 @@ def _already_there(entry: registry.Entry) -> Path | None:
 
 
 def _transfer(
-    remote: Remote, part: Path, entry: registry.Entry, progress: Progress, cancel: CancelToken
+    remote: RemoteFile,
+    part: Path,
+    entry: registry.PublishedCheckpoint,
+    progress: Progress,
+    cancel: CancelToken,
 ) -> None:
-    """Complete the unfinished file and verify it; it stays after a cut, and goes if it is wrong."""
+    """Complete an unfinished file and verify it.
+
+    After a cut the file stays, for the next call to resume; one with a wrong checksum is deleted.
+    """
     digest, have = hashlib.new(remote.algorithm, usedforsecurity=False), 0
     if part.exists():
         with part.open("rb") as file:
@@ -108,7 +119,9 @@ def _transfer(
         )
 
 
-def _expect(response: HTTPResponse, due: int, remote: Remote, entry: registry.Entry) -> None:
+def _expect(
+    response: HTTPResponse, due: int, remote: RemoteFile, entry: registry.PublishedCheckpoint
+) -> None:
     if response.length not in (None, due):
         raise BadInput(
             f"{server.host(remote.url)} answered with {response.length} bytes where {due} of "
@@ -117,7 +130,7 @@ def _expect(response: HTTPResponse, due: int, remote: Remote, entry: registry.En
         )
 
 
-def _cut(remote: Remote, entry: registry.Entry, have: int, why: object) -> str:
+def _cut(remote: RemoteFile, entry: registry.PublishedCheckpoint, have: int, why: object) -> str:
     return (
         f"the download stopped at {store.megabytes(have)} of {store.megabytes(remote.size)} "
         f"({why}). Run 'mois weights download {entry.name}' again to go on from there"

@@ -1,4 +1,4 @@
-"""Bringing a checkpoint into the store from a file or a zip: the way for a site without a network.
+"""Import of a checkpoint into the store from a file or a zip, for a site without a network.
 
 A zip is never unpacked: the one member that is wanted is read as a stream into a file whose name we
 chose, so that no path inside a zip is ever used. (A ``.pt`` file is a zip as well; what a file is
@@ -21,19 +21,19 @@ from mois_core.progress import CancelToken, Progress, silent
 from mois_core.weights import registry, store
 
 STORED_SUFFIX = {".pt": ".pt", ".pth": ".pt", ".safetensors": ".safetensors"}
-"""What a file that someone hands us may be called, and how it is called in the store."""
+"""Suffixes of files that can be imported, and the suffix that each gets in the store."""
 
 
 @dataclass(frozen=True)
-class Arrival:
+class IncomingCheckpoint:
     """What is known beforehand of a checkpoint that is about to enter the store."""
 
     name: str
     label: str
-    """Where it comes from, for its note and for messages."""
+    """Origin, for its note and for messages."""
     licence: str | None
     sha256: str | None
-    """What the checkpoint must have, if that is known."""
+    """Checksum that the checkpoint must have, if that is known."""
 
 
 def import_file(
@@ -58,24 +58,24 @@ def import_file(
         raise BadInput(
             f"'{chosen}' is already there; 'mois weights import FILE --name {chosen}' replaces it"
         )
-    arrival = Arrival(
+    incoming = IncomingCheckpoint(
         name=chosen,
         label=f"imported from {path.name}",
         licence=entry.licence if entry else None,
         sha256=entry.sha256 if entry else None,
     )
-    with store.workspace(chosen) as folder:
+    with store.locked_folder(chosen) as folder:
         if path.suffix.lower() == ".zip":
             published = entry.source if entry else None
             preferred = published.member if isinstance(published, registry.Zenodo) else None
-            return take_from_zip(path, arrival, folder, progress, cancel, member, preferred)
+            return take_from_zip(path, incoming, folder, progress, cancel, member, preferred)
         with path.open("rb") as stream:
             size = path.stat().st_size
-            return _take(stream, size, suffix, arrival, folder, progress, cancel)
+            return _take(stream, size, suffix, incoming, folder, progress, cancel)
 
 
 def _stored_suffix(path: Path, member: str | None) -> str:
-    """The suffix in the store; `BadInput` for a file that is none of ours or cannot be read."""
+    """Return a file's suffix in the store; refuse one that is no checkpoint or cannot be read."""
     if not path.is_file():
         raise BadInput(f"there is no file {path}")
     suffix = path.suffix.lower()
@@ -92,7 +92,7 @@ def _stored_suffix(path: Path, member: str | None) -> str:
 
 def take_from_zip(
     archive: Path,
-    arrival: Arrival,
+    incoming: IncomingCheckpoint,
     folder: Path,
     progress: Progress,
     cancel: CancelToken | None,
@@ -102,10 +102,10 @@ def take_from_zip(
     """Store the checkpoint inside a zip: the one asked for, the preferred one, or the only one."""
     try:
         with zipfile.ZipFile(archive) as zipped:
-            info = _choose(zipped, archive, arrival.name, member, preferred)
+            info = _choose(zipped, archive, incoming.name, member, preferred)
             suffix = STORED_SUFFIX[PurePosixPath(info.filename).suffix.lower()]
             with _open_member(zipped, info, archive) as stream:
-                return _take(stream, info.file_size, suffix, arrival, folder, progress, cancel)
+                return _take(stream, info.file_size, suffix, incoming, folder, progress, cancel)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BadInput(f"{archive} is not a whole zip ({error}); get it again") from error
 
@@ -153,39 +153,39 @@ def _take(
     stream: IO[bytes],
     size: int,
     suffix: str,
-    arrival: Arrival,
+    incoming: IncomingCheckpoint,
     folder: Path,
     progress: Progress,
     cancel: CancelToken | None,
 ) -> Path:
-    """Copy, check and install; whatever goes wrong, only a whole checkpoint gets its name."""
+    """Copy a checkpoint, check it and install it; only a whole one ever gets its name."""
     store.require_space(folder, size)
-    draft = folder / f"{arrival.name}.import{suffix}"
+    draft = folder / f"{incoming.name}.import{suffix}"
     digest, done = hashlib.sha256(), 0
     try:
         with draft.open("wb") as file:
-            for block in _blocks(stream, arrival.label):
+            for block in _blocks(stream, incoming.label):
                 if cancel is not None:
                     cancel.check()
                 file.write(block)
                 digest.update(block)
                 done += len(block)
-                progress(done, size, f"copying {arrival.name}")
+                progress(done, size, f"copying {incoming.name}")
             store.sync(file)
         sha256 = digest.hexdigest()
-        if arrival.sha256 not in (None, sha256):
+        if incoming.sha256 not in (None, sha256):
             raise BadInput(
-                f"this is not the published '{arrival.name}': its SHA-256 is {sha256}, not "
-                f"{arrival.sha256}. Copy it again, or import it under another name with --name"
+                f"this is not the published '{incoming.name}': its SHA-256 is {sha256}, not "
+                f"{incoming.sha256}. Copy it again, or import it under another name with --name"
             )
-        _check_loadable(draft, arrival.label)
-        return store.install(draft, arrival.name, suffix, sha256, arrival.label, arrival.licence)
+        _check_loadable(draft, incoming.label)
+        return store.install(draft, incoming.name, suffix, sha256, incoming.label, incoming.licence)
     finally:
         draft.unlink(missing_ok=True)
 
 
 def _blocks(stream: IO[bytes], label: str) -> Iterator[bytes]:
-    """Blocks of a stream whose read errors are told apart from those of the disk written to."""
+    """Yield blocks of a stream; its read errors become `BadInput`, unlike errors of writing."""
     while True:
         try:
             block = stream.read(store.BLOCK)

@@ -1,4 +1,4 @@
-"""Which published checkpoints exist, where they are, and under which licence.
+"""The published checkpoints: where they are, how large, and under which licence.
 
 A checkpoint that nobody has published is not listed: SLM-SAM 2 comes as code that is to be trained
 from SAM 2.1, so ``slm-sam2-t`` has a preset but no entry here. A file that someone trained is
@@ -21,28 +21,28 @@ class HuggingFace:
 
     @property
     def page(self) -> str:
-        """Where a person finds the file, its licence and its description."""
+        """Address where a person finds the file, its licence and its description."""
         return f"https://huggingface.co/{self.repo}"
 
 
 @dataclass(frozen=True)
 class Zenodo:
-    """A checkpoint inside a zip of a Zenodo record."""
+    """A checkpoint inside a zip file of a Zenodo record."""
 
     record: int
     file: str
     member: str
-    """File name of the checkpoint inside, preferred should the zip hold several."""
+    """File name of the checkpoint in the zip, preferred if the zip holds several."""
 
     @property
     def page(self) -> str:
-        """Where a person finds the file, its licence and its description."""
+        """Address where a person finds the file, its licence and its description."""
         return f"https://zenodo.org/records/{self.record}"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One published checkpoint. What nobody has told us is None, never a guess."""
+class PublishedCheckpoint:
+    """One published checkpoint. What its publisher does not tell is None, never a guess."""
 
     name: str
     preset: str
@@ -50,25 +50,27 @@ class Entry:
     source: HuggingFace | Zenodo
     licence: str | None
     size: int | None
-    """Bytes to download."""
+    """Size of the download in bytes."""
     sha256: str | None
-    """Of the checkpoint itself, also where it comes inside a zip."""
+    """Checksum of the checkpoint itself, also where it comes inside a zip."""
 
 
-def _sam2(letter: str, word: str, size: int, sha256: str) -> Entry:
+def _sam2(letter: str, word: str, size: int, sha256: str) -> PublishedCheckpoint:
     source = HuggingFace(
         repo=f"facebook/sam2.1-hiera-{word.replace('_', '-')}", file=f"sam2.1_hiera_{word}.pt"
     )
     name = f"sam2.1-{letter}"
-    return Entry(name, name, f"SAM 2.1 Hiera {letter.upper()}", source, "Apache-2.0", size, sha256)
+    return PublishedCheckpoint(
+        name, name, f"SAM 2.1 Hiera {letter.upper()}", source, "Apache-2.0", size, sha256
+    )
 
 
 # Sizes and checksums of SAM 2.1: the file pages of the hub (the Git LFS pointers, which are SHA-256
 # of the content), and copies of them elsewhere on the hub that agree.
 # MOIS-SAM2: its repository names the record, and its app the file inside. Licence, size and
 # checksum are in the record itself and are asked for at the time of a download.
-ENTRIES: tuple[Entry, ...] = (
-    Entry(
+ENTRIES: tuple[PublishedCheckpoint, ...] = (
+    PublishedCheckpoint(
         name="mois-sam2-b+",
         preset="mois-sam2-b+",
         title="MOIS-SAM2 for neurofibromas in whole-body MRI",
@@ -89,17 +91,17 @@ ENTRIES: tuple[Entry, ...] = (
 
 
 def names() -> list[str]:
-    """The names that can be downloaded."""
+    """Return the names of all published checkpoints."""
     return [entry.name for entry in ENTRIES]
 
 
-def lookup(name: str) -> Entry | None:
-    """The entry of this name, or None."""
+def lookup(name: str) -> PublishedCheckpoint | None:
+    """Return the published checkpoint of this name, or None."""
     return next((entry for entry in ENTRIES if entry.name == name), None)
 
 
-def get(name: str) -> Entry:
-    """The entry of this name; `BadInput` with the names there are if there is none."""
+def get(name: str) -> PublishedCheckpoint:
+    """Return the published checkpoint of this name, or raise `BadInput` with the known names."""
     entry = lookup(name)
     if entry is None:
         raise BadInput(
@@ -108,6 +110,9 @@ def get(name: str) -> Entry:
     return entry
 
 
-def published_as(file_name: str) -> Entry | None:
-    """The entry whose download has this file name, for a file carried in from another computer."""
+def published_as(file_name: str) -> PublishedCheckpoint | None:
+    """Return the checkpoint whose download has this file name, or None.
+
+    This recognises a file that was brought here from another computer.
+    """
     return next((entry for entry in ENTRIES if entry.source.file == file_name), None)

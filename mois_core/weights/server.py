@@ -1,4 +1,4 @@
-"""The servers that checkpoints come from: what they say of a file, and what their errors mean.
+"""Requests to the servers of checkpoints: the description of a file, its bytes, clear errors.
 
 Of the hub's own library only the address and the metadata of a file are used, so that
 ``HF_ENDPOINT`` and the hub's conventions hold. Its ``hf_hub_download`` keeps the bytes in a cache
@@ -35,8 +35,8 @@ OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A file as its server describes it."""
+class RemoteFile:
+    """Address, size and checksum of a file as its server describes it."""
 
     url: str
     size: int
@@ -45,21 +45,21 @@ class Remote:
     licence: str | None
 
 
-def refuse_offline(entry: registry.Entry) -> None:
+def refuse_offline(entry: registry.PublishedCheckpoint) -> None:
     """Raise `BadInput` if this computer has been told to stay off the network."""
     for variable in OFFLINE_VARIABLES:
         if os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE"):
             raise BadInput(f"{variable} is set, so nothing is downloaded. {by_hand(entry)}")
 
 
-def describe(entry: registry.Entry) -> Remote:
-    """Ask the server about a published file."""
+def describe(entry: registry.PublishedCheckpoint) -> RemoteFile:
+    """Ask the server for the address, size and checksum of a published file."""
     if isinstance(entry.source, registry.Zenodo):
         return _describe_zenodo(entry, entry.source)
     return _describe_hub(entry, entry.source)
 
 
-def _describe_hub(entry: registry.Entry, source: registry.HuggingFace) -> Remote:
+def _describe_hub(entry: registry.PublishedCheckpoint, source: registry.HuggingFace) -> RemoteFile:
     # Imported here: it takes a second that 'mois weights list' need not wait for.
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -83,7 +83,7 @@ def _describe_hub(entry: registry.Entry, source: registry.HuggingFace) -> Remote
     return _verifiable(entry, url, told.size or entry.size, "sha256", sha256 or entry.sha256, None)
 
 
-def _describe_zenodo(entry: registry.Entry, source: registry.Zenodo) -> Remote:
+def _describe_zenodo(entry: registry.PublishedCheckpoint, source: registry.Zenodo) -> RemoteFile:
     endpoint = os.environ.get(ZENODO_VARIABLE, "").rstrip("/") or ZENODO
     record_url = f"{endpoint}/api/records/{source.record}"
     with open_url(record_url, entry) as response:
@@ -109,23 +109,23 @@ def _describe_zenodo(entry: registry.Entry, source: registry.Zenodo) -> Remote:
 
 
 def _verifiable(
-    entry: registry.Entry,
+    entry: registry.PublishedCheckpoint,
     url: str,
     size: int | None,
     algorithm: str,
     digest: str | None,
     licence: str | None,
-) -> Remote:
-    """A `Remote`, if what is told of the file is enough to know it when we have it."""
+) -> RemoteFile:
+    """Return a `RemoteFile`, or raise `BadInput` if a download could not be verified."""
     if not isinstance(size, int) or not digest or algorithm not in ("md5", "sha256"):
         raise BadInput(
             f"{host(url)} does not tell the size and checksum of {entry.source.file}, so a "
             f"download could not be verified. {by_hand(entry)}"
         )
-    return Remote(url, size, algorithm, digest.lower(), licence)
+    return RemoteFile(url, size, algorithm, digest.lower(), licence)
 
 
-def open_url(url: str, entry: registry.Entry, start: int = 0) -> HTTPResponse:
+def open_url(url: str, entry: registry.PublishedCheckpoint, start: int = 0) -> HTTPResponse:
     """Open an address, from a byte on if the server can: status 206 says that it does.
 
     Proxies are those of the environment or else of the system.
@@ -145,7 +145,7 @@ def open_url(url: str, entry: registry.Entry, start: int = 0) -> HTTPResponse:
 
 
 def _certificates() -> ssl.SSLContext:
-    """Trust what this computer trusts: hospitals often put their proxy's own certificate there."""
+    """Return certificates that this computer trusts; hospitals add that of their proxy there."""
     try:
         import truststore
     except ImportError:
@@ -153,8 +153,10 @@ def _certificates() -> ssl.SSLContext:
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _explain(entry: registry.Entry, url: str, status: int | None, error: object) -> str:
-    """What a failed request means to the person who asked for it."""
+def _explain(
+    entry: registry.PublishedCheckpoint, url: str, status: int | None, error: object
+) -> str:
+    """Return what a failed request means to the person who asked for it."""
     where = host(url)
     if status in (401, 403):
         return f"{where} refuses {entry.source.file} ({status}). {by_hand(entry)}"
@@ -177,12 +179,12 @@ def _explain(entry: registry.Entry, url: str, status: int | None, error: object)
 
 
 def host(url: str) -> str:
-    """The part of an address that a person recognises."""
+    """Return the host of an address, the part that a person recognises."""
     return urllib.parse.urlsplit(url).hostname or url
 
 
-def by_hand(entry: registry.Entry) -> str:
-    """How to get a file where this computer cannot."""
+def by_hand(entry: registry.PublishedCheckpoint) -> str:
+    """Return instructions to get a file with another computer."""
     return (
         f"Get {entry.source.file} from {entry.source.page} on another computer and run "
         f"'mois weights import {entry.source.file} --name {entry.name}'"

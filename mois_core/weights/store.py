@@ -18,12 +18,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
+from mois_core import models
 from mois_core.errors import BadInput
 from mois_core.weights import registry
 
@@ -38,13 +39,11 @@ WINDOWS_PATH_LIMIT = 259
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_SHIPPED = "phantom"
-"""This preset's weights are part of the program; a file of that name would never be read."""
 
 
 @dataclass(frozen=True)
-class Note:
-    """What is known of a stored file; ``size`` and ``mtime_ns`` say whether it still holds."""
+class CheckpointNote:
+    """Origin and checksum of a stored file, valid while its ``size`` and ``mtime_ns`` are these."""
 
     sha256: str
     size: int
@@ -55,7 +54,7 @@ class Note:
 
 
 def store_dir() -> Path:
-    """The user's folder of checkpoints, which need not exist yet."""
+    """Return the user's folder of checkpoints, which need not exist yet."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     try:
         if chosen:
@@ -82,13 +81,14 @@ def check_name(name: str) -> str:
         raise BadInput(
             f"'{name}' cannot be the name of a checkpoint: use up to 64 letters, digits and . _ + -"
         )
-    if name == _SHIPPED:
+    if name == models.SHIPPED:
+        # A file of that name would never be read.
         raise BadInput(f"'{name}' comes with the program; give the checkpoint another name")
     return name
 
 
 def find(name: str) -> Path | None:
-    """The stored file of this name, or None."""
+    """Return the stored file of this name, or None."""
     if not _NAME.fullmatch(name):
         return None
     candidates = (store_dir() / f"{name}{suffix}" for suffix in SUFFIXES)
@@ -96,7 +96,7 @@ def find(name: str) -> Path | None:
 
 
 def stored_names() -> list[str]:
-    """Names of all stored checkpoints, downloaded or imported."""
+    """Return the names of all stored checkpoints, downloaded or imported."""
     folder = store_dir()
     try:
         files = sorted(folder.iterdir())
@@ -107,12 +107,15 @@ def stored_names() -> list[str]:
 
 
 def partial_bytes(name: str) -> int:
-    """How much of a download of this name is waiting to be resumed."""
+    """Return the bytes of unfinished downloads of this name, which the next one resumes."""
     return sum(path.stat().st_size for path in partials(name))
 
 
 def partials(name: str) -> list[Path]:
-    """Unfinished files of this name; not its lock, which another program may be about to take."""
+    """Return the unfinished files of this name.
+
+    The lock is not among them, since another program may be about to take it.
+    """
     folder = store_dir() / "partial"
     pattern = re.compile(rf"{re.escape(name)}\.([0-9a-f]{{12}}|import)\.(part|zip|pt|safetensors)")
     try:
@@ -122,7 +125,7 @@ def partials(name: str) -> list[Path]:
 
 
 @contextmanager
-def workspace(name: str) -> Iterator[Path]:
+def locked_folder(name: str) -> Iterator[Path]:
     """Hold the folder for unfinished files of this name, against any other program or thread."""
     folder = store_dir() / "partial"
     check_length(folder / f"{name}.0123456789ab.part")
@@ -140,7 +143,7 @@ def workspace(name: str) -> Iterator[Path]:
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Raise `BadInput` now rather than after an hour of downloading."""
+    """Raise `BadInput` if the disk has no room for ``size`` bytes, before hours of downloading."""
     free = shutil.disk_usage(folder).free
     if free < size + DISK_RESERVE:
         raise BadInput(
@@ -150,7 +153,7 @@ def require_space(folder: Path, size: int) -> None:
 
 
 def sync(file: BinaryIO) -> None:
-    """Bring a file to the disk, so that the rename that follows cannot overtake its content."""
+    """Write a file through to the disk, so that a rename cannot overtake its content."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -158,7 +161,7 @@ def sync(file: BinaryIO) -> None:
 def install(
     finished: Path, name: str, suffix: str, sha256: str, source: str, licence: str | None
 ) -> Path:
-    """Give a finished file its name. Whoever is killed here leaves the old file or the new one."""
+    """Move a finished file to its name in the store; a crash leaves the old file or the new one."""
     path = store_dir() / f"{name}{suffix}"
     check_length(_note_path(path))
     # A note that outlived its file would vouch for a stranger; a file without one is only hashed.
@@ -171,8 +174,8 @@ def install(
     return path
 
 
-def note(path: Path) -> Note | None:
-    """The note of a stored file, or None if it has none or is no longer the file it was."""
+def note(path: Path) -> CheckpointNote | None:
+    """Return the note of a stored file, or None if there is none or the file has changed since."""
     found = _read_note(path)
     if found is None:
         return None
@@ -181,13 +184,13 @@ def note(path: Path) -> Note | None:
 
 
 def checksum(name_or_path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a checkpoint, for a report; computed once for a stored file."""
+    """Return the SHA-256 of a checkpoint, computed once for a stored file."""
     path = resolve(name_or_path)
     known = note(path) if path.parent == store_dir() else None
     if known:
         return known.sha256
     status = path.stat()
-    sha256 = _hash_file(path, status.st_size, status.st_mtime_ns)
+    sha256 = _cached_sha256(path, status.st_size, status.st_mtime_ns)
     if path.parent == store_dir():
         # A folder copied from another computer has new times; what the note says still holds.
         old = _read_note(path)
@@ -198,9 +201,17 @@ def checksum(name_or_path: str | os.PathLike[str]) -> str:
     return sha256
 
 
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of any file, read anew."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file meant by ``--model``: a name in the store or a path. Never downloads."""
+    """Return the file that a shipped name, a stored name or a path means; never downloads."""
     text = os.fspath(name_or_path)
+    if text == models.SHIPPED:
+        return _shipped_file()
     stored = find(text)
     if stored is not None:
         return stored
@@ -211,8 +222,6 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
             f"the weights of '{text}' are not on this computer. Run 'mois weights download {text}'"
             f"{size}; without a network, 'mois weights import FILE --name {text}'"
         )
-    if text == _SHIPPED:
-        raise BadInput(f"'{text}' comes with the program and has no file of its own here")
     path = Path(text).expanduser()
     if path.is_file():
         return path
@@ -222,11 +231,20 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     raise BadInput(f"'{text}' is neither a file nor the name of a checkpoint ({known})")
 
 
+def _shipped_file() -> Path:
+    path = models.shipped_weights()
+    if path is None:
+        raise BadInput(
+            f"this version comes without the weights of '{models.SHIPPED}'; choose another model"
+        )
+    return path
+
+
 def remove(name: str) -> list[Path]:
-    """Delete a checkpoint and what is left of unfinished downloads of it; return what went."""
+    """Delete a checkpoint and its unfinished downloads; return the deleted files."""
     if find(name) is None and not partials(name):
         raise BadInput(f"there is no checkpoint called '{name}' in {store_dir()}")
-    with workspace(name):
+    with locked_folder(name):
         stored = [path for s in SUFFIXES if (path := store_dir() / f"{name}{s}").is_file()]
         doomed = [*stored, *partials(name)]
         for path in doomed:
@@ -235,7 +253,7 @@ def remove(name: str) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedCheckpoint:
     """One line of the list of checkpoints: published, stored, or both."""
 
     name: str
@@ -248,16 +266,16 @@ class Listed:
     """Bytes of an unfinished download that the next one starts from."""
 
 
-def list_entries() -> list[Listed]:
-    """All published checkpoints, then those that were imported under a name of their own."""
+def list_entries() -> list[ListedCheckpoint]:
+    """Return all published checkpoints, then those imported under a name of their own."""
     return [_listed(name) for name in dict.fromkeys([*registry.names(), *stored_names()])]
 
 
-def _listed(name: str) -> Listed:
+def _listed(name: str) -> ListedCheckpoint:
     entry, path = registry.lookup(name), find(name)
     known = note(path) if path else None
     licence = (entry and entry.licence) or (known and known.licence) or None
-    return Listed(
+    return ListedCheckpoint(
         name=name,
         title=entry.title if entry else "imported",
         licence=licence,
@@ -269,13 +287,13 @@ def _listed(name: str) -> Listed:
 
 
 def megabytes(size: int) -> str:
-    """A number of bytes as people read it."""
+    """Return a number of bytes as text in megabytes."""
     return f"{size / 1e6:,.1f} MB" if size < 10e6 else f"{size / 1e6:,.0f} MB"
 
 
 @contextmanager
 def _disk_errors() -> Iterator[None]:
-    """Turn what the disk refuses into a message that names the folder and the way out."""
+    """Turn errors of the disk into `BadInput` that names the folder and the way out."""
     try:
         yield
     except OSError as error:
@@ -291,7 +309,7 @@ def _disk_errors() -> Iterator[None]:
 
 
 def check_length(path: Path, windows: bool = sys.platform == "win32") -> None:
-    """Raise `BadInput` for a path that Windows would refuse with a riddle."""
+    """Raise `BadInput` for a path too long for Windows, whose own error would not say so."""
     if windows and len(str(path)) > WINDOWS_PATH_LIMIT:
         raise BadInput(
             f"the path {path} is longer than Windows allows ({WINDOWS_PATH_LIMIT} characters); "
@@ -308,18 +326,19 @@ def _note_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _read_note(path: Path) -> Note | None:
+def _read_note(path: Path) -> CheckpointNote | None:
     try:
-        return Note(**json.loads(_note_path(path).read_text("utf-8")))
+        return CheckpointNote(**json.loads(_note_path(path).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
 def _write_note(path: Path, sha256: str, source: str, licence: str | None) -> None:
     status = path.stat()
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     text = json.dumps(
-        asdict(Note(sha256, status.st_size, status.st_mtime_ns, source, licence, now)), indent=2
+        asdict(CheckpointNote(sha256, status.st_size, status.st_mtime_ns, source, licence, now)),
+        indent=2,
     )
     draft = _note_path(path).with_suffix(".tmp")
     draft.write_text(text, "utf-8")
@@ -327,10 +346,6 @@ def _write_note(path: Path, sha256: str, source: str, licence: str | None) -> No
 
 
 @functools.lru_cache(maxsize=32)
-def _hash_file(path: Path, size: int, mtime_ns: int) -> str:
-    """``size`` and ``mtime_ns`` are there for the cache: a changed file is another file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _cached_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """Return a file's SHA-256. ``size`` and ``mtime_ns`` make a changed file another one."""
+    return sha256_of(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from MOISSAM2SegmentLib.workspace.lesion_list import Entry
+from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
@@ -33,14 +33,14 @@ class ClickBox:
 
     def begin(self) -> None:
         """The next points are a lesion of their own."""
-        self._workspace.begin_lesion()
+        self._workspace.commands.begin_lesion()
         self.place(True)
         self._workspace.changed()
 
     def work_on(self, number: int) -> None:
         """The next points correct this lesion."""
-        self._workspace.work_on(number)
-        self._workspace.positive = True
+        self._workspace.commands.work_on(number)
+        self._workspace.commands.positive = True
         self.place(True)
         self._workspace.changed()
 
@@ -57,58 +57,60 @@ class ClickBox:
     def set_kind(self, positive: bool) -> None:
         """Whether the next points lie inside the lesion or outside."""
         if self._workspace.is_open:
-            self._workspace.positive = positive
+            self._workspace.commands.positive = positive
             self._workspace.changed()
 
     def switch_kind(self) -> None:
         """From inside to outside and back."""
         if self._workspace.is_open:
-            self.set_kind(not self._workspace.positive)
+            self.set_kind(not self._workspace.commands.positive)
 
     def undo(self) -> None:
         """Take back the last step."""
-        if self._workspace.undo_name:
-            self._workspace.undo()
+        if self._workspace.is_open and self._workspace.commands.undo_name:
+            self._workspace.commands.undo()
 
     def redo(self) -> None:
         """Do again what was taken back."""
-        if self._workspace.redo_name:
-            self._workspace.redo()
+        if self._workspace.is_open and self._workspace.commands.redo_name:
+            self._workspace.commands.redo()
 
-    def show(self, entries: list[Entry]) -> None:
+    def show(self, entries: list[LesionEntry]) -> None:
         """Bring this part up to date."""
         ui, workspace = self._ui, self._workspace
         is_open = workspace.is_open
         for button in (ui.newLesionButton, ui.placeButton, ui.insideButton, ui.outsideButton):
             button.enabled = is_open
+        commands = workspace.commands
+        undo, redo = (commands.undo_name, commands.redo_name) if is_open else (None, None)
         for button, name, shown in (
-            (ui.undoButton, workspace.undo_name, _("Undo: {step} (U)")),
-            (ui.redoButton, workspace.redo_name, _("Redo: {step} (Shift+U)")),
+            (ui.undoButton, undo, _("Undo: {step} (U)")),
+            (ui.redoButton, redo, _("Redo: {step} (Shift+U)")),
         ):
-            button.enabled = is_open and bool(name)
+            button.enabled = bool(name)
             button.toolTip = shown.format(step=_(name) if name else "\u2013")
         if is_open:
-            (ui.insideButton if workspace.positive else ui.outsideButton).checked = True
+            (ui.insideButton if commands.positive else ui.outsideButton).checked = True
             if self._place.currentNode() is not workspace.points_node:
                 self._place.setCurrentNode(workspace.points_node)
         elif self._place.currentNode() is not None:
             self.place(False)
         ui.activeLabel.text = self._what_points_do(entries) if is_open else ""
 
-    def _what_points_do(self, entries: list[Entry]) -> str:
+    def _what_points_do(self, entries: list[LesionEntry]) -> str:
         if not self._ui.placeButton.checked:
             return _("Press New lesion, then click into a lesion in a slice view.")
-        number = self._workspace.active_lesion
-        name = next((entry.name for entry in entries if entry.number == number), None)
+        active = self._workspace.commands.active_lesion
+        name = next((entry.name for entry in entries if entry.lesion_id == active), None)
         if name is None:
             return _("Click into the new lesion in a slice view.")
-        if self._workspace.positive:
+        if self._workspace.commands.positive:
             return _("Points go to {name}. Click where the outline is too small.").format(name=name)
         return _("Points go to {name}. Click where the outline is too large.").format(name=name)
 
     def _switch_placing(self, wanted: bool) -> None:
-        if wanted and self._workspace.clicks.active is None:
-            self._workspace.begin_lesion()
+        if wanted and not self._workspace.commands.has_active_lesion:
+            self._workspace.commands.begin_lesion()
         self.place(wanted)
         self._workspace.changed()
 

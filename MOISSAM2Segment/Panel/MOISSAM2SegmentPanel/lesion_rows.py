@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from MOISSAM2SegmentLib.workspace.lesion_list import Entry
+from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from slicer.i18n import tr as _
 
 FOUND, PROMPTED, ACCEPTED, REJECTED = "found", "prompted", "accepted", "rejected"
@@ -36,12 +36,12 @@ def in_words(status: str) -> str:
     return words[status]
 
 
-def shown(entries: Sequence[Entry], view: View) -> list[Entry]:
+def shown(entries: Sequence[LesionEntry], view: View) -> list[LesionEntry]:
     """The entries that a view shows, in its order; equal ones in the order of their numbers."""
     text = view.text.strip().casefold()
     chosen = [
         entry
-        for entry in sorted(entries, key=lambda entry: entry.number)
+        for entry in sorted(entries, key=lambda entry: entry.lesion_id)
         if text in entry.name.casefold() and view.status in ("", entry.status)
     ]
     keys = {
@@ -55,7 +55,7 @@ def shown(entries: Sequence[Entry], view: View) -> list[Entry]:
     return chosen
 
 
-def cells(entry: Entry) -> tuple[str, ...]:
+def cells(entry: LesionEntry) -> tuple[str, ...]:
     """A row's texts."""
     return entry.name, in_words(entry.status), f"{entry.volume_cm3:.2f}", str(entry.slices)
 
@@ -65,7 +65,7 @@ def lesions(count: int) -> str:
     return _("1 lesion") if count == 1 else _("{count} lesions").format(count=count)
 
 
-def totals(entries: Sequence[Entry]) -> str:
+def totals(entries: Sequence[LesionEntry]) -> str:
     """What all lesions that count come to."""
     counting = [entry for entry in entries if entry.status != REJECTED and entry.slices]
     volume = sum(entry.volume_cm3 for entry in counting)

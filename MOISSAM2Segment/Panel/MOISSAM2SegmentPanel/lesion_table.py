@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
-from MOISSAM2SegmentLib.workspace.lesion_list import Entry
+from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
@@ -34,8 +34,8 @@ class LesionTable:
         self._workspace = workspace
         self._notice = notice
         self._refine = refine
-        self._entries: list[Entry] = []
-        self._rows: list[Entry] = []
+        self._entries: list[LesionEntry] = []
+        self._rows: list[LesionEntry] = []
         self._view = View()
         self._is_filling = False
         self._swatches: dict[tuple, Any] = {}
@@ -77,7 +77,7 @@ class LesionTable:
 
     # ---- showing ---------------------------------------------------------------------------
 
-    def show(self, entries: Sequence[Entry]) -> None:
+    def show(self, entries: Sequence[LesionEntry]) -> None:
         """Bring the table up to date."""
         self._entries = list(entries)
         chosen = self.chosen
@@ -85,7 +85,7 @@ class LesionTable:
         self._is_filling = True
         try:
             self._fill(rows)
-            if [entry.number for entry in rows] != [entry.number for entry in self._rows]:
+            if [entry.lesion_id for entry in rows] != [entry.lesion_id for entry in self._rows]:
                 self._rows = rows
                 self._choose(chosen)
             self._rows = rows
@@ -103,7 +103,7 @@ class LesionTable:
         self._ui.acceptAllButton.enabled = is_open and any(e.status == FOUND for e in self._entries)
         self._ui.moreButton.enabled = bool(chosen)
 
-    def _fill(self, rows: Sequence[Entry]) -> None:
+    def _fill(self, rows: Sequence[LesionEntry]) -> None:
         before = self._rows
         if self._table.rowCount != len(rows):
             self._table.setRowCount(len(rows))
@@ -154,11 +154,11 @@ class LesionTable:
     def chosen(self) -> list[int]:
         """The lesions whose rows are selected."""
         rows = sorted({index.row() for index in self._table.selectionModel().selectedRows()})
-        return [self._rows[row].number for row in rows if row < len(self._rows)]
+        return [self._rows[row].lesion_id for row in rows if row < len(self._rows)]
 
-    def choose(self, *numbers: int) -> None:
+    def choose(self, *lesion_ids: int) -> None:
         """Select lesions' rows, and show the first of them in the views."""
-        self._choose(numbers)
+        self._choose(lesion_ids)
         self._selected()
 
     def choose_next(self, step: int = 1) -> None:
@@ -170,15 +170,15 @@ class LesionTable:
     def _following(self, step: int = 1) -> int | None:
         """The next finding to be checked; not one of those that are chosen."""
         chosen = self.chosen
-        numbers = [entry.number for entry in self._rows]
-        here = numbers.index(chosen[-1]) if chosen else -1 if step > 0 else 0
-        for distance in range(1, len(numbers) + 1):
-            entry = self._rows[(here + step * distance) % len(numbers)]
-            if entry.status == FOUND and entry.number not in chosen:
-                return entry.number
+        lesion_ids = [entry.lesion_id for entry in self._rows]
+        here = lesion_ids.index(chosen[-1]) if chosen else -1 if step > 0 else 0
+        for distance in range(1, len(lesion_ids) + 1):
+            entry = self._rows[(here + step * distance) % len(lesion_ids)]
+            if entry.status == FOUND and entry.lesion_id not in chosen:
+                return entry.lesion_id
         return None
 
-    def _choose(self, numbers: Sequence[int]) -> None:
+    def _choose(self, lesion_ids: Sequence[int]) -> None:
         was_filling, self._is_filling = self._is_filling, True
         try:
             self._table.clearSelection()
@@ -186,7 +186,7 @@ class LesionTable:
             how = qt.QItemSelectionModel.Select | qt.QItemSelectionModel.Rows
             first = None
             for row, entry in enumerate(self._rows):
-                if entry.number in numbers:
+                if entry.lesion_id in lesion_ids:
                     index = model.index(row, NAME)
                     first = first or index
                     selection.select(index, how)
@@ -205,7 +205,7 @@ class LesionTable:
         """Show the chosen lesion in the views."""
         chosen = self.chosen
         if chosen and self._workspace.is_open:
-            self._workspace.jump_to(chosen[0])
+            self._workspace.commands.jump_to(chosen[0])
 
     def _sort_by(self, column: int) -> None:
         name = lesion_rows.COLUMNS[column]
@@ -225,11 +225,11 @@ class LesionTable:
 
     def accept(self) -> None:
         """Agree with what is chosen, and go to the next finding."""
-        self._decide(self._workspace.accept)
+        self._decide(self._workspace.commands.accept)
 
     def reject(self) -> None:
         """Disagree with what is chosen, and go to the next finding."""
-        self._decide(self._workspace.reject)
+        self._decide(self._workspace.commands.reject)
 
     def _decide(self, step: Callable[..., Any]) -> None:
         chosen = self.chosen
@@ -248,13 +248,13 @@ class LesionTable:
 
     def rename(self) -> None:
         """Begin to edit the chosen lesion's name in its row."""
-        numbers = [entry.number for entry in self._rows]
+        lesion_ids = [entry.lesion_id for entry in self._rows]
         chosen = self.chosen
         if len(chosen) == 1:
-            self._table.editItem(self._table.item(numbers.index(chosen[0]), NAME))
+            self._table.editItem(self._table.item(lesion_ids.index(chosen[0]), NAME))
 
     def _accept_all(self) -> None:
-        self._workspace.accept()
+        self._workspace.commands.accept()
 
     def _edited(self, row: int, column: int) -> None:
         if self._is_filling or column != NAME or row >= len(self._rows):
@@ -263,7 +263,7 @@ class LesionTable:
         text = item.text().strip()
         if text and text != entry.name:
             self._rows[row] = entry._replace(name=text)
-            self._workspace.rename(entry.number, text)
+            self._workspace.commands.rename(entry.lesion_id, text)
         elif text != entry.name:
             self._is_filling = True
             item.setText(entry.name)

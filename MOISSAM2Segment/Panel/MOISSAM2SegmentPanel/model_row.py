@@ -39,7 +39,7 @@ class Model(NamedTuple):
 def known_models() -> list[Model]:
     """What can be chosen: the model that ships, published ones, imported ones."""
     from mois_core import weights
-    from mois_core.cli.model_choice import shipped_weights
+    from mois_core.models import SHIPPED, shipped_weights
     from mois_core.weights import registry
     from mois_core.weights.store import megabytes
 
@@ -56,10 +56,10 @@ def known_models() -> list[Model]:
         path = str(listed.path or "")
         models.append(Model(listed.name, title, path, entry and entry.preset, details, bool(path)))
     shipped = shipped_weights()
-    if shipped.is_file():
+    if shipped is not None:
         title = _("Demonstration, for the sample scan only")
         details = _("comes with the program")
-        models.append(Model("phantom", title, str(shipped), "phantom", details, False))
+        models.append(Model(SHIPPED, title, str(shipped), SHIPPED, details, False))
     return models
 
 

@@ -44,10 +44,10 @@ class MoreMenu:
         self.actions["rename"].enabled = count == 1
 
     def _reconsider(self) -> None:
-        self._workspace.reconsider(*self._table.chosen)
+        self._workspace.commands.reconsider(*self._table.chosen)
 
     def _merge(self) -> None:
-        self._workspace.merge(*self._table.chosen, then=lambda number: self._table.choose(number))
+        self._workspace.commands.merge(*self._table.chosen, then=self._table.choose)
 
     def _split(self) -> None:
         (number,) = self._table.chosen
@@ -55,10 +55,10 @@ class MoreMenu:
         def told(numbers: Sequence[int]) -> None:
             self._table.choose(*numbers)
 
-        self._workspace.split(number, then=told)
+        self._workspace.commands.split(number, then=told)
 
     def _delete(self) -> None:
-        self._workspace.delete(*self._table.chosen)
+        self._workspace.commands.delete(*self._table.chosen)
 
     def _rename(self) -> None:
         self._table.rename()

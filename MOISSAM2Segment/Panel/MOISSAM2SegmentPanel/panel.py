@@ -25,15 +25,12 @@ from MOISSAM2SegmentPanel.shortcuts import Shortcuts, tell_in_tool_tips
 
 
 class Panel:
-    """Made once for each life of the module's widget. Takes the engine, so that a test can give
-    it another."""
+    """The panel of one life of the module's widget; engine and workspace are those of a logic."""
 
-    def __init__(
-        self, ui: Any, parent: Any, scene: Any, icon_folder: Path, engine: Engine | None = None
-    ) -> None:
+    def __init__(self, ui: Any, parent: Any, icon_folder: Path, logic: Any) -> None:
         self.ui = ui
-        self.engine = engine or Engine()
-        self.workspace = Workspace(scene, self.engine)
+        self.engine: Engine = logic.engine
+        self.workspace: Workspace = logic.workspace
         self.notice = Notice(ui.messageLabel)
         self._parent = parent
         self._icon_folder = icon_folder
@@ -95,10 +92,9 @@ class Panel:
         """The widget goes."""
         self.shortcuts.take_away()
         self.clicks.place(False)
-        self.workspace.close()
+        self.workspace.end()
         self.scan.close()
         self.report.close()
-        self.engine.close()
         self.pump.close()
 
     # ---- showing ---------------------------------------------------------------------------

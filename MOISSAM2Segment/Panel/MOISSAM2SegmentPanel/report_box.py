@@ -53,7 +53,7 @@ class ReportBox:
         if self._table.is_shown:
             self._table.go_back()
         else:
-            self._workspace.report(self._take)
+            self._workspace.reports.table(self._take)
 
     def _take(self, node: Any, totals: Any) -> None:
         parts = [
@@ -76,6 +76,6 @@ class ReportBox:
         )
         if path:
             told = _("The report was saved: {path}")
-            self._workspace.write_report(
+            self._workspace.reports.write(
                 path, lambda written: self._notice.say(told.format(path=written))
             )

@@ -35,7 +35,7 @@ class SearchBox:
             self._notice.say(text)
             return
         inside, outside = self._ui.insideBox.currentNode(), self._ui.outsideBox.currentNode()
-        workspace.find_similar(
+        workspace.commands.find_similar(
             inside=[inside] if inside is not None else [],
             outside=[outside] if outside is not None else [],
             then=self._tell,
@@ -76,7 +76,7 @@ class SearchBox:
         earlier = self._ui.exampleScanBox.currentNode()
         if earlier is self._workspace.volume_node:
             earlier = None
-        self._workspace.add_exemplars(segmentation, earlier_node=earlier)
+        self._workspace.commands.add_exemplars(segmentation, earlier_node=earlier)
 
     def _clear(self) -> None:
-        self._workspace.clear_exemplars()
+        self._workspace.commands.clear_exemplars()

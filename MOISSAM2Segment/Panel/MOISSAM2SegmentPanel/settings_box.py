@@ -115,7 +115,7 @@ class SettingsBox:
 
     def _adjust(self) -> None:
         if self._workspace.is_open and not self._is_filling:
-            self._workspace.adjust(**self._adjustable())
+            self._workspace.commands.adjust(**self._adjustable())
 
     def _show_settings(self) -> None:
         """Work that goes on goes on with the choices it was stored with."""

@@ -105,7 +105,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if workspace is not None:
             for signal, slot in self._connections(workspace):
                 signal.disconnect(slot)
-            workspace.let_go_of_segments()
+            if workspace.is_open:
+                workspace.editing.give_back()
 
     def cleanup(self) -> None:
         """The Segment Editor goes."""
@@ -153,15 +154,15 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             with intensity_range.limited(picture, parameters, workspace.volume_node) as image:
                 effect.modifySegmentByLabelmap(node, identifier, image, effect.ModificationModeSet)
 
-        workspace.edit_segment(node, segment, write)
+        workspace.editing.edit_segment(node, segment, write)
         effect.saveStateForUndo()
-        workspace.point_into_segment(world, positive)
+        workspace.editing.point_into_segment(world, positive)
 
     def find_similar(self) -> None:
         """Findings come as segments beside the chosen one."""
         workspace = self._ready_workspace()
         self.scriptedEffect.saveStateForUndo()
-        workspace.find_similar(then=self._found)
+        workspace.commands.find_similar(then=self._found)
 
     def show(self) -> None:
         """Bring the options up to date."""
@@ -177,13 +178,13 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _begin(self) -> None:
         self.deactivate()
-        panel = slicer.util.getModuleWidget(MODULE).panel
+        logic = slicer.util.getModuleWidget(MODULE).logic
         self._say("")
-        if not panel.has_packages or not panel.engine.is_ready:
+        if not logic.engine.is_ready:
             raise BadInput(
                 _("There is no model yet. Open MOISSAM2 Segment, get one there, and come back.")
             )
-        self._workspace = panel.workspace
+        self._workspace = logic.workspace
         for signal, slot in self._connections(self._workspace):
             signal.connect(slot)
         self._open_scan()
@@ -218,7 +219,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _ready_workspace(self) -> Any:
         # The module may have been reloaded meanwhile, and has another workspace then.
-        if self._workspace is not slicer.util.getModuleWidget(MODULE).panel.workspace:
+        if self._workspace is not slicer.util.getModuleWidget(MODULE).logic.workspace:
             self._begin()
         if self._workspace.volume_node is None:
             self._open_scan()
@@ -247,7 +248,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             return
         settings = workspace.session.settings
         if value != settings.propagation_slices:
-            workspace.adjust(value, settings.smallest_cm3, settings.exemplars)
+            workspace.commands.adjust(value, settings.smallest_cm3, settings.exemplars)
 
     def _open_module(self) -> None:
         slicer.util.selectModule(MODULE)

@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mois_core.io.click_labels import ClickLabel, read_click_label, write_click_label
 from MOISSAM2SegmentLib.scene import control_points
 from MOISSAM2SegmentLib.scene.control_points import ControlPoint
-from MOISSAM2SegmentLib.scene.labels import Labelled, click_label, read_label
 from MOISSAM2SegmentLib.scene.transforms import from_world, to_world
-from MOISSAM2SegmentLib.worker.click_edits import Dragged, Edit, FreshLesion, Placed, Removed
+from MOISSAM2SegmentLib.worker.click_edits import (
+    ClickEdit,
+    DraggedPoint,
+    FreshLesion,
+    PlacedPoint,
+    RemovedPoint,
+)
 
 if TYPE_CHECKING:
     from mois_core.geometry import SliceStack
@@ -44,7 +50,7 @@ class _Known:
 
 
 class ClickPoints:
-    """The points of one list and the clicks of one session."""
+    """The points of one Markups list, kept in step with the clicks of one session."""
 
     def __init__(
         self, node: Any, volume_node: Any, stack: SliceStack, say: Callable[[str], None]
@@ -62,16 +68,16 @@ class ClickPoints:
 
     # ---- from the scene to the session -----------------------------------------------------
 
-    def edits(self) -> list[Edit]:
-        """What the user did to the points since the last time; each is reported once."""
+    def edits(self) -> list[ClickEdit]:
+        """Return what the user did to the points since the last time; each is reported once."""
         points = control_points.placed_points(self.node)
         places = from_world(self.volume_node, np.array([point.world for point in points]))
         present = {point.id: (point, ras) for point, ras in zip(points, places, strict=True)}
-        edits: list[Edit] = []
+        edits: list[ClickEdit] = []
         for point_id, known in list(self._known.items()):
             if point_id not in present:
                 del self._known[point_id]
-                edits.append(Removed(point_id, known.click.id))
+                edits.append(RemovedPoint(point_id, known.click.id))
             elif present[point_id][0].label != known.label:
                 edits += self._relabelled(*present[point_id], known)
             elif _apart(present[point_id][1], known.ras):
@@ -83,27 +89,27 @@ class ClickPoints:
     def _is_taken(self, point_id: str) -> bool:
         return point_id in self._known or point_id in self._pending
 
-    def _dragged(self, point: ControlPoint, ras: np.ndarray, known: _Known) -> list[Edit]:
+    def _dragged(self, point: ControlPoint, ras: np.ndarray, known: _Known) -> list[ClickEdit]:
         if not self.stack.contains(ras):
             self._say(DRAGGED_OUTSIDE)
             back = to_world(self.volume_node, known.ras)[0]
             control_points.move_point(self.node, point.id, back)
             return []
         self._known[point.id] = replace(known, ras=ras)
-        return [Dragged(point.id, known.click.id, ras)]
+        return [DraggedPoint(point.id, known.click.id, ras)]
 
-    def _relabelled(self, point: ControlPoint, ras: np.ndarray, known: _Known) -> list[Edit]:
+    def _relabelled(self, point: ControlPoint, ras: np.ndarray, known: _Known) -> list[ClickEdit]:
         """Another label means another lesion or the other kind; one that says nothing is undone."""
-        meant, was = read_label(point.label), read_label(known.label)
+        meant, was = read_click_label(point.label), read_click_label(known.label)
         if meant is None or meant == was:
             assert was is not None
             control_points.mark_point(self.node, point.id, *was)
             return []
         del self._known[point.id]
-        return [Removed(point.id, known.click.id), *self._placed([(point, ras)])]
+        return [RemovedPoint(point.id, known.click.id), *self._placed([(point, ras)])]
 
-    def _placed(self, new: Sequence[tuple[ControlPoint, np.ndarray]]) -> list[Edit]:
-        edits: list[Edit] = []
+    def _placed(self, new: Sequence[tuple[ControlPoint, np.ndarray]]) -> list[ClickEdit]:
+        edits: list[ClickEdit] = []
         outside = [point for point, ras in new if not self.stack.contains(ras)]
         if outside:
             self._say(OUTSIDE)
@@ -116,12 +122,12 @@ class ClickPoints:
         for point, ras in new:
             if point.id not in refused:
                 lesion, positive = self._meant(point.label)
-                edits.append(Placed(point.id, ras, lesion, positive))
+                edits.append(PlacedPoint(point.id, ras, lesion, positive))
                 self._pending[point.id] = ras
         return edits
 
     def _meant(self, label: str) -> tuple[int | FreshLesion, bool]:
-        labelled = read_label(label)
+        labelled = read_click_label(label)
         if labelled is not None:
             return labelled
         if self.active is None:
@@ -130,11 +136,11 @@ class ClickPoints:
 
     # ---- from the session to the scene -----------------------------------------------------
 
-    def settle(self, edits: Sequence[Edit], became: dict[str, int], state: State) -> None:
+    def settle(self, edits: Sequence[ClickEdit], became: dict[str, int], state: State) -> None:
         """Take over what became of edits; what the session refused is taken back in the scene."""
         owners = _owners(state)
         for edit in edits:
-            if isinstance(edit, Placed):
+            if isinstance(edit, PlacedPoint):
                 ras = self._pending.pop(edit.point, edit.ras)
                 owner = owners.get(became.get(edit.point, 0))
                 if owner is not None:
@@ -143,7 +149,7 @@ class ClickPoints:
                     control_points.mark_point(self.node, edit.point, lesion, click.positive)
                 else:
                     self._take_away([edit.point])
-        dragged = [edit for edit in edits if isinstance(edit, Dragged)]
+        dragged = [edit for edit in edits if isinstance(edit, DraggedPoint)]
         for edit in dragged:
             known = self._known.get(edit.point)
             owner = owners.get(edit.click)
@@ -166,7 +172,7 @@ class ClickPoints:
                     self._take_away([point_id])
                     continue
                 lesion, click = owner
-                if click_label(lesion, click.positive) != known.label:
+                if write_click_label(lesion, click.positive) != known.label:
                     control_points.mark_point(self.node, point_id, lesion, click.positive)
                     self._know(point_id, lesion, click, known.ras)
                 if not _same_place(click, known.click):
@@ -181,24 +187,24 @@ class ClickPoints:
         points = control_points.placed_points(self.node)
         places = from_world(self.volume_node, np.array([point.world for point in points]))
         for lesion, click in _owners(state).values():
-            wanted = Labelled(lesion, click.positive)
+            wanted = ClickLabel(lesion, click.positive)
             for point, ras in zip(points, places, strict=True):
                 free = point.id not in self._known
-                if free and read_label(point.label) == wanted and self._lies_at(ras, click):
+                if free and read_click_label(point.label) == wanted and self._lies_at(ras, click):
                     self._know(point.id, lesion, click, ras)
                     break
 
-    def unmatched(self, state: State) -> list[Edit]:
+    def unmatched(self, state: State) -> list[ClickEdit]:
         """Clicks of a stored session whose points did not come with it: the user deleted them."""
         known = {known.click.id for known in self._known.values()}
-        return [Removed("", click) for click in _owners(state) if click not in known]
+        return [RemovedPoint("", click) for click in _owners(state) if click not in known]
 
     def _lies_at(self, ras: np.ndarray, click: Click) -> bool:
         """Whether a point is seen on the place that a click has; across slices it may be off."""
-        number, x, y = self.stack.point_from_ras(ras)
+        position, x, y = self.stack.point_from_ras(ras)
         limit = SAME_MM / min(self.stack.pixel_spacing)
         is_near = abs(x - click.x) < limit and abs(y - click.y) < limit
-        return bool(is_near and int(np.floor(number + 0.5)) == click.slice)
+        return bool(is_near and int(np.floor(position + 0.5)) == click.slice)
 
     def _place_of(self, click: Click) -> np.ndarray:
         return self.stack.point_to_ras(click.slice, click.x, click.y)
@@ -209,7 +215,7 @@ class ClickPoints:
         self._known[point_id] = replace(known, ras=from_world(self.volume_node, world)[0])
 
     def _know(self, point_id: str, lesion: int, click: Click, ras: np.ndarray) -> None:
-        self._known[point_id] = _Known(click, click_label(lesion, click.positive), ras)
+        self._known[point_id] = _Known(click, write_click_label(lesion, click.positive), ras)
 
     def _take_away(self, point_ids: Sequence[str]) -> None:
         for point_id in point_ids:
@@ -217,7 +223,7 @@ class ClickPoints:
 
 
 def _owners(state: State) -> dict[int, tuple[int, Click]]:
-    """Click number -> lesion and click."""
+    """Lesion and click by the click's id."""
     return {
         click.id: (lesion.id, click) for lesion in state.lesions.values() for click in lesion.clicks
     }
@@ -226,8 +232,8 @@ def _owners(state: State) -> dict[int, tuple[int, Click]]:
 def _is_too_high(label: str) -> bool:
     from mois_core.session.state import LARGEST_LABEL
 
-    labelled = read_label(label)
-    return labelled is not None and labelled.lesion > LARGEST_LABEL
+    labelled = read_click_label(label)
+    return labelled is not None and labelled.lesion_id > LARGEST_LABEL
 
 
 def _same_place(click: Click, other: Click) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import slicer
 
-from MOISSAM2SegmentLib.scene.labels import click_label
+from mois_core.io.click_labels import write_click_label
 
 POSITIVE_COLOUR = (0.20, 0.85, 0.55)
 NEGATIVE_COLOUR = (1.00, 0.42, 0.10)
@@ -75,7 +75,9 @@ def one_change(node: Any) -> Iterator[None]:
 
 def add_point(node: Any, world: np.ndarray, lesion: int, positive: bool) -> str:
     """A new point for a click; gives its ID."""
-    index = node.AddControlPointWorld(*np.asarray(world).tolist(), click_label(lesion, positive))
+    index = node.AddControlPointWorld(
+        *np.asarray(world).tolist(), write_click_label(lesion, positive)
+    )
     node.SetNthControlPointSelected(index, positive)
     return node.GetNthControlPointID(index)
 
@@ -85,7 +87,7 @@ def mark_point(node: Any, point: str, lesion: int, positive: bool) -> None:
     index = node.GetNthControlPointIndexByID(point)
     if index < 0:
         return
-    label = click_label(lesion, positive)
+    label = write_click_label(lesion, positive)
     if node.GetNthControlPointLabel(index) != label:
         node.SetNthControlPointLabel(index, label)
     if bool(node.GetNthControlPointSelected(index)) != positive:

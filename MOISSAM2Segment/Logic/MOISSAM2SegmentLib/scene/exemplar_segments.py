@@ -10,7 +10,7 @@ import slicer
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
-from MOISSAM2SegmentLib.scene.shared_labelmap import image_labels, on_grid
+from MOISSAM2SegmentLib.scene.grid_images import image_labels, on_grid
 from MOISSAM2SegmentLib.scene.transforms import linear_between, view_of, volume_of
 
 ELSEWHERE = (

@@ -14,7 +14,7 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from MOISSAM2SegmentLib.scene.held import Picture
+from MOISSAM2SegmentLib.scene.borrowed_segments import Picture
 from MOISSAM2SegmentLib.scene.transforms import view_of
 
 

@@ -1,37 +1,31 @@
-"""Lesions as segments of one segmentation node.
+"""Lesions as segments of one segmentation node: from the session to the scene, and back.
 
-A segment knows its lesion by a tag, which survives renaming and saving. Its name and colour
-belong to the user once it is there. Segments without the tag are none of ours and are left alone.
+Most lesions share one labelmap (`SharedLabelmap`). Those that the user painted over others have
+one of their own (`SeparateLabelmaps`), and those in the user's own segments are written by whoever
+edits these (`BorrowedSegments`). `SegmentTable` says which segment shows which lesion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 
-from mois_core.results.colours import Colour, lesion_colour
-from MOISSAM2SegmentLib.scene.held import Holds
-from MOISSAM2SegmentLib.scene.held_segments import NOWHERE, HeldSegments
+from mois_core.results.colours import lesion_colour
+from MOISSAM2SegmentLib.scene.borrowed_segments import BorrowedSegments
+from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, has_matrix, on_grid
+from MOISSAM2SegmentLib.scene.segment_table import SegmentTable, members_by_image
 from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, tagged_segments
-from MOISSAM2SegmentLib.scene.shared_labelmap import (
-    BINARY_LABELMAP,
-    Canvas,
-    SharedLabelmap,
-    has_matrix,
-    image_of,
-    on_grid,
-)
-from MOISSAM2SegmentLib.worker.label_updates import MANY, Box, Patch, Update, values_in
+from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps
+from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas, SharedLabelmap
+from MOISSAM2SegmentLib.worker.label_updates import MANY, Patch, Update, values_in
 from MOISSAM2SegmentLib.worker.segment_edits import (
     Deleted,
     Renamed,
     Repainted,
     SegmentEdit,
-    box_around,
     repainted,
     repainted_patch,
 )
@@ -45,336 +39,272 @@ CLOSED_SURFACE = "Closed surface"
 _EVENTS = slicer.vtkSegmentation
 
 
-def segment_id(number: int) -> str:
-    """The segment that a lesion is shown as."""
-    return f"MOISSAM2_{number}"
+def segment_id(lesion_id: int) -> str:
+    """Return the id that a lesion's own segment gets."""
+    return f"MOISSAM2_{lesion_id}"
 
 
-class LesionSegments(HeldSegments):
+class LesionSegments:
     """One segmentation node and the lesions it shows."""
 
     def __init__(self, node: Any, volume: Volume, canvas: Canvas | None = None) -> None:
         """``canvas`` is empty memory that was made ahead, of the scan's shape."""
         self.node = node
         self.volume = volume
-        self.colours: dict[int, Colour] = {}
-        """Colours in use, kept for lesions that come back by an undo."""
-        self.is_writing = False
-        """Whether the events that arrive now are of our own making."""
-        self._ids: dict[int, str] = {}
-        self._names: dict[int, str] = {}
         self.canvas = canvas or Canvas(volume.array.shape)
-        self._expected = self.canvas.written
-        self._labelmap = SharedLabelmap(volume, self.canvas.scalars)
-        self._apart: dict[int, Patch] = {}
-        self.holds = Holds()
-        """Segments that are written through whoever edits them, and not by us."""
-
-    @property
-    def segmentation(self) -> Any:
-        """The node's vtkSegmentation."""
-        return self.node.GetSegmentation()
+        self.table = SegmentTable(node)
+        self.shared = SharedLabelmap(volume, self.canvas)
+        self.separate = SeparateLabelmaps(self.table, self.shared, volume)
+        self.borrowed = BorrowedSegments(self.table, self.separate, volume)
 
     @property
     def apart(self) -> frozenset[int]:
-        """Lesions in layers of their own: the user painted them over others, and both stay."""
-        return frozenset(self._apart)
+        """Lesions that the shared labelmap leaves out."""
+        return frozenset(self.separate.patches)
 
     def lesion_of(self, segment: str) -> int | None:
-        """The lesion that a segment shows."""
-        return next((n for n, own in self._ids.items() if own == segment), None)
+        """Return the lesion that a segment shows."""
+        return self.table.lesion_of(segment)
 
-    def segment_of(self, lesion: int) -> str | None:
-        """The segment that shows a lesion."""
-        return self._ids.get(lesion)
+    def segment_of(self, lesion_id: int) -> str | None:
+        """Return the id of the segment that shows a lesion."""
+        return self.table.segment_of(lesion_id)
+
+    def read(self, segment: str) -> np.ndarray:
+        """Return a segment's mask on the scan's grid."""
+        patch = self.read_box(segment)
+        mask = np.zeros(self.volume.array.shape, dtype=bool)
+        mask[patch.box] = patch.labels > 0
+        return mask
+
+    def read_box(self, segment: str) -> Patch:
+        """Return a segment's voxels as ones, in a box around them."""
+        return self.separate.read(segment)
 
     # ---- from the session to the scene -----------------------------------------------------
 
     def show(self, update: Update) -> None:
         """Make the segments show a state, writing no more than what changed."""
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
-        with self._writing():
-            touched: set[int] = set()
-            is_written = False
-            self._bind(shown)
-            has_surfaces = self.segmentation.ContainsRepresentation(CLOSED_SURFACE)
+        with self.table.writing():
+            self.borrowed.bind(shown)
+            has_surfaces = self.table.segmentation.ContainsRepresentation(CLOSED_SURFACE)
             has_surfaces = has_surfaces and not update.is_whole
-            for patch in update.patches:
-                labels = self._without_apart(patch.labels)
-                if not update.is_whole:
-                    changed = self._expected[patch.box] != labels
-                    if not changed.any():
-                        # Any event would make the Segment Editor forget what it could redo.
-                        continue
-                    if has_surfaces:
-                        touched |= values_in(self._expected[patch.box][changed])
-                        touched |= values_in(labels[changed])
-                is_written = True
-                self._write(patch.box, labels)
-            self._remove(set(self._ids) - set(shown))
-            for number in list(self._apart):
-                if number in self.holds:
-                    self._show_held(shown.get(number), number, update.apart.get(number))
-                elif number in shown and not shown[number].mask:
-                    self._rejoin([number])
-                else:
-                    self._show_apart(number, update.apart.get(number))
-            touched &= self._ids.keys()
+            is_written, touched = self._write_patches(update, has_surfaces)
+            self._remove(set(self.table.lesions()) - set(shown))
+            self._show_apart(shown, update.apart)
+            touched &= set(self.table.lesions())
             if is_written and has_surfaces and len(touched) <= MANY:
                 self._tell_with_surfaces(sorted(touched))
             elif is_written:
-                self._labelmap.tell()
-            for number, lesion in shown.items():
-                if number in self._ids:
-                    self._follow_name(lesion)
-                else:
+                self.shared.tell()
+            for lesion_id, lesion in shown.items():
+                if lesion_id not in self.table:
                     self._add(lesion)
+                elif lesion.name or lesion_id not in self.borrowed:
+                    self.table.write_name(lesion_id, lesion.name)
+
+    def _write_patches(self, update: Update, want_touched: bool) -> tuple[bool, set[int]]:
+        """Write what changed; whether anything did, and the lesions concerned if wanted."""
+        is_written, touched = False, set()
+        for patch in update.patches:
+            labels = self.separate.without(patch.labels)
+            if not update.is_whole:
+                changed = self.shared.written[patch.box] != labels
+                if not changed.any():
+                    # Any event would make the Segment Editor forget what it could redo.
+                    continue
+                if want_touched:
+                    touched |= values_in(self.shared.written[patch.box][changed])
+                    touched |= values_in(labels[changed])
+            is_written = True
+            self.shared.write(patch.box, labels)
+        return is_written, touched
+
+    def _show_apart(self, shown: Mapping[int, Lesion], patches: Mapping[int, Patch]) -> None:
+        for lesion_id in list(self.separate.patches):
+            if lesion_id in self.borrowed:
+                self.borrowed.show(lesion_id, shown.get(lesion_id), patches.get(lesion_id))
+            elif lesion_id in shown and not shown[lesion_id].mask:
+                self.separate.rejoin([lesion_id])
+            else:
+                self.separate.show(lesion_id, patches.get(lesion_id))
 
     def _tell_with_surfaces(self, touched: Sequence[int]) -> None:
-        """Have Slicer draw what was painted, with surfaces in 3D made again for the lesions
+        """Have Slicer draw what was written, with surfaces in 3D made again for the lesions
         concerned only: for hundreds of them it takes seconds."""
-        segmentation = self.segmentation
+        segmentation = self.table.segmentation
         # Told by its image, a segmentation would throw all surfaces away.
-        self._labelmap.tell_only_arrays()
-        for number in touched:
-            self._segment(number).RemoveRepresentation(CLOSED_SURFACE)
+        self.shared.tell_only_arrays()
+        for lesion_id in touched:
+            self.table.segment(lesion_id).RemoveRepresentation(CLOSED_SURFACE)
         segmentation.CreateRepresentation(CLOSED_SURFACE)
         for event in (_EVENTS.SourceRepresentationModified, _EVENTS.RepresentationModified):
-            for number in touched:
-                segmentation.InvokeEvent(event, self._ids[number])
-
-    def _write(self, box: Box, labels: np.ndarray) -> None:
-        self._labelmap.paint(box, labels)
-        self._expected[box] = labels
-
-    def _without_apart(self, labels: np.ndarray) -> np.ndarray:
-        if not self._apart:
-            return labels
-        return np.where(np.isin(labels, list(self._apart)), 0, labels)
-
-    def _show_apart(self, number: int, patch: Patch | None) -> None:
-        """In its own layer as long as it overlaps another lesion, and back in the shared one."""
-        if patch is None:
-            return
-        mask = patch.labels == number
-        if self._expected[patch.box][mask].any():
-            segment = self._segment(number)
-            segment.SetLabelValue(1)
-            image = image_of(self.volume.ijk_to_ras, patch.box, mask)
-            segment.AddRepresentation(BINARY_LABELMAP, image)
-            self._apart[number] = patch
-        else:
-            self._write(patch.box, np.where(mask, number, self._expected[patch.box]))
-            self._rejoin([number])
-            self._labelmap.tell()
+            for lesion_id in touched:
+                segmentation.InvokeEvent(event, self.table.segment_of(lesion_id))
 
     def _add(self, lesion: Lesion) -> None:
-        number = lesion.id
         segment = slicer.vtkSegment()
-        name = lesion.name or default_name(number)
+        name = lesion.name or default_name(lesion.id)
         segment.SetName(name)
-        segment.SetColor(*self.colours.setdefault(number, lesion_colour(number)))
+        segment.SetColor(*self.table.colours.setdefault(lesion.id, lesion_colour(lesion.id)))
         segment.SetNameAutoGenerated(False)
         segment.SetColorAutoGenerated(False)
-        segment.SetTag(TAG, str(number))
-        segment.SetLabelValue(number)
-        segment.AddRepresentation(BINARY_LABELMAP, self._labelmap.image)
-        wanted = segment_id(number)
-        if self.segmentation.GetSegment(wanted) is not None:
-            wanted = self.segmentation.GenerateUniqueSegmentID(wanted)
-        self.segmentation.AddSegment(segment, wanted)
-        self._ids[number], self._names[number] = wanted, name
+        segment.SetTag(TAG, str(lesion.id))
+        segment.SetLabelValue(lesion.id)
+        segment.AddRepresentation(BINARY_LABELMAP, self.shared.image)
+        segmentation = self.table.segmentation
+        identifier = segment_id(lesion.id)
+        if segmentation.GetSegment(identifier) is not None:
+            identifier = segmentation.GenerateUniqueSegmentID(identifier)
+        segmentation.AddSegment(segment, identifier)
+        self.table.enter(lesion.id, identifier, name)
 
-    def _follow_name(self, lesion: Lesion) -> None:
-        if lesion.id in self.holds and not lesion.name:
-            return
-        name = lesion.name or default_name(lesion.id)
-        if self._names[lesion.id] != name:
-            segment = self._segment(lesion.id)
-            self._names[lesion.id] = name
-            if segment is not None:
-                segment.SetName(name)
-
-    def _remove(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            segment = self._segment(number)
-            if number in self.holds and segment is not None:
+    def _remove(self, lesion_ids: Iterable[int]) -> None:
+        for lesion_id in lesion_ids:
+            segment, identifier = self.table.segment(lesion_id), self.table.segment_of(lesion_id)
+            if lesion_id in self.borrowed and segment is not None:
                 # The segment is the user's; it stays, and takes the lesion up again after a redo.
-                self._show_held(None, number, None)
+                self.borrowed.show(lesion_id, None, None)
                 if segment.HasTag(TAG):
                     segment.RemoveTag(TAG)
-                segment = None
-            identifier = self._ids.pop(number)
-            self._names.pop(number)
-            self._apart.pop(number, None)
-            if segment is not None:
-                self.colours[number] = tuple(segment.GetColor())
+            elif segment is not None:
+                self.table.follow_colour(lesion_id)
                 _take_out_of_layer(segment)
-                self.segmentation.RemoveSegment(identifier)
+                self.table.segmentation.RemoveSegment(identifier)
+            self.table.drop(lesion_id)
+            self.separate.patches.pop(lesion_id, None)
 
     # ---- from the scene to the session -----------------------------------------------------
 
     def edits(self) -> list[SegmentEdit]:
-        """What the user did to the segments since the last time; each is reported once."""
+        """Return what the user did to the segments since the last time; each is reported once."""
         edits: list[SegmentEdit] = []
-        for number in list(self._ids):
-            segment = self._segment(number)
-            if segment is None:
-                del self._ids[number], self._names[number]
-                self._apart.pop(number, None)
-                edits.append(Deleted(number))
+        for lesion_id in self.table.lesions():
+            if self.table.segment(lesion_id) is None:
+                self.table.drop(lesion_id)
+                self.separate.patches.pop(lesion_id, None)
+                edits.append(Deleted(lesion_id))
                 continue
-            self.colours[number] = tuple(segment.GetColor())
-            name = segment.GetName() or ""
-            if name != self._names[number]:
-                self._names[number] = name
-                edits.append(Renamed(number, "" if name == default_name(number) else name))
+            self.table.follow_colour(lesion_id)
+            name = self.table.new_name(lesion_id)
+            if name is not None:
+                edits.append(Renamed(lesion_id, name))
         self._adopt_copy()
-        return [*edits, *self._repainted(), *self._returned()]
+        return [*edits, *self._repainted(), *self.borrowed.returned()]
 
     def _adopt_copy(self) -> None:
-        """An undo of the Segment Editor puts a copy in the place of the shared layer. Ours again,
-        without a change of anything: a change would make the editor forget its redo."""
+        """An undo of the Segment Editor puts a copy in the place of the shared labelmap. Ours
+        again, without a change of anything: a change would make the editor forget its redo."""
         shared = [
             (image, members)
             for image, members in self._images()
-            if not self._apart.keys() >= set(members.values())
+            if not self.separate.patches.keys() >= set(members.values())
         ]
         if len(shared) == 1 and shared[0][0] is not None:
             ((image, members),) = shared
-            same_values = all(value == number for value, number in members.items())
+            same_values = all(value == lesion_id for value, lesion_id in members.items())
             if same_values and has_matrix(image, self.volume.ijk_to_ras):
-                self._labelmap.image = image
+                self.shared.image = image
 
     def _repainted(self) -> list[Repainted]:
         edits: list[Repainted] = []
         strays = False
         for image, members in self._images():
-            numbers = list(members.values())
-            if image is self._labelmap.image and self._is_as_written(members):
-                edits += self._compare(self._labelmap.read(), self._expected, numbers)
+            if image is self.shared.image and self._is_as_written(members):
+                edits += self._compare(self.shared.read(), self.shared.written, members.values())
                 continue
-            for number in self.holds.numbers() & set(numbers):
-                edits += self._repainted_apart(number)
-                members = {value: n for value, n in members.items() if n != number}
-            numbers = list(members.values())
-            if not numbers:
-                continue
-            if len(numbers) == 1 and image is not self._labelmap.image:
-                edits += self._repainted_apart(numbers[0])
-            else:
+            for lesion_id in self.borrowed.lesions() & set(members.values()):
+                edits += self._repainted_apart(lesion_id)
+                members = {value: n for value, n in members.items() if n != lesion_id}
+            lesion_ids = list(members.values())
+            if len(lesion_ids) == 1 and image is not self.shared.image:
+                edits += self._repainted_apart(lesion_ids[0])
+            elif lesion_ids:
                 strays = True
                 shape = self.volume.array.shape
                 labels = on_grid(image, members, self.volume.ijk_to_ras, shape)
-                then = np.where(np.isin(self._expected, numbers), self._expected, 0)
-                edits += self._compare(labels, then, numbers)
+                written = self.shared.written
+                then = np.where(np.isin(written, lesion_ids), written, 0)
+                edits += self._compare(labels, then, lesion_ids)
         if strays:
             self._gather()
         return edits
 
     def _images(self) -> list[tuple[Any, dict[int, int]]]:
-        """The label maps that lesions are in, and which value of each is which lesion; the shared
-        one is first, so that what a lesion left there is seen before what it took along."""
-        found: dict[int, tuple[Any, dict[int, int]]] = {id(self._labelmap.image): (None, {})}
-        for number in self._ids:
-            segment = self._segment(number)
-            image = segment.GetRepresentation(BINARY_LABELMAP)
-            _, members = found.get(id(image), (None, {}))
-            members[segment.GetLabelValue()] = number
-            found[id(image)] = (image, members)
-        return [pair for pair in found.values() if pair[1]]
+        """The labelmaps that lesions are in, the shared one first: what a lesion left there has to
+        be seen before what it took along."""
+        segments = self.table.segments()
+        return members_by_image(self.table.segmentation, segments, self.shared.image)
 
     def _is_as_written(self, members: Mapping[int, int]) -> bool:
-        same = all(value == lesion for value, lesion in members.items())
-        return same and self._labelmap.lies_in_place
+        same = all(value == lesion_id for value, lesion_id in members.items())
+        return same and self.shared.lies_in_place
 
     def _compare(
-        self, labels: np.ndarray, expected: np.ndarray, numbers: Sequence[int]
+        self, labels: np.ndarray, then: np.ndarray, lesion_ids: Iterable[int]
     ) -> list[Repainted]:
-        edits = repainted(labels, expected, numbers)
+        edits = repainted(labels, then, list(lesion_ids))
+        written = self.shared.written
         for edit in edits:
-            self._expected[edit.box][edit.removed] = 0
+            written[edit.box][edit.removed] = 0
         for edit in edits:
-            self._expected[edit.box][edit.added] = edit.lesion
+            written[edit.box][edit.added] = edit.lesion
         return edits
 
-    def _repainted_apart(self, number: int) -> list[Repainted]:
-        if number not in self._apart:
-            there = self._expected == number
-            box = box_around(there) or NOWHERE
-            self._apart[number] = Patch(box, np.where(there[box], number, 0).astype(np.uint16))
-            with self._writing():
-                self._write(box, np.where(there[box], 0, self._expected[box]))
-        then, now = self._apart[number], self._patch_of(self._ids[number], number)
-        self._apart[number] = now
-        return repainted_patch(then, now, number)
+    def _repainted_apart(self, lesion_id: int) -> list[Repainted]:
+        if lesion_id not in self.separate:
+            with self.table.writing():
+                self.separate.note(lesion_id)
+        then = self.separate.patches[lesion_id]
+        now = self.separate.read(self.table.segment_of(lesion_id), lesion_id)
+        self.separate.patches[lesion_id] = now
+        return repainted_patch(then, now, lesion_id)
 
     def _gather(self) -> None:
-        """Bring lesions back into the shared layer, after Slicer put them into another."""
-        with self._writing():
-            self._labelmap = SharedLabelmap.of(self.volume, self._expected)
-            self._rejoin([number for number in self._ids if number not in self._apart])
-            self._labelmap.tell()
+        """Bring lesions back into the shared labelmap, after Slicer put them into another."""
+        with self.table.writing():
+            self.shared.renew()
+            self.separate.rejoin([n for n in self.table.lesions() if n not in self.separate])
+            self.shared.tell()
 
     def keep_foreign_apart(self) -> None:
-        """Give segments of the user's own a layer of their own, so that no lesion that comes
+        """Give segments of the user's own a labelmap of their own, so that no lesion that comes
         later gets their label value."""
-        ours = set(self._ids.values())
-        with self._writing():
-            for identifier in self.segmentation.GetSegmentIDs():
-                segment = self.segmentation.GetSegment(identifier)
+        with self.table.writing():
+            for identifier in self.table.segmentation.GetSegmentIDs():
+                segment = self.table.segmentation.GetSegment(identifier)
                 image = segment.GetRepresentation(BINARY_LABELMAP)
-                if identifier not in ours and image is self._labelmap.image:
-                    self.segmentation.SeparateSegmentLabelmap(identifier)
+                if self.table.lesion_of(identifier) is None and image is self.shared.image:
+                    self.table.segmentation.SeparateSegmentLabelmap(identifier)
 
     # ---- taking over -----------------------------------------------------------------------
 
     def adopt(self, update: Update) -> list[SegmentEdit]:
-        """Take over the segments that came with a stored session; gives what differs from it."""
+        """Take over the segments that came with a stored session; return what differs from it."""
         present = tagged_segments(self.node)
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
-        self._expected[:] = update.patches[0].labels
-        for number, lesion in shown.items():
-            if number in present:
-                self._ids[number] = present[number]
-                self._names[number] = lesion.name or default_name(number)
+        self.shared.written[:] = update.patches[0].labels
+        for lesion_id, lesion in shown.items():
+            if lesion_id in present:
+                name = lesion.name or default_name(lesion_id)
+                self.table.enter(lesion_id, present[lesion_id], name)
         edits = self.edits()
         self._gather()
         if present:
-            edits += [Deleted(number) for number in shown if number not in present]
+            edits += [Deleted(lesion_id) for lesion_id in shown if lesion_id not in present]
         else:
             self.show(update)
         return edits
 
-    def _rejoin(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            segment = self._segment(number)
-            segment.SetLabelValue(number)
-            segment.AddRepresentation(BINARY_LABELMAP, self._labelmap.image)
-            self._apart.pop(number, None)
-
     def let_go(self) -> None:
         """Empty all lesions' segments, because the scene is being closed: that takes Slicer ten
         seconds otherwise if there are hundreds."""
-        with self._writing():
-            for number in list(self._ids):
-                segment = self._segment(number)
+        with self.table.writing():
+            for lesion_id in self.table.lesions():
+                segment = self.table.segment(lesion_id)
                 if segment is not None:
                     _take_out_of_layer(segment)
-
-    def _segment(self, number: int) -> Any:
-        return self.segmentation.GetSegment(self._ids[number])
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        was_modifying, was_writing = self.node.StartModify(), self.is_writing
-        self.is_writing = True
-        try:
-            yield
-        finally:
-            # In this order: events that were held back come out now, and they are ours too.
-            self.node.EndModify(was_modifying)
-            self.is_writing = was_writing
 
 
 def _take_out_of_layer(segment: Any) -> None:

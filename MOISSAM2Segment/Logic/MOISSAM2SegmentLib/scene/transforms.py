@@ -72,6 +72,14 @@ def right_handed(volume: Volume) -> Volume:
     return Volume(volume.array[::-1], volume.ijk_to_ras @ turn)
 
 
+def in_node_order(array: np.ndarray, node: Any) -> np.ndarray:
+    """Return an array in the engine's order of a scan in that of the scan's node.
+
+    They differ if the node is left-handed, see `right_handed`.
+    """
+    return array if np.linalg.det(ijk_to_ras(node)[:3, :3]) > 0 else array[::-1]
+
+
 def transform_between(source: Any, target: Any) -> Any:
     """From the coordinates inside one transform node (None: the world) to those inside another."""
     transform = vtk.vtkGeneralTransform()

@@ -98,28 +98,28 @@ def _work(workspace: Workspace, wait: Wait, is_trained: bool) -> Iterator[str]:
             check(_dice(workspace, number, truth == value) > GOOD_DICE, "the click hits")
     yield "Two lesions are clicked"
 
-    workspace.work_on(second)
+    workspace.commands.work_on(second)
     before = workspace.session.mask(second)
-    workspace.positive = False
+    workspace.commands.positive = False
     _place(workspace, places[1][1])
     wait()
     check(_labels(workspace) == ["1+", "2+", "2-"], "a point outside is labelled so")
-    workspace.undo()
+    workspace.commands.undo()
     wait()
     check(_labels(workspace) == ["1+", "2+"], "an undo takes the point back")
     check(np.array_equal(workspace.session.mask(second), before), "and the mask as it was")
     yield "A correction is taken back"
 
     found: list[int] = []
-    workspace.find_similar(then=found.extend)
+    workspace.commands.find_similar(then=found.extend)
     wait()
     check(set(found) == set(workspace.state.lesions) - {1, 2}, "findings are lesions")
     check(is_trained or len(found) > 1, "there is something to accept and to reject")
     yield f"Similar lesions are searched: {len(found)} findings"
 
-    workspace.reject(*found[:1])
-    workspace.accept()
-    workspace.rename(first, "Knee")
+    workspace.commands.reject(*found[:1])
+    workspace.commands.accept()
+    workspace.commands.rename(first, "Knee")
     wait()
     check(workspace.entries()[0].name == "Knee", "the table has the new name")
     statuses = [workspace.state.lesion(number).status.value for number in found]
@@ -134,11 +134,11 @@ def _work(workspace: Workspace, wait: Wait, is_trained: bool) -> Iterator[str]:
 
 def _report(workspace: Workspace, wait: Wait) -> Iterator[str]:
     tables: list[Any] = []
-    workspace.report(lambda node, totals: tables.append((node, totals)))
+    workspace.reports.table(lambda node, totals: tables.append((node, totals)))
     with tempfile.TemporaryDirectory(prefix="MOISSAM2-") as folder:
         path = str(Path(folder, "Bericht ä.csv"))
         written: list[str] = []
-        workspace.write_report(path, written.append)
+        workspace.reports.write(path, written.append)
         wait()
         check(written == [path] and Path(path).stat().st_size > 0, "the report is written")
     (node, totals) = tables[0]
@@ -165,13 +165,14 @@ def _return(workspace: Workspace, node: Any, wait: Wait) -> Iterator[str]:
 
 def give_model(engine: Engine) -> bool:
     """Have the engine use a small model; whether its weights were trained."""
+    from mois_core import models
     from mois_core.bench.synthetic_weights import fill_synthetic
     from mois_core.network.config import preset
-    from mois_core.network.loading import SHIPPED, build
-    from mois_core.session.state import ModelInfo
+    from mois_core.network.loading import build
+    from mois_core.network.model_info import ModelInfo
 
-    if (SHIPPED / "phantom.safetensors").is_file():
-        engine.load("phantom")
+    if models.shipped_weights() is not None:
+        engine.load(models.SHIPPED)
         return True
     model = fill_synthetic(build(preset("mois-tiny")), LIVELY).requires_grad_(False).eval()
     engine.use(model, ModelInfo("mois-tiny with made-up weights"))
@@ -197,10 +198,10 @@ def small_phantom() -> tuple[Volume, np.ndarray, list[tuple[int, np.ndarray]]]:
 
 
 def _clicked(workspace: Workspace, place: tuple[int, np.ndarray], wait: Wait) -> int | None:
-    workspace.begin_lesion()
+    workspace.commands.begin_lesion()
     _place(workspace, place[1])
     wait()
-    return workspace.active_lesion
+    return workspace.commands.active_lesion
 
 
 def _place(workspace: Workspace, ras: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What changed among a scan's points, as steps for the session. No scene here."""
+"""What changed among the points of a scan, as steps for the session."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class FreshLesion:
-    """A lesion that has been begun and has no number yet: the session gives it one when its
-    first click is made, which may be after a search that needs numbers too."""
+    """A lesion that has been begun and has no id yet.
 
-    number: int | None = None
+    The session gives it one when its first click is made, which may be after a search that needs
+    ids too.
+    """
+
+    lesion_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
-    """A new point."""
+class PlacedPoint:
+    """A point that the user placed."""
 
     point: str
     ras: np.ndarray
@@ -32,8 +35,8 @@ class Placed:
 
 
 @dataclass(frozen=True, eq=False)
-class Dragged:
-    """A known point elsewhere."""
+class DraggedPoint:
+    """A known point that the user dragged elsewhere."""
 
     point: str
     click: int
@@ -41,30 +44,32 @@ class Dragged:
 
 
 @dataclass(frozen=True, eq=False)
-class Removed:
-    """A known point that is gone."""
+class RemovedPoint:
+    """A known point that the user removed."""
 
     point: str
     click: int
 
 
-Edit = Placed | Dragged | Removed
+ClickEdit = PlacedPoint | DraggedPoint | RemovedPoint
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What became of edits."""
+class AppliedClicks:
+    """What became of the edits of points."""
 
     became: dict[str, int]
-    """New point -> click."""
+    """The click that each new point became."""
     to_propagate: list[int]
     """Lesions that are to be propagated to their neighbouring slices yet."""
 
 
 def apply(
-    session: Session, edits: Sequence[Edit], progress: Progress, cancel: CancelToken
-) -> Applied:
-    """Do the steps, on the slices with the points first; the neighbours are left to `propagate`.
+    session: Session, edits: Sequence[ClickEdit], progress: Progress, cancel: CancelToken
+) -> AppliedClicks:
+    """Make the clicks that edits ask for, on the slices with the points only.
+
+    The neighbours are left to `Session.propagate`.
 
     Points that were placed together are one step, so one undo takes them back together.
     """
@@ -74,42 +79,42 @@ def apply(
         click.id: lesion.id for lesion in session.state.lesions.values() for click in lesion.clicks
     }
     # A click may be gone already, by an undo that was asked for in between.
-    removed = [e for e in edits if isinstance(e, Removed) and e.click in owners]
-    dragged = [e for e in edits if isinstance(e, Dragged) and e.click in owners]
+    removed = [e for e in edits if isinstance(e, RemovedPoint) and e.click in owners]
+    dragged = [e for e in edits if isinstance(e, DraggedPoint) and e.click in owners]
     for edit in removed:
         session.delete_click(edit.click, progress=progress, cancel=cancel)
     for edit in dragged:
         session.move_click(edit.click, edit.ras, propagate=False)
     moved = [owners[edit.click] for edit in dragged]
-    placed = [edit for edit in edits if isinstance(edit, Placed)]
+    placed = [edit for edit in edits if isinstance(edit, PlacedPoint)]
     if not placed:
-        return Applied({}, moved)
+        return AppliedClicks({}, moved)
     first = session.state.next_click
-    numbers = _numbers(session, placed)
-    new = [NewClick(e.ras, e.positive, n) for e, n in zip(placed, numbers, strict=True)]
+    lesion_ids = _lesion_ids(session, placed)
+    new = [NewClick(e.ras, e.positive, n) for e, n in zip(placed, lesion_ids, strict=True)]
     session.clicks(new, propagate=False)
-    for edit, number in zip(placed, numbers, strict=True):
+    for edit, lesion_id in zip(placed, lesion_ids, strict=True):
         if isinstance(edit.lesion, FreshLesion):
-            edit.lesion.number = number
+            edit.lesion.lesion_id = lesion_id
     became = {edit.point: first + n for n, edit in enumerate(placed)}
-    return Applied(became, list(dict.fromkeys([*moved, *numbers])))
+    return AppliedClicks(became, list(dict.fromkeys([*moved, *lesion_ids])))
 
 
-def _numbers(session: Session, placed: Iterable[Placed]) -> list[int]:
-    """The lesions' numbers; those of fresh ones follow the highest there has been."""
+def _lesion_ids(session: Session, placed: Iterable[PlacedPoint]) -> list[int]:
+    """The ids of the points' lesions; fresh ones follow the highest there has been."""
     placed = list(placed)
     named = [edit.lesion for edit in placed if isinstance(edit.lesion, int)]
-    following = max([session.state.next_id, *(number + 1 for number in named)])
+    following = max([session.state.next_id, *(lesion_id + 1 for lesion_id in named)])
     fresh: dict[FreshLesion, int] = {}
-    numbers = []
+    lesion_ids = []
     for edit in placed:
         if isinstance(edit.lesion, int):
-            numbers.append(edit.lesion)
-        elif edit.lesion.number is not None:
-            numbers.append(edit.lesion.number)
+            lesion_ids.append(edit.lesion)
+        elif edit.lesion.lesion_id is not None:
+            lesion_ids.append(edit.lesion.lesion_id)
         else:
             if edit.lesion not in fresh:
                 fresh[edit.lesion] = following
                 following += 1
-            numbers.append(fresh[edit.lesion])
-    return numbers
+            lesion_ids.append(fresh[edit.lesion])
+    return lesion_ids

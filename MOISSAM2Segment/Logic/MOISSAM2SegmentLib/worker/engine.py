@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from mois_core.errors import BadInput
-from MOISSAM2SegmentLib.scene.stored_session import decode
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker import devices
 from MOISSAM2SegmentLib.worker.jobs import Job, Worker
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
+    from mois_core.network.model_info import ModelInfo
     from mois_core.session import Session
-    from mois_core.session.state import ModelInfo, Settings
+    from mois_core.session.state import Settings
 
 NO_MODEL = "No model is loaded yet; download one or choose a file first."
 
@@ -78,9 +76,12 @@ class Engine:
         precision is `float32` or `bfloat16`; if none is given, what suits the device."""
 
         def work(progress: Any, cancel: Any) -> tuple:
+            from mois_core.weights import open_checkpoint
+
             progress(0, 1, "loading the model")
             chosen = devices.choose_device(device).name
-            return *_loaded(preset, checkpoint, chosen, precision), chosen
+            opened = open_checkpoint(checkpoint or preset, preset, chosen, precision)
+            return opened.network, opened.info, chosen
 
         def take(result: tuple) -> None:
             self.use(*result)
@@ -129,11 +130,11 @@ class Engine:
         self._sessions.add(session)
         return session
 
-    def resume(self, text: str, volume: Volume) -> Session:
-        """The session that was stored in a scene."""
+    def resume(self, content: bytes, volume: Volume) -> Session:
+        """Return the session that a session file's content holds."""
         from mois_core.session.session_file import restore
 
-        session = restore(decode(text), self._model(), volume, self.info)
+        session = restore(content, self._model(), volume, self.info)
         self._sessions.add(session)
         return session
 
@@ -146,31 +147,3 @@ class Engine:
     def _rest(self) -> None:
         devices.move_to_host(self.model, self._sessions)
         self._is_resting = True
-
-
-def _loaded(
-    preset: str | None, checkpoint: str | None, device: str, precision: str | None
-) -> tuple:
-    import torch
-
-    from mois_core import load_model
-    from mois_core.network.checkpoint import read_checkpoint
-    from mois_core.network.detection import preset_of
-    from mois_core.session.state import ModelInfo
-
-    if preset is None:
-        preset = preset_of(read_checkpoint(checkpoint), str(checkpoint))
-    if precision is None:
-        precision = "bfloat16" if device.startswith("cuda") else "float32"
-    model = load_model(preset, checkpoint, device=device, dtype=getattr(torch, precision))
-    if checkpoint is None:
-        return model, ModelInfo(preset)
-    return model, ModelInfo(preset, Path(checkpoint).name, _sha256(checkpoint))
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mois_core.geometry import SliceStack, Volume
+from mois_core.geometry import SliceStack
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -147,54 +147,7 @@ def painted(stack: SliceStack, lesions: Iterable[Lesion], box: Box) -> Patch:
                     down.start - top : down.stop - top, along.start - left : along.stop - left
                 ]
                 crop[number - numbers.start, down, along][inside] = lesion.id
-    return Patch(volume_box(stack, box), in_volume_order(stack, crop))
-
-
-def volume_box(stack: SliceStack, box: Box) -> Box:
-    """A box of the stack as a box of the volume it is a view of."""
-    first = tuple(part.start for part in box)
-    last = tuple(part.stop - 1 for part in box)
-    result = []
-    for index in _indices(stack):
-        ends = sorted((int(index[first]), int(index[last])))
-        result.append(slice(ends[0], ends[1] + 1))
-    return result[0], result[1], result[2]
-
-
-def in_volume_order(stack: SliceStack, crop: np.ndarray) -> np.ndarray:
-    """A piece of the stack turned the way the volume is. A view of the piece."""
-    # How a stack lies in its volume depends on the directions alone, so a volume of the piece's
-    # own size turns it just the same.
-    shape = [0, 0, 0]
-    for own, axis in enumerate(_array_axes(stack)):
-        shape[axis] = crop.shape[own]
-    piece = Volume(np.broadcast_to(np.False_, shape), stack.volume.ijk_to_ras)
-    return SliceStack(piece, stack.axis).to_volume(crop)
-
-
-def _array_axes(stack: SliceStack) -> list[int]:
-    """For slices, rows and columns: which axis of the volume's array they run along.
-
-    Told from an array in which only one axis takes a step in memory.
-    """
-    order = [0, 0, 0]
-    for axis, index in enumerate(_indices(stack)):
-        for own in range(3):
-            if index.strides[own]:
-                order[own] = axis
-    return order
-
-
-def _indices(stack: SliceStack) -> list[np.ndarray]:
-    """For each axis of the volume's array: every voxel's index along it, seen as the stack."""
-    shape = stack.volume.array.shape
-    indices = []
-    for axis, count in enumerate(shape):
-        step = np.zeros(3, dtype=np.intp)
-        step[axis] = np.dtype(np.intp).itemsize
-        along = np.lib.stride_tricks.as_strided(np.arange(count), shape, step, writeable=False)
-        indices.append(stack.from_volume(along))
-    return indices
+    return Patch(stack.box_to_volume(box), stack.crop_to_volume(crop))
 
 
 def _everything(array: np.ndarray) -> Box:

@@ -54,7 +54,7 @@ SegmentEdit = Repainted | Renamed | Deleted | Returned
 
 
 def apply(session: Session, edits: Sequence[SegmentEdit]) -> None:
-    """Do the steps. What is gone from the session already needs nothing any more."""
+    """Bring edits of segments into the session; lesions that it lost already are left alone."""
     for edit in edits:
         lesion = session.state.lesions.get(edit.lesion)
         if isinstance(edit, Returned):
@@ -88,26 +88,26 @@ def _bring_back(session: Session, edit: Returned) -> None:
     _become(session, edit.lesion, mask)
 
 
-def _become(session: Session, number: int, mask: np.ndarray) -> None:
+def _become(session: Session, lesion_id: int, mask: np.ndarray) -> None:
     from mois_core.session.masks import Mask
 
     history = session.history
     wanted = Mask.from_stack(session.stack.from_volume(mask))
-    if history.past and _leads_to(history.past[-1][1], session.state, number, wanted):
+    if history.past and _leads_to(history.past[-1][1], session.state, lesion_id, wanted):
         session.undo()
-    elif history.future and _leads_to(history.future[-1][1], session.state, number, wanted):
+    elif history.future and _leads_to(history.future[-1][1], session.state, lesion_id, wanted):
         session.redo()
     else:
-        session.set_mask(number, mask)
+        session.set_mask(lesion_id, mask)
 
 
-def _leads_to(state: State, present: State, number: int, wanted: Mask) -> bool:
+def _leads_to(state: State, present: State, lesion_id: int, wanted: Mask) -> bool:
     """Whether a neighbouring state differs from the present in just what the user did to one
     lesion. Then the Segment Editor's undo or redo was used, and ours follows: the points that made
     the mask go and come with it."""
     there, here = dict(state.lesions), dict(present.lesions)
-    lesion = there.pop(number, None)
-    here.pop(number, None)
+    lesion = there.pop(lesion_id, None)
+    here.pop(lesion_id, None)
     same = there.keys() == here.keys() and all(there[n] is here[n] for n in there)
     return same and (lesion.mask.same_as(wanted) if lesion is not None else not wanted)
 
@@ -115,7 +115,7 @@ def _leads_to(state: State, present: State, number: int, wanted: Mask) -> bool:
 def repainted(
     labels: np.ndarray, expected: np.ndarray, lesions: Collection[int]
 ) -> list[Repainted]:
-    """Compare label values with what was written, for the lesions that they are about."""
+    """Compare label values with what was written, for some lesions."""
     box = _changed_box(labels, expected)
     if box is None:
         return []
@@ -123,16 +123,16 @@ def repainted(
     changed = now != then
     concerned = values_in(now[changed]) | values_in(then[changed])
     return [
-        Repainted(number, box, changed & (now == number), changed & (then == number))
-        for number in sorted(concerned)
-        if number in lesions
+        Repainted(n, box, changed & (now == n), changed & (then == n))
+        for n in sorted(concerned)
+        if n in lesions
     ]
 
 
 def _changed_box(labels: np.ndarray, expected: np.ndarray) -> Box | None:
     """Around what differs. Plane by plane, since memory for a whole scan takes long to get."""
     planes = zip(labels, expected, strict=True)
-    differ = [number for number, pair in enumerate(planes) if not np.array_equal(*pair)]
+    differ = [n for n, pair in enumerate(planes) if not np.array_equal(*pair)]
     if not differ:
         return None
     along = slice(differ[0], differ[-1] + 1)
@@ -141,7 +141,7 @@ def _changed_box(labels: np.ndarray, expected: np.ndarray) -> Box | None:
 
 
 def repainted_patch(then: Patch, now: Patch, lesion: int) -> list[Repainted]:
-    """The same for one lesion alone, of which only the surroundings are looked at."""
+    """Compare one lesion's voxels before and now; only its surroundings are looked at."""
     box = around_both(then.box, now.box)
     before, after = in_box(then, box) == lesion, in_box(now, box) == lesion
     if np.array_equal(before, after):
@@ -150,7 +150,7 @@ def repainted_patch(then: Patch, now: Patch, lesion: int) -> list[Repainted]:
 
 
 def around_both(first: Box, second: Box) -> Box:
-    """The smallest box around two, of which one may be empty."""
+    """Return the smallest box around two boxes, of which one may be empty."""
     given = [box for box in (first, second) if all(part.start < part.stop for part in box)]
     if not given:
         return first
@@ -162,7 +162,7 @@ def around_both(first: Box, second: Box) -> Box:
 
 
 def in_box(patch: Patch, box: Box) -> np.ndarray:
-    """A patch's label values in a box around it; zero outside the patch."""
+    """Return a patch's label values in a box around it; zero outside the patch."""
     labels = np.zeros([part.stop - part.start for part in box], dtype=np.uint16)
     if patch.labels.size:
         place = tuple(
@@ -174,7 +174,7 @@ def in_box(patch: Patch, box: Box) -> np.ndarray:
 
 
 def box_around(mask: np.ndarray) -> Box | None:
-    """The smallest box that holds a mask; None if it is empty."""
+    """Return the smallest box that holds a mask; None if it is empty."""
     where = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     if not len(where[0]):
         return None

@@ -8,97 +8,106 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.scene import exemplar_segments, regions
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.worker.jobs import Job
+from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
+from MOISSAM2SegmentLib.workspace.steps import Then, ignore
 
 if TYPE_CHECKING:
     from mois_core.progress import CancelToken, Progress
     from mois_core.session import Session
 
-Action = Callable[["Session", "Progress", "CancelToken"], Any]
-Then = Callable[[Any], None]
 
+class Commands:
+    """Commands for the scan that is open; `BadInput` says so if none is."""
 
-def _nothing(_: Any) -> None:
-    pass
-
-
-class Steps:
-    """The steps of a workspace, which says how one is done."""
-
-    clicks: Any
-    volume_node: Any
-
-    def _step(self, name: str, action: Action, then: Then = _nothing) -> Job:
-        raise NotImplementedError
+    def __init__(self, open_work: Callable[[], ScanWork]) -> None:
+        self._open_work = open_work
 
     # ---- clicks ----------------------------------------------------------------------------
 
     def begin_lesion(self) -> None:
-        """The points that are placed from now on belong to a lesion of their own."""
-        if self.clicks is None:
-            raise BadInput("Open a scan first.")
-        self.clicks.active = FreshLesion()
-        self.clicks.positive = True
+        """Have the points that are placed from now on belong to a lesion of their own."""
+        clicks = self._open_work().clicks
+        clicks.active = FreshLesion()
+        clicks.positive = True
 
-    def work_on(self, lesion: int | None) -> None:
-        """The points that are placed from now on belong to this lesion."""
-        self.clicks.active = lesion
+    def work_on(self, lesion_id: int | None) -> None:
+        """Have the points that are placed from now on belong to this lesion."""
+        self._open_work().clicks.active = lesion_id
 
     @property
     def active_lesion(self) -> int | None:
         """The lesion that new points belong to; None if they begin a new one."""
-        active = self.clicks.active
-        return active.number if isinstance(active, FreshLesion) else active
+        active = self._open_work().clicks.active
+        return active.lesion_id if isinstance(active, FreshLesion) else active
+
+    @property
+    def has_active_lesion(self) -> bool:
+        """Whether new points belong to a lesion, begun or not, instead of one each."""
+        return self._open_work().clicks.active is not None
 
     @property
     def positive(self) -> bool:
         """Whether new points belong to the lesion, or say what does not."""
-        return self.clicks.positive
+        return self._open_work().clicks.positive
 
     @positive.setter
     def positive(self, value: bool) -> None:
-        self.clicks.positive = value
+        self._open_work().clicks.positive = value
+
+    def jump_to(self, lesion_id: int) -> bool:
+        """Have all slice views show a lesion; False if there is nothing of it to show."""
+        return self._open_work().jump_to(lesion_id)
 
     # ---- the list --------------------------------------------------------------------------
 
-    def accept(self, *numbers: int) -> Job:
-        """Agree with findings; without numbers, with all undecided ones."""
-        return self._step("Accept", lambda session, *_: session.accept(*numbers))
+    def accept(self, *lesion_ids: int) -> Job:
+        """Agree with findings; without ids, with all undecided ones."""
+        return self._run("Accept", lambda session, *_: session.accept(*lesion_ids))
 
-    def reject(self, *numbers: int) -> Job:
+    def reject(self, *lesion_ids: int) -> Job:
         """Disagree with findings."""
-        return self._step("Reject", lambda session, *_: session.reject(*numbers))
+        return self._run("Reject", lambda session, *_: session.reject(*lesion_ids))
 
-    def reconsider(self, *numbers: int) -> Job:
+    def reconsider(self, *lesion_ids: int) -> Job:
         """Make findings undecided again."""
-        return self._step("Reconsider", lambda session, *_: session.reconsider(*numbers))
+        return self._run("Reconsider", lambda session, *_: session.reconsider(*lesion_ids))
 
-    def rename(self, number: int, name: str) -> Job:
+    def rename(self, lesion_id: int, name: str) -> Job:
         """Give a lesion a name."""
-        return self._step("Rename", lambda session, *_: session.rename(number, name.strip()))
+        return self._run("Rename", lambda session, *_: session.rename(lesion_id, name.strip()))
 
-    def delete(self, *numbers: int) -> Job:
+    def delete(self, *lesion_ids: int) -> Job:
         """Remove lesions."""
-        return self._step("Delete", lambda session, *_: session.delete(*numbers))
+        return self._run("Delete", lambda session, *_: session.delete(*lesion_ids))
 
-    def merge(self, *numbers: int, then: Then = _nothing) -> Job:
-        """Make several lesions one; ``then`` is given its number."""
-        return self._step("Merge", lambda session, *_: session.merge(*numbers), then)
+    def merge(self, *lesion_ids: int, then: Then = ignore) -> Job:
+        """Make several lesions one; ``then`` is given its id."""
+        return self._run("Merge", lambda session, *_: session.merge(*lesion_ids), then)
 
-    def split(self, number: int, then: Then = _nothing) -> Job:
-        """Make each piece of a lesion a lesion; ``then`` is given their numbers."""
-        return self._step("Split", lambda session, *_: session.split(number), then)
+    def split(self, lesion_id: int, then: Then = ignore) -> Job:
+        """Make each component of a lesion a lesion; ``then`` is given their ids."""
+        return self._run("Split", lambda session, *_: session.split(lesion_id), then)
+
+    @property
+    def undo_name(self) -> str | None:
+        """The name of the step that `undo` takes back; None if there is none."""
+        return self._open_work().undo_name
+
+    @property
+    def redo_name(self) -> str | None:
+        """The name of the step that `redo` does again; None if there is none."""
+        return self._open_work().redo_name
 
     def undo(self) -> Job:
         """Take back the last step."""
-        return self._step("Undo", lambda session, *_: session.undo())
+        return self._run("Undo", lambda session, *_: session.undo())
 
     def redo(self) -> Job:
         """Do again what was taken back last."""
-        return self._step("Redo", lambda session, *_: session.redo())
+        return self._run("Redo", lambda session, *_: session.redo())
 
     # ---- search ----------------------------------------------------------------------------
 
@@ -107,11 +116,12 @@ class Steps:
         inside: Sequence[Any] = (),
         outside: Sequence[Any] = (),
         use_exemplars: bool = True,
-        then: Then = _nothing,
+        then: Then = ignore,
     ) -> Job:
-        """Search the scan, limited to and by region nodes; ``then`` is given the findings."""
-        allowed = [regions.region_of(node, self.volume_node) for node in inside]
-        forbidden = [regions.region_of(node, self.volume_node) for node in outside]
+        """Search the scan, limited to and by region nodes; ``then`` is given the findings' ids."""
+        scan = self._open_work().volume_node
+        allowed = [regions.region_of(node, scan) for node in inside]
+        forbidden = [regions.region_of(node, scan) for node in outside]
 
         def search(session: Session, progress: Progress, cancel: CancelToken) -> list[int]:
             return session.find_similar(
@@ -122,38 +132,44 @@ class Steps:
                 use_exemplars,
             )
 
-        return self._step("Find similar lesions", search, then)
+        return self._run("Find similar lesions", search, then)
 
     def add_exemplars(
         self,
         segmentation_node: Any,
         segment_ids: Sequence[str] | None = None,
         earlier_node: Any = None,
-        then: Then = _nothing,
+        then: Then = ignore,
     ) -> Job:
-        """Bring in segments that were outlined on this scan, or on an earlier one."""
-        scan = self.volume_node if earlier_node is None else earlier_node
+        """Import segments that were outlined on this scan, or on an earlier one, as exemplars."""
+        present = self._open_work().volume_node
+        scan = present if earlier_node is None else earlier_node
         labels = exemplar_segments.segment_labels(segmentation_node, scan, segment_ids)
-        is_same = scan is self.volume_node
-        volume = None if is_same else exemplar_segments.earlier_scan(scan, self.volume_node)
+        is_same = scan is present
+        volume = None if is_same else exemplar_segments.earlier_scan(scan, present)
 
         def add(session: Session, *_: Any) -> int:
             return session.add_exemplars(labels, volume)
 
-        return self._step("Add exemplars", add, then)
+        return self._run("Add exemplars", add, then)
 
     def clear_exemplars(self) -> Job:
-        """Forget the lesions that were brought in."""
-        return self._step("Clear exemplars", lambda session, *_: session.clear_exemplars())
+        """Forget the imported exemplars."""
+        return self._run("Clear exemplars", lambda session, *_: session.clear_exemplars())
 
     # ---- choices ---------------------------------------------------------------------------
 
     def adjust(self, propagation_slices: int, smallest_cm3: float, exemplars: int) -> Job:
-        """Choices that can change in the middle of the work. What was done stays as it is; they
-        are kept with the session, and no step that can be undone."""
+        """Change settings in the middle of the work.
+
+        What was done stays as it is. They are kept with the session, and no undo changes them.
+        """
         choices = {
             "propagation_slices": propagation_slices,
             "smallest_cm3": smallest_cm3,
             "exemplars": exemplars,
         }
-        return self._step("Settings", lambda session, *_: session.adjust(**choices))
+        return self._run("Settings", lambda session, *_: session.adjust(**choices))
+
+    def _run(self, name: str, action: Callable[..., Any], then: Then = ignore) -> Job:
+        return self._open_work().run(name, action, then)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mois_core.results.colours import Colour, lesion_colour
-from MOISSAM2SegmentLib.scene.lesion_segments import default_name
+from MOISSAM2SegmentLib.scene.segment_tags import default_name
 
 if TYPE_CHECKING:
     from mois_core.geometry import SliceStack
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from mois_core.session.state import State
 
 
-class Entry(NamedTuple):
-    """A row of the table."""
+class LesionEntry(NamedTuple):
+    """One lesion as a row of the panel's table."""
 
-    number: int
+    lesion_id: int
     name: str
     status: str
     volume_cm3: float
@@ -35,17 +35,17 @@ class LesionList:
         self.stack = stack
         self._sizes: dict[int, tuple[object, int, int]] = {}
 
-    def entries(self, state: State, colours: Mapping[int, Colour]) -> list[Entry]:
-        """All lesions in the order of their numbers, rejected ones too."""
+    def entries(self, state: State, colours: Mapping[int, Colour]) -> list[LesionEntry]:
+        """Return the rows of all lesions in the order of their ids, rejected ones too."""
         return [self._entry(lesion, colours) for lesion in state.lesions.values()]
 
-    def _entry(self, lesion: Lesion, colours: Mapping[int, Colour]) -> Entry:
+    def _entry(self, lesion: Lesion, colours: Mapping[int, Colour]) -> LesionEntry:
         known = self._sizes.get(lesion.id)
         if known is None or known[0] is not lesion.mask:
             known = (lesion.mask, lesion.mask.voxels, len(lesion.mask.slices))
             self._sizes[lesion.id] = known
-        return Entry(
-            number=lesion.id,
+        return LesionEntry(
+            lesion_id=lesion.id,
             name=lesion.name or default_name(lesion.id),
             status=lesion.status.value,
             volume_cm3=known[1] * self.stack.volume.voxel_volume_cm3,
@@ -55,15 +55,16 @@ class LesionList:
         )
 
     def middle(self, lesion: Lesion) -> np.ndarray | None:
-        """A place inside a lesion, on the slice on which it is largest, in the scan's own RAS.
+        """Return a place inside a lesion, in the scan's own RAS; None if its mask is empty.
 
-        Not the centroid, which need not lie inside.
+        It lies on the slice on which the lesion is largest, near the centroid, which itself need
+        not lie inside.
         """
+        from mois_core.session.components import centre_inside
+
         planes = list(lesion.mask)
         if not planes:
             return None
-        number, plane = max(planes, key=lambda item: int(item[1].pixels.sum()))
-        inside = np.argwhere(plane.pixels)
-        nearest = inside[np.square(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
-        row, column = nearest + (plane.row, plane.column)
-        return self.stack.point_to_ras(number, column, row)
+        slice_index, plane = max(planes, key=lambda item: int(item[1].pixels.sum()))
+        row, column = centre_inside(plane.pixels)
+        return self.stack.point_to_ras(slice_index, plane.column + column, plane.row + row)

@@ -16,9 +16,17 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.results.colours import Colour
 from MOISSAM2SegmentLib.messages import words_for
-from MOISSAM2SegmentLib.scene.lesion_segments import default_name, tagged_segments
-from MOISSAM2SegmentLib.scene.shared_labelmap import BINARY_LABELMAP, Canvas, image_labels, on_grid
-from MOISSAM2SegmentLib.scene.stored_session import SEGMENTS, VOLUME, StoredSession, stored_sessions
+from MOISSAM2SegmentLib.scene.grid_images import image_labels, on_grid
+from MOISSAM2SegmentLib.scene.segment_table import members_by_image
+from MOISSAM2SegmentLib.scene.segment_tags import default_name, tagged_segments
+from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas
+from MOISSAM2SegmentLib.scene.stored_session import (
+    SEGMENTS,
+    VOLUME,
+    StoredSession,
+    decode,
+    stored_sessions,
+)
 from MOISSAM2SegmentLib.scene.transforms import view_of
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
 
@@ -47,7 +55,7 @@ class Opened:
     """A session that is ready, and how it came about."""
 
     session: Session
-    painter: LabelUpdates
+    label_updates: LabelUpdates
     update: Update
     canvas: Canvas
     resumed: StoredSession | None
@@ -59,7 +67,7 @@ class Opened:
 class Outlined:
     """A lesion as its segment shows it."""
 
-    number: int
+    lesion_id: int
     name: str
     colour: Colour
     box: tuple[slice, slice, slice]
@@ -68,7 +76,7 @@ class Outlined:
 
 
 def earlier_sessions(scene: Any, volume_node: Any) -> list[Earlier]:
-    """What the scene holds of a scan, the newest first."""
+    """Return the sessions that the scene holds of a scan, the newest first."""
     own = [s for s in stored_sessions(scene) if s.referenced(VOLUME) is volume_node]
     return [Earlier(stored, stored.content) for stored in reversed(own)]
 
@@ -80,26 +88,26 @@ def open_scan(
     earlier: Sequence[Earlier],
     progress: Progress,
 ) -> Opened:
-    """The session for a scan. Runs on the worker."""
+    """Return the session for a scan, stored or new. Runs on the worker."""
     progress(0, 1, "reading the scan")
     canvas = Canvas(volume.array.shape)
     problem = ""
     for candidate in earlier:
         try:
-            session = engine.resume(candidate.text, volume) if candidate.text else None
+            session = engine.resume(decode(candidate.text), volume) if candidate.text else None
         except BadInput as error:
             problem = problem or words_for(error)
             continue
         if session is not None:
-            painter = LabelUpdates(session)
-            return Opened(session, painter, painter.whole(), canvas, candidate.stored)
+            updates = LabelUpdates(session)
+            return Opened(session, updates, updates.whole(), canvas, candidate.stored)
     session = engine.open(volume, settings)
-    painter = LabelUpdates(session)
-    return Opened(session, painter, painter.whole(), canvas, None, problem)
+    updates = LabelUpdates(session)
+    return Opened(session, updates, updates.whole(), canvas, None, problem)
 
 
 def outlined_lesions(earlier: Sequence[Earlier], volume_node: Any) -> list[Outlined]:
-    """The lesions of the newest stored session that has any in the scene."""
+    """Return the lesions of the newest stored session that has any in the scene."""
     for candidate in earlier:
         node = candidate.stored.referenced(SEGMENTS)
         lesions = _outlined(node.GetSegmentation(), node, volume_node) if node is not None else []
@@ -113,14 +121,17 @@ def _outlined(segmentation: Any, node: Any, volume_node: Any) -> list[Outlined]:
 
     scan, segments = view_of(volume_node), tagged_segments(node)
     lesions = []
-    for image, members in _by_image(segmentation, segments):
+    for image, members in members_by_image(segmentation, segments):
+        if image is None or image_labels(image) is None:
+            continue
         labels = on_grid(image, members, scan.ijk_to_ras, scan.array.shape)
-        for number, box in enumerate(find_objects(labels), start=1):
+        for lesion_id, box in enumerate(find_objects(labels), start=1):
             if box is not None:
-                segment = segmentation.GetSegment(segments[number])
+                segment = segmentation.GetSegment(segments[lesion_id])
                 name, colour = segment.GetName(), tuple(segment.GetColor())
-                lesions.append(Outlined(number, name, colour, box, labels[box] == number))
-    return sorted(lesions, key=lambda lesion: lesion.number)
+                mask = labels[box] == lesion_id
+                lesions.append(Outlined(lesion_id, name, colour, box, mask))
+    return sorted(lesions, key=lambda lesion: lesion.lesion_id)
 
 
 def take_over(
@@ -132,17 +143,6 @@ def take_over(
         progress(done, len(lesions), "taking over lesions")
         whole = np.zeros(session.volume.array.shape, dtype=bool)
         whole[lesion.box] = lesion.mask
-        session.set_mask(lesion.number, whole)
-        if lesion.name != default_name(lesion.number):
-            session.rename(lesion.number, lesion.name)
-
-
-def _by_image(segmentation: Any, segments: dict[int, str]) -> list[tuple[Any, dict[int, int]]]:
-    found: dict[int, tuple[Any, dict[int, int]]] = {}
-    for number, identifier in segments.items():
-        segment = segmentation.GetSegment(identifier)
-        image = segment.GetRepresentation(BINARY_LABELMAP)
-        if image is not None and image_labels(image) is not None:
-            members = found.setdefault(id(image), (image, {}))[1]
-            members[segment.GetLabelValue()] = number
-    return list(found.values())
+        session.set_mask(lesion.lesion_id, whole)
+        if lesion.name != default_name(lesion.lesion_id):
+            session.rename(lesion.lesion_id, lesion.name)

@@ -1,4 +1,4 @@
-"""Working on a segment of somebody else's segmentation: what the Segment Editor's effect needs."""
+"""Working on a segment of the user's own segmentation: what the Segment Editor's effect needs."""
 
 from __future__ import annotations
 
@@ -8,103 +8,90 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mois_core.errors import BadInput
+from MOISSAM2SegmentLib.scene.borrowed_segments import Write
 from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
-from MOISSAM2SegmentLib.scene.held import Write
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
-from MOISSAM2SegmentLib.worker.jobs import Job
+from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
 
 if TYPE_CHECKING:
     from mois_core.session import Session
     from MOISSAM2SegmentLib.worker.label_updates import Patch
 
-NO_SCAN = "Open a scan first."
 ANOTHER_SEGMENTATION = (
     "The lesions of this scan are in the segmentation {name}. Choose that one to go on with them."
 )
 BEGIN_INSIDE = "Click into the lesion first; what does not belong to it comes afterwards."
 
 
-class Editing:
-    """The part of a workspace that works inside the user's own segments.
+class SegmentEditing:
+    """Work inside the user's own segments.
 
     A segment that is being worked on is written through whoever edits it, so that masks of the
-    Segment Editor hold. What those leave out comes to the session when the segment is let go of,
+    Segment Editor hold. What those leave out comes to the session when the segment is given back,
     as one edit; until then the network's whole mask is what further clicks correct.
     """
 
-    scene: Any
-    volume_node: Any
-    segments_node: Any
-    segments: Any
-    clicks: Any
-    points_node: Any
-    state: Any
-    is_open: bool
-    _step: Callable[..., Job]
-    _submit_segments: Callable[..., None]
-    follow: Callable[[], None]
+    def __init__(self, open_work: Callable[[], ScanWork]) -> None:
+        self._open_work = open_work
 
-    def edit_segment(self, segmentation_node: Any, identifier: str, write: Write) -> None:
-        """Points that are placed from now on belong to this segment, which need not have been
-        ours before. Raises `BadInput` where that cannot be."""
-        if not self.is_open:
-            raise BadInput(NO_SCAN)
-        if segmentation_node is not self.segments_node:
-            self._show_in(segmentation_node)
-        hold = self.segments.holds.of_segment(identifier)
-        if hold is None:
-            self.let_go_of_segments()
-            lesion = FreshLesion(self.segments.lesion_of(identifier))
-            present = self.segments.read_box(identifier)
-            self.segments.hold(identifier, lesion, write)
-            self._tell_painter()
-            if lesion.number is None and present.labels.any():
-                self._take_over_segment(lesion, present)
-            hold = self.segments.holds.of_segment(identifier)
-        self.clicks.active = hold.lesion
+    def edit_segment(self, segmentation_node: Any, segment_id: str, write: Write) -> None:
+        """Have the points that are placed from now on belong to a segment.
+
+        It need not have been ours before. Raises `BadInput` where that cannot be.
+        """
+        work = self._open_work()
+        if segmentation_node is not work.segments_node:
+            _show_in(work, segmentation_node)
+        borrowed = work.segments.borrowed.of_segment(segment_id)
+        if borrowed is None:
+            self.give_back(work)
+            lesion = FreshLesion(work.segments.lesion_of(segment_id))
+            present = work.segments.read_box(segment_id)
+            work.borrow_segment(segment_id, lesion, write)
+            if lesion.lesion_id is None and present.labels.any():
+                _take_over(work, lesion, present)
+            borrowed = work.segments.borrowed.of_segment(segment_id)
+        work.clicks.active = borrowed.lesion
 
     def point_into_segment(self, world: Any, positive: bool) -> None:
         """Place a point for the segment that is worked on, as if it were placed by hand."""
-        active = self.clicks.active
-        is_new = isinstance(active, FreshLesion) and active.number is None
+        work = self._open_work()
+        active = work.clicks.active
+        is_new = isinstance(active, FreshLesion) and active.lesion_id is None
         if is_new and not positive:
             raise BadInput(BEGIN_INSIDE)
         # What is pending belongs to another point, with a kind of its own.
-        self.follow()
-        self.clicks.positive = positive
-        self.points_node.AddControlPointWorld(*np.asarray(world, dtype=float).tolist())
-        self.follow()
-        self.clicks.positive = True
+        work.follow()
+        work.clicks.positive = positive
+        work.points_node.AddControlPointWorld(*np.asarray(world, dtype=float).tolist())
+        work.follow()
+        work.clicks.positive = True
 
-    def let_go_of_segments(self) -> None:
-        """The Segment Editor turns to something else; what it kept out stays out."""
-        if not self.is_open or not len(self.segments.holds):
-            return
-        self.follow()
-        self.segments.let_go_of_holds()
-        edits = self.segments.edits()
-        self._tell_painter()
-        self._submit_segments(edits)
-        self.clicks.active = None
+    def give_back(self, work: ScanWork | None = None) -> None:
+        """Write all segments ourselves again, since the Segment Editor turns to something else.
 
-    def _take_over_segment(self, lesion: FreshLesion, present: Patch) -> None:
-        def take(session: Session, *_: Any) -> None:
-            mask = np.zeros(session.volume.array.shape, dtype=bool)
-            mask[present.box] = present.labels > 0
-            lesion.number = session.set_mask(None, mask)
+        What it kept out stays out.
+        """
+        work = work or self._open_work()
+        if len(work.segments.borrowed):
+            work.follow()
+            work.give_back_segments()
+            work.clicks.active = None
 
-        self._step("Take over", take)
 
-    def _show_in(self, node: Any) -> None:
-        """Have lesions shown in a segmentation of the user's, as long as there are none yet."""
-        if self.state.lesions:
-            raise BadInput(ANOTHER_SEGMENTATION.format(name=self.segments_node.GetName()))
-        if node.GetParentTransformNode() is not self.volume_node.GetParentTransformNode():
-            raise BadInput(ELSEWHERE)
-        self._use_segmentation(node)
+def _take_over(work: ScanWork, lesion: FreshLesion, present: Patch) -> None:
+    def take(session: Session, *_: Any) -> None:
+        mask = np.zeros(session.volume.array.shape, dtype=bool)
+        mask[present.box] = present.labels > 0
+        lesion.lesion_id = session.set_mask(None, mask)
 
-    def _use_segmentation(self, node: Any) -> None:
-        raise NotImplementedError
+    work.run("Take over", take)
 
-    def _tell_painter(self) -> None:
-        raise NotImplementedError
+
+def _show_in(work: ScanWork, node: Any) -> None:
+    """Have lesions shown in a segmentation of the user's, as long as there are none yet."""
+    if work.state.lesions:
+        raise BadInput(ANOTHER_SEGMENTATION.format(name=work.segments_node.GetName()))
+    if node.GetParentTransformNode() is not work.volume_node.GetParentTransformNode():
+        raise BadInput(ELSEWHERE)
+    work.use_segmentation(node)

@@ -1,4 +1,4 @@
-"""Keeps the stored session up to date, beside the work and never in its way."""
+"""Keeps the session that is stored in the scene up to date, beside the work, never in its way."""
 
 from __future__ import annotations
 
@@ -22,45 +22,50 @@ if TYPE_CHECKING:
 class SessionSaver:
     """Packs one session on a thread of its own and puts the result into its node."""
 
-    def __init__(
-        self, worker: Worker, stored: StoredSession, session: Session, owner: object
-    ) -> None:
-        self.stored: StoredSession | None = stored
+    def __init__(self, worker: Worker, stored: StoredSession, session: Session) -> None:
+        self._stored: StoredSession | None = stored
         self._worker = worker
         self._session = session
-        self._kept: State | None = None
+        self._saved: State | None = None
         self._is_packing = False
         self._references: dict[str, Any] = {}
         self._scene = stored.node.GetScene()
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """See to it that the present state is stored soon."""
-        if self._is_packing or self._kept is self._session.state:
+        if self._is_packing or self._saved is self._session.state:
             return
         self._is_packing = True
-        self._worker.submit(Job("Keep", self._pack, self._put, self._failed, owner=self))
+        self._worker.submit(Job("Save", self._pack, self._put, self._failed, owner=self))
+
+    def referenced(self, role: str) -> Any:
+        """Return the node that has a role; None if there is none."""
+        if self._stored is not None:
+            return self._stored.referenced(role)
+        return self._references.get(role)
 
     def refer(self, role: str, node: Any) -> None:
-        """Say which node has a role from now on."""
-        if self.stored is not None:
-            self.stored.refer(role, node)
+        """Note that a node has a role from now on."""
+        if self._stored is not None:
+            self._stored.refer(role, node)
         else:
             self._references[role] = node
 
     def is_in(self, node: Any) -> bool:
-        """Whether the session is stored in this node."""
-        return self.stored is not None and self.stored.node is node
+        """Return whether the session is stored in this node."""
+        return self._stored is not None and self._stored.node is node
 
     def lose(self) -> None:
-        """The node is being removed; another one takes its place with the next state."""
+        """Let go of the node, which is being removed; the next state is stored in another one."""
+        assert self._stored is not None
         roles = (VOLUME, SEGMENTS, POINTS, TABLE)
-        self._references = {role: self.stored.referenced(role) for role in roles}
-        self.stored = None
+        self._references = {role: self._stored.referenced(role) for role in roles}
+        self._stored = None
 
     def close(self, store: bool) -> None:
         """Stop; with ``store`` the present state is stored now, and waited for."""
         self._worker.abandon(self)
-        if store and self._kept is not self._session.state:
+        if store and self._saved is not self._session.state:
             self._put(self._pack())
 
     def _pack(self, *_: Any) -> tuple[State, str]:
@@ -73,14 +78,14 @@ class SessionSaver:
     def _put(self, packed: tuple[State, str]) -> None:
         state, text = packed
         self._is_packing = False
-        self._kept = state
-        if self.stored is None:
-            self.stored = StoredSession.create(self._scene, self._references[VOLUME])
+        self._saved = state
+        if self._stored is None:
+            self._stored = StoredSession.create(self._scene, self._references[VOLUME])
             for role, node in self._references.items():
                 if node is not None:
-                    self.stored.refer(role, node)
-        self.stored.content = text
-        self.keep()
+                    self._stored.refer(role, node)
+        self._stored.content = text
+        self.save()
 
     def _failed(self, text: str) -> None:
         self._is_packing = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.cohort import Case, PhantomSource
+from mois_core.evaluation.cohort import EvaluationCase, PhantomSource
 from mois_core.phantom import is_held_out
 
 FIRST_SEEDS = {
@@ -16,21 +16,22 @@ FIRST_SEEDS = {
 the demo's, so no patient is in two sets."""
 
 MOST_SCANS = 10_000
+"""Scans of one set at most: from this many on, its seeds would run into those of the next set."""
 
 
-def phantom_cases(scans_per_set: int, size: tuple[int, int] | None = None) -> list[Case]:
-    """The cases of all four sets; a smaller number gives the first ones of the same patients."""
+def phantom_cases(scans_per_set: int, size: tuple[int, int] | None = None) -> list[EvaluationCase]:
+    """Return the cases of all four sets; with fewer scans, the first ones of the same patients."""
     if not 1 <= scans_per_set <= MOST_SCANS:
         raise BadInput(f"a test set has 1 to {MOST_SCANS} scans, not {scans_per_set}")
     cases = [
-        Case(
-            name=f"{name}-{first + number}",
+        EvaluationCase(
+            name=f"{name}-{seed}",
             test_set=name,
-            patient=str(first + number),
-            phantom=PhantomSource(name, first + number, size),
+            patient=str(seed),
+            phantom=PhantomSource(name, seed, size),
         )
         for name, first in FIRST_SEEDS.items()
-        for number in range(scans_per_set)
+        for seed in range(first, first + scans_per_set)
     ]
     assert all(is_held_out(case.phantom.seed) for case in cases if case.phantom)
     return cases

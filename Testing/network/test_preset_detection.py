@@ -8,8 +8,7 @@ from small_networks import manifest
 
 from mois_core.errors import BadInput
 from mois_core.network.config import PRESETS
-from mois_core.network.detection import preset_of
-from mois_core.network.loading import build
+from mois_core.network.loading import build, preset_of
 
 PUBLISHED = {
     "mois-sam2-b+": "mois_sam2.1_hiera_b+",

@@ -1,6 +1,6 @@
 """The results folder: what is finished stays finished, whatever happens to the run.
 
-Each job leaves a file of its own, written at once or not at all. The tables are put together from
+Each task leaves a file of its own, written at once or not at all. The tables are put together from
 these, in the order of the plan, so an interrupted run ends with the same table as one that was
 not. Times are a table of their own: they alone differ from run to run.
 
@@ -8,7 +8,7 @@ not. Times are a table of their own: they alone differ from run to run.
   results.csv      one row for each experiment, scan, segmenter, fold and step
   seconds.csv      the same rows with the time the segmenter took
   failures.csv     scans that could not be evaluated, and why
-  parts, masks     the jobs' own files
+  parts, masks     the tasks' own files
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.plan import Job, check_same, merged
+from mois_core.evaluation.plan import EvaluationTask, check_compatible, merge_plans
 from mois_core.io.atomic import atomic_write
 
 KEYS = ("experiment", "set", "scan", "patient", "segmenter", "fold", "step")
@@ -40,19 +40,20 @@ FAILURES = ("experiment", "set", "scan", "segmenter", "fold", "error")
 _TEXT = {"experiment", "set", "scan", "patient", "segmenter", "fold", "error"}
 _DIGITS = 10
 
-Row = Mapping[str, object]
+ResultRow = Mapping[str, object]
+"""A row of one of the tables, by column."""
 
 
 @dataclass(frozen=True)
-class Store:
-    """A results folder."""
+class ResultsFolder:
+    """A folder of results while it is filled, and what was kept in it."""
 
     folder: Path
 
     # ---- a run -----------------------------------------------------------------------------
 
     def begin(self, plan: dict[str, object]) -> dict[str, object]:
-        """Make the folder, or take up an earlier run in it; gives the plan of all its results."""
+        """Make the folder, or take up an earlier run in it; return the plan of all its results."""
         path = self.folder / "plan.json"
         for part in ("parts", "failures", "masks", "scans"):
             try:
@@ -61,41 +62,41 @@ class Store:
                 raise BadInput(f"{self.folder} cannot be written to: {error.strerror}") from error
         if path.is_file():
             before = self.plan()
-            check_same(before, plan)
-            plan = merged(before, plan)
+            check_compatible(before, plan)
+            plan = merge_plans(before, plan)
         _write_json(path, plan)
         return plan
 
     def plan(self) -> dict[str, object]:
-        """What was run."""
+        """Return the described plan of all results."""
         path = self.folder / "plan.json"
         if not path.is_file():
             raise BadInput(f"{self.folder} holds no results of 'mois evaluate'")
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def is_done(self, job: Job) -> bool:
-        """Whether a job needs no more work; one that failed is tried again in the next run."""
-        return (self.folder / "parts" / f"{job.key}.json").is_file()
+    def is_done(self, task: EvaluationTask) -> bool:
+        """Return whether a task is finished; one that failed is tried again in the next run."""
+        return (self.folder / "parts" / f"{task.key}.json").is_file()
 
-    def finish(self, job: Job, rows: Sequence[Row]) -> None:
-        """Keep what a job measured."""
-        _write_json(self.folder / "parts" / f"{job.key}.json", [_plain(row) for row in rows])
-        (self.folder / "failures" / f"{job.key}.json").unlink(missing_ok=True)
+    def finish(self, task: EvaluationTask, rows: Sequence[ResultRow]) -> None:
+        """Keep what a task measured."""
+        _write_json(self.folder / "parts" / f"{task.key}.json", [_plain(row) for row in rows])
+        (self.folder / "failures" / f"{task.key}.json").unlink(missing_ok=True)
 
-    def fail(self, job: Job, reason: str) -> None:
-        """Keep why a job could not be done."""
-        row = {**key_of(job), "error": " ".join(reason.split())}
-        _write_json(self.folder / "failures" / f"{job.key}.json", row)
+    def fail(self, task: EvaluationTask, reason: str) -> None:
+        """Keep why a task could not be done."""
+        row = {**key_columns(task), "error": " ".join(reason.split())}
+        _write_json(self.folder / "failures" / f"{task.key}.json", row)
 
     def gather(self, plan: Mapping[str, object]) -> None:
-        """Put the tables together from what is there."""
+        """Write the tables from what the tasks have left so far."""
         rows = self._sorted(self._parts("parts"), plan)
         _write_table(self.folder / "results.csv", COLUMNS, rows)
         _write_table(self.folder / "seconds.csv", SECONDS, rows)
         failed = [[row] for row in (self._read(path) for path in self._files("failures"))]
         _write_table(self.folder / "failures.csv", FAILURES, self._sorted(failed, plan))
 
-    def _parts(self, name: str) -> list[list[Row]]:
+    def _parts(self, name: str) -> list[list[ResultRow]]:
         return [self._read(path) for path in self._files(name)]
 
     def _files(self, name: str) -> list[Path]:
@@ -104,12 +105,15 @@ class Store:
     def _read(self, path: Path) -> object:
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def _sorted(self, parts: Iterable[Sequence[Row]], plan: Mapping[str, object]) -> list[Row]:
+    def _sorted(
+        self, parts: Iterable[Sequence[ResultRow]], plan: Mapping[str, object]
+    ) -> list[ResultRow]:
+        """Return the rows of all parts in the order of the plan."""
         experiments = list(plan["experiments"])
         scans = [case["name"] for case in plan["cases"]]
         segmenters = list(plan["segmenters"])
 
-        def place(part: Sequence[Row]) -> tuple[int, int, int]:
+        def position(part: Sequence[ResultRow]) -> tuple[int, int, int]:
             row = part[0]
             name = f"{row['segmenter']}@{row['fold']}" if row["fold"] else row["segmenter"]
             return (
@@ -118,16 +122,16 @@ class Store:
                 segmenters.index(name),
             )
 
-        return [row for part in sorted(filter(None, parts), key=place) for row in part]
+        return [row for part in sorted(filter(None, parts), key=position) for row in part]
 
     # ---- masks -------------------------------------------------------------------------------
 
-    def keep_mask(self, job: Job, mask: np.ndarray) -> None:
-        """Keep a result [slices, rows, columns]."""
-        _write_arrays(self.folder / "masks" / f"{job.key}.npz", mask=_packed(mask))
+    def keep_mask(self, task: EvaluationTask, mask: np.ndarray) -> None:
+        """Keep the result of a task, [slices, rows, columns]."""
+        _write_arrays(self.folder / "masks" / f"{task.key}.npz", mask=_packed(mask))
 
     def mask(self, key: str, scan: str) -> np.ndarray | None:
-        """The result of a job by its key, or None if masks were not kept."""
+        """Return the result of a task by its key, or None if masks were not kept."""
         path = self.folder / "masks" / f"{key}.npz"
         background = self.scan(scan)
         if background is None or not path.is_file():
@@ -137,7 +141,7 @@ class Store:
 
     def keep_scan(self, scan: KeptScan, name: str) -> None:
         """Keep what pictures need of a scan: a projection, and what the readers drew."""
-        readers = {f"reader {who}": _packed(mask) for who, mask in scan.readers.items()}
+        readers = {f"reader {reader}": _packed(mask) for reader, mask in scan.readers.items()}
         _write_arrays(
             self._scan_path(name),
             projection=scan.projection,
@@ -148,7 +152,7 @@ class Store:
         )
 
     def scan(self, name: str) -> KeptScan | None:
-        """What was kept of a scan."""
+        """Return what was kept of a scan, or None if nothing was."""
         path = self._scan_path(name)
         if not path.is_file():
             return None
@@ -172,7 +176,7 @@ class Store:
 
 @dataclass(frozen=True, eq=False)
 class KeptScan:
-    """A scan as pictures show it."""
+    """What pictures need of a scan."""
 
     projection: np.ndarray
     """Brightest voxel across the slices [rows, columns], 0 to 255."""
@@ -182,20 +186,20 @@ class KeptScan:
     readers: Mapping[str, np.ndarray]
 
 
-def key_of(job: Job) -> dict[str, object]:
-    """The columns that say which job a row is from."""
+def key_columns(task: EvaluationTask) -> dict[str, object]:
+    """Return the columns that say which task a row is from."""
     return {
-        "experiment": job.experiment.name,
-        "set": job.case.test_set,
-        "scan": job.case.name,
-        "patient": job.case.patient,
-        "segmenter": job.segmenter.name,
-        "fold": job.segmenter.fold,
+        "experiment": task.experiment.name,
+        "set": task.case.test_set,
+        "scan": task.case.name,
+        "patient": task.case.patient,
+        "segmenter": task.segmenter.name,
+        "fold": task.segmenter.fold,
     }
 
 
 def read_rows(folder: Path, table: str = "results.csv") -> list[dict[str, object]]:
-    """A table of the folder; numbers as numbers, and what is empty as NaN."""
+    """Return a table of the folder, numbers as numbers and empty cells as NaN."""
     path = folder / table
     if not path.is_file():
         raise BadInput(f"{path} does not exist; has the evaluation been run?")
@@ -210,8 +214,8 @@ def _number(text: str) -> float:
     return float(text) if text else math.nan
 
 
-def _plain(row: Row) -> dict[str, object]:
-    """A row as JSON takes it: NaN is no JSON, and neither are numpy's own numbers."""
+def _plain(row: ResultRow) -> dict[str, object]:
+    """Return a row as JSON takes it: NaN is no JSON, and neither are numpy's own numbers."""
     values = {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in row.items()
@@ -230,7 +234,7 @@ def _text(value: object) -> object:
     return f"{value:.{_DIGITS}g}" if isinstance(value, float) else value
 
 
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[ResultRow]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

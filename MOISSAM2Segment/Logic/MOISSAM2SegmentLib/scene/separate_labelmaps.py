@@ -1,0 +1,114 @@
+"""Lesions in labelmaps of their own, apart from the shared one.
+
+The user may paint a lesion over others and keep both, and whoever edits a borrowed segment writes
+it as it likes; neither fits into a labelmap in which each voxel belongs to one lesion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+
+from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, box_on_grid, image_of
+from MOISSAM2SegmentLib.scene.segment_table import SegmentTable
+from MOISSAM2SegmentLib.scene.shared_labelmap import SharedLabelmap
+from MOISSAM2SegmentLib.worker.label_updates import Box, Patch
+from MOISSAM2SegmentLib.worker.segment_edits import box_around
+
+if TYPE_CHECKING:
+    from mois_core.geometry import Volume
+
+NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
+
+
+class SeparateLabelmaps:
+    """The lesions of one segmentation that are apart, with what was last written of each."""
+
+    def __init__(self, table: SegmentTable, shared: SharedLabelmap, volume: Volume) -> None:
+        self.patches: dict[int, Patch] = {}
+        self._table = table
+        self._shared = shared
+        self._volume = volume
+
+    def __contains__(self, lesion_id: int) -> bool:
+        return lesion_id in self.patches
+
+    def without(self, labels: np.ndarray) -> np.ndarray:
+        """Return label values with the lesions left out that are apart."""
+        if not self.patches:
+            return labels
+        return np.where(np.isin(labels, list(self.patches)), 0, labels)
+
+    def note(self, lesion_id: int) -> Patch:
+        """Count a lesion as apart that left the shared labelmap; return what it had there."""
+        there = self._shared.written == lesion_id
+        box = box_around(there) or NOWHERE
+        patch = Patch(box, np.where(there[box], lesion_id, 0).astype(np.uint16))
+        self.patches[lesion_id] = patch
+        if there.any():
+            self._shared.write(box, np.where(there[box], 0, self._shared.written[box]))
+        return patch
+
+    def take_out(self, lesion_id: int) -> None:
+        """Move a lesion from the shared labelmap into one of its own."""
+        patch = self.note(lesion_id)
+        image = slicer.vtkOrientedImageData()
+        if patch.labels.any():
+            image = image_of(self._volume.ijk_to_ras, patch.box, patch.labels > 0)
+        _set_image(self._table.segment(lesion_id), 1, image)
+        self._shared.tell()
+
+    def show(self, lesion_id: int, patch: Patch | None) -> None:
+        """Show a lesion's mask apart as long as it overlaps another lesion, and else shared."""
+        if patch is None:
+            return
+        mask = patch.labels == lesion_id
+        if self._shared.written[patch.box][mask].any():
+            image = image_of(self._volume.ijk_to_ras, patch.box, mask)
+            _set_image(self._table.segment(lesion_id), 1, image)
+            self.patches[lesion_id] = patch
+        else:
+            written = self._shared.written[patch.box]
+            self._shared.write(patch.box, np.where(mask, lesion_id, written))
+            self.rejoin([lesion_id])
+            self._shared.tell()
+
+    def rejoin(self, lesion_ids: Iterable[int]) -> None:
+        """Have lesions' segments show the shared labelmap."""
+        for lesion_id in lesion_ids:
+            _set_image(self._table.segment(lesion_id), lesion_id, self._shared.image)
+            self.patches.pop(lesion_id, None)
+
+    def read(self, segment_id: str, lesion_id: int = 1) -> Patch:
+        """Return what a segment shows now, as a lesion's label value, in a box around it."""
+        segment = self._table.segmentation.GetSegment(segment_id)
+        image, members = (
+            segment.GetRepresentation(BINARY_LABELMAP),
+            {segment.GetLabelValue(): lesion_id},
+        )
+        volume = self._volume
+        found = box_on_grid(image, members, volume.ijk_to_ras, volume.array.shape)
+        if found is None:
+            return nothing()
+        box, labels = found
+        inner = box_around(labels > 0)
+        if inner is None:
+            return nothing()
+        k, j, i = (
+            slice(outer.start + part.start, outer.start + part.stop)
+            for outer, part in zip(box, inner, strict=True)
+        )
+        return Patch((k, j, i), labels[inner])
+
+
+def nothing() -> Patch:
+    """Return the patch of a lesion without voxels."""
+    return Patch(NOWHERE, np.zeros((0, 0, 0), dtype=np.uint16))
+
+
+def _set_image(segment: Any, value: int, image: Any) -> None:
+    segment.SetLabelValue(value)
+    segment.AddRepresentation(BINARY_LABELMAP, image)

@@ -1,0 +1,288 @@
+"""The work on one scan: its session, the nodes that show it, and how the two follow each other.
+
+What the user does to nodes is gathered and becomes steps of the session; what comes of a step is
+shown when it is done. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+
+from mois_core.errors import BadInput
+from MOISSAM2SegmentLib.scene import control_points
+from MOISSAM2SegmentLib.scene.click_points import ClickPoints
+from MOISSAM2SegmentLib.scene.lesion_segments import CLASS as SEGMENTATION_CLASS
+from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
+from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
+from MOISSAM2SegmentLib.scene.stored_session import POINTS, SEGMENTS, StoredSession
+from MOISSAM2SegmentLib.scene.transforms import to_world, view_of
+from MOISSAM2SegmentLib.worker import click_edits, segment_edits
+from MOISSAM2SegmentLib.worker.jobs import Job
+from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry, LesionList
+from MOISSAM2SegmentLib.workspace.open_scan import Opened
+from MOISSAM2SegmentLib.workspace.session_saver import SessionSaver
+from MOISSAM2SegmentLib.workspace.steps import Action, Outcome, StepRunner, Then, ignore
+
+if TYPE_CHECKING:
+    from mois_core.session import Session
+    from mois_core.session.state import State
+    from MOISSAM2SegmentLib.signal import Signal
+    from MOISSAM2SegmentLib.worker.engine import Engine
+
+POINTS_REMOVED = "The list of points was removed. A new one was made from what is known."
+
+
+class ScanWork:
+    """A session on a scan, shown in a segmentation and a list of points."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        volume_node: Any,
+        opened: Opened,
+        events: SceneEvents,
+        changed: Signal,
+        message: Signal,
+    ) -> None:
+        """``changed`` is called when another state is shown, ``message`` with words to the user.
+
+        Nodes that the scene holds of earlier work are used again; what differs in them from the
+        session becomes steps, as if the user did it now.
+        """
+        self.scene = volume_node.GetScene()
+        self.volume_node = volume_node
+        self.session: Session = opened.session
+        self.state: State = opened.update.state
+        """The state that is shown; the session may be a step ahead."""
+        self.undo_name: str | None = None
+        self.redo_name: str | None = None
+        self.events = events
+        self._changed, self._message = changed, message
+        self._label_updates = opened.label_updates
+        self._lesions = LesionList(opened.session.stack)
+        self._transform: str | None = None
+        self._points_gone = False
+        self.steps = StepRunner(engine, self.session, self._label_updates, self, message)
+        stored = opened.resumed or StoredSession.create(self.scene, volume_node)
+        self.saver = SessionSaver(engine.save_worker, stored, self.session)
+        self.segments_node, had_segments = self._node(stored, SEGMENTS, self._new_segmentation)
+        self.points_node, had_points = self._node(stored, POINTS, self._new_points)
+        self.segments = LesionSegments(self.segments_node, self.session.volume, opened.canvas)
+        self.clicks = self._click_points()
+        events.is_ours = lambda: self.segments.table.is_writing
+        self.follow_transform()
+        edits = []
+        if had_segments:
+            edits = self.segments.adopt(opened.update)
+        else:
+            self.segments.show(opened.update)
+        self._label_updates.apart = self.segments.apart
+        if had_points:
+            self.clicks.adopt(self.state)
+            removed = self.clicks.unmatched(self.state)
+            self._submit_clicks([*removed, *self.clicks.edits()])
+        else:
+            self.clicks.show(self.state)
+        self._submit_segments(edits)
+        events.watch_segments(self.segments_node)
+        events.watch_points(self.points_node)
+        self.saver.save()
+
+    def _node(self, stored: StoredSession, role: str, make: Callable[[], Any]) -> tuple[Any, bool]:
+        """The node in a role, and whether it was there before."""
+        node = stored.referenced(role)
+        if node is not None:
+            return node, True
+        node = make()
+        stored.refer(role, node)
+        return node, False
+
+    def _new_segmentation(self) -> Any:
+        name = f"{self.volume_node.GetName()} lesions"
+        node = self.scene.AddNewNodeByClass(SEGMENTATION_CLASS, name)
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
+        return node
+
+    def _new_points(self) -> Any:
+        return control_points.new_list(self.scene, f"{self.volume_node.GetName()} clicks")
+
+    def _click_points(self) -> ClickPoints:
+        return ClickPoints(self.points_node, self.volume_node, self.session.stack, self._message)
+
+    # ---- from the scene to the session -----------------------------------------------------
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `follow` has something to do."""
+        return self.events.is_flagged or self._points_gone
+
+    def follow(self) -> None:
+        """Pass on what the user did to the points and the segments."""
+        events = self.events
+        if self._points_gone:
+            self._replace_points()
+        if events.points_changed and not events.is_dragging:
+            events.points_changed = False
+            self._submit_clicks(self.clicks.edits())
+        if events.segments_changed:
+            events.segments_changed = False
+            self.segments.keep_foreign_apart()
+            self.pass_on_segments()
+
+    def pass_on_segments(self) -> None:
+        """Pass on what the user did to the segments."""
+        edits = self.segments.edits()
+        self._tell_label_updates()
+        self._submit_segments(edits)
+
+    def is_same_scan(self) -> bool:
+        """Return whether the volume node still holds the scan that the session works on."""
+        try:
+            now = view_of(self.volume_node)
+        except BadInput:
+            return False
+        volume = self.session.volume
+        in_place = np.array_equal(now.ijk_to_ras, volume.ijk_to_ras)
+        return in_place and np.array_equal(now.array, volume.array)
+
+    def follow_transform(self) -> None:
+        """Put the results where the scan lies.
+
+        So are the points, unless the user put them under another transform.
+        """
+        now = self.volume_node.GetTransformNodeID()
+        if now == self._transform:
+            return
+        self.segments_node.SetAndObserveTransformNodeID(now)
+        if self.points_node.GetTransformNodeID() == self._transform:
+            self.points_node.SetAndObserveTransformNodeID(now)
+        self._transform = now
+
+    def points_were_removed(self) -> None:
+        """Make a new list of points at the next `follow`: now the old one is still going."""
+        self.events.forget(self.points_node)
+        self._points_gone = True
+
+    def _replace_points(self) -> None:
+        self._points_gone = False
+        active, positive = self.clicks.active, self.clicks.positive
+        self.points_node = self._new_points()
+        self.clicks = self._click_points()
+        self.clicks.active, self.clicks.positive = active, positive
+        if self._transform is not None:
+            self.points_node.SetAndObserveTransformNodeID(self._transform)
+        self.clicks.show(self.state)
+        self.saver.refer(POINTS, self.points_node)
+        self.events.watch_points(self.points_node)
+        self._message(POINTS_REMOVED)
+
+    def use_segmentation(self, node: Any) -> None:
+        """Have lesions shown in another segmentation; ours is removed if it holds nothing."""
+        before = self.segments_node
+        self.events.forget(before)
+        self.segments_node = node
+        is_free = not before.GetSegmentation().GetNumberOfSegments()
+        canvas = self.segments.canvas if is_free else None
+        if canvas is not None:
+            canvas.clear()
+        self.segments = LesionSegments(node, self.session.volume, canvas)
+        self._tell_label_updates()
+        self.saver.refer(SEGMENTS, node)
+        self.events.watch_segments(node)
+        if is_free:
+            self.scene.RemoveNode(before)
+
+    def borrow_segment(self, identifier: str, lesion: Any, write: Any) -> None:
+        """Show a lesion in a segment of the user's that someone else writes."""
+        self.segments.borrowed.borrow(identifier, lesion, write)
+        self._tell_label_updates()
+
+    def give_back_segments(self) -> None:
+        """Write all segments ourselves again; what their editors kept out is an edit."""
+        self.segments.borrowed.give_back()
+        self.pass_on_segments()
+
+    # ---- steps -----------------------------------------------------------------------------
+
+    def run(self, name: str, action: Action, then: Then = ignore) -> Job:
+        """Run a step; ``then`` is given what it returned, if anything."""
+        return self.steps.run(name, action, lambda outcome: self._shown(outcome, then))
+
+    def _shown(self, outcome: Outcome, then: Then) -> None:
+        self._show(outcome)
+        self.clicks.show(outcome.update.state)
+        self._finish(outcome, then)
+
+    def _show(self, outcome: Outcome) -> None:
+        self.segments.show(outcome.update)
+        self._tell_label_updates()
+        if self.segments.borrowed.have_written:
+            # At once: whatever is shown next would hide what an editor did to other segments.
+            self.segments.borrowed.have_written = False
+            self.pass_on_segments()
+        self.state = outcome.update.state
+        self.undo_name, self.redo_name = outcome.undo, outcome.redo
+
+    def _finish(self, outcome: Outcome, then: Then = ignore) -> None:
+        self.saver.save()
+        if outcome.error:
+            self._message(outcome.error)
+        elif outcome.value is not None:
+            then(outcome.value)
+        self._changed()
+
+    def _submit_clicks(self, edits: Sequence[click_edits.ClickEdit]) -> None:
+        """The slices with the points are shown as soon as they are there, then the others."""
+        if not edits:
+            return
+        settled: list[click_edits.AppliedClicks] = []
+
+        def apply(session: Session, progress: Any, cancel: Any) -> None:
+            applied = click_edits.apply(session, edits, progress, cancel)
+            first = self.steps.outcome(applied)
+            self.steps.post(lambda: show_first(first))
+            session.propagate(applied.to_propagate, progress, cancel)
+
+        def show_first(outcome: Outcome) -> None:
+            settled.append(outcome.value)
+            self._show(outcome)
+            self.clicks.settle(edits, outcome.value.became, outcome.update.state)
+            self._changed()
+
+        def done(outcome: Outcome) -> None:
+            self._show(outcome)
+            if settled:
+                self.clicks.show(outcome.update.state)
+            else:
+                self.clicks.settle(edits, {}, outcome.update.state)
+            self._finish(outcome)
+
+        self.steps.run("Click", apply, done)
+
+    def _submit_segments(self, edits: Sequence[segment_edits.SegmentEdit]) -> None:
+        if edits:
+            self.run("Edit", lambda session, *_: segment_edits.apply(session, edits))
+
+    def _tell_label_updates(self) -> None:
+        self._label_updates.apart = self.segments.apart
+        self._label_updates.held = self.segments.borrowed.lesions
+
+    # ---- looking ---------------------------------------------------------------------------
+
+    def entries(self) -> list[LesionEntry]:
+        """Return the rows of the panel's table."""
+        return self._lesions.entries(self.state, self.segments.table.colours)
+
+    def jump_to(self, lesion_id: int) -> bool:
+        """Have all slice views show a lesion; False if there is nothing of it to show."""
+        ras = self._lesions.middle(self.state.lesion(lesion_id))
+        if ras is None:
+            return False
+        place = to_world(self.volume_node, ras)[0].tolist()
+        slicer.vtkMRMLSliceNode.JumpAllSlices(self.scene, *place)
+        return True

@@ -1,0 +1,43 @@
+"""Labels of clicks: one rule for files and the scene, and nothing heavy to import for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paths import ROOT
+
+from mois_core.io.click_labels import ClickLabel, read_click_label, write_click_label
+
+
+@given(st.integers(1, 65535), st.booleans())
+def test_a_written_label_is_read_unchanged(lesion_id, positive):
+    assert read_click_label(write_click_label(lesion_id, positive)) == (lesion_id, positive)
+
+
+def test_positive_clicks_have_a_plus_and_negative_ones_a_minus():
+    assert (write_click_label(7, True), write_click_label(7, False)) == ("7+", "7-")
+
+
+@pytest.mark.parametrize("label", ["12-", " 012 - ", "12 -", "0012-", "\t12-\n"])
+def test_spaces_and_leading_zeros_change_nothing(label):
+    assert read_click_label(label) == ClickLabel(12, False)
+
+
+@pytest.mark.parametrize("label", ["", "F-1", "7", "+", "0+", "-7", "7++", "7+-", "Läsion 2+"])
+def test_any_other_label_says_nothing(label):
+    assert read_click_label(label) is None
+
+
+def test_reading_labels_imports_no_library():
+    program = (
+        "import sys; import mois_core.io.click_labels; "
+        "print(*{'numpy', 'torch', 'SimpleITK', 'scipy'} & set(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == []

@@ -1,0 +1,25 @@
+"""Types of command-line arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+
+def matrix_size(text: str) -> tuple[int, int]:
+    """Read the size of a matrix written as ROWSxCOLUMNS."""
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        raise argparse.ArgumentTypeError(f"write it as ROWSxCOLUMNS, like 512x160, not {text!r}")
+    return int(rows), int(columns)
+
+
+def finite_number(text: str) -> float:
+    """Read a number; infinity and NaN are refused."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"give a number, not {text!r}")
+    return number
