@@ -26,12 +26,12 @@ def a_stack() -> SliceStack:
     return SliceStack(Volume(array, AFFINE))
 
 
-def a_lesion(number, slices, row=20, column=20, status=Status.PROMPTED, size=6) -> Lesion:
+def a_lesion(lesion_id, slices, row=20, column=20, status=Status.PROMPTED, size=6) -> Lesion:
     image = np.zeros((6, 80, 60), dtype=bool)
     image[list(slices), row : row + size, column : column + size] = True
-    click = Click(number, min(slices), column + 2.0, row + 2.0, True)
+    click = Click(lesion_id, min(slices), column + 2.0, row + 2.0, True)
     clicks = (click,) if status is Status.PROMPTED else ()
-    return Lesion(number, status, Mask.from_stack(image), clicks=clicks)
+    return Lesion(lesion_id, status, Mask.from_stack(image), clicks=clicks)
 
 
 def texts(figure) -> list[str]:
@@ -60,7 +60,7 @@ def test_pixels_keep_their_shape(a_stack):
         assert height / width == pytest.approx(80 * 2.0 / (60 * 1.0))
 
 
-def test_every_lesion_that_counts_has_its_number_in_the_projection(a_stack):
+def test_every_lesion_that_counts_has_its_id_in_the_projection(a_stack):
     lesions = [
         a_lesion(1, [1]),
         a_lesion(2, [2], row=40, status=Status.FOUND),
@@ -68,9 +68,9 @@ def test_every_lesion_that_counts_has_its_number_in_the_projection(a_stack):
         a_lesion(4, [4], row=5, status=Status.REJECTED),
     ]
     figure = picture(a_stack, lesions)
-    numbers = [text.get_text() for text in figure.axes[0].texts]
-    assert {"1", "2", "30"} <= set(numbers)
-    assert "4" not in numbers
+    drawn = [text.get_text() for text in figure.axes[0].texts]
+    assert {"1", "2", "30"} <= set(drawn)
+    assert "4" not in drawn
     everything = " | ".join(texts(figure))
     assert "Rejected and not drawn: 1 lesion." in everything
     assert "prompted: 1 lesion" in everything and "3 lesions" in everything
@@ -90,7 +90,7 @@ def test_statuses_are_told_apart_by_the_line(a_stack):
     assert len(set(styles)) == 3
 
 
-def test_numbers_never_cover_each_other(a_stack):
+def test_ids_never_cover_each_other(a_stack):
     crowd = [a_lesion(n, [2], row=20 + n % 5, column=20 + n // 5, size=3) for n in range(1, 40)]
     figure = picture(a_stack, crowd)
     figure.canvas.draw()

@@ -17,7 +17,7 @@ from mois_core.results.lesion_report import (
     COLUMNS,
     Provenance,
     check_report_path,
-    rows,
+    measure_lesions,
     totals,
     write_csv,
     write_json,
@@ -39,15 +39,15 @@ def a_stack() -> SliceStack:
     return SliceStack(Volume(array, AFFINE))
 
 
-def a_lesion(stack, voxels, number=1, status=Status.PROMPTED, clicks=()) -> Lesion:
+def a_lesion(stack, voxels, lesion_id=1, status=Status.PROMPTED, clicks=()) -> Lesion:
     image = np.zeros(stack.array.shape, dtype=bool)
     for voxel in voxels:
         image[voxel] = True
-    return Lesion(number, status, Mask.from_stack(image), clicks=clicks)
+    return Lesion(lesion_id, status, Mask.from_stack(image), clicks=clicks)
 
 
 def only_row(stack, lesion):
-    (row,) = rows(stack, [lesion])
+    (row,) = measure_lesions(stack, [lesion])
     return row
 
 
@@ -114,7 +114,7 @@ def test_volumes_agree_whichever_way_the_scan_is_stored(a_stack):
 
 def test_a_lesion_without_a_mask_has_no_place_and_is_not_counted(a_stack):
     empty = Lesion(3, Status.PROMPTED, Mask(a_stack.shape))
-    table = rows(a_stack, [empty])
+    table = measure_lesions(a_stack, [empty])
     row = table[0]
     assert (row.volume_cm3, row.voxels, row.slices, row.diameter_mm) == (0, 0, 0, 0)
     assert (row.centroid_r, row.mean, row.sd) == (None, None, None)
@@ -126,13 +126,13 @@ def test_a_voxel_in_two_lesions_is_measured_once_where_a_label_map_has_it(a_stac
     prompted = a_lesion(a_stack, [own, shared], 1)
     found = a_lesion(a_stack, [shared, other], 2, Status.FOUND)
     rejected = a_lesion(a_stack, [own, shared, other], 3, Status.REJECTED)
-    table = rows(a_stack, [prompted, found, rejected])
+    table = measure_lesions(a_stack, [prompted, found, rejected])
     assert [row.voxels for row in table] == [2, 1, 3]
     assert totals(table).burden_cm3 == pytest.approx(3 * VOXEL_CM3)
 
 
 def test_rejected_lesions_are_listed_but_not_in_the_totals(a_stack):
-    table = rows(
+    table = measure_lesions(
         a_stack,
         [
             a_lesion(a_stack, [(0, 0, 0), (0, 0, 1)], 1, Status.PROMPTED),
@@ -145,7 +145,7 @@ def test_rejected_lesions_are_listed_but_not_in_the_totals(a_stack):
     assert len(table) == 4
     assert summary.count == 3
     assert summary.burden_cm3 == pytest.approx(4 * VOXEL_CM3)
-    assert {status: tally.count for status, tally in summary.by_status.items()} == {
+    assert {status: total.count for status, total in summary.by_status.items()} == {
         "prompted": 1,
         "found": 1,
         "accepted": 1,
@@ -155,7 +155,7 @@ def test_rejected_lesions_are_listed_but_not_in_the_totals(a_stack):
 
 def test_csv_has_exactly_the_columns_and_one_row_a_lesion(a_stack, tmp_path):
     empty = Lesion(9, Status.PROMPTED, Mask(a_stack.shape))
-    table = rows(a_stack, [a_lesion(a_stack, [(1, 3, 2)], 1), empty])
+    table = measure_lesions(a_stack, [a_lesion(a_stack, [(1, 3, 2)], 1), empty])
     path = tmp_path / "Läsionen.csv"
     write_csv(path, table)
     with open(path, encoding="utf-8", newline="") as file:
@@ -171,7 +171,7 @@ def test_csv_has_exactly_the_columns_and_one_row_a_lesion(a_stack, tmp_path):
 
 def test_json_says_what_made_the_measurements(a_stack, tmp_path):
     path = tmp_path / "report.json"
-    table = rows(a_stack, [a_lesion(a_stack, [(1, 3, 2)], 1)])
+    table = measure_lesions(a_stack, [a_lesion(a_stack, [(1, 3, 2)], 1)])
     write_json(path, table, PROVENANCE)
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["model"] == {
@@ -220,11 +220,11 @@ def test_hundreds_of_lesions_at_full_size_take_no_time():
     ball = np.hypot(*np.ogrid[-20:21, -20:21]) <= 20
     rng = np.random.default_rng(0)
     lesions = []
-    for number in range(1, 301):
+    for lesion_id in range(1, 301):
         n, row, column = rng.integers((0, 0, 0), (36, 980, 270))
         volume = np.zeros((4, 1024, 320), dtype=bool)
         volume[:, row : row + 41, column : column + 41] = ball
-        lesions.append(Lesion(number, Status.FOUND, Mask.from_stack(volume, int(n))))
+        lesions.append(Lesion(lesion_id, Status.FOUND, Mask.from_stack(volume, int(n))))
     start = time.perf_counter()
-    assert len(rows(stack, lesions)) == 300
+    assert len(measure_lesions(stack, lesions)) == 300
     assert time.perf_counter() - start < 2

@@ -11,8 +11,8 @@ from mois_core.results.scores import DETECTED_FROM_IOU, dice
 
 def labels(*runs: tuple[int, int, int]) -> np.ndarray:
     line = np.zeros(100, dtype=np.uint16)
-    for number, start, stop in runs:
-        line[start:stop] = number
+    for lesion_id, start, stop in runs:
+        line[start:stop] = lesion_id
     return line
 
 
@@ -27,7 +27,7 @@ def test_dice_is_twice_the_overlap_over_both_sizes():
     assert dice(labels() > 0, labels() > 0) == 1
 
 
-def test_every_lesion_found_is_a_perfect_detection_whatever_its_number():
+def test_every_lesion_found_is_a_perfect_detection_whatever_its_id():
     truth = labels((1, 0, 10), (2, 20, 30))
     assert detection_f1(labels((7, 20, 30), (9, 0, 10)), truth) == 1
 
@@ -44,7 +44,7 @@ def test_a_tenth_of_overlap_is_a_detection_and_less_is_none():
     assert detection_f1(labels((1, 9, 20)), truth) == 0
 
 
-def test_one_blob_over_three_lesions_finds_one_and_three_pieces_find_one():
+def test_one_blob_over_three_lesions_finds_one_and_three_components_find_one():
     three, blob = labels((1, 0, 10), (2, 10, 20), (3, 20, 30)), labels((1, 0, 30))
     assert detection_f1(blob, three) == pytest.approx(2 / 4)
     assert detection_f1(three, blob) == pytest.approx(2 / 4)

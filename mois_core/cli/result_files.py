@@ -67,7 +67,7 @@ def write_results(
         place = dict(zip(wanted, temporary, strict=True))
         write_segmentation(place[out], result.stack.volume, result.labels, _segments(result))
         if table is not None:
-            rows = lesion_report.rows(result.stack, result.lesions)
+            rows = lesion_report.measure_lesions(result.stack, result.lesions)
             provenance = lesion_report.Provenance(result.model, result.parameters)
             lesion_report.write_report(place[table], rows, provenance)
         if picture is not None:
@@ -88,7 +88,7 @@ def _segments(result: SegmentationResult) -> list:
 
 def result_line(result: SegmentationResult) -> str:
     """Return one line that sums up the result."""
-    summary = lesion_report.totals(lesion_report.rows(result.stack, result.lesions))
+    summary = lesion_report.totals(lesion_report.measure_lesions(result.stack, result.lesions))
     clicked = sum(lesion.status is Status.PROMPTED for lesion in result.lesions)
     found = sum(lesion.status is Status.FOUND for lesion in result.lesions)
     return f"{clicked} clicked and {found} found lesions, {summary.burden_cm3:,.1f} cm3 in total"

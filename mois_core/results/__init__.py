@@ -1,1 +1,1 @@
-"""What leaves a session: the lesion report, pictures, colours, and scores against a truth."""
+"""Results of a session: the lesion report, pictures, colours, and scores against a truth."""

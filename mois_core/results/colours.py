@@ -1,7 +1,7 @@
 """A colour for every lesion: the same in segments, pictures and Slicer, and today as tomorrow.
 
-Neighbouring numbers get colours far apart. All are bright enough for outlines on a dark scan and
-dark enough to be told apart from white.
+Lesions with neighbouring ids get colours far apart. All are bright enough for outlines on a dark
+scan and dark enough to be told apart from white.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _TO_LINEAR_RGB = (
 )
 
 
-def lesion_colour(number: int) -> Colour:
-    """The colour of the lesion with this number."""
-    hue = _FIRST_HUE + (number - 1) * _GOLDEN_ANGLE
-    lightness = _LIGHTNESS[(number - 1) % len(_LIGHTNESS)]
+def lesion_colour(lesion_id: int) -> Colour:
+    """Return the colour of a lesion."""
+    hue = _FIRST_HUE + (lesion_id - 1) * _GOLDEN_ANGLE
+    lightness = _LIGHTNESS[(lesion_id - 1) % len(_LIGHTNESS)]
     # What a screen cannot show loses saturation; to cut off single channels would change its hue.
     chroma = _CHROMA
     linear = _linear_rgb(lightness, chroma, hue)
@@ -57,5 +57,5 @@ def _dot(row: Colour, vector: Colour) -> float:
 
 
 def _encoded(linear: float) -> float:
-    """The sRGB transfer curve (IEC 61966-2-1)."""
+    """Apply the sRGB transfer curve (IEC 61966-2-1)."""
     return 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055

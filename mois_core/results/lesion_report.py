@@ -32,8 +32,8 @@ _DIGITS = 7
 
 
 @dataclass(frozen=True)
-class Row:
-    """One lesion. Its fields are the columns of the table, in their order.
+class LesionRow:
+    """Measurements of one lesion; the fields are the columns of the table, in their order.
 
     A lesion whose mask is empty has no centroid and no intensity.
     """
@@ -55,12 +55,12 @@ class Row:
     clicks: int
 
 
-COLUMNS = tuple(column.name for column in fields(Row))
+COLUMNS = tuple(column.name for column in fields(LesionRow))
 
 
 @dataclass(frozen=True)
-class Tally:
-    """How many lesions, and how large together."""
+class StatusTotal:
+    """Number and volume of all lesions with one status."""
 
     count: int
     volume_cm3: float
@@ -68,25 +68,28 @@ class Tally:
 
 @dataclass(frozen=True)
 class Totals:
-    """The whole scan. Rejected lesions appear under their status only, not in the sums, and a
-    lesion whose mask is empty is not counted at all."""
+    """Number and volume of all lesions of a scan.
+
+    Rejected lesions appear under their status only, not in the sums, and a lesion whose mask is
+    empty is not counted at all.
+    """
 
     count: int
     burden_cm3: float
-    by_status: Mapping[str, Tally]
+    by_status: Mapping[str, StatusTotal]
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a reader needs to repeat a measurement."""
+    """Model and parameters that a reader needs to repeat a measurement."""
 
     model: ModelInfo
     parameters: Mapping[str, object] = field(default_factory=dict)
     scan: str | None = None
-    """Left out unless someone wants it: file names often name the patient."""
+    """The scan's file; left out unless someone wants it, since file names often name patients."""
 
 
-def rows(stack: SliceStack, lesions: Sequence[Lesion]) -> list[Row]:
+def measure_lesions(stack: SliceStack, lesions: Sequence[Lesion]) -> list[LesionRow]:
     """Measure lesions, in the order given; rejected ones too, their status tells them apart.
 
     Lesions are measured `without_overlaps`, so no voxel is counted twice.
@@ -95,7 +98,7 @@ def rows(stack: SliceStack, lesions: Sequence[Lesion]) -> list[Row]:
 
 
 def without_overlaps(stack: SliceStack, lesions: Sequence[Lesion]) -> list[Lesion]:
-    """The same lesions, each left with the voxels that a label map gives it.
+    """Return the lesions, each left with the voxels that a label map gives it.
 
     Table, picture and segmentation then agree. Rejected lesions take nothing from others and
     keep what they have.
@@ -104,33 +107,33 @@ def without_overlaps(stack: SliceStack, lesions: Sequence[Lesion]) -> list[Lesio
     own = {}
     for lesion in reversed(painting_order(lesions)):
         planes = {}
-        for number, plane in lesion.mask:
-            free = Plane.crop(plane.pixels & ~taken[number][plane.box])
+        for slice_index, plane in lesion.mask:
+            free = Plane.crop(plane.pixels & ~taken[slice_index][plane.box])
             if free is not None:
                 row, column = plane.row + free.row, plane.column + free.column
-                planes[number] = Plane(row, column, free.pixels)
+                planes[slice_index] = Plane(row, column, free.pixels)
         lesion.mask.paint(taken, True)
         own[lesion.id] = Mask(lesion.mask.shape, planes)
     return [replace(lesion, mask=own.get(lesion.id, lesion.mask)) for lesion in lesions]
 
 
-def totals(table: Iterable[Row]) -> Totals:
-    """Count and tumour burden, over all and for each status that occurs."""
+def totals(table: Iterable[LesionRow]) -> Totals:
+    """Return count and tumour burden, over all and for each status that occurs."""
     table = [row for row in table if row.voxels]
     by_status = {}
     for status in Status:
         volumes = [row.volume_cm3 for row in table if row.status == status.value]
         if volumes:
-            by_status[status.value] = Tally(len(volumes), sum(volumes))
-    counted = [tally for status, tally in by_status.items() if Status(status).counts]
+            by_status[status.value] = StatusTotal(len(volumes), sum(volumes))
+    counted = [total for status, total in by_status.items() if Status(status).counts]
     return Totals(
-        count=sum(tally.count for tally in counted),
-        burden_cm3=float(sum(tally.volume_cm3 for tally in counted)),
+        count=sum(total.count for total in counted),
+        burden_cm3=float(sum(total.volume_cm3 for total in counted)),
         by_status=by_status,
     )
 
 
-def _measure(stack: SliceStack, lesion: Lesion) -> Row:
+def _measure(stack: SliceStack, lesion: Lesion) -> LesionRow:
     mask = lesion.mask
     voxels = mask.voxels
     centroid, mean, sd = (None, None, None), None, None
@@ -138,7 +141,7 @@ def _measure(stack: SliceStack, lesion: Lesion) -> Row:
         centroid = _centroid(stack, mask, voxels)
         intensities = mask.read(stack.array).astype(np.float64)
         mean, sd = float(intensities.mean()), float(intensities.std())
-    return Row(
+    return LesionRow(
         lesion=lesion.id,
         status=lesion.status.value,
         volume_cm3=voxels * stack.volume.voxel_volume_cm3,
@@ -156,10 +159,10 @@ def _measure(stack: SliceStack, lesion: Lesion) -> Row:
 
 def _centroid(stack: SliceStack, mask: Mask, voxels: int) -> tuple[float, float, float]:
     total = np.zeros(3)
-    for number, plane in mask:
+    for slice_index, plane in mask:
         at_rows, at_columns = np.nonzero(plane.pixels)
         total += (
-            number * len(at_rows),
+            slice_index * len(at_rows),
             (at_columns + plane.column).sum(),
             (at_rows + plane.row).sum(),
         )
@@ -168,8 +171,9 @@ def _centroid(stack: SliceStack, mask: Mask, voxels: int) -> tuple[float, float,
 
 
 def _diameter(stack: SliceStack, plane: Plane) -> float:
-    """Only corners on the convex hull can be furthest apart, and only those of the outermost
-    pixels of a row can be on it, which leaves few enough to compare each with each."""
+    """Return the largest distance in mm between two points of a slice's pixels."""
+    # Only corners on the convex hull can be furthest apart, and only those of the outermost
+    # pixels of a row can be on it, which leaves few enough to compare each with each.
     pixels = plane.pixels
     at_rows = np.flatnonzero(pixels.any(axis=1))
     first = pixels[at_rows].argmax(axis=1)
@@ -188,7 +192,7 @@ def _diameter(stack: SliceStack, plane: Plane) -> float:
 
 
 def check_report_path(path: str | os.PathLike[str]) -> None:
-    """Refuse an ending we do not write; for callers who want to know before hours of work."""
+    """Refuse an ending that is not written; for callers who want to know before hours of work."""
     if Path(path).suffix.lower() not in REPORT_ENDINGS:
         raise BadInput(
             f"{path}: reports are written as {' or '.join(REPORT_ENDINGS)}; use one of these "
@@ -197,7 +201,7 @@ def check_report_path(path: str | os.PathLike[str]) -> None:
 
 
 def write_report(
-    path: str | os.PathLike[str], table: Sequence[Row], provenance: Provenance
+    path: str | os.PathLike[str], table: Sequence[LesionRow], provenance: Provenance
 ) -> None:
     """Write a CSV or a JSON file, whichever the path's ending says."""
     check_report_path(path)
@@ -207,8 +211,8 @@ def write_report(
         write_json(path, table, provenance)
 
 
-def write_csv(path: str | os.PathLike[str], table: Sequence[Row]) -> None:
-    """The table alone: totals or comments between the rows would be read as lesions."""
+def write_csv(path: str | os.PathLike[str], table: Sequence[LesionRow]) -> None:
+    """Write the table alone: totals or comments between the rows would be read as lesions."""
     with (
         atomic_write(path) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
@@ -218,8 +222,10 @@ def write_csv(path: str | os.PathLike[str], table: Sequence[Row]) -> None:
         writer.writerows(_rounded(asdict(row)) for row in table)
 
 
-def write_json(path: str | os.PathLike[str], table: Sequence[Row], provenance: Provenance) -> None:
-    """The table with its totals and with the model, checksum, version and parameters behind it."""
+def write_json(
+    path: str | os.PathLike[str], table: Sequence[LesionRow], provenance: Provenance
+) -> None:
+    """Write the table, its totals, and the model, checksum, version and parameters behind it."""
     document = {
         "mois_version": __version__,
         "model": asdict(provenance.model),

@@ -1,4 +1,4 @@
-"""One picture of a result: what was found, where, and what the user said, good enough to print.
+"""One picture of a result: lesions, clicks and sums, good enough to print.
 
 The maximum projection shows all lesions at once, the busiest slices show how well the outlines
 fit. What tells lesions apart is never colour alone: every lesion has its number, and the line
@@ -21,14 +21,14 @@ from matplotlib.lines import Line2D
 from mois_core import __version__
 from mois_core.geometry import VIEWS, SliceStack
 from mois_core.io.atomic import atomic_write
-from mois_core.results.lesion_report import Totals, rows, totals, without_overlaps
+from mois_core.results.lesion_report import Totals, measure_lesions, totals, without_overlaps
 from mois_core.results.picture_marks import (
     NEGATIVE_CLICK,
     POSITIVE_CLICK,
     STYLES,
-    Shape,
+    DrawnLesion,
     draw_clicks,
-    draw_numbers,
+    draw_ids,
     draw_outlines,
     on_slice,
     projected,
@@ -66,45 +66,45 @@ def draw_picture(
 
 
 def picture(stack: SliceStack, lesions: Sequence[Lesion], title: str = "") -> Figure:
-    """The same as a figure, for whoever wants to show it instead of writing it."""
+    """Return the picture as a figure, for callers that show it instead of writing it."""
     own = without_overlaps(stack, lesions)
     shown = [lesion for lesion in own if lesion.status.counts and lesion.mask]
-    numbers = busiest_slices(shown, MOST_SLICES) if stack.count > 1 else []
-    page = _Page.of(1 + len(numbers), stack, _HEADER_INCHES[bool(title)])
+    busiest = busiest_slices(shown, MOST_SLICES) if stack.count > 1 else []
+    page = _Page.of(1 + len(busiest), stack, _HEADER_INCHES[bool(title)])
     figure = Figure(figsize=page.size, facecolor="white")
     FigureCanvasAgg(figure)
 
     flat = stack.array.max(axis=0)
     name = "Maximum projection" if stack.count > 1 else "The only slice"
     caption = f"{name}, {_counted(len(shown))}"
-    axes = _panel(figure, page, 0, flat, _window(flat), stack, caption)
+    axes = _panel(figure, page, 0, flat, _grey_window(flat), stack, caption)
     _mark(axes, page, [projected(lesion) for lesion in shown])
 
-    window = _window(stack.array) if numbers else (0.0, 1.0)
-    for place, number in enumerate(numbers, start=1):
-        shapes = [on_slice(lesion, number) for lesion in shown if number in lesion.mask.planes]
-        caption = f"Slice {number + 1} of {stack.count}, {_counted(len(shapes))}"
-        axes = _panel(figure, page, place, stack.image(number), window, stack, caption)
-        _mark(axes, page, shapes)
+    window = _grey_window(stack.array) if busiest else (0.0, 1.0)
+    for position, slice_index in enumerate(busiest, start=1):
+        here = [lesion for lesion in shown if slice_index in lesion.mask.planes]
+        caption = f"Slice {slice_index + 1} of {stack.count}, {_counted(len(here))}"
+        image = stack.image(slice_index)
+        axes = _panel(figure, page, position, image, window, stack, caption)
+        _mark(axes, page, [on_slice(lesion, slice_index) for lesion in here])
 
-    summary = totals(rows(stack, lesions))
+    summary = totals(measure_lesions(stack, lesions))
     _header(figure, page, title, summary)
     _footer(figure, page, summary)
     return figure
 
 
 def busiest_slices(lesions: Sequence[Lesion], most: int) -> list[int]:
-    """The slices that show most lesions not yet seen on another one, in order; fewer if they
-    show all.
+    """Return the slices that show most lesions not yet seen on another one, in order.
 
-    Plainly taking those with most lesions would show the same ones again and again, since
-    neighbouring slices share them.
+    There are fewer than ``most`` if they show all lesions. Plainly taking those with most
+    lesions would show the same ones again and again, since neighbouring slices share them.
     """
     slices_of = {lesion.id: set(lesion.mask.slices) for lesion in lesions}
     area = dict.fromkeys(sorted(set().union(*slices_of.values())), 0)
     for lesion in lesions:
-        for number, plane in lesion.mask:
-            area[number] += int(plane.pixels.sum())
+        for slice_index, plane in lesion.mask:
+            area[slice_index] += int(plane.pixels.sum())
     chosen: list[int] = []
     unseen = set(slices_of)
     while unseen and len(chosen) < most:
@@ -118,7 +118,7 @@ def busiest_slices(lesions: Sequence[Lesion], most: int) -> list[int]:
 
 @dataclass(frozen=True)
 class _Page:
-    """Where the panels lie, in inches. All have the same size and the pixels' true shape."""
+    """Layout of the panels, in inches. All have the same size and the pixels' true shape."""
 
     columns: int
     rows: int
@@ -129,7 +129,7 @@ class _Page:
 
     @classmethod
     def of(cls, panels: int, stack: SliceStack, header: float) -> _Page:
-        """The grid whose shape comes closest to that of the paper."""
+        """Return the layout whose shape comes closest to that of the paper."""
         height_mm, width_mm = np.multiply(stack.shape, stack.pixel_spacing).tolist()
 
         def misfit(columns: int) -> float:
@@ -150,14 +150,15 @@ class _Page:
 
     @property
     def size(self) -> tuple[float, float]:
+        """Width and height of the page."""
         width = self.columns * (self.panel[0] + _GAP_INCHES) + _GAP_INCHES
         height = self.rows * (self.panel[1] + _CAPTION_INCHES + _GAP_INCHES)
         return max(width, _NARROWEST_INCHES), height + self.header + _FOOTER_INCHES
 
-    def rectangle(self, place: int) -> tuple[float, float, float, float]:
-        """Left, bottom, width and height of a panel as parts of the page."""
+    def rectangle(self, position: int) -> tuple[float, float, float, float]:
+        """Return left, bottom, width and height of a panel as parts of the page."""
         width, height = self.size
-        row, column = divmod(place, self.columns)
+        row, column = divmod(position, self.columns)
         used = self.columns * (self.panel[0] + _GAP_INCHES) - _GAP_INCHES
         left = (width - used) / 2 + column * (self.panel[0] + _GAP_INCHES)
         above = self.header + row * (self.panel[1] + _CAPTION_INCHES + _GAP_INCHES)
@@ -165,8 +166,8 @@ class _Page:
         return left / width, bottom / height, self.panel[0] / width, self.panel[1] / height
 
 
-def _window(array: np.ndarray) -> tuple[float, float]:
-    """Black and white point; of a sample, as the exact percentile cannot be seen."""
+def _grey_window(array: np.ndarray) -> tuple[float, float]:
+    """Return black and white point, from a sample: the exact percentile cannot be seen."""
     step = max(1, array.size // _SAMPLED_VOXELS)
     sample = array.ravel()[::step] if step > 1 else array.ravel()
     above_zero = sample[sample > 0]
@@ -179,13 +180,13 @@ def _window(array: np.ndarray) -> tuple[float, float]:
 def _panel(
     figure: Figure,
     page: _Page,
-    place: int,
+    position: int,
     image: np.ndarray,
     window: tuple[float, float],
     stack: SliceStack,
     caption: str,
 ) -> Axes:
-    axes = figure.add_axes(page.rectangle(place))
+    axes = figure.add_axes(page.rectangle(position))
     row_mm, column_mm = stack.pixel_spacing
     low, high = window
     axes.imshow(
@@ -202,14 +203,14 @@ def _panel(
     return axes
 
 
-def _mark(axes: Axes, page: _Page, shapes: Sequence[Shape]) -> None:
-    draw_outlines(axes, shapes)
-    draw_clicks(axes, shapes)
-    draw_numbers(axes, shapes, page.pixels_per_inch)
+def _mark(axes: Axes, page: _Page, drawn: Sequence[DrawnLesion]) -> None:
+    draw_outlines(axes, drawn)
+    draw_clicks(axes, drawn)
+    draw_ids(axes, drawn, page.pixels_per_inch)
 
 
 def _orientation(axes: Axes, stack: SliceStack) -> None:
-    """The letters that radiologists look for before anything else."""
+    """Draw the letters for left and right that radiologists look for before anything else."""
     to_right = VIEWS[stack.axis][2]
     for x, letter, side in ((0.02, _OPPOSITE[to_right], "left"), (0.98, to_right, "right")):
         axes.text(
@@ -223,10 +224,10 @@ def _scale_bar(axes: Axes, stack: SliceStack) -> None:
     fitting = (mm for mm in _SCALE_BARS_MM if mm <= _SCALE_BAR_SHARE * width_mm)
     length = next(fitting, _SCALE_BARS_MM[-1])
     left, right = 0.04, 0.04 + length / width_mm
-    place = {"transform": axes.transAxes, "color": "white"}
-    axes.plot([left, right], [0.015, 0.015], linewidth=2, solid_capstyle="butt", **place)
+    look = {"transform": axes.transAxes, "color": "white"}
+    axes.plot([left, right], [0.015, 0.015], linewidth=2, solid_capstyle="butt", **look)
     label = f"{length // 10} cm" if length >= 10 else f"{length} mm"
-    axes.text(left, 0.02, label, va="bottom", fontsize=7, **place)
+    axes.text(left, 0.02, label, va="bottom", fontsize=7, **look)
 
 
 def _header(figure: Figure, page: _Page, title: str, summary: Totals) -> None:
@@ -244,9 +245,9 @@ def _footer(figure: Figure, page: _Page, summary: Totals) -> None:
     left = _GAP_INCHES / width
     handles = []
     for status, style in STYLES.items():
-        tally = summary.by_status.get(status.value)
-        if tally:
-            label = f"{status.value}: {_counted(tally.count)}, {_cm3(tally.volume_cm3)}"
+        total = summary.by_status.get(status.value)
+        if total:
+            label = f"{status.value}: {_counted(total.count)}, {_cm3(total.volume_cm3)}"
             handles.append(Line2D([], [], color=_INK, label=label, **style))
     handles.append(Line2D([], [], label="click in a lesion", **POSITIVE_CLICK))
     handles.append(Line2D([], [], label="click outside", **NEGATIVE_CLICK))

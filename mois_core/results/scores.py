@@ -1,4 +1,4 @@
-"""How well masks agree, and from when on two lesions are the same one."""
+"""Agreement of masks, and the overlap from which on two lesions are the same one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ small, blurred lesions agree little even between two readers."""
 
 
 def dice(result: np.ndarray, truth: np.ndarray) -> float:
-    """Dice similarity of two boolean masks; two empty ones agree perfectly."""
+    """Return the Dice similarity of two boolean masks; two empty ones agree perfectly."""
     total = np.count_nonzero(result) + np.count_nonzero(truth)
     return 2 * np.count_nonzero(result & truth) / total if total else 1.0

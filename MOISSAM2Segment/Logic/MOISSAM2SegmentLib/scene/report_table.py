@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import vtk
 
 if TYPE_CHECKING:
-    from mois_core.results.lesion_report import Provenance, Row
+    from mois_core.results.lesion_report import LesionRow, Provenance
 
 CLASS = "vtkMRMLTableNode"
 _WHOLE = ("lesion", "voxels", "slices", "clicks")
 _TEXT = ("status",)
 
 
-def fill_table(node: Any, rows: Sequence[Row], provenance: Provenance) -> None:
+def fill_table(node: Any, rows: Sequence[LesionRow], provenance: Provenance) -> None:
     """Replace a table node's content by a report; what made it is told in the description."""
     from mois_core.results.lesion_report import COLUMNS
 
@@ -31,7 +31,7 @@ def fill_table(node: Any, rows: Sequence[Row], provenance: Provenance) -> None:
     node.EndModify(was_modifying)
 
 
-def _columns(rows: Sequence[Row], count: int) -> list[Sequence[Any]]:
+def _columns(rows: Sequence[LesionRow], count: int) -> list[Sequence[Any]]:
     return list(zip(*map(astuple, rows), strict=True)) if rows else [()] * count
 
 

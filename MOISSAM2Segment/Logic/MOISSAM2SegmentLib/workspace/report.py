@@ -15,7 +15,7 @@ from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
 
 if TYPE_CHECKING:
-    from mois_core.results.lesion_report import Provenance, Row, Totals
+    from mois_core.results.lesion_report import LesionRow, Provenance, Totals
     from mois_core.session import Session
     from MOISSAM2SegmentLib.worker.engine import Engine
 
@@ -55,7 +55,7 @@ class Reports:
     def write(self, path: str, then: Callable[[str], None] = lambda path: None) -> Job:
         """Write the report as .csv or .json; ``then`` is given the path."""
 
-        def write(rows: list[Row], totals: Totals, provenance: Provenance) -> str:
+        def write(rows: list[LesionRow], totals: Totals, provenance: Provenance) -> str:
             from mois_core.results.lesion_report import write_report
 
             write_report(path, rows, provenance)
@@ -68,10 +68,10 @@ class Reports:
         session = open_work.session
 
         def measure(progress: Any, cancel: Any) -> Any:
-            from mois_core.results.lesion_report import rows, totals
+            from mois_core.results.lesion_report import measure_lesions, totals
 
             progress(0, 1, "measuring lesions")
-            table = rows(session.stack, session.lesions)
+            table = measure_lesions(session.stack, session.lesions)
             return use(table, totals(table), _provenance(session))
 
         job = Job(name, measure, then, self._say, owner=open_work)
