@@ -1,4 +1,4 @@
-"""How long calls report where they are, and how they are stopped.
+"""Progress and cancelling of long calls.
 
 The engine is synchronous: a long call takes a ``progress`` callback and a ``cancel`` token, and
 looks at the token between two units of work (a slice, a lesion, a block of a download).
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from mois_core.errors import Cancelled
 
 Progress = Callable[[int, int, str], None]
-"""Called with (units done, units in total, what is being done)."""
+"""Callback that is given (units done, units in total, what is being done)."""
 
 
 def silent(done: int, total: int, what: str) -> None:

@@ -197,7 +197,7 @@ class Recipe:
             self.record(f"enc.pos{level}", sine_map(config.width, side, side, model.device))
         self.record("enc.dense_pe", model.sam_prompt_encoder.positions()[0])
         side = config.map_size
-        plane = model.memory_plane().T.unflatten(1, (side, side))
+        plane = model.memory_plane(side).T.unflatten(1, (side, side))
         self.record("mem_pos", plane)
         self.record("obj1.click1.mem_pos", plane)
 

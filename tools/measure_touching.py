@@ -1,4 +1,4 @@
-"""How should a mask of everything be cut into lesions? Measured on phantoms, not guessed.
+"""Measure on phantoms how a mask of all lesions should be cut into single ones.
 
     python tools/measure_touching.py [--seeds N] [--lesions N]
 
@@ -25,20 +25,20 @@ PEAKS_APART_MM = (30.0, 60.0)
 
 
 def by_corners(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """The engine's way: voxels that share a corner belong together."""
+    """Label components whose voxels share a corner, as the engine does."""
     labels = np.zeros(mask.shape, dtype=np.int32)
-    for number, component in enumerate(connected_components(mask), start=1):
-        component.mask.paint(labels, number)
+    for label, component in enumerate(connected_components(mask), start=1):
+        component.mask.paint(labels, label)
     return labels
 
 
 def by_faces(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Only voxels that share a face belong together."""
+    """Label components whose voxels share a face."""
     return ndimage.label(mask, structure=FACES)[0]
 
 
 def by_watershed(mask: np.ndarray, spacing: tuple[float, float, float], apart: float) -> np.ndarray:
-    """Pieces by corners, cut between points that are deep and far enough from one another."""
+    """Label components by corners, cut between points that are deep and far enough apart."""
     depth = ndimage.distance_transform_edt(mask, sampling=spacing)
     reach = [max(1, round(apart / step)) for step in spacing]
     peaks = mask & (depth == ndimage.maximum_filter(depth, size=[2 * r + 1 for r in reach]))
@@ -48,7 +48,7 @@ def by_watershed(mask: np.ndarray, spacing: tuple[float, float, float], apart: f
     cost = (255 * (1 - depth / max(depth.max(), 1e-6))).astype(np.uint8)
     cut = ndimage.watershed_ift(cost, markers, structure=np.ones((3, 3, 3)))
     whole = by_corners(mask, spacing)
-    # Pieces without a peak of their own stay as they are.
+    # Components without a peak of their own stay as they are.
     return np.where(mask, np.where(cut > 0, cut, whole + count), 0)
 
 
@@ -59,18 +59,18 @@ WAYS: dict[str, Callable[[np.ndarray, tuple[float, float, float]], np.ndarray]] 
 
 
 def match(components: np.ndarray, truth: np.ndarray, limit: float) -> tuple[int, int, int]:
-    """True positives, components and lesions, where a pair needs an IoU above the limit."""
+    """Count true positives, components and lesions; a pair needs an IoU above the limit."""
     both = truth.astype(np.int64) * (int(components.max()) + 1) + components
     values, shared = np.unique(both[(truth > 0) & (components > 0)], return_counts=True)
     lesion, component = np.divmod(values, int(components.max()) + 1)
-    lesion_size, piece_size = np.bincount(truth.ravel()), np.bincount(components.ravel())
-    iou = shared / (lesion_size[lesion] + piece_size[component] - shared)
+    lesion_size, component_size = np.bincount(truth.ravel()), np.bincount(components.ravel())
+    iou = shared / (lesion_size[lesion] + component_size[component] - shared)
     hits, used = 0, set()
     for index in np.argsort(-iou):
         if iou[index] <= limit:
             break
-        if ("l", lesion[index]) not in used and ("p", component[index]) not in used:
-            used |= {("l", lesion[index]), ("p", component[index])}
+        if ("l", lesion[index]) not in used and ("c", component[index]) not in used:
+            used |= {("l", lesion[index]), ("c", component[index])}
             hits += 1
     return hits, len(np.unique(components[components > 0])), len(np.unique(truth[truth > 0]))
 

@@ -24,13 +24,13 @@ TIGHT = 1e-6
 
 
 def random_mask(random: np.random.Generator) -> np.ndarray:
-    """Blobs, specks, next to nothing, or nothing."""
+    """Return a mask of blobs, specks, next to nothing, or nothing."""
     shape = (random.integers(1, 7), random.integers(5, 24), random.integers(5, 24))
     return ndimage.gaussian_filter(random.standard_normal(shape), random.uniform(0, 2)) > 0
 
 
 def random_pair(seed: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """A truth and a result that has to do with it."""
+    """Return a result that has to do with a truth, that truth, and a spacing."""
     random = np.random.default_rng(seed)
     truth = random_mask(random)
     truth &= random.random(truth.shape) < random.uniform(0.1, 1)
@@ -91,14 +91,14 @@ def test_volumes_lesions_and_overlaps_agree_with_simpleitk_on_random_masks(first
         assert ours.truth_cm3 == pytest.approx(theirs, abs=TIGHT)
         assert ours.volume_error_cm3 == pytest.approx((result.sum() - truth.sum()) * cm3, abs=TIGHT)
         pairs = overlaps(found, true)
-        for place, value in np.ndenumerate(pairs.dices):
-            if pairs.shared[place]:
-                assert value == pytest.approx(itk_dice(found, true, place), abs=TIGHT)
+        for pair, value in np.ndenumerate(pairs.dices):
+            if pairs.shared[pair]:
+                assert value == pytest.approx(itk_dice(found, true, pair), abs=TIGHT)
                 break
 
 
 def most_pairs(found: np.ndarray, true: np.ndarray, from_iou: float) -> int:
-    """As many one-to-one pairs as overlap enough, counted by another algorithm."""
+    """Return how many one-to-one pairs overlap enough, counted by another algorithm."""
     enough = np.zeros((found.max(), true.max()), dtype=bool)
     for ours, theirs in {*zip(found[found > 0], true[found > 0], strict=True)}:
         if theirs:
@@ -111,16 +111,16 @@ def most_pairs(found: np.ndarray, true: np.ndarray, from_iou: float) -> int:
     return int((maximum_bipartite_matching(csr_matrix(enough)) >= 0).sum())
 
 
-def itk_dice(found: np.ndarray, true: np.ndarray, place: tuple[int, int]) -> float:
+def itk_dice(found: np.ndarray, true: np.ndarray, pair: tuple[int, int]) -> float:
     measures = SimpleITK.LabelOverlapMeasuresImageFilter()
-    ours = SimpleITK.GetImageFromArray((found == place[0] + 1).astype(np.uint8))
-    theirs = SimpleITK.GetImageFromArray((true == place[1] + 1).astype(np.uint8))
+    ours = SimpleITK.GetImageFromArray((found == pair[0] + 1).astype(np.uint8))
+    theirs = SimpleITK.GetImageFromArray((true == pair[1] + 1).astype(np.uint8))
     measures.Execute(ours, theirs)
     return measures.GetDiceCoefficient()
 
 
 def mask_of(*boxes: tuple[int, int, int, int], slices: int = 3) -> np.ndarray:
-    """Boxes of first and last row, first and last column on the middle slice."""
+    """Return a mask of boxes (first and last row and column) on the middle slice."""
     mask = np.zeros((slices, 40, 40), dtype=bool)
     for top, bottom, left, right in boxes:
         mask[1, top:bottom, left:right] = True
@@ -169,7 +169,7 @@ def test_corners_join_for_the_filter_unless_as_published():
     assert without_small(mask, volume, faces).sum() == 0
 
 
-def test_rules_of_detection_differ_where_one_lesion_is_found_in_pieces():
+def test_rules_of_detection_differ_where_one_lesion_is_found_in_components():
     truth = mask_of((0, 10, 0, 30))
     components = mask_of((0, 10, 0, 9), (0, 10, 10, 19), (0, 10, 20, 22))
     between = overlaps(ndimage.label(components)[0], ndimage.label(truth)[0])

@@ -83,7 +83,7 @@ def turned(array: np.ndarray) -> np.ndarray:
 
 
 def turned_volume(volume: Volume) -> Volume:
-    """The same scan with its voxels stored in another order."""
+    """Return the same scan with its voxels stored in another order."""
     sizes = volume.array.shape
     to_old = np.zeros((4, 4))
     # New [a, b, c] is old [k = b, j = last - c, i = last - a].
@@ -106,9 +106,9 @@ def test_how_a_scan_is_stored_changes_nothing(kind):
         spacing = (stack.slice_spacing, *stack.pixel_spacing)
         truth = stack.from_volume(labels)
         steps = run_protocol(protocol, StubMois(), scan, labels, "scan")
-        how = MetricSettings(smallest_cm3=0.0)
+        metrics = MetricSettings(smallest_cm3=0.0)
         return [
-            (step.clicks, step.prompted_dice, measure(step.result, truth, spacing, how).assd_mm)
+            (step.clicks, step.prompted_dice, measure(step.result, truth, spacing, metrics).assd_mm)
             for step in steps
         ]
 

@@ -19,7 +19,7 @@ from mois_core.results.scores import dice
 
 
 class Recorder(Segmenter):
-    """Marks nothing, or always the same, and remembers what it was asked."""
+    """A segmenter that marks nothing, or always the same, and records its calls."""
 
     def __init__(self, mark: np.ndarray | None = None) -> None:
         self.mark = mark
@@ -53,8 +53,8 @@ class Recorder(Segmenter):
 
 def steps_of(segmenter: Segmenter, *blocks: Block, seed: int = 0, **protocol) -> list[ProtocolStep]:
     volume = Volume(scan_of(*blocks, OTHER_KIND), CORONAL)
-    how = Protocol(**{"lesions": 20, "seed": seed, **protocol})
-    return list(run_protocol(how, segmenter, volume, truth_of(*blocks), "scan"))
+    rules = Protocol(**{"lesions": 20, "seed": seed, **protocol})
+    return list(run_protocol(rules, segmenter, volume, truth_of(*blocks), "scan"))
 
 
 def truth_mask(*blocks: Block) -> np.ndarray:
@@ -234,7 +234,7 @@ def test_a_flawless_reader_does_as_the_lesion_wise_protocol():
 
 def test_a_late_reader_corrects_what_was_there_before():
     class Grows(Recorder):
-        """Finds the first half at the first click and everything at the second."""
+        """A segmenter that finds half of the lesion at the first click, all at the second."""
 
         def result(self) -> np.ndarray:
             mark = truth_of(FIRST).astype(np.uint16)

@@ -14,7 +14,7 @@ from engine_fixtures import FIRST, SECOND
 from evaluation_fixtures import LESIONS, plan_of, stub, write_case, write_cohort, write_table
 from paths import ROOT
 
-from mois_core.evaluation.analysis import Results
+from mois_core.evaluation.analysis import EvaluationResults
 from mois_core.evaluation.benchmark import benchmark_plan
 from mois_core.evaluation.cohort import EvaluationCase, read_cohort
 from mois_core.evaluation.figure_masks import agreement
@@ -41,7 +41,7 @@ FIGURES = {"efficiency", "exemplars", "shift", "burden", "overlays", "agreement"
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory) -> Path:
-    """A results folder with everything in it."""
+    """Return a results folder with everything in it."""
     home = tmp_path_factory.mktemp("evaluated")
     cohort = write_cohort(home / "cohort")
     out = home / "out"
@@ -64,7 +64,7 @@ def test_every_figure_is_there_as_png_and_pdf(evaluated):
 
 
 class Page(HTMLParser):
-    """What a page loads, and whether its elements are closed."""
+    """Parser that records what a page loads, and checks that its elements are closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,8 +142,8 @@ def test_the_benchmark_table_has_the_papers_layout(evaluated):
     assert lines[1][2] == "1.00 \u00b1 0.00"
 
 
-def synthetic(folder: Path, values: dict[str, list[float]], scans: int) -> Results:
-    """Results that say what they are told to: the DSCs after each click, for every scan."""
+def synthetic(folder: Path, values: dict[str, list[float]], scans: int) -> EvaluationResults:
+    """Return results with given DSCs after each click, nearly the same for every scan."""
     cases = [EvaluationCase(f"scan{n}", "set") for n in range(scans)]
     plan = plan_of(cases, *(f"{name}:region-growing" for name in values), measured="lesion")
     results = ResultsFolder(folder)
@@ -161,7 +161,7 @@ def synthetic(folder: Path, values: dict[str, list[float]], scans: int) -> Resul
             )
         results.finish(task, rows)
     results.gather(whole)
-    return Results.read(folder)
+    return EvaluationResults.read(folder)
 
 
 def test_stars_and_bold_mark_what_differs_and_what_is_best(tmp_path):
@@ -223,7 +223,7 @@ def test_a_scan_with_few_lesions_keeps_its_last_value_in_the_curve(tmp_path):
     write_case(cohort / "s" / "one", FIRST)
     plan = plan_of(read_cohort(cohort), stub("StubSam"), clicks=1, measured="lesion")
     run_plan(plan, tmp_path / "out")
-    curve = Results.read(tmp_path / "out").curve("dsc", "s", "StubSam")
+    curve = EvaluationResults.read(tmp_path / "out").curve("dsc", "s", "StubSam")
 
     assert list(curve) == [1, 2, 3]
     assert [curve[count]["s-one"] for count in curve] == [1, 1, 1]
@@ -264,15 +264,15 @@ def test_a_table_for_the_terminal_has_its_columns_under_one_another(tmp_path):
     head, group, *lines = as_text(benchmark_table(results)).splitlines()
 
     assert group == "Set (12 scans)"
-    place = head.index("bad")
-    assert [line[place:] for line in lines] == ["0.31 \u00b1 0.00*"] * 3
+    column = head.index("bad")
+    assert [line[column:] for line in lines] == ["0.31 \u00b1 0.00*"] * 3
 
 
 def test_scan_wise_curves_go_along_interactions(tmp_path):
     cases = read_cohort(write_cohort(tmp_path / "cohort", sets=["s"], scans=1))
     plan = plan_of(cases, stub("StubSam"), kind="scan-wise", clicks=8, measured="click")
     run_plan(plan, tmp_path / "out")
-    results = Results.read(tmp_path / "out")
+    results = EvaluationResults.read(tmp_path / "out")
 
     assert results.curve_unit == ("interactions", "Interactions")
     assert list(results.curve("dsc", "s", "StubSam")) == [1, 2, 3]
@@ -288,7 +288,7 @@ def test_readers_and_segmenters_are_compared_in_pairs(tmp_path):
     }
     cases = read_cohort(write_table(tmp_path / "cohort.csv", [row]))
     run_plan(plan_of(cases, stub("StubMois")), tmp_path / "out")
-    names, table, scans = agreement(Results.read(tmp_path / "out"))
+    names, table, scans = agreement(EvaluationResults.read(tmp_path / "out"))
 
     assert (names, scans) == (["Truth", "B", "StubMois"], 1)
     expected = 2 * FIRST.voxels / (2 * FIRST.voxels + SECOND.voxels)
@@ -311,7 +311,7 @@ def test_the_segmenter_of_the_docs_runs_through_everything(tmp_path):
     words += ["--segmenter", "region-growing", "--smallest-cm3", "0", "--out", out]
     assert mois("evaluate", cohort, *words) == 0
 
-    results = Results.read(out)
+    results = EvaluationResults.read(out)
     assert results.segmenters == ["Threshold part=0.5", "Region growing"]
     assert min(results.final("recall", None, results.reference).values()) > 0
     assert (out / "figures" / "overlays.png").is_file()

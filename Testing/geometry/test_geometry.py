@@ -18,7 +18,7 @@ fractions = st.floats(0, 1)
 
 @st.composite
 def volumes(draw) -> Volume:
-    """Any rotation, spacing, offset and a little shear; every voxel different."""
+    """Draw a volume: any rotation, spacing, offset, a little shear; every voxel different."""
     shape = draw(st.tuples(*[st.integers(1, 6)] * 3))
     rotation = Rotation.from_rotvec(draw(st.tuples(*[st.floats(-4, 4)] * 3))).as_matrix()
     spacing = draw(st.tuples(*[st.floats(0.3, 10)] * 3))
@@ -76,7 +76,7 @@ def test_masks_go_there_and_back_voxel_for_voxel(volume, axis, seed):
 
 @st.composite
 def boxes(draw, shape) -> Box:
-    """Any box with at least one voxel in it."""
+    """Draw a box with at least one voxel in it."""
     parts = []
     for size in shape:
         start = draw(st.integers(0, size - 1))

@@ -13,7 +13,7 @@ from mois_core.io import RasClick, read_points, write_points
 
 
 def write_markups(path, *points, system="LPS", markup_type="Fiducial"):
-    """Each point is (label, position) or (label, position, status)."""
+    """Write points, each (label, position) or (label, position, status), as Markups."""
     markup = {
         "type": markup_type,
         "coordinateSystem": system,

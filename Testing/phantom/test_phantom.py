@@ -55,7 +55,7 @@ def digests(folder):
 
 
 def best_threshold_dice(scan, truth):
-    """Over all thresholds, taking what is above or what is below."""
+    """Return the best Dice over all thresholds, taking what is above or what is below."""
     levels = scan.astype(np.int64) - int(scan.min())
     everything = np.bincount(levels.ravel())
     found = np.bincount(levels[truth > 0], minlength=len(everything))
@@ -84,7 +84,7 @@ def test_nothing_of_the_time_or_the_path_is_in_the_files(tmp_path):
 
 
 def test_threads_and_processor_change_nothing(phantom):
-    """numpy picks its routines by processor; here it is told that this one is old."""
+    """Numpy picks its routines by processor: tell it that this one is old."""
     found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     program = (
         "import zlib; from mois_core.phantom import *; "
@@ -180,7 +180,7 @@ def test_some_lesions_touch(several):
 
 
 def test_most_lesions_are_visible(several):
-    """Against the tissue around them, by more than twice the noise."""
+    """Lesions differ from the tissue around them by more than twice the noise."""
     visible = []
     for phantom in several:
         noise = phantom.plan.settings.scanner.noise * np.percentile(phantom.scan, 99.9)
@@ -214,7 +214,7 @@ def test_no_global_threshold_finds_the_target_by_one_attribute(attribute):
 
 
 def test_bright_anatomy_outweighs_the_lesions(several):
-    """Bladder, fluid and kidneys: as bright as a bright lesion, and more of it."""
+    """Bladder, fluid and kidneys are as bright as a bright lesion, and there is more of them."""
     for phantom in several:
         lesions = phantom.scan[phantom.semantic > 0]
         healthy = phantom.scan[phantom.instances == 0]

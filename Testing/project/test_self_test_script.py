@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import subprocess
 import sys
@@ -10,23 +9,15 @@ from pathlib import Path
 
 import pytest
 from paths import LOGIC, ROOT, TESTING
+from slicer_skipping import missing
 
 FOLDER = TESTING / "slicer_application"
 SCRIPT = FOLDER / "run_self_tests.py"
 WORKFLOW = ROOT / ".github" / "workflows" / "slicer.yml"
 
 
-def has_slicer_core() -> bool:
-    try:
-        importlib.metadata.version("slicer-core")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-needs_slicer = pytest.mark.skipif(
-    not has_slicer_core(), reason="needs the package slicer-core (pip install slicer-core)"
-)
+NO_SLICER = missing(["slicer-core"])
+needs_slicer = pytest.mark.skipif(bool(NO_SLICER), reason=NO_SLICER)
 
 
 @pytest.fixture

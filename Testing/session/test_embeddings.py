@@ -31,9 +31,9 @@ class Slices:
         self.images = some_slices(count, size)
         self.asked = []
 
-    def __call__(self, number):
-        self.asked.append(number)
-        return self.images[number]
+    def __call__(self, slice_index):
+        self.asked.append(slice_index)
+        return self.images[slice_index]
 
 
 def kept(device_budget=HUGE, host_budget=HUGE):
@@ -65,8 +65,8 @@ def test_all_slices_are_encoded_once_nearest_first():
     embeddings, slices = kept()
     embeddings.prepare(5)
     embeddings.prepare(0)
-    for number in range(COUNT):
-        embeddings.features(number)
+    for slice_index in range(COUNT):
+        embeddings.features(slice_index)
 
     assert slices.asked == [5, 4, 6, 3, 7, 2, 1, 0]
     assert embeddings.encoded == COUNT == embeddings.ready
@@ -111,10 +111,10 @@ def test_a_click_between_two_halves_of_the_encoding_is_answered_from_what_is_the
         session.prepare(5, lambda done, *_: token.cancel() if done == 7 else None, token)
     assert session.embeddings.encoded == 7
 
-    number = click_on(session, FIRST)
+    slice_index = click_on(session, FIRST)
 
     assert session.embeddings.encoded == 7
-    assert is_exactly(session, number, FIRST)
+    assert is_exactly(session, slice_index, FIRST)
 
 
 def test_nothing_is_trained_while_encoding():
@@ -152,34 +152,34 @@ def test_encoding_ahead_stops_when_the_budget_is_full(room):
 @settings(max_examples=60, deadline=None)
 def test_the_budget_holds_but_for_the_slice_in_use(budget, used):
     embeddings, _ = kept(host_budget=budget)
-    for number, with_query in used:
+    for slice_index, with_query in used:
         if with_query:
-            embeddings.memory_query(number)
-        features = embeddings.features(number)
-        assert torch.equal(features.coarse, embeddings.features(number).coarse)
+            embeddings.memory_query(slice_index)
+        features = embeddings.features(slice_index)
+        assert torch.equal(features.coarse, embeddings.features(slice_index).coarse)
         assert embeddings.nbytes <= max(budget, ONE + QUERY)
 
 
 def test_a_slice_that_had_to_go_is_encoded_again():
     embeddings, slices = kept(host_budget=2 * ONE)
-    for number in (0, 1, 2, 0):
-        embeddings.features(number)
+    for slice_index in (0, 1, 2, 0):
+        embeddings.features(slice_index)
 
     assert slices.asked == [0, 1, 2, 0]
 
 
 def test_what_was_used_last_stays():
     embeddings, slices = kept(host_budget=2 * ONE)
-    for number in (0, 1, 0, 2, 0):
-        embeddings.features(number)
+    for slice_index in (0, 1, 0, 2, 0):
+        embeddings.features(slice_index)
 
     assert slices.asked == [0, 1, 2]
 
 
 def test_what_is_quickly_made_again_goes_before_the_encoding():
     embeddings, slices = kept(host_budget=3 * ONE + QUERY)
-    for number in (0, 1, 2):
-        embeddings.memory_query(number)
+    for slice_index in (0, 1, 2):
+        embeddings.memory_query(slice_index)
 
     assert embeddings.ready == 3
     assert slices.asked == [0, 1, 2]
@@ -220,12 +220,12 @@ def test_everything_can_be_forgotten():
 def test_what_does_not_fit_on_the_device_moves_to_the_host_and_comes_back():
     embeddings, slices = kept(device_budget=2 * ONE)
     embeddings.prepare()
-    for number in range(COUNT):
-        embeddings.features(number)
+    for slice_index in range(COUNT):
+        embeddings.features(slice_index)
 
     assert embeddings.encoded == COUNT
     assert embeddings.ready == COUNT
-    assert len(embeddings._near) == 2
+    assert embeddings.device_nbytes == 2 * ONE
 
 
 @pytest.mark.usefixtures("with_a_device")
@@ -233,11 +233,11 @@ def test_what_does_not_fit_on_the_device_moves_to_the_host_and_comes_back():
 @settings(max_examples=60, deadline=None)
 def test_both_budgets_hold_at_once(near, far, used):
     embeddings, _ = kept(device_budget=near * ONE, host_budget=far * ONE)
-    for number in used:
-        embeddings.features(number)
-        assert len(embeddings._near) <= max(near, 1)
-        assert len(embeddings._far) <= far
-        assert not embeddings._near.keys() & embeddings._far.keys()
+    for slice_index in used:
+        embeddings.features(slice_index)
+        assert embeddings.device_nbytes <= max(near, 1) * ONE
+        assert embeddings.host_nbytes <= far * ONE
+        assert embeddings.nbytes == embeddings.ready * ONE, "a slice is in one of them only"
 
 
 @pytest.mark.usefixtures("with_a_device")
@@ -256,18 +256,18 @@ def test_giving_the_device_back_encodes_nothing_again():
     embeddings.prepare()
     embeddings.memory_query(2)
     embeddings.shrink_device_budget()
-    assert not embeddings._near
-    for number in range(COUNT):
-        embeddings.features(number)
+    assert embeddings.device_nbytes == 0
+    for slice_index in range(COUNT):
+        embeddings.features(slice_index)
 
     assert embeddings.encoded == COUNT
-    assert len(embeddings._near) == 3
+    assert embeddings.device_nbytes == 3 * ONE
 
 
 def test_a_network_that_moved_to_the_processor_shares_the_hosts_budget():
     embeddings, _ = kept(host_budget=4 * ONE)
     embeddings.prepare()
     embeddings.release_device()
-    for number in range(COUNT):
-        embeddings.features(number)
+    for slice_index in range(COUNT):
+        embeddings.features(slice_index)
         assert embeddings.nbytes <= 4 * ONE

@@ -95,7 +95,7 @@ def test_work_goes_on_after_memory_was_given_back(an_open_workspace, an_engine):
 
     an_engine.rest()
     settle(workspace)
-    assert workspace.session.embeddings._near == {}
+    assert workspace.session.embeddings.device_nbytes == 0
     place(workspace, SECOND, "2+")
     settle(workspace)
 

@@ -27,7 +27,7 @@ class StubSam(SessionSegmenter):
 
 
 class FailsOnBright(RegionGrowing):
-    """Raises on scans with very bright voxels, and works on others."""
+    """Region growing that raises on scans with very bright voxels."""
 
     def open(self, volume) -> None:
         if volume.array.max() > 500:
@@ -36,7 +36,7 @@ class FailsOnBright(RegionGrowing):
 
 
 class DiesOnBright(RegionGrowing):
-    """Ends its whole process on scans with very bright voxels, as a lack of memory does."""
+    """Region growing that ends its process on very bright voxels, as a lack of memory does."""
 
     def open(self, volume) -> None:
         if volume.array.max() > 500:
@@ -45,7 +45,7 @@ class DiesOnBright(RegionGrowing):
 
 
 class Everything(RegionGrowing):
-    """Marks the whole scan at the first click; what is not meant is rejected or cut."""
+    """Region growing that marks the whole scan at the first click."""
 
     def result(self) -> np.ndarray:
         return np.ones(self.regions.stack.volume.array.shape, dtype=np.uint16)

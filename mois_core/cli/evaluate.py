@@ -200,7 +200,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate, or only draw figures again, and print where they are."""
     _need_tools()
-    from mois_core.evaluation.analysis import Results
+    from mois_core.evaluation.analysis import EvaluationResults
     from mois_core.evaluation.report import write_report
     from mois_core.evaluation.tables import as_text, benchmark_table
 
@@ -211,7 +211,7 @@ def run(args: argparse.Namespace) -> None:
         return
     _evaluate(args)
     page = write_report(args.out)
-    print(as_text(benchmark_table(Results.read(args.out))))
+    print(as_text(benchmark_table(EvaluationResults.read(args.out))))
     print(f"{page}: open it in a browser")
 
 

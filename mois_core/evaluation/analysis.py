@@ -40,11 +40,11 @@ class Reached:
     clicks: Mapping[str, float]
     seconds: Mapping[str, float]
     most_clicks: float
-    """The most that any scan was given: one that never got there took more."""
+    """Most clicks that any scan was given; a scan that never got there would take more."""
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class EvaluationResults:
     """The tables of a results folder, and the values that they hold."""
 
     folder: Path
@@ -54,7 +54,7 @@ class Results:
     failures: Sequence[ResultRow] = ()
 
     @classmethod
-    def read(cls, folder: Path) -> Results:
+    def read(cls, folder: Path) -> EvaluationResults:
         """Read what ``mois evaluate`` wrote."""
         plan = ResultsFolder(folder).plan()
         rows = read_rows(folder)
@@ -105,7 +105,7 @@ class Results:
 
     @property
     def curve_unit(self) -> tuple[str, str]:
-        """The column that curves go along, and its name: scan-wise nobody counts lesions."""
+        """Column and name of the curves' axis: scan-wise interactions, else prompted lesions."""
         rows = (row for row in self.rows if row["experiment"] == self.curve_experiment)
         if any(row["prompted"] for row in rows):
             return "prompted", "Prompted lesions"

@@ -1,4 +1,4 @@
-"""Which scans are evaluated: a table, a folder, or phantoms that exist only while they are used.
+"""Scans to evaluate on: a table, a folder, or phantoms that exist only while they are used.
 
 A case is a few words that travel to another process; the voxels are read, or made, there.
 """

@@ -1,4 +1,4 @@
-"""Which lesions were found, and which of what was found is a lesion."""
+"""Detection of lesions: which true ones were found, and which found ones are true."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _sizes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """Which lesions were found, and the counts behind precision, recall and F1."""
+    """Outcome of a detection: pairs of lesions, and counts for precision, recall and F1."""
 
     detected: int
     """True lesions that were found."""

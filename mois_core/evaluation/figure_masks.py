@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from mois_core.evaluation.analysis import Results, set_title
+from mois_core.evaluation.analysis import EvaluationResults, set_title
 from mois_core.evaluation.figure_style import INK, new_figure, style
 from mois_core.evaluation.results_folder import KeptScan
 from mois_core.results.scores import dice
@@ -22,7 +22,7 @@ _TRUTH = "Truth"
 _MOST_COLUMNS = 6
 
 
-def overlay_figure(results: Results) -> Figure | None:
+def overlay_figure(results: EvaluationResults) -> Figure | None:
     """Draw one scan of each set, projected, through every segmenter (the paper's Fig. 3)."""
     names = results.segmenters[:_MOST_COLUMNS]
     typical = [(test_set, _typical(results, test_set)) for test_set in results.sets]
@@ -67,7 +67,7 @@ def overlay_figure(results: Results) -> Figure | None:
     return figure
 
 
-def _typical(results: Results, test_set: str) -> str:
+def _typical(results: EvaluationResults, test_set: str) -> str:
     """Return the scan with the median DSC of the reference: neither the best nor the worst."""
     values = results.final("dsc", test_set, results.reference)
     if not values:
@@ -105,7 +105,7 @@ def _overlay(scan: KeptScan, mask: np.ndarray | None) -> np.ndarray:
     return picture
 
 
-def agreement(results: Results) -> tuple[list[str], np.ndarray, int]:
+def agreement(results: EvaluationResults) -> tuple[list[str], np.ndarray, int]:
     """Return names of readers and segmenters, mean DSC of each pair, and number of scans.
 
     Only scans that all of them have a mask of are counted, so all cells are about the same scans.
@@ -138,7 +138,7 @@ def _pairwise(masks: list[np.ndarray]) -> np.ndarray:
     return table
 
 
-def agreement_figure(results: Results) -> Figure | None:
+def agreement_figure(results: EvaluationResults) -> Figure | None:
     """Draw the scan-wise DSC between each two readers or segmenters (the paper's Fig. 6)."""
     names, table, scans = agreement(results)
     if len(names) < 3:

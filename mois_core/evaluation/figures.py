@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mois_core.evaluation.analysis import METRIC_NAMES, Results, set_title
+from mois_core.evaluation.analysis import METRIC_NAMES, EvaluationResults, set_title
 from mois_core.evaluation.figure_style import (
     FAINT,
     INK,
@@ -29,7 +29,7 @@ _BOX_WIDTH = 0.55
 """Width of the boxes of box plots, as a part of their distance."""
 
 
-def efficiency_figure(results: Results) -> Figure | None:
+def efficiency_figure(results: EvaluationResults) -> Figure | None:
     """Draw the scan-wise DSC of each set by the number of prompted lesions (the paper's Fig. 5)."""
     names = results.segmenters
     curves = {(s, n): results.curve("dsc", s, n) for s in results.sets for n in names}
@@ -55,7 +55,7 @@ def efficiency_figure(results: Results) -> Figure | None:
     return figure
 
 
-def exemplars_figure(results: Results) -> Figure | None:
+def exemplars_figure(results: EvaluationResults) -> Figure | None:
     """Draw all metrics of the reference by the number of prompted lesions (Experiment 2)."""
     curves = {m: results.curve(m, None, results.reference) for m in METRIC_NAMES}
     if max(len(curve) for curve in curves.values()) < 2:
@@ -87,7 +87,7 @@ def _curve(axes: Axes, curve: dict[int, dict[str, float]], name: str, names: Seq
     )  # fmt: skip
 
 
-def shift_figure(results: Results) -> Figure | None:
+def shift_figure(results: EvaluationResults) -> Figure | None:
     """Draw the scan-wise DSC on each set, with p against the first one (the paper's Fig. 4)."""
     if len(results.sets) < 2:
         return None
@@ -106,7 +106,7 @@ def shift_figure(results: Results) -> Figure | None:
     return figure
 
 
-def _box_plot(axes: Axes, results: Results, name: str) -> None:
+def _box_plot(axes: Axes, results: EvaluationResults, name: str) -> None:
     """Draw quartiles, median and every scan of each set, with p against the first set."""
     by_set = [results.final("dsc", test_set, name) for test_set in results.sets]
     values = [list(finite(one).values()) for one in by_set]
@@ -135,7 +135,7 @@ def _box_plot(axes: Axes, results: Results, name: str) -> None:
     axes.grid(axis="x", visible=False)
 
 
-def burden_figure(results: Results) -> Figure:
+def burden_figure(results: EvaluationResults) -> Figure:
     """Draw Bland and Altman's plot of the tumour burden, for each segmenter."""
     names = results.segmenters
     across = min(len(names), _MOST_ACROSS)
@@ -154,7 +154,7 @@ def burden_figure(results: Results) -> Figure:
     return figure
 
 
-def _bland_altman(axes: Axes, results: Results, name: str) -> None:
+def _bland_altman(axes: Axes, results: EvaluationResults, name: str) -> None:
     errors = []
     for index, test_set in enumerate(results.sets):
         truth = results.final("truth_cm3", test_set, name)

@@ -68,7 +68,7 @@ AS_PUBLISHED = MetricSettings(
 
 @dataclass(frozen=True)
 class Metrics:
-    """Values of one scan. What has none, as the Dice of detected lesions without any, is NaN."""
+    """Metrics of one scan; NaN where there is none, as the Dice of detected lesions without any."""
 
     dsc: float
     precision: float
@@ -98,7 +98,7 @@ def measure(
 ) -> Metrics:
     """Compare two masks of all lesions; ``spacing`` is in mm along the axes of the arrays.
 
-    Lesions are connected components on both sides, whatever numbers the arrays hold: which voxels
+    Lesions are connected components on both sides, whatever values the arrays hold: which voxels
     belong to which click is no property of the result. Without ``surfaces`` the two measures that
     take longest are left out.
     """

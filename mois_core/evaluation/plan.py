@@ -1,4 +1,4 @@
-"""What is to be run: which segmenters, on which scans, by which protocols."""
+"""Plan of an evaluation: which segmenters run on which scans by which protocols."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mois_core.evaluation.segmenter_specs import SegmenterSpec, weights_of
 
 @dataclass(frozen=True)
 class Experiment:
-    """One way to work through every scan, under the name that its results have."""
+    """A protocol for every scan, under the name that its results have."""
 
     name: str
     protocol: Protocol

@@ -1,4 +1,4 @@
-"""How a simulated reader works through a scan: the papers' protocols, and a more human one.
+"""Protocols by which a simulated reader works through a scan: the papers', and a more human one.
 
 A protocol gives one `ProtocolStep` whenever there is something to measure. It sees the scan as a
 stack of slices, and clicks in patient coordinates like everyone else.
@@ -46,7 +46,7 @@ Objects = Literal["lesions", "one"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the reader does. The defaults are the paper's; what departs from it has a name."""
+    """Rules of the reader's work. The defaults are the paper's; each departure has a name."""
 
     kind: ProtocolKind = "lesion-wise"
     lesions: int = PUBLISHED_LESIONS
@@ -84,7 +84,7 @@ SCAN_WISE_CLICKS, SCAN_WISE_STOP = 8, 0.8
 
 @dataclass(frozen=True, eq=False)
 class ProtocolStep:
-    """The result after some clicks, and what it took to get there."""
+    """Result after some clicks, with the clicks and the time until then."""
 
     number: int
     """1 for the first step."""

@@ -1,4 +1,4 @@
-"""Region growing from clicks: what is about as bright as the voxel clicked on, and joined to it.
+"""Region growing from clicks: voxels about as bright as the one clicked on, and joined to it.
 
 The rule is that of semi-automated tumour measurement: a lesion is what is brighter than a part
 of the brightness at the click. It needs no training, and a click cannot tell a lesion from a
@@ -16,7 +16,7 @@ from mois_core.geometry import Box, SliceStack, Volume
 from mois_core.session import Point
 
 _AROUND = 1
-"""Pixels each way whose median stands for the brightness at a click: one pixel is mostly noise."""
+"""Pixels each way whose median is taken as the brightness at a click: one is mostly noise."""
 
 
 class GrownRegions:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mois_core.evaluation.analysis import METRIC_NAMES, Results
+from mois_core.evaluation.analysis import METRIC_NAMES, EvaluationResults
 from mois_core.evaluation.figure_masks import agreement_figure, overlay_figure
 from mois_core.evaluation.figure_style import save
 from mois_core.evaluation.figures import (
@@ -23,7 +23,7 @@ from mois_core.io.atomic import atomic_write
 
 PAGE = "report.html"
 
-_FIGURES: Mapping[str, tuple[Callable[[Results], Figure | None], str, str]] = {
+_FIGURES: Mapping[str, tuple[Callable[[EvaluationResults], Figure | None], str, str]] = {
     "efficiency": (
         efficiency_figure,
         "Interaction efficiency",
@@ -66,7 +66,7 @@ _FIGURES: Mapping[str, tuple[Callable[[Results], Figure | None], str, str]] = {
 
 def write_report(folder: Path) -> Path:
     """Draw all figures, write all tables and the page; return the page's path."""
-    results = Results.read(folder)
+    results = EvaluationResults.read(folder)
     tables = all_tables(results)
     write_tables(tables, folder / "tables")
     figures = []
@@ -103,7 +103,7 @@ nav a { margin-right: 1rem; }
 
 
 def _page(
-    results: Results, tables: Sequence[Table], figures: Sequence[tuple[Path, str, str]]
+    results: EvaluationResults, tables: Sequence[Table], figures: Sequence[tuple[Path, str, str]]
 ) -> str:
     parts = [_summary(results)]
     if results.failures:
@@ -128,7 +128,7 @@ def _text(words: object) -> str:
     return html.escape(str(words))
 
 
-def _summary(results: Results) -> str:
+def _summary(results: EvaluationResults) -> str:
     scans, sets = len(results.scans_of(None)), len(results.sets)
     counted = [
         f"{scans} scan{'s' * (scans > 1)} in {sets} set{'s' * (sets > 1)}",
@@ -139,7 +139,7 @@ def _summary(results: Results) -> str:
     return f'<p class="note">{_text("; ".join(counted))}. MOISSAM2 {_text(version)}.</p>'
 
 
-def _failures(results: Results) -> str:
+def _failures(results: EvaluationResults) -> str:
     lines = "".join(
         f"<li>{_text(row['scan'])}, {_text(row['segmenter'])} ({_text(row['experiment'])}): "
         f"{_text(row['error'])}</li>"
@@ -183,7 +183,7 @@ def _figure(path: Path, title: str, caption: str) -> str:
     )
 
 
-def _every_scan(results: Results) -> str:
+def _every_scan(results: EvaluationResults) -> str:
     columns = ("set", "scan", "segmenter", "fold", "clicks", *METRIC_NAMES)
     rows = [
         row
@@ -209,7 +209,7 @@ def _value(value: object) -> str:
     return f"{value:.0f}" if value == int(value) and value > 1 else f"{value:.3f}"
 
 
-def _how_made(results: Results) -> str:
+def _how_made(results: EvaluationResults) -> str:
     lines = []
     for what in ("experiments", "segmenters"):
         for name, content in results.plan[what].items():

@@ -1,4 +1,4 @@
-"""The results folder: what is finished stays finished, whatever happens to the run.
+"""The results folder, in which finished tasks stay finished whatever happens to the run.
 
 Each task leaves a file of its own, written at once or not at all. The tables are put together from
 these, in the order of the plan, so an interrupted run ends with the same table as one that was
@@ -46,7 +46,7 @@ ResultRow = Mapping[str, object]
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """A folder of results while it is filled, and what was kept in it."""
+    """Folder that receives the results of a plan, task by task."""
 
     folder: Path
 
@@ -176,7 +176,7 @@ class ResultsFolder:
 
 @dataclass(frozen=True, eq=False)
 class KeptScan:
-    """What pictures need of a scan."""
+    """Projection, truth and readers' masks of a scan, as pictures need them."""
 
     projection: np.ndarray
     """Brightest voxel across the slices [rows, columns], 0 to 255."""

@@ -1,4 +1,4 @@
-"""All scans, several at a time, until each is either measured or known to have failed."""
+"""Run a plan: several scans at a time, until each is measured or known to have failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One scan through every segmenter that is still to be run on it."""
+"""Evaluate one scan with every segmenter that is still to be run on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segmenters in words, as they stand on the command line and in the results.
+"""Segmenters in words, as the command line and the results write them.
 
 Words travel to another process and can be compared with those of an interrupted run; networks
 are read where they are used, once in each process.

@@ -1,4 +1,4 @@
-"""Where a simulated reader clicks next: the rules of the paper, of its code, and of training.
+"""Clicks of a simulated reader, by the rules of the paper, of its code, and of training.
 
 All arrays are stacks of slices, and voxels are indices into them: [slice, row, column].
 """
@@ -135,7 +135,7 @@ def _patches(shape: Sequence[int]) -> list[Box]:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """How a person clicks: near the right place, sometimes too late, sometimes wrong."""
+    """How far and how often a person's clicks go wrong."""
 
     jitter_mm: float = 2.0
     """Standard deviation in each direction of the slice. About three pixels, a hand's tremor."""

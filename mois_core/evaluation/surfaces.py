@@ -1,4 +1,4 @@
-"""How far two outlines lie apart: average symmetric surface distance, normalised surface Dice.
+"""Distance between outlines: average symmetric surface distance, normalised surface Dice.
 
 The surface of a mask is made of its voxels that have a neighbour across a face outside the mask,
 the edge of the scan counting as outside. Distances are those between voxel centres in mm.

@@ -15,7 +15,7 @@ import numpy as np
 from mois_core.evaluation.analysis import (
     METRIC_NAMES,
     MORE_METRIC_NAMES,
-    Results,
+    EvaluationResults,
     set_title,
 )
 from mois_core.evaluation.statistics import (
@@ -62,7 +62,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def all_tables(results: Results) -> list[Table]:
+def all_tables(results: EvaluationResults) -> list[Table]:
     """Return every table that the results have the values for."""
     tables = [benchmark_table(results), more_metrics_table(results)]
     tables.append(clicks_table(results))
@@ -80,7 +80,7 @@ def all_tables(results: Results) -> list[Table]:
 # ---- mean and standard deviation -----------------------------------------------------------
 
 
-def benchmark_table(results: Results) -> Table:
+def benchmark_table(results: EvaluationResults) -> Table:
     """Return the paper's Table 3, or with a single set its Table 2."""
     others = len(results.segmenters) - 1
     notes = [
@@ -95,7 +95,7 @@ def benchmark_table(results: Results) -> Table:
     return _spreads(results, "benchmark", "Segmentation performance", METRIC_NAMES, notes)
 
 
-def more_metrics_table(results: Results) -> Table:
+def more_metrics_table(results: EvaluationResults) -> Table:
     """Return the metrics that the paper does not report."""
     notes = [
         "The error of the volume is above 0 where too much was marked. Values that a scan does "
@@ -105,7 +105,11 @@ def more_metrics_table(results: Results) -> Table:
 
 
 def _spreads(
-    results: Results, name: str, title: str, metrics: Mapping[str, str], notes: Sequence[str]
+    results: EvaluationResults,
+    name: str,
+    title: str,
+    metrics: Mapping[str, str],
+    notes: Sequence[str],
 ) -> Table:
     groups = []
     for test_set in results.sets:
@@ -116,7 +120,7 @@ def _spreads(
     return Table(name, title, tuple(results.segmenters), tuple(groups), tuple(notes))
 
 
-def _line(results: Results, metric: str, test_set: str) -> tuple[Cell, ...]:
+def _line(results: EvaluationResults, metric: str, test_set: str) -> tuple[Cell, ...]:
     values = {name: results.final(metric, test_set, name) for name in results.segmenters}
     means = {name: spread(by_scan).mean for name, by_scan in values.items()}
     known = [mean for mean in means.values() if math.isfinite(mean)]
@@ -136,7 +140,7 @@ def _line(results: Results, metric: str, test_set: str) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def _protocol_note(results: Results) -> str:
+def _protocol_note(results: EvaluationResults) -> str:
     protocol = results.plan["experiments"][results.final_experiment]
     if protocol["kind"] == "scan-wise":
         return f"Scan-wise, up to {protocol['clicks']} interactions."
@@ -149,7 +153,7 @@ def _protocol_note(results: Results) -> str:
 # ---- tests and intervals -------------------------------------------------------------------
 
 
-def comparison_table(results: Results) -> Table:
+def comparison_table(results: EvaluationResults) -> Table:
     """Compare the reference with every other segmenter: difference, its interval, and p."""
     others = [name for name in results.segmenters if name != results.reference]
     groups = []
@@ -175,7 +179,7 @@ def comparison_table(results: Results) -> Table:
     return Table("comparison", title, tuple(others), tuple(groups), notes)
 
 
-def shift_table(results: Results) -> Table:
+def shift_table(results: EvaluationResults) -> Table:
     """Test whether segmenters do otherwise on shifted sets than on the first one."""
     first, *others = results.sets
     lines = []
@@ -197,7 +201,7 @@ def shift_table(results: Results) -> Table:
 # ---- clicks --------------------------------------------------------------------------------
 
 
-def clicks_table(results: Results) -> Table:
+def clicks_table(results: EvaluationResults) -> Table:
     """Return clicks and seconds until a DSC, and how many scans got there."""
     groups = []
     for test_set in results.sets:
@@ -221,7 +225,7 @@ def clicks_table(results: Results) -> Table:
     return Table("clicks", "Clicks and time to reach a DSC", columns, tuple(groups), notes)
 
 
-def fewer_clicks_table(results: Results) -> Table:
+def fewer_clicks_table(results: EvaluationResults) -> Table:
     """Compare the clicks that the reference needs for a DSC with those of the others."""
     others = [name for name in results.segmenters if name != results.reference]
     groups = []
@@ -249,7 +253,7 @@ def fewer_clicks_table(results: Results) -> Table:
 
 
 def _saved(
-    results: Results, test_set: str, other: str, targets: Mapping[str, float] | float
+    results: EvaluationResults, test_set: str, other: str, targets: Mapping[str, float] | float
 ) -> Cell:
     ours = results.clicks_until(targets, test_set, results.reference)
     theirs = results.clicks_until(targets, test_set, other)
@@ -262,7 +266,7 @@ def _saved(
     return Cell(text, is_best=saved.low > 0)
 
 
-def early_table(results: Results) -> Table:
+def early_table(results: EvaluationResults) -> Table:
     """Compare the reference with the others after the first few lesions or interactions."""
     others = [name for name in results.segmenters if name != results.reference]
     _, unit = results.curve_unit

@@ -1,4 +1,4 @@
-"""One series out of a DICOM folder, if its slices make an even volume.
+"""Read one series out of a DICOM folder, if its slices make an even volume.
 
 ITK stacks whatever it is given and takes the mean distance for all: with a slice missing, every
 position and every volume in cm3 would be wrong without a word. Such series are refused. Nothing
@@ -30,7 +30,7 @@ _SAME_ORIENTATION = 1e-3
 
 @dataclass(frozen=True)
 class Series:
-    """What a user needs to choose one series among several, and its files in no order."""
+    """A series with what a user needs to choose it, and its files in no order."""
 
     uid: str
     description: str
@@ -41,7 +41,7 @@ class Series:
 
 
 def read_dicom_folder(folder: Path, uid: str | None) -> SimpleITK.Image:
-    """The series with this UID, or the only one there is."""
+    """Read the series with a UID, or the only one there is."""
     series = _choose(find_series(folder), uid, folder)
     try:
         with quiet():
@@ -56,7 +56,7 @@ def read_dicom_folder(folder: Path, uid: str | None) -> SimpleITK.Image:
 
 
 def find_series(folder: Path) -> list[Series]:
-    """Every series of images in a folder and the folders below it."""
+    """Return every series of images in a folder and the folders below it."""
     files = defaultdict(list)
     found = []
     with quiet():
@@ -82,7 +82,10 @@ def find_series(folder: Path) -> list[Series]:
 
 
 def _claims_to_be_dicom(file: str) -> bool:
-    """Such a file outside every series is one that the series reader gave up on in silence."""
+    """Return whether a file begins as DICOM files do.
+
+    Such a file outside every series is one that the series reader gave up on in silence.
+    """
     try:
         with open(file, "rb") as opened:
             return opened.read(132)[128:] == b"DICM"
@@ -121,7 +124,7 @@ def _choose(found: list[Series], uid: str | None, folder: Path) -> Series:
 
 
 def _stacking_order(series: Series, folder: Path) -> list[str]:
-    """The files along their common normal, refused unless they make one even volume."""
+    """Return the files along their common normal; refuse them unless they make an even volume."""
     what = f"Series {series} in {folder}"
     headers = [_read_header(file) for file in series.files]
     if not all(h.HasMetaDataKey(_POSITION) and h.HasMetaDataKey(_ORIENTATION) for h in headers):

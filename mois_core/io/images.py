@@ -1,4 +1,4 @@
-"""Volumes to and from SimpleITK, one file at a time.
+"""Read and write volumes with SimpleITK, one file at a time.
 
 ITK works in LPS millimetres and Slicer and we in RAS; the two first axes change sign between
 them. ITK also forgives what a measuring program must not: it fills the missing half of a
@@ -31,7 +31,7 @@ _stderr_lock = threading.RLock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries under ITK from printing: what went wrong is said once, by us.
+    """Keep the libraries under ITK from printing: our own message says what went wrong, once.
 
     Some of them write to the process's standard error from C++, past every setting.
     """
@@ -57,7 +57,7 @@ def quiet() -> Iterator[None]:
 
 
 def read_image(path: Path) -> SimpleITK.Image:
-    """One image file as SimpleITK reads it, refused if anything of it is missing."""
+    """Read one image file with SimpleITK; refuse it if anything of it is missing."""
     if not path.exists():
         raise BadInput(f"{path} does not exist.")
     reader = SimpleITK.ImageFileReader()
@@ -114,7 +114,7 @@ def _uncompressed_size(path: Path) -> int:
 
 
 def volume_from_image(image: SimpleITK.Image, path: Path) -> Volume:
-    """A SimpleITK image as a `Volume`, refused if it is not one grey value in 3-D."""
+    """Return a SimpleITK image as a `Volume`; refuse it if it is not 3-D with one grey value."""
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise BadInput(
             f"{path} has {image.GetNumberOfComponentsPerPixel()} values in each voxel (a colour "

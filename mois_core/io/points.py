@@ -42,7 +42,7 @@ class RasClick:
     positive: bool
     ras: tuple[float, float, float]
     label: str = field(default="", compare=False)
-    """What the file calls the point, for messages about it."""
+    """Label of the point in the file, for messages about it."""
 
 
 def read_points(path: str | os.PathLike) -> list[RasClick]:

@@ -1,4 +1,4 @@
-"""Thick slices from thin ones, for scans that were acquired nearly isotropically.
+"""Average thin slices to thick ones, for scans that were acquired nearly isotropically.
 
 The network was trained on coronal slices 7.8 mm apart. In a scan of 1 mm slices its memory would
 reach a few millimetres instead of a few centimetres. Averaging slabs of thin slices gives it the
@@ -29,10 +29,10 @@ class ThickSlices:
     slab_of_slice: np.ndarray | None
     """For each slice of the scan, the slab that holds its centre; None if nothing was changed."""
     note: str
-    """One line for the user: what was done."""
+    """One line that tells the user what was done."""
 
     def to_original(self, labels: np.ndarray) -> np.ndarray:
-        """A mask or label array of the thick volume on the scan's grid, both in [k, j, i] order."""
+        """Return an array of the thick volume on the scan's grid, both in [k, j, i] order."""
         if labels.shape != self.volume.array.shape:
             raise ValueError(f"shape {labels.shape} is not the volume's {self.volume.array.shape}")
         if self.slab_of_slice is None:
@@ -40,8 +40,10 @@ class ThickSlices:
         return self.original.to_volume(labels[self.slab_of_slice])
 
     def from_original(self, labels: np.ndarray) -> np.ndarray:
-        """A mask or label array on the scan's grid as one of the thick volume: a slab has what
-        any of its slices has, the highest label where they differ."""
+        """Return a mask or label array on the scan's grid as one of the thick volume.
+
+        A slab has what any of its slices has, and the highest label where they differ.
+        """
         if labels.shape != self.original.volume.array.shape:
             raise ValueError(
                 f"shape {labels.shape} is not the scan's {self.original.volume.array.shape}"
@@ -50,8 +52,8 @@ class ThickSlices:
             return labels
         slices = self.original.from_volume(labels)
         thick = np.zeros(self.volume.array.shape, dtype=labels.dtype)
-        for number, slab in enumerate(self.slab_of_slice):
-            np.maximum(thick[slab], slices[number], out=thick[slab])
+        for slice_index, slab in enumerate(self.slab_of_slice):
+            np.maximum(thick[slab], slices[slice_index], out=thick[slab])
         return thick
 
 
@@ -88,7 +90,7 @@ def thicken(stack: SliceStack, spacing_mm: float = TRAINING_SLICE_SPACING_MM) ->
 
 
 def _average(slices: np.ndarray, start: float, end: float) -> np.ndarray:
-    """The mean of everything between two positions, slice n reaching from n to n + 1."""
+    """Return the mean of what lies between two positions, slice n reaching from n to n + 1."""
     start, end = max(start, 0.0), min(end, float(len(slices)))
     total = np.zeros(slices.shape[1:], dtype=np.float32)
     for n in range(int(np.floor(start)), int(np.ceil(end))):

@@ -1,4 +1,4 @@
-"""Read what the user names as the scan, and label maps that belong to it."""
+"""Read scans, and label maps that belong to them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mois_core.io.dicom import read_dicom_folder
 from mois_core.io.images import read_image, volume_from_image
 
 HIGHEST_LABEL = 65535
-"""Instance label maps are kept in at most 16 bits; so are the numbers of lesions."""
+"""Highest lesion id: instance label maps are kept in at most 16 bits."""
 
 
 def read_scan(path: str | os.PathLike, series: str | None = None) -> Volume:
-    """A scan in any format SimpleITK reads, or one series of a DICOM folder."""
+    """Read a scan in any format that SimpleITK reads, or one series of a DICOM folder."""
     path = Path(path)
     if path.is_dir():
         return volume_from_image(read_dicom_folder(path, series), path)
@@ -27,7 +27,7 @@ def read_scan(path: str | os.PathLike, series: str | None = None) -> Volume:
 
 
 def read_labels(path: str | os.PathLike) -> Volume:
-    """A label map: whole numbers from 0 up, whatever number format they were saved in."""
+    """Read a label map: whole numbers from 0 up, whatever number format they were saved in."""
     volume = read_scan(path)
     highest = volume.array.max()
     # Written so that NaN, which compares false with everything, is caught too.

@@ -25,7 +25,7 @@ Segment = tuple[int, str, tuple[float, float, float]]
 
 
 def check_segmentation_path(path: str | os.PathLike) -> None:
-    """Refuse an ending we do not write; for callers who want to know before hours of work."""
+    """Refuse an ending that is not written; for callers who want to know before hours of work."""
     endings = (SEGMENTATION_ENDING, *LABEL_MAP_ENDINGS)
     if not Path(path).name.endswith(endings):
         raise BadInput(

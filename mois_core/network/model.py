@@ -39,7 +39,11 @@ NO_OBJECT_LOGIT = -1024.0
 
 @dataclass(frozen=True)
 class SliceFeatures:
-    """Feature maps of one or several slices, which depend on no prompt; batch first."""
+    """Feature maps of one or several slices, or of crops of slices; they depend on no prompt.
+
+    The first dimension is the batch. Crops have the scale of whole slices, so that a click's
+    distance from another place means the same in both.
+    """
 
     coarse: Tensor
     """[batch, width, side, side], 16 model pixels per position."""
@@ -47,13 +51,16 @@ class SliceFeatures:
     """[batch, width / 4, 2 side, 2 side]."""
     fine: Tensor
     """[batch, width / 8, 4 side, 4 side]."""
+    origin: tuple[int, int] = (0, 0)
+    """Row and column of the slice's pixel that crops begin at, multiples of `STRIDE`."""
 
     def __getitem__(self, index: slice) -> SliceFeatures:
-        return SliceFeatures(self.coarse[index], self.middle[index], self.fine[index])
+        return SliceFeatures(self.coarse[index], self.middle[index], self.fine[index], self.origin)
 
     def to(self, where: torch.device | torch.dtype) -> SliceFeatures:
         """Return the features on another device or in another precision."""
-        return SliceFeatures(self.coarse.to(where), self.middle.to(where), self.fine.to(where))
+        maps = (self.coarse.to(where), self.middle.to(where), self.fine.to(where))
+        return SliceFeatures(*maps, self.origin)
 
     @property
     def nbytes(self) -> int:
@@ -166,15 +173,21 @@ class Sam2(nn.Module):
 
     # ---- slices ---------------------------------------------------------------------------
 
-    def encode(self, images: Tensor) -> SliceFeatures:
-        """Encode slices given as brightness from 0 to 1, [batch, 1 or 3, size, size]."""
+    def encode(self, images: Tensor, origin: tuple[int, int] = (0, 0)) -> SliceFeatures:
+        """Encode slices given as brightness from 0 to 1, [batch, 1 or 3, size, size].
+
+        Crops of slices, whose size is a multiple of 32, are encoded as well; ``origin`` is the
+        row and column of the slice that they begin at. Points are always given in pixels of the
+        whole slice.
+        """
         images = images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
         mean = images.new_tensor(self.config.pixel_mean)[:, None, None]
         std = images.new_tensor(self.config.pixel_std)[:, None, None]
         normalised = ((images - mean) / std).to(self.image_encoder.dtype)  # (B, 3, size, size)
         fine, middle, coarse = self.image_encoder(normalised)
         decoder = self.sam_mask_decoder
-        return SliceFeatures(coarse, decoder.conv_s1(middle.float()), decoder.conv_s0(fine.float()))
+        finer = decoder.conv_s1(middle.float()), decoder.conv_s0(fine.float())
+        return SliceFeatures(coarse, *finer, origin)
 
     # ---- prompts --------------------------------------------------------------------------
 
@@ -214,7 +227,7 @@ class Sam2(nn.Module):
         present = mask.flatten(1).any(dim=1, keepdim=True)  # (B, 1)
         logits = F.interpolate(
             mask * MASK_SCALE + MASK_SHIFT,
-            (self.config.low_res_size,) * 2,
+            tuple(features.fine.shape[-2:]),
             mode="bilinear",
             align_corners=False,
             antialias=True,
@@ -244,8 +257,8 @@ class Sam2(nn.Module):
             features.middle.float(),
             features.fine.float(),
             encoder.points(points, labels),
-            encoder.mask(logits),
-            encoder.positions(),
+            encoder.mask(logits, coarse.shape[-1]),
+            encoder.positions(features.origin, coarse.shape[-1]),
         )
 
     def _best_of_three(self, raw: RawMasks) -> tuple[Tensor, Tensor, Tensor]:
@@ -320,22 +333,22 @@ class Sam2(nn.Module):
         pointers: Sequence[tuple[int, Tensor]],
         slices: int,
     ) -> Keys:
-        keys = stack.keys_of_maps(self._map_tokens(maps), self.config.map_size)
+        side = maps[0][1].shape[-1]
+        keys = stack.keys_of_maps(self._map_tokens(maps, side), side)
         if not pointers:
             return keys
         return join_keys(keys, stack.keys_of_pointers(self._pointer_tokens(pointers, slices)))
 
-    def _map_tokens(self, maps: Sequence[tuple[int, Tensor]]) -> Tokens:
-        plane = self.memory_plane()  # (T, M)
+    def _map_tokens(self, maps: Sequence[tuple[int, Tensor]], side: int) -> Tokens:
+        plane = self.memory_plane(side)  # (T, M)
         times = self.maskmem_tpos_enc.flatten(1)  # (memories, M)
         # (B, maps * T, M) and (maps * T, M)
         content = torch.cat([memory.flatten(2).transpose(1, 2) for _, memory in maps], dim=1)
         position = torch.cat([plane + times[index] for index, _ in maps], dim=0)
         return Tokens(content, position.unsqueeze(0))
 
-    def memory_plane(self) -> Tensor:
+    def memory_plane(self, side: int) -> Tensor:
         """Return the encoding of a memory map's positions, [side * side, memory width]."""
-        side = self.config.map_size
         return sine_map(self.config.memory_width, side, side, self.device).flatten(1).T
 
     def _pointer_tokens(self, pointers: Sequence[tuple[int, Tensor]], slices: int) -> Tokens:

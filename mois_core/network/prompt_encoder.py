@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mois_core.network.config import STRIDE
 from mois_core.network.layers import ChannelNorm
 from mois_core.network.position import RandomFrequencies
 
@@ -37,9 +38,16 @@ class PromptEncoder(nn.Module):
         )
         self.no_mask_embed = nn.Embedding(1, width)
 
-    def positions(self) -> Tensor:
-        """Return the encoding of the map's positions, [1, width, side, side]."""
-        return self.pe_layer.grid(self.map_size).unsqueeze(0)
+    def positions(self, origin: tuple[int, int] = (0, 0), side: int | None = None) -> Tensor:
+        """Return the encoding of a map's positions, [1, width, side, side].
+
+        The map is that of a whole slice, or of a crop that begins at the row and column
+        ``origin`` of the slice.
+        """
+        row, column = (place // STRIDE for place in origin)
+        side = side or self.map_size
+        whole = self.pe_layer.grid(self.map_size).unsqueeze(0)  # (1, C, whole side, whole side)
+        return whole[:, :, row : row + side, column : column + side]
 
     def points(self, points: Tensor, labels: Tensor) -> Tensor:
         """Encode points [batch, n, (x, y)] in model pixels to tokens [batch, n + 1, width].
@@ -54,16 +62,19 @@ class PromptEncoder(nn.Module):
         is_padding = (labels == PADDING).unsqueeze(-1)
         return torch.where(is_padding, self.not_a_point_embed.weight, tokens)
 
-    def mask(self, logits: Tensor | None) -> Tensor:
+    def mask(self, logits: Tensor | None, side: int) -> Tensor:
         """Encode low-resolution logits [batch, 1, low, low] to a map to add to the features.
 
         The result is [batch, width, side, side], or [1, width, 1, 1] without logits.
         """
         if logits is None:
             return self.no_mask_embed.weight[:, :, None, None]
-        side = 4 * self.map_size
-        if logits.shape[-1] != side:
+        if logits.shape[-1] != 4 * side:
             logits = F.interpolate(
-                logits.float(), (side, side), mode="bilinear", align_corners=False, antialias=True
+                logits.float(),
+                (4 * side, 4 * side),
+                mode="bilinear",
+                align_corners=False,
+                antialias=True,
             )
         return self.mask_downscaling(logits.float())

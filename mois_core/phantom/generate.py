@@ -1,4 +1,4 @@
-"""`make_phantom`: from a seed to a scan and its truth, all in memory."""
+"""Make phantoms: from a seed to a scan and its truth, all in memory."""
 
 from __future__ import annotations
 
@@ -123,8 +123,11 @@ class PhantomPlan:
 
 @dataclass(frozen=True)
 class Phantom:
-    """A scan and its truth. Arrays are indexed [k, j, i], like those of a `Volume`: slices run to
-    posterior, rows to superior (upwards), columns to the patient's left."""
+    """A synthetic scan and its truth.
+
+    Arrays are indexed [k, j, i], like those of a `Volume`: slices run to posterior, rows to
+    superior (upwards), columns to the patient's left.
+    """
 
     plan: PhantomPlan
     scan: np.ndarray

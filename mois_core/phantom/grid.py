@@ -27,8 +27,11 @@ FIELD_OF_VIEW = (1.035, 1.035 * 320 / 1024)
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels are: x runs to the left from the midline, y from the soles to superior,
-    z to posterior from the middle slice; all in mm."""
+    """Voxel grid of a phantom, in mm.
+
+    x runs to the left from the midline, y from the soles to superior, z to posterior from the
+    middle slice.
+    """
 
     rows: int
     columns: int

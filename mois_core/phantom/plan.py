@@ -1,4 +1,4 @@
-"""Where the lesions of a phantom sit and how large they are, before any voxel exists.
+"""Plans of a phantom's lesions: where they sit and how large they are, before any voxel exists.
 
 Plans are drawn in millimetres from the seed alone, so that a patient keeps the same lesions at
 every matrix size and on every scanner, and a follow-up can change some and leave the others.
@@ -52,7 +52,7 @@ class LesionPlan:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The slab that the slices cover."""
+    """Slab of the body that the slices cover."""
 
     slices: int
     slice_mm: float

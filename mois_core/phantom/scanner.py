@@ -1,4 +1,4 @@
-"""What a scanner makes of a body: contrast, coil shading, station seams, noise and integers.
+"""Scanners, and their effects: contrast, coil shading, station seams, noise and integers.
 
 The presets mirror the paper's domain shifts (Siemens 3 T; Siemens 1.5 T; Philips 3 T at another
 site) in kind. Their numbers are ours, chosen so that the shift is plain to see.
@@ -17,7 +17,7 @@ from mois_core.phantom.grid import Grid, smooth_noise
 
 @dataclass(frozen=True)
 class Scanner:
-    """How images of one vendor at one field strength look."""
+    """Look of the images of one vendor at one field strength."""
 
     vendor: str
     field_tesla: float

@@ -1,4 +1,4 @@
-"""The two solids anatomy is built from: columns along the body, and ellipsoids.
+"""Solids that anatomy is built from: columns along the body, and ellipsoids.
 
 Both answer one question, how deep a point lies inside (mm, negative outside), for single points
 and for whole blocks of voxels alike. The painter turns the depth into a soft-edged tissue.

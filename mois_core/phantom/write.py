@@ -1,4 +1,4 @@
-"""A phantom as files. The same phantom always gives the same bytes, wherever it is written."""
+"""Write phantoms as files: the same phantom gives the same bytes, wherever it is written."""
 
 from __future__ import annotations
 

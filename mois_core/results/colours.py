@@ -1,4 +1,4 @@
-"""A colour for every lesion: the same in segments, pictures and Slicer, and today as tomorrow.
+"""A colour for every lesion, the same in segments, pictures and Slicer, and in every session.
 
 Lesions with neighbouring ids get colours far apart. All are bright enough for outlines on a dark
 scan and dark enough to be told apart from white.

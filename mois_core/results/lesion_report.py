@@ -1,4 +1,4 @@
-"""The lesion table: what a radiologist would otherwise measure by hand, and what measured it.
+"""The lesion table: what a radiologist would measure by hand, and the model that measured it.
 
 A CSV file holds one row per lesion and nothing else, so that every spreadsheet and every script
 reads it as it is. A JSON file holds the same rows, the totals, and what made them. Neither names

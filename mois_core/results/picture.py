@@ -1,7 +1,7 @@
 """One picture of a result: lesions, clicks and sums, good enough to print.
 
 The maximum projection shows all lesions at once, the busiest slices show how well the outlines
-fit. What tells lesions apart is never colour alone: every lesion has its number, and the line
+fit. What tells lesions apart is never colour alone: every lesion has its id, and the line
 style says how it came about.
 """
 

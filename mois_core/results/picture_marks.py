@@ -116,7 +116,7 @@ def draw_ids(
 ) -> None:
     """Draw ids beside the lesions, those of the largest first; one without room is left out.
 
-    A number on top of another would be read as a third one, and one on top of a click hides it.
+    An id on top of another would be read as a third one, and one on top of a click hides it.
     """
     point_x, point_y = (pixels / _POINTS_PER_INCH for pixels in pixels_per_inch)
     left, right = sorted(axes.get_xlim())

@@ -1,4 +1,4 @@
-"""Each slice is encoded once, and what that gave is kept within a budget.
+"""Encoded slices, each encoded once and kept within a memory budget.
 
 Encoding is by far the dearest step that does not depend on the user, so it is done ahead of the
 clicks, starting at the slice being looked at, and never twice while memory lasts.
@@ -21,12 +21,14 @@ HOST = torch.device("cpu")
 
 
 def outwards(count: int, start: int) -> list[int]:
-    """Return all slices, the one being looked at first, then its neighbours outwards."""
+    """Return the indices of all slices, ``start`` first and then its neighbours outwards."""
     return sorted(range(count), key=lambda n: (abs(n - start), n))
 
 
 @dataclass
 class _Entry:
+    """One encoded slice where the network runs."""
+
     features: SliceFeatures
     queries: dict[str, Tensor]
     """What depends on the slice alone in each attention, made when first needed."""
@@ -37,7 +39,7 @@ class _Entry:
 
 
 class Embeddings:
-    """The encoded slices of one scan."""
+    """The encoded slices of one scan, within a memory budget."""
 
     def __init__(
         self,
@@ -54,34 +56,38 @@ class Embeddings:
         """
         self.model = model
         self.count = count
+        """How many slices the scan has."""
         self.encoded = 0
+        """How often a slice was encoded."""
         self._image = image
         self._device_budget = device_budget
         self._host_budget = host_budget
-        self._near: OrderedDict[int, _Entry] = OrderedDict()
-        self._far: OrderedDict[int, SliceFeatures] = OrderedDict()
+        self._on_device: OrderedDict[int, _Entry] = OrderedDict()
+        self._on_host: OrderedDict[int, SliceFeatures] = OrderedDict()
 
     def is_ready(self, slice_index: int) -> bool:
         """Return whether a slice can be clicked without encoding it first."""
-        return slice_index in self._near or slice_index in self._far
+        return slice_index in self._on_device or slice_index in self._on_host
 
     @property
     def ready(self) -> int:
         """How many slices are encoded."""
-        return len(self._near.keys() | self._far.keys())
+        return len(self._on_device.keys() | self._on_host.keys())
 
     @property
     def nbytes(self) -> int:
         """Memory in bytes that the encoded slices take."""
-        return self._near_nbytes + self._far_nbytes
+        return self.device_nbytes + self.host_nbytes
 
     @property
-    def _near_nbytes(self) -> int:
-        return sum(entry.nbytes for entry in self._near.values())
+    def device_nbytes(self) -> int:
+        """Memory in bytes that is taken where the network runs."""
+        return sum(entry.nbytes for entry in self._on_device.values())
 
     @property
-    def _far_nbytes(self) -> int:
-        return sum(features.nbytes for features in self._far.values())
+    def host_nbytes(self) -> int:
+        """Memory in bytes that is taken by what was moved to the host, off the device."""
+        return sum(features.nbytes for features in self._on_host.values())
 
     def prepare(
         self,
@@ -125,10 +131,10 @@ class Embeddings:
 
     def release_device(self) -> None:
         """Give the device's memory back by moving the features to the host."""
-        for slice_index, entry in self._near.items():
-            self._far[slice_index] = entry.features.to(HOST)
-        self._near.clear()
-        self._fit_far()
+        for slice_index, entry in self._on_device.items():
+            self._on_host[slice_index] = entry.features.to(HOST)
+        self._on_device.clear()
+        self._fit_host()
 
     def shrink_device_budget(self) -> None:
         """Halve what is kept on the device, after it ran out of memory."""
@@ -137,8 +143,8 @@ class Embeddings:
 
     def clear(self) -> None:
         """Forget all encoded slices."""
-        self._near.clear()
-        self._far.clear()
+        self._on_device.clear()
+        self._on_host.clear()
 
     @torch.no_grad()
     def _encode(self, slice_index: int) -> SliceFeatures:
@@ -148,13 +154,13 @@ class Embeddings:
         return features.to(features.coarse.dtype)
 
     def _entry(self, slice_index: int) -> _Entry:
-        entry = self._near.get(slice_index)
+        entry = self._on_device.get(slice_index)
         if entry is None:
-            far = self._far.get(slice_index)
-            features = self._encode(slice_index) if far is None else far.to(self.model.device)
-            self._far.pop(slice_index, None)
+            moved = self._on_host.get(slice_index)
+            features = self._encode(slice_index) if moved is None else moved.to(self.model.device)
+            self._on_host.pop(slice_index, None)
             entry = self._keep(slice_index, features)
-        self._near.move_to_end(slice_index)
+        self._on_device.move_to_end(slice_index)
         return entry
 
     def _query(
@@ -163,43 +169,44 @@ class Embeddings:
         entry = self._entry(slice_index)
         if name not in entry.queries:
             entry.queries[name] = make(entry.features)
-            self._fit_near(slice_index)
+            self._fit_device(slice_index)
         return entry.queries[name]
 
     def _keep(self, slice_index: int, features: SliceFeatures) -> _Entry:
-        entry = self._near[slice_index] = _Entry(features, {})
-        self._fit_near(slice_index)
+        entry = self._on_device[slice_index] = _Entry(features, {})
+        self._fit_device(slice_index)
         return entry
 
     @property
-    def _near_budget(self) -> int:
+    def _network_budget(self) -> int:
+        """The budget of the memory that the network runs in."""
         return self._host_budget if self.model.device == HOST else self._device_budget
 
     def _is_full(self) -> bool:
-        """Whether one more slice would not fit anywhere any more."""
+        """Return whether one more slice would not fit anywhere any more."""
         if not self.ready:
             return False
         budget = self._host_budget + (self._device_budget if self.model.device != HOST else 0)
         return self.nbytes * (self.ready + 1) > budget * self.ready
 
-    def _fit_near(self, newest: int) -> None:
-        """Bring the device's share down to its budget: first what is quickly made again."""
-        others = [n for n in self._near if n != newest]
+    def _fit_device(self, newest: int) -> None:
+        """Drop what does not fit on the device, first of all what is quickly made again."""
+        others = [n for n in self._on_device if n != newest]
         for slice_index in others:
-            if self._near_nbytes <= self._near_budget:
+            if self.device_nbytes <= self._network_budget:
                 break
-            self._near[slice_index].queries.clear()
+            self._on_device[slice_index].queries.clear()
         for slice_index in others:
-            if self._near_nbytes <= self._near_budget:
+            if self.device_nbytes <= self._network_budget:
                 break
-            entry = self._near.pop(slice_index)
+            entry = self._on_device.pop(slice_index)
             if self.model.device != HOST:
-                self._far[slice_index] = entry.features.to(HOST)
-        self._fit_far()
+                self._on_host[slice_index] = entry.features.to(HOST)
+        self._fit_host()
 
-    def _fit_far(self) -> None:
+    def _fit_host(self) -> None:
         # A network on the processor shares the host's memory with what was put aside there.
-        used = self.nbytes if self.model.device == HOST else self._far_nbytes
-        while used > self._host_budget and self._far:
-            _, features = self._far.popitem(last=False)
+        used = self.nbytes if self.model.device == HOST else self.host_nbytes
+        while used > self._host_budget and self._on_host:
+            _, features = self._on_host.popitem(last=False)
             used -= features.nbytes

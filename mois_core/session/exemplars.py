@@ -16,7 +16,7 @@ from mois_core.session.lesion import Lesion, SliceMemory, Status
 
 @dataclass(frozen=True, eq=False)
 class Exemplar:
-    """One lesion on one slice, ready to be looked for."""
+    """One lesion on one slice, as something to search for."""
 
     lesion: int
     """The lesion's id; zero or less for a lesion that was imported."""
@@ -26,7 +26,7 @@ class Exemplar:
 
     @property
     def key(self) -> tuple[int, int, bool]:
-        """What tells exemplars apart."""
+        """Lesion, slice and kind, which together tell exemplars apart."""
         return self.lesion, self.view.slice, self.view.is_prompted
 
 
@@ -69,5 +69,5 @@ def choose(candidates: Sequence[Exemplar], searched: int, most: int) -> list[Exe
 
 
 def choose_as_published(candidates: Sequence[Exemplar], searched: int, most: int) -> list[Exemplar]:
-    """Choose as the published app does: prompted ones only, the oldest first."""
+    """Choose exemplars as the published app does: prompted ones only, the oldest first."""
     return [e for e in candidates if e.view.is_prompted][:most]

@@ -81,19 +81,19 @@ def redrawn(
     return kept
 
 
-def overlap_share(first: Mask, second: Mask) -> float:
+def iou(first: Mask, second: Mask) -> float:
     """Return the intersection over union of two masks."""
     shared = overlap(first, second)
     return shared / max(first.voxels + second.voxels - shared, 1)
 
 
 def as_lesions(masks: Sequence[Mask], earlier: Sequence[Lesion], next_id: int) -> list[Lesion]:
-    """Make findings lesions; one that was found before keeps its number and its name."""
+    """Turn findings into lesions; one that was found before keeps its id and its name."""
     free = list(earlier)
     lesions = []
     for mask in masks:
-        twin = max(free, key=lambda lesion: overlap_share(lesion.mask, mask), default=None)
-        if twin is not None and overlap_share(twin.mask, mask) >= MOSTLY:
+        twin = max(free, key=lambda lesion: iou(lesion.mask, mask), default=None)
+        if twin is not None and iou(twin.mask, mask) >= MOSTLY:
             free.remove(twin)
             lesions.append(replace(twin, mask=mask))
         else:

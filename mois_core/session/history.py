@@ -10,7 +10,7 @@ State = TypeVar("State")
 
 @dataclass
 class History(Generic[State]):
-    """The present and what lies before and after it."""
+    """The present state, and the states that undo and redo lead to."""
 
     present: State
     past: list[tuple[str, State]] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """One lesion: where the user pointed, and what the network made of it.
 
-All of it is immutable. An operation makes a new lesion and leaves the old one to the undo
+Every class here is immutable. An operation makes a new lesion and leaves the old one to the undo
 history, so nothing has to be copied and nothing can be half changed.
 """
 
@@ -46,8 +46,8 @@ class Click:
 
 
 @dataclass(frozen=True)
-class Box:
-    """A rectangle around the lesion on one slice, in pixels of that slice."""
+class BoxPrompt:
+    """A rectangle that the user drew around the lesion on one slice, in pixels of that slice."""
 
     slice: int
     x0: float
@@ -58,7 +58,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class SliceMemory:
-    """What the network remembers of the lesion on one slice."""
+    """What the network remembers of a lesion on one slice, as later slices see it."""
 
     pointer: Tensor
     """Object pointer, (width,)."""
@@ -85,7 +85,7 @@ class Lesion:
     mask: Mask
     name: str = ""
     clicks: tuple[Click, ...] = ()
-    boxes: Mapping[int, Box] = field(default_factory=lambda: MappingProxyType({}))
+    boxes: Mapping[int, BoxPrompt] = field(default_factory=lambda: MappingProxyType({}))
     painted: frozenset[int] = frozenset()
     """Slices whose mask the user drew; the network does not touch them."""
     prompted: Mapping[int, SliceMemory] = field(default_factory=_nothing)
@@ -93,7 +93,7 @@ class Lesion:
     propagated: Mapping[int, SliceMemory] = field(default_factory=_nothing)
     """Slices that the network propagated the lesion to."""
     changed: int = 0
-    """When the lesion was last prompted, counted in operations: newer exemplars go first."""
+    """The clock of the state in which the lesion was last prompted; newer exemplars go first."""
 
     def clicks_on(self, slice_index: int) -> tuple[Click, ...]:
         """Return the clicks on one slice, in the order they were made."""

@@ -1,4 +1,4 @@
-"""How a lesion's mask comes about: from prompts, from neighbours, from the user's brush."""
+"""Edits of lesions: prompts, propagation, painting, merging and splitting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mois_core.session.state import State
 
 
 class LesionEditor:
-    """Makes new lesions from old ones; nothing is changed in place."""
+    """Edits lesions by making new ones; nothing is changed in place."""
 
     def __init__(self, prompter: Prompter, propagator: Propagator, propagation_slices: int) -> None:
         self.decoder = prompter.decoder
@@ -138,7 +138,7 @@ class LesionEditor:
         )
 
     def split(self, lesion: Lesion, next_id: int, clock: int) -> list[Lesion]:
-        """Return the connected components of a lesion, the largest under its number.
+        """Return the connected components of a lesion as lesions, the largest under its id.
 
         A click stays with the component it lies in, or else with the largest.
         """
@@ -170,7 +170,7 @@ class LesionEditor:
 
 
 def _unprompted(lesion: Lesion, slice_index: int) -> Lesion:
-    """The lesion after the last prompt of a slice was taken back."""
+    """Return a lesion after the last prompt of a slice was taken back."""
     return replace(
         lesion,
         mask=lesion.mask.with_slice(slice_index, None),
@@ -183,7 +183,7 @@ def _without(memories: Mapping[int, SliceMemory], *slice_indices: int) -> Mappin
 
 
 def _decided(*lesions: Lesion) -> Status:
-    """What lesions are that the user took in hand: no search may replace them any more."""
+    """Return the status of lesions that the user worked on: no search may replace them now."""
     if len(lesions) == 1 and lesions[0].status is not Status.FOUND:
         return lesions[0].status
     return Status.ACCEPTED if any(le.status.counts for le in lesions) else Status.REJECTED
@@ -195,7 +195,7 @@ def _without_propagated_memory(lesion: Lesion) -> Lesion:
 
 
 def _home(click: Click, components: Sequence[Mask]) -> int:
-    """The index of the component that a click lies in; the largest if it lies in none."""
+    """Return the index of the component that a click lies in; the largest if it lies in none."""
     row, column = round(click.y), round(click.x)
     for index, mask in enumerate(components):
         if click.slice in mask.planes and mask.image(click.slice)[row, column]:

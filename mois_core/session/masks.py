@@ -1,4 +1,4 @@
-"""A lesion's mask, kept as small as the lesion: one cropped plane per slice.
+"""Masks kept as small as their lesions: one cropped plane per slice.
 
 Hundreds of lesions in a whole-body scan, and every earlier version of them for undo, would not
 fit into memory as full volumes. Masks are values: changing one makes another.

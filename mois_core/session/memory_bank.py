@@ -24,7 +24,7 @@ Memories = Mapping[int, M]
 
 
 class BatchedMemory(Protocol):
-    """What one or several lesions left on a slice each, as one batch."""
+    """Memories that one or several lesions left on a slice each, as one batch."""
 
     memory: Tensor
     """(B, memory width, side, side)."""
@@ -34,7 +34,7 @@ class BatchedMemory(Protocol):
 
 @dataclass(frozen=True)
 class Selection(Generic[M]):
-    """The memories that one slice sees of one lesion, each with the number that places it."""
+    """The memories that one slice sees of one lesion, each with its place in time."""
 
     maps: list[tuple[int, M]]
     """Memory maps, each with its temporal index."""
@@ -45,7 +45,7 @@ class Selection(Generic[M]):
 
     @property
     def layout(self) -> tuple:
-        """What two lesions must have in common to go through the network as one batch."""
+        """What two selections must have in common to go through the network as one batch."""
         groups = (self.maps, self.pointers, self.recent)
         return tuple(tuple(place for place, _ in group) for group in groups)
 
@@ -159,5 +159,5 @@ def select_recent(
 
 
 def _behind(slice_index: int, distance: int, reverse: bool) -> int:
-    """The slice at a distance in the direction that propagation comes from."""
+    """Return the slice at a distance in the direction that propagation comes from."""
     return slice_index + distance if reverse else slice_index - distance

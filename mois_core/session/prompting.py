@@ -1,4 +1,4 @@
-"""Clicks and boxes on slices through the network, one after the other as the user made them.
+"""Decoding of clicks and boxes on slices, one after the other as the user made them.
 
 Lesions that share a slice share the pass through the network wherever their prompts or memories
 have the same shape.
@@ -25,12 +25,12 @@ from mois_core.session.slice_decoder import (
 )
 
 LOGIT_LIMIT = 32.0
-"""Logits of an earlier answer are cut to this before they are fed back, as published."""
+"""Logits of an earlier mask are cut to this before they are fed back, as published."""
 
 
 @dataclass(frozen=True)
 class _Points:
-    """The prompts of one decoding step, in model pixels."""
+    """The points that one decoding step is prompted with, in model pixels."""
 
     places: list[tuple[float, float]]
     labels: list[int]
@@ -38,15 +38,16 @@ class _Points:
 
 @dataclass
 class _PromptedSlice:
-    """One lesion on one slice whose prompts are decoded step by step."""
+    """One lesion on one slice, whose prompts are decoded step by step."""
 
     lesion: Lesion
     slice_index: int
     steps: list[_Points]
     conditioned: Tensor | None
-    """The slice's map as the lesion's other prompted slices make it look; None if it has none."""
+    """(1, width, side, side), the slice's map conditioned on the lesion's other prompted slices;
+    None if it has none."""
     logits: Tensor | None
-    """The answer that the next step corrects."""
+    """(1, 1, low, low), the mask that the next step corrects."""
     decoded: Decoded | None = None
 
 
@@ -101,7 +102,10 @@ class Prompter:
     def _guess_from_others(
         self, others: dict[int, SliceMemory], slice_index: int
     ) -> tuple[Tensor, Tensor]:
-        """The slice as the lesion's other prompted slices make it look, and their guess."""
+        """Return the slice's map conditioned on other prompted slices, and the mask this gives.
+
+        They are (1, width, side, side) and, as logits, (1, 1, low, low).
+        """
         nearest = min(others, key=lambda n: (abs(n - slice_index), n))
         selection = self.decoder.select(others, {}, slice_index, reverse=nearest > slice_index)
         conditioned = self.decoder.condition(slice_index, [selection])
@@ -109,7 +113,7 @@ class Prompter:
         return conditioned, self.model.decode(features, conditioned).logits
 
     def _one_by_one(self, lesion: Lesion, slice_index: int) -> Iterator[_Points]:
-        """The prompts of a slice as they grew: the box, then with each click once more."""
+        """Yield the prompts of a slice as they grew: the box, then one more click each time."""
         places: list[tuple[float, float]] = []
         labels: list[int] = []
         box = lesion.boxes.get(slice_index)
@@ -123,7 +127,7 @@ class Prompter:
             yield _Points(list(places), list(labels))
 
     def _all_at_once(self, lesion: Lesion, slice_index: int) -> _Points:
-        """The published app's way: all positive clicks of a slice, then all negative ones."""
+        """Return all clicks of a slice as the published app takes them, positive ones first."""
 
         def in_published_order(click: Click) -> bool:
             return not click.positive
@@ -133,7 +137,7 @@ class Prompter:
         return list(self._one_by_one(ordered, slice_index))[-1]
 
     def _to_model(self, x: float, y: float) -> tuple[float, float]:
-        """A place in the slice in model pixels, whose centres lie at whole numbers as well.
+        """Return a place in the slice in model pixels, whose centres are at whole numbers too.
 
         The published app leaves out the half pixel.
         """
@@ -147,11 +151,13 @@ class Prompter:
         device = self.model.device
         for batch in batches(group, LESIONS_AT_ONCE):
             features = self.decoder.embeddings.features(batch[0].slice_index)
+            # (B, points, 2) and (B, points)
             points = torch.tensor([job.steps[step].places for job in batch], device=device)
             labels = torch.tensor([job.steps[step].labels for job in batch], device=device)
-            logits = None
+            logits = None  # or (B, 1, low, low)
             if batch[0].logits is not None:
                 logits = torch.cat([job.logits for job in batch]).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+            # (B, width, side, side); without memories one for all lesions
             if batch[0].conditioned is None:
                 conditioned = self.model.without_memory(features)
             else:
@@ -159,11 +165,11 @@ class Prompter:
             decoded = self.model.decode(features, conditioned, Prompts(points, labels, logits))
             for index, job in enumerate(batch):
                 job.decoded = decoded[index : index + 1]
-                # The app forgets what it answered before; here a correction corrects something.
+                # The published app forgets the mask before; here a correction corrects something.
                 job.logits = self.decoder.filled(job.decoded.logits)
 
 
 def _layout_of(job: _PromptedSlice, step: int) -> tuple:
-    """What lesions must have in common to be decoded as one batch."""
+    """Return what lesions must have in common to be decoded as one batch."""
     prompts = len(job.steps[step].labels)
     return job.slice_index, prompts, job.logits is None, job.conditioned is None

@@ -1,4 +1,4 @@
-"""Lesions through neighbouring slices: where they are propagated to, in which order, and how.
+"""Propagation of lesions to neighbouring slices: where to, in which order, and how.
 
 Lesions that meet on a slice share the pass through the network wherever their memories have the
 same layout.
@@ -69,23 +69,24 @@ def around_first_prompt(
 
 @dataclass
 class _Chain:
-    """A lesion being propagated: what it has left so far, and where it has got lost."""
+    """A lesion being propagated: its memories and masks so far, and where it was lost."""
 
     lesion: Lesion
     rounds: Rounds
     memories: dict[int, SliceMemory] = field(default_factory=dict)
     images: dict[int, np.ndarray] = field(default_factory=dict)
     lost: set[tuple[int, bool]] = field(default_factory=set)
+    """Sources and directions in which the lesion was not found any more."""
 
     def targets(self, round_index: int) -> list[Target]:
-        """The targets of one round that the lesion was not lost on the way to."""
+        """Return the targets of one round that the lesion was not lost on the way to."""
         own = self.rounds[round_index] if round_index < len(self.rounds) else []
         return [target for target in own if (target.source, target.reverse) not in self.lost]
 
 
 @dataclass(frozen=True)
 class _Visit:
-    """One lesion on the slice that it is propagated to next."""
+    """One lesion on the slice that it is propagated to next, with the memories it sees there."""
 
     chain: _Chain
     target: Target
@@ -163,7 +164,7 @@ class Propagator:
 
 
 def _propagated(chain: _Chain) -> Lesion:
-    """The lesion with what was found on the slices that it was propagated to, and nothing else."""
+    """Return the lesion with what was found on its targets instead of what was there before."""
     lesion = chain.lesion
     mask = lesion.mask
     for slice_index in {*lesion.propagated, *(t.slice for own in chain.rounds for t in own)}:

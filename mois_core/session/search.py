@@ -60,6 +60,7 @@ class Search:
             if cancel:
                 cancel.check()
             progress(done, len(slice_indices), "searching slices")
+            # (B, side * side, width)
             query = torch.cat([self.embeddings.exemplar_query(n) for n in together])
             if exemplars is None:
                 conditioned = model.attend_to_nothing(query)
@@ -86,7 +87,7 @@ class Search:
     def _batches(
         self, slice_indices: Sequence[int], choose: Choice | None
     ) -> Iterable[tuple[list[int], Sequence[Exemplar] | None]]:
-        """Slices that are searched with the same exemplars go together."""
+        """Yield batches of slices that are searched with the same exemplars."""
         most = SLICES_AT_ONCE.get(self.decoder.model.device.type, SLICES_AT_ONCE_ELSEWHERE)
         waiting: list[int] = []
         current: Sequence[Exemplar] | None = None
@@ -126,8 +127,7 @@ def confident_components(
     labels, count = ndimage.label(found, structure=TOUCHING)
     peaks = np.zeros(count + 1, dtype=np.float32)
     np.maximum.at(peaks, labels[found], confidence[found])
-    sure = peaks >= min_confidence * np.quantile(
-        confidence[found].astype(np.float32), REFERENCE_QUANTILE
-    )
-    sure[0] = False
-    return sure[labels]
+    reference = np.quantile(confidence[found].astype(np.float32), REFERENCE_QUANTILE)
+    is_kept = peaks >= min_confidence * reference
+    is_kept[0] = False  # label 0 is what is not marked
+    return is_kept[labels]

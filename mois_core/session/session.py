@@ -29,7 +29,7 @@ from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_
 from mois_core.session.findings import as_lesions, findings_of, redrawn
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
-from mois_core.session.lesion import Box, Click, Lesion, Status, painting_order
+from mois_core.session.lesion import BoxPrompt, Click, Lesion, Status, painting_order
 from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask
 from mois_core.session.memory_guard import MemoryGuard
@@ -41,11 +41,11 @@ from mois_core.session.slice_decoder import SliceDecoder
 from mois_core.session.state import Settings, State
 
 Point = Sequence[float]
-"""A place in the patient, RAS millimetres."""
+"""A place in the patient in RAS millimetres."""
 
 
 class NewClick(NamedTuple):
-    """One of several clicks that are made at once; a lesion of None is a new one."""
+    """One of several clicks that are made as one step; a ``lesion`` of None is a new one."""
 
     ras: Point
     positive: bool = True
@@ -92,7 +92,7 @@ class Session:
         """What the last search marked [slices, rows, columns], before it became lesions."""
 
     def _resolved(self, settings: Settings) -> Settings:
-        """Fill in the `min_confidence` that the settings leave to the network.
+        """Return the settings with the `min_confidence` that they leave to the network.
 
         The published app keeps all findings.
         """
@@ -104,8 +104,11 @@ class Session:
         return replace(settings, min_confidence=exemplars.min_confidence if exemplars else 0.0)
 
     def adjust(self, *, propagation_slices: int, smallest_cm3: float, exemplars: int) -> None:
-        """Change those settings that can change in the middle of the work. What was done stays as
-        it is, and no step can undo this. Settings that make no sense are refused as a whole."""
+        """Change those settings that can change in the middle of the work.
+
+        What was done stays as it is, and no step can undo this. Settings that make no sense are
+        refused as a whole.
+        """
         self.settings = replace(
             self.settings,
             propagation_slices=propagation_slices,
@@ -226,7 +229,7 @@ class Session:
 
     def move_click(self, click: int, ras: Point, **how: object) -> None:
         """Drag a click elsewhere; the mask follows."""
-        lesion, old = self.state.owner_of(click)
+        lesion, old = self.state.find_click(click)
         slice_index, x, y = self._place(ras)
         moved = replace(old, slice=slice_index, x=x, y=y)
         clicks = tuple(moved if own.id == click else own for own in lesion.clicks)
@@ -236,7 +239,7 @@ class Session:
 
     def delete_click(self, click: int, **how: object) -> None:
         """Take a click back; the mask is what it would be without it."""
-        lesion, old = self.state.owner_of(click)
+        lesion, old = self.state.find_click(click)
         clicks = tuple(own for own in lesion.clicks if own.id != click)
         self._reprompt("delete click", replace(lesion, clicks=clicks), {old.slice}, **how)
 
@@ -250,7 +253,7 @@ class Session:
         if slice_index != other:
             raise BadInput("the corners of a box must lie on one slice")
         before = self._lesion_or_new(self.state, lesion)
-        drawn = Box(slice_index, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        drawn = BoxPrompt(slice_index, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
         boxes = MappingProxyType({**before.boxes, slice_index: drawn})
         changed = replace(before, boxes=boxes, status=Status.PROMPTED)
         self._reprompt("box", changed, {slice_index}, **how)
@@ -280,12 +283,12 @@ class Session:
         With ``joined`` this is part of the step before it, so one undo takes back both.
         """
         state = self.state
-        wanted = list(state.lesions) if lesion_ids is None else list(lesion_ids)
+        lesions = [state.lesion(n) for n in (state.lesions if lesion_ids is None else lesion_ids)]
         # One whose last click is gone has nothing to be propagated from, but slices to be emptied.
-        open_ones = [n for n in wanted if state.lesion(n).prompted or state.lesion(n).propagated]
-        if not open_ones:
+        changing = [lesion.id for lesion in lesions if lesion.prompted or lesion.propagated]
+        if not changing:
             return
-        propagated = self.guard.run(lambda: self._propagated(state, open_ones, progress, cancel))
+        propagated = self.guard.run(lambda: self._propagated(state, changing, progress, cancel))
         if joined and self.history.past:
             self.history.amend(propagated)
         else:
@@ -475,23 +478,23 @@ class Session:
         return self.history.undo()
 
     def redo(self) -> str | None:
-        """Do the step again that was taken back last, and return its name."""
+        """Redo the step that was taken back last and return its name, or None if there is none."""
         return self.history.redo()
 
     # ---- helpers ---------------------------------------------------------------------------
 
     def _lesion_or_new(self, state: State, lesion_id: int | None) -> Lesion:
-        """The lesion with an id, or one without a mask that does not exist yet."""
+        """Return the lesion with an id, or a new one without a mask."""
         lesion_id = state.next_id if lesion_id is None else lesion_id
         new = Lesion(lesion_id, Status.PROMPTED, Mask(self.stack.shape))
         return state.lesions.get(lesion_id) or new
 
     def _beside(self, volume: Volume) -> Session:
-        """A session of the same kind on another scan."""
+        """Return a session on another scan with the same network and settings."""
         return type(self)(self.model, volume, self.settings, self.reference)
 
     def _place(self, ras: Point) -> tuple[int, float, float]:
-        """Slice, x and y of a point; a point between two slices belongs to the nearer one."""
+        """Return slice, x and y of a point; one between two slices belongs to the nearer slice."""
         point = np.asarray(ras, dtype=np.float64)
         if point.shape != (3,) or not np.isfinite(point).all() or not self.stack.contains(point):
             shown = ", ".join(f"{value:g}" for value in point.ravel()[:3])
@@ -500,6 +503,7 @@ class Session:
         return int(np.floor(position + 0.5)), float(x), float(y)
 
     def _mask_stack(self, mask: np.ndarray) -> np.ndarray:
+        """Return a mask in the volume's own order as [slices, rows, columns]."""
         mask = np.asarray(mask, dtype=bool)
         if mask.shape != self.volume.array.shape:
             raise BadInput(
@@ -509,5 +513,6 @@ class Session:
         return self.stack.from_volume(mask)
 
     def _input(self, slice_index: int) -> Tensor:
+        """Return a slice as the network's input, (1, size, size)."""
         make = published_input if self.reference else model_input
         return make(self._normalised[slice_index], self.model.config.image_size)

@@ -31,7 +31,7 @@ from mois_core.network.model import Sam2
 from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
 from mois_core.session.exemplars import Exemplar
-from mois_core.session.lesion import Box, Click, Lesion, SliceMemory, Status
+from mois_core.session.lesion import BoxPrompt, Click, Lesion, SliceMemory, Status
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import Settings, State
 
@@ -41,7 +41,7 @@ UNDATED = (1980, 1, 1, 0, 0, 0)
 
 
 def fingerprint(volume: Volume) -> str:
-    """What a scan is recognised by: its voxels and where they lie."""
+    """Return a checksum of a scan's voxels and of where they lie, which it is recognised by."""
     digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes())
     digest.update(repr(volume.array.shape).encode())
     # Adding zero turns the -0.0 of a rounded -0.00001 into the 0.0 of a rounded 0.00001.
@@ -50,7 +50,7 @@ def fingerprint(volume: Volume) -> str:
 
 
 def to_bytes(session: Session) -> bytes:
-    """The session as the content of a file."""
+    """Return a session as the content of a file."""
     arrays: dict[str, np.ndarray] = {}
 
     def put(value: Tensor | np.ndarray | None) -> str | None:
@@ -85,7 +85,7 @@ def to_bytes(session: Session) -> bytes:
 
 
 def save(session: Session, path: str | Path) -> None:
-    """Write the session to a file, whole or not at all."""
+    """Write a session to a file, whole or not at all."""
     content = to_bytes(session)
     with atomic_write(path) as temporary:
         Path(temporary).write_bytes(content)
@@ -97,9 +97,9 @@ def restore(
     volume: Volume,
     model_info: ModelInfo | None = None,
 ) -> Session:
-    """The session that a file holds, on the same scan and with the same network.
+    """Return the session that a file holds, on the same scan and with the same network.
 
-    ``model_info`` names the network given; one that is not the file's is refused.
+    ``model_info`` tells which network ``model`` is; one that is not the file's is refused.
     """
     content = source if isinstance(source, bytes) else _read(Path(source))
     with _damaged_if_it_fails(), zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -127,7 +127,7 @@ def restore(
 
 @contextmanager
 def _damaged_if_it_fails() -> Iterator[None]:
-    """Whatever goes wrong while a file is read says that it is not what we wrote."""
+    """Turn whatever goes wrong while a file is read into the message that it is damaged."""
     try:
         yield
     except BadInput:
@@ -137,16 +137,16 @@ def _damaged_if_it_fails() -> Iterator[None]:
 
 
 def _identity(info: ModelInfo) -> str:
-    """What a network is recognised by; one that has no file has only its name."""
+    """Return what a network is recognised by: its checksum, or its name if it has no file."""
     return info.sha256 or info.preset
 
 
 def _fits(state: State, config: NetworkConfig) -> bool:
-    """Whether a network can go on from what another, or the same one, remembered."""
+    """Return whether the memories in a state have the shapes that a network makes and takes."""
     memory = (config.memory_width, config.map_size, config.map_size)
     logits = (1, config.low_res_size, config.low_res_size)
     slice_memories = [
-        t for le in state.lesions.values() for t in (*le.prompted.values(), *le.propagated.values())
+        m for le in state.lesions.values() for m in (*le.prompted.values(), *le.propagated.values())
     ]
     return all(
         view.pointer.shape == (config.width,)
@@ -200,7 +200,7 @@ def _tensor(value: Any) -> Tensor | None:
 
 
 def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of the first format, whose names were others, in today's names."""
+    """Return a document of the first format under the names that this version uses."""
     settings = dict(document["settings"])
     settings["propagation_slices"] = settings.pop("window")
     settings["min_confidence"] = settings.pop("certainty")
@@ -230,8 +230,8 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
             [n, p.row, p.column, list(p.pixels.shape), put(np.packbits(p.pixels))]
             for n, p in lesion.mask
         ],
-        "prompted": [[n, _slice_memory_to_json(t, put)] for n, t in lesion.prompted.items()],
-        "propagated": [[n, _slice_memory_to_json(t, put)] for n, t in lesion.propagated.items()],
+        "prompted": [[n, _slice_memory_to_json(m, put)] for n, m in lesion.prompted.items()],
+        "propagated": [[n, _slice_memory_to_json(m, put)] for n, m in lesion.propagated.items()],
     }
 
 
@@ -270,10 +270,10 @@ def _state_from_json(document: Mapping, get: Get, stack: SliceStack) -> State:
 
 def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion:
     planes = {}
-    for number, row, column, size, packed in item["planes"]:
+    for slice_index, row, column, size, packed in item["planes"]:
         bits = np.unpackbits(get(packed), count=size[0] * size[1])
-        planes[number] = Plane(row, column, bits.astype(bool).reshape(size))
-    boxes = [Box(**box) for box in item["boxes"]]
+        planes[slice_index] = Plane(row, column, bits.astype(bool).reshape(size))
+    boxes = [BoxPrompt(**box) for box in item["boxes"]]
     return Lesion(
         id=item["id"],
         status=Status(item["status"]),
@@ -283,10 +283,10 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
         boxes=MappingProxyType({box.slice: box for box in boxes}),
         painted=frozenset(item["painted"]),
         prompted=MappingProxyType(
-            {n: _slice_memory_from_json(t, get) for n, t in item["prompted"]}
+            {n: _slice_memory_from_json(m, get) for n, m in item["prompted"]}
         ),
         propagated=MappingProxyType(
-            {n: _slice_memory_from_json(t, get) for n, t in item["propagated"]}
+            {n: _slice_memory_from_json(m, get) for n, m in item["propagated"]}
         ),
         changed=item["changed"],
     )

@@ -1,4 +1,4 @@
-"""The network's decoder on the slices of one scan: memories in, masks and new memories out."""
+"""The mask decoder on the slices of one scan: memories in, masks and new memories out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LESIONS_AT_ONCE = 16
 
 
 class OnSlice(NamedTuple):
-    """What the network made of a lesion on one slice."""
+    """A lesion on one slice as it was decoded."""
 
     memory: SliceMemory
     image: np.ndarray
@@ -48,7 +48,7 @@ class _Batch:
 
 
 class SliceDecoder:
-    """Decodes slices, conditioned on what lesions left on other slices."""
+    """Decodes slices, conditioned on the memories of lesions on other slices."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class SliceDecoder:
         slice_index: int,
         reverse: bool,
     ) -> Selection[SliceMemory]:
-        """Select what a slice of this scan sees of a lesion's memories."""
+        """Select the memories of a lesion that a slice of this scan sees."""
         where = (slice_index, reverse)
         slices = self.embeddings.count
         return select(prompted, propagated, *where, self.model.config, slices)
@@ -97,7 +97,7 @@ class SliceDecoder:
         )
 
     def _batched(self, groups: Sequence[list[tuple[int, SliceMemory]]]) -> list[tuple[int, _Batch]]:
-        """One batch of several lesions' memories for each place that they share."""
+        """Return one batch of several lesions' memories for each place that they share."""
         device = self.model.device
         return [
             (together[0][0], _Batch([memory for _, memory in together], device))
@@ -113,17 +113,17 @@ class SliceDecoder:
         from_clicks: bool,
         fill: bool = True,
     ) -> list[OnSlice]:
-        """Turn what was decoded on a slice into memories and masks, one for each lesion."""
+        """Return memory and mask of each lesion that was decoded on a slice."""
         features = self.embeddings.features(slice_index)
-        raw = torch.cat([one.logits for one in decoded])
-        score = torch.cat([one.score for one in decoded])
+        raw = torch.cat([one.logits for one in decoded])  # (B, 1, low, low)
+        score = torch.cat([one.score for one in decoded])  # (B, 1)
         filled = self.filled(raw) if fill else raw
-        # As published: clicked masks are remembered as shown, propagated ones as decoded.
-        remembered = filled if from_clicks else raw
-        memory = self.model.remember(features, remembered, score, from_clicks)
-        images = self.to_images(filled)
+        # As published: memories are made of clicked masks as shown, of propagated ones as decoded.
+        logits = filled if from_clicks else raw
+        memory = self.model.remember(features, logits, score, from_clicks)  # (B, M, side, side)
+        images = self.to_images(filled)  # (B, rows, columns)
         size = (self.model.config.image_size,) * 2
-        high = F.interpolate(raw, size, mode="bilinear", align_corners=False)
+        high = F.interpolate(raw, size, mode="bilinear", align_corners=False)  # (B, 1, size, size)
         found = (high > 0).flatten(1).any(dim=1).tolist()
         return [
             OnSlice(
@@ -148,9 +148,9 @@ class SliceDecoder:
     def decode_mask(self, slice_index: int, image: np.ndarray) -> Decoded:
         """Bring a mask [rows, columns] to the network's resolution, with its object pointer."""
         config = self.model.config
-        pixels = torch.from_numpy(image)[None, None].float()
-        mask = (_resized(pixels, config.image_size) >= 0.5).float()
-        coarse = _resized(pixels, config.low_res_size)
+        pixels = torch.from_numpy(image)[None, None].float()  # (1, 1, rows, columns)
+        mask = (_resized(pixels, config.image_size) >= 0.5).float()  # (1, 1, size, size)
+        coarse = _resized(pixels, config.low_res_size)  # (1, 1, low, low)
         if image.any() and not (_resized(mask, config.low_res_size) > 0.5).any():
             # A mask finer than the network's pixels still has to be somewhere.
             mask = F.interpolate((coarse >= coarse.max()).float(), mask.shape[-2:])
@@ -171,7 +171,7 @@ class SliceDecoder:
 
 
 def grouped(items: Iterable, key: Any) -> list[list]:
-    """Sort items into groups with the same key, in the order in which the keys appear."""
+    """Return items in groups with the same key, in the order in which the keys appear."""
     groups: dict[Any, list] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
@@ -179,7 +179,7 @@ def grouped(items: Iterable, key: Any) -> list[list]:
 
 
 def batches(group: Sequence, most: int) -> Iterator[Sequence]:
-    """Cut a group into batches of at most so many."""
+    """Yield a group in batches of at most ``most``."""
     for first in range(0, len(group), most):
         yield group[first : first + most]
 

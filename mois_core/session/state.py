@@ -1,4 +1,4 @@
-"""All that the user can undo, as one immutable value; and the choices a session is run with."""
+"""The state of a session as one immutable value, and the settings that it is run with."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def _no_lesions() -> Mapping[int, Lesion]:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Lesions, imported exemplars and the counters that name new things."""
+    """All that the user can undo: lesions, imported exemplars, and counters for new ids.
+
+    A value that is never changed: every operation makes another.
+    """
 
     lesions: Mapping[int, Lesion] = field(default_factory=_no_lesions)
     imported: tuple[Exemplar, ...] = ()
@@ -85,13 +88,13 @@ class State:
             known = ", ".join(str(n) for n in self.lesions) or "none"
             raise BadInput(f"there is no lesion {lesion_id}; there are: {known}") from None
 
-    def owner_of(self, click: int) -> tuple[Lesion, Click]:
+    def find_click(self, click_id: int) -> tuple[Lesion, Click]:
         """Return the lesion that a click belongs to, and the click."""
         for lesion in self.lesions.values():
-            for own in lesion.clicks:
-                if own.id == click:
-                    return lesion, own
-        raise BadInput(f"there is no click {click}")
+            for click in lesion.clicks:
+                if click.id == click_id:
+                    return lesion, click
+        raise BadInput(f"there is no click {click_id}")
 
     def with_lesions(self, *changed: Lesion) -> State:
         """Return the state with lesions added or replaced."""
@@ -107,5 +110,5 @@ class State:
         return replace(self, lesions=MappingProxyType(kept))
 
     def ticked(self) -> State:
-        """Return the state one operation later."""
+        """Return the state with its clock one operation later."""
         return replace(self, clock=self.clock + 1)

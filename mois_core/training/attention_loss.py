@@ -20,34 +20,35 @@ _SHOWN = 0.25
 """A place shows a lesion if this part of it is lesion."""
 
 
-def add_attention(
-    accumulator: LossAccumulator,
-    model: MoisSam2,
-    query: Tensor,
-    keys: ExemplarKeys,
-    outlined: Tensor,
-    truth: Tensor,
-    others: Tensor,
-    weight: float,
-) -> None:
-    """Cross-entropy of the attention that falls on the exemplars' lesions.
+def attention_logits(model: MoisSam2, query: Tensor, keys: ExemplarKeys) -> Tensor:
+    """Return how much each place attends to each place of the exemplars, before the softmax.
 
-    ``outlined`` are the exemplars' masks [exemplars, rows, columns]; ``truth`` and ``others`` what
-    the searched crops show of the sought kind and of other kinds. Places of the sought kind, of
-    others and without a lesion count the same, however many there are.
+    The logits are those of the first layer of the search, [crops, places, exemplar places].
     """
     layer = model.search_stack.layers[0]
     attention = layer.cross_attn_image
     side = round(query.shape[1] ** 0.5)
     table = rotary_table(query.shape[-1], side, side, query.device)
-    q = rotate(attention.q_proj(layer.norm2(query)), table)
-    logits = q @ keys.maps[0].key.transpose(1, 2) / q.shape[-1] ** 0.5
-    is_lesion = _shown(outlined).flatten() >= _SHOWN
+    q = rotate(attention.q_proj(layer.norm2(query)), table)  # (B, T, C)
+    return q @ keys.maps[0].key.transpose(1, 2) / q.shape[-1] ** 0.5  # (B, T, K)
+
+
+def add_attention(
+    losses: LossAccumulator, logits: Tensor, outlined: Tensor, truth: Tensor, others: Tensor
+) -> None:
+    """Add the cross-entropy of the attention that falls on the exemplars' lesions.
+
+    ``outlined`` are the exemplars' masks [exemplars, rows, columns]; ``truth`` and ``others`` what
+    the searched crops show of the sought appearance and of others, [crops, rows, columns]. Places
+    of the sought appearance, of others and without a lesion count the same, however many there
+    are.
+    """
+    is_lesion = _shown(outlined).flatten() >= _SHOWN  # (K,)
     if not is_lesion.any() or is_lesion.all():
         return
     on, off = logits[..., is_lesion], logits[..., ~is_lesion]
-    preference = torch.logsumexp(on, dim=-1) - torch.logsumexp(off, dim=-1)
-    right, wrong = _shown(truth).flatten(1), _shown(others).flatten(1)
+    preference = torch.logsumexp(on, dim=-1) - torch.logsumexp(off, dim=-1)  # (B, T)
+    right, wrong = _shown(truth).flatten(1), _shown(others).flatten(1)  # (B, T)
     nothing = (right == 0) & (wrong == 0)
     for name, sign, where in (
         ("right", -1.0, right >= _SHOWN),
@@ -56,7 +57,7 @@ def add_attention(
     ):
         if where.any():
             error = F.softplus(sign * preference[where]).mean()
-            accumulator.add(f"attention {name}", error[None], weight)
+            losses.add(f"attention {name}", error[None], losses.weights.attention)
 
 
 def _shown(masks: Tensor) -> Tensor:

@@ -11,25 +11,25 @@ from torch import nn
 
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
-from mois_core.training.optimiser import Optimiser
+from mois_core.training.optimizer import AnyOptimizer
 
 NEWEST, BEST = "newest.pt", "best.pt"
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run is. The position in the data and all draws follow from the step alone."""
+class RunProgress:
+    """How far a run is; the position in the data and all draws follow from the step alone."""
 
     step: int = 0
     best: float = -1.0
-    """The best value at a validation so far."""
+    """The best score of a validation so far."""
 
 
 def save(
     path: Path,
     model: nn.Module,
-    optimiser: Optimiser,
-    progress: Progress,
+    optimizer: AnyOptimizer,
+    progress: RunProgress,
     config: dict[str, Any],
     places: nn.Module | None = None,
 ) -> None:
@@ -39,7 +39,7 @@ def save(
     """
     content = {
         "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "optimizer": optimizer.state_dict(),
         "step": progress.step,
         "best": progress.best,
         "random": torch.get_rng_state(),
@@ -56,11 +56,11 @@ def save(
 def resume(
     path: Path,
     model: nn.Module,
-    optimiser: Optimiser,
+    optimizer: AnyOptimizer,
     config: dict[str, Any],
     places: nn.Module | None = None,
-) -> Progress:
-    """Put a saved state back and say how far it was."""
+) -> RunProgress:
+    """Put a saved state back and return how far the run was."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -75,8 +75,8 @@ def resume(
     model.load_state_dict(content["model"])
     if places is not None:
         places.load_state_dict(content["places"])
-    optimiser.load_state_dict(content["optimiser"])
+    optimizer.load_state_dict(content["optimizer"])
     torch.set_rng_state(content["random"])
     if "random_cuda" in content and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["random_cuda"])
-    return Progress(content["step"], content["best"])
+    return RunProgress(content["step"], content["best"])

@@ -1,60 +1,179 @@
-"""A training run as a file: JSON, since Python 3.10 reads no TOML and YAML is no part of it.
+"""Everything that the config of a training run can say, with the defaults.
 
-Every key is a field of one of the dataclasses below; an unknown one is refused, so that a
-misspelt option cannot silently do nothing.
+`mois_core.training.config_file` reads a config from JSON, whose keys are the names of these fields.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
-
-from mois_core.errors import BadInput
-from mois_core.training.losses import LossWeights
-from mois_core.training.optimiser import Optimisation
-from mois_core.training.sampling import Sampling
-from mois_core.training.search import SearchConfig
-from mois_core.training.step import Task
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class Phantoms:
-    """Which synthetic scans to learn from, made when the run starts or read from a cache."""
+class PhantomRange:
+    """Synthetic scans to learn from, made when the run starts or read from a cache."""
 
     first: int = 1000
+    """Seed of the first phantom."""
     count: int = 0
     cache: str | None = None
+    """A folder to keep them in; None makes them anew in every run."""
 
 
 @dataclass(frozen=True)
-class Data:
+class DataConfig:
     """Where the scans come from: prepared files, phantoms, or both."""
 
     prepared: str | None = None
     """A folder that `mois prepare` wrote."""
     fold: int | None = None
     """The fold of patients that is left out for validation."""
-    phantoms: Phantoms = field(default_factory=Phantoms)
+    phantoms: PhantomRange = field(default_factory=PhantomRange)
 
 
 @dataclass(frozen=True)
-class Validation:
+class SamplingConfig:
+    """How many slices of how many scans a step learns from, and how much of each slice."""
+
+    scans: int = 4
+    """Scans per step, over all processes."""
+    consecutive: int = 4
+    """Neighbouring slices of each scan, which lesions are propagated through."""
+    elsewhere: int = 3
+    """Further single slices of each scan."""
+    anywhere: float = 0.0
+    """Share of the further slices whose crop is of any place in the body, with or without
+    lesions: crops around lesions do not show every healthy tissue."""
+    crop_size: int | None = None
+    """Side of the crops in model pixels; None for whole slices."""
+    degrees: float = 0.0
+    """Largest angle that slices are turned by, either way; all slices of a scan alike."""
+    shear: float = 0.0
+    """Largest angle in degrees that slices are sheared by, either way."""
+    scale: float = 0.0
+    """Largest part of their size that slices are enlarged or reduced by."""
+    flip: float = 0.5
+    """How often left and right are exchanged."""
+    brightness: float = 1.0
+    """How strongly brightness and contrast vary; 0 leaves them as they are."""
+
+
+@dataclass(frozen=True)
+class InteractionConfig:
+    """What the simulated user does in a step, and what the network has to answer."""
+
+    prompts: Literal["clicks", "masks", "none"] = "clicks"
+    """SLM-SAM 2 is given the outline on one slice; nothing is clicked. With "none" the encoder
+    alone learns, by the loss on places."""
+    propagate: bool = True
+    """Propagate the prompted lesions through the consecutive slices."""
+    search: bool = True
+    """Search the slices with the prompted lesions as exemplars."""
+    as_one_object: bool = False
+    """Take all lesions of one appearance as a single object, as the paper's variant without
+    exemplars does."""
+    most_corrections: int = 6
+    mean_corrections: float | None = 2.0
+    """Their number is drawn anew for each step, small ones more often; None: always the most."""
+    corrected: float = 0.0
+    """Share of the propagated lesions that get a correction where they were propagated to."""
+    most_lesions: int = 3
+    """Lesions of a scan that are prompted on the same slice."""
+    painted: float = 0.5
+    """Share of exemplars that are outlined by the user instead of clicked."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Which exemplars the slices are searched with."""
+
+    most_exemplars: int = 4
+    without_exemplars: float = 0.12
+    """Share of searches without exemplars, whose answer is every lesion."""
+    propagated: float = 0.3
+    """Share of searches whose exemplars include propagated lesions, not prompted ones alone."""
+    own_crop: float = 0.3
+    """Share of searches in which the exemplars' own crops are searched as well."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights and forms of the losses. The defaults are the paper's where it names any; the
+    published code has other weights and a focal semantic loss."""
+
+    focal: float = 20.0
+    dice: float = 1.0
+    iou: float = 1.0
+    score: float = 1.0
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    pooling: int = 1
+    """Masks are compared at a resolution so many times lower; 2 quarters the cost of losses, which
+    on whole slices is most of a step of a small network."""
+    semantic: float = 2.0
+    """Weight of the search; its own terms are binary cross-entropy, Dice and IoU."""
+    semantic_pixels: float = 1.0
+    """Weight of the cross-entropy among the terms of the search."""
+    semantic_focal: bool = False
+    """The published code's focal form in place of the paper's binary cross-entropy."""
+    unused_heads: float = 0.25
+    """For the masks that are not chosen at this step: the single one after one click, the three
+    after several. At inference an unstable single mask gives way to one of the three."""
+    contrast: float = 0.5
+    """Cross-entropy of a search on lesions only, the right appearance against all others, each
+    counting the same."""
+    click_contrast: float = 0.0
+    """Cross-entropy of a click on lesions only, the right lesion against all others: without it a
+    network from scratch outlines whatever looks like a lesion for a long time before it heeds the
+    click."""
+    attention: float = 0.0
+    """Weight of the loss on where the search looks; see `mois_core.training.attention_loss`."""
+    spread: float = 0.0
+    """Weight of the loss on how far the encoder's values exceed 1 in the root of their mean
+    square. Nothing in the network's first maps is normed; from scratch they grow thirtyfold, and
+    every attention to what is remembered of them then sees a single token."""
+    places: float = 0.0
+    """Weight of the loss on what every place shows; see `mois_core.training.places_loss`."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Learning rates and all that goes with them. The defaults are the published ones."""
+
+    rate: float = 5e-6
+    encoder_rate: float = 3e-6
+    final: float = 0.1
+    """What part of its rate a group ends with."""
+    warmup: int = 0
+    """Steps over which the rates rise from nothing."""
+    layer_decay: float = 0.9
+    """Factor on the encoder's rate for each block further from its output."""
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.999
+    clip: float = 0.1
+    """Largest norm of all gradients together."""
+    matrices: Literal["adamw", "muon"] = "adamw"
+    """What moves the weights of linear layers. Muon takes steps of AdamW's size that turn a matrix
+    in all its directions alike; docs/training.md tells what came of it."""
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
     """How often to measure: on the fold that is left out, or else on phantoms, which are of the
     training range and never held out."""
 
     every: int = 0
     """Steps between two measurements; 0 for none."""
     first_phantom: int = 90000
+    """Seed of the first phantom to measure on."""
     phantoms: int = 4
     exemplars: int = 5
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run."""
+    """A training run."""
 
     model: str = "phantom"
     changes: dict[str, Any] = field(default_factory=dict)
@@ -71,8 +190,8 @@ class TrainConfig:
     matching: float = 0.0
     """In a run from scratch, how strongly a click looks at its own place from the beginning;
     0 leaves the attention of the mask decoder as PyTorch draws it."""
-    standardise: bool = False
-    """Scale the encoder's outputs on some scans before the first step."""
+    standardise_encoder: bool = False
+    """Scale the encoder's outputs on some scans to mean 0 and deviation 1 before the first step."""
     seed: int = 123
     steps: int = 1000
     frozen: tuple[str, ...] = ()
@@ -83,72 +202,10 @@ class TrainConfig:
     """Processor threads; 0 leaves it to PyTorch."""
     checkpoint_every: int = 100
     log_every: int = 20
-    data: Data = field(default_factory=Data)
-    sampling: Sampling = field(default_factory=Sampling)
-    task: Task = field(default_factory=Task)
+    data: DataConfig = field(default_factory=DataConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    interaction: InteractionConfig = field(default_factory=InteractionConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     losses: LossWeights = field(default_factory=LossWeights)
-    optimisation: Optimisation = field(default_factory=Optimisation)
-    validation: Validation = field(default_factory=Validation)
-
-
-def read_config(path: Path) -> TrainConfig:
-    """The config in a file; ``"base"`` names another file, relative to it, that it changes."""
-    return _build(TrainConfig, _read(path), str(path))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise BadInput(f"{path} is no valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise BadInput(f"{path} must hold one JSON object")
-    base = content.pop("base", None)
-    return content if base is None else _merged(_read(path.parent / base), content)
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
-
-
-def _build(kind: type, values: dict[str, Any], where: str) -> Any:
-    hints = get_type_hints(kind)
-    names = {own.name for own in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - names)
-    if unknown:
-        known = ", ".join(sorted(names))
-        raise BadInput(f"{where}: unknown option '{unknown[0]}'; known are {known}")
-    made = {name: _value(hints[name], value, f"{where}: {name}") for name, value in values.items()}
-    return kind(**made)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise BadInput(f"{where} must be an object")
-        return _build(hint, value, where)
-    if get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not _fits(hint, value):
-        raise BadInput(f"{where} cannot be {json.dumps(value)}")
-    return value
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) in (dict, tuple):
-        return isinstance(value, get_origin(hint))
-    options = get_args(hint) or (hint,)
-    if isinstance(value, bool):
-        return bool in options
-    return isinstance(value, options) or (float in options and isinstance(value, int))
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)

@@ -20,22 +20,23 @@ from mois_core.network.config import NetworkConfig, preset, with_changes
 from mois_core.network.loading import build
 from mois_core.network.model import Sam2
 from mois_core.network.short_long import SlmSam2
-from mois_core.training.config import TrainConfig
-from mois_core.training.places import PlacesHead
+from mois_core.training.config import SamplingConfig, TrainConfig
+from mois_core.training.places_loss import PlacesHead
 from mois_core.training.resized_case import ResizedCase
-from mois_core.training.sampling import Sampling, sample_scan
+from mois_core.training.sampling import sample_scan
 
 _SCANS_TO_STANDARDISE_ON = 8
-_SMALLEST_SPREAD = 1e-3
+_SMALLEST_DEVIATION = 1e-3
+"""A channel that varies less over the scans is scaled as if it varied so much."""
 
 
 def network_config(config: TrainConfig) -> NetworkConfig:
-    """The preset's config with the run's changes."""
+    """Return the preset's config with the run's changes."""
     return with_changes(preset(config.model), config.changes)
 
 
 def new_model(config: TrainConfig) -> Sam2:
-    """The network as the run begins with it."""
+    """Return the network as the run begins with it, on the GPU if there is one."""
     torch.manual_seed(config.seed)
     model = build(network_config(config))
     if config.start is not None:
@@ -57,8 +58,10 @@ def new_model(config: TrainConfig) -> Sam2:
 
 
 def new_places_head(config: TrainConfig, model: Sam2) -> PlacesHead | None:
-    """The head of the loss on places, if that counts: from the run that `start` is of, if it had
-    one, else as it is drawn."""
+    """Return the head of the loss on places, or None if the config gives that loss no weight.
+
+    It is the one of the run that ``start`` is of, if that had one; else it is drawn anew.
+    """
     if not config.losses.places:
         return None
     head = PlacesHead(model.config.width)
@@ -73,8 +76,10 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _completed(model: Sam2, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A SAM 2.1 state dict with what the model has beyond it: second attentions begin as copies
-    of the memory attention, the rest as it was drawn."""
+    """Add what the model has beyond SAM 2.1 to a state dict of it.
+
+    Second attentions begin as copies of the memory attention, the rest as it was drawn.
+    """
     if not isinstance(model, SlmSam2):
         return from_sam2(model, state)
     completed = dict(state)
@@ -103,7 +108,9 @@ def _match_places(model: Sam2, gain: float) -> None:
 
 
 @torch.no_grad()
-def standardise(model: Sam2, scans: Sequence[ResizedCase], how: Sampling, seed: int) -> None:
+def standardise_encoder(
+    model: Sam2, scans: Sequence[ResizedCase], how: SamplingConfig, seed: int
+) -> None:
     """Scale the encoder's outputs to mean 0 and deviation 1 in every channel.
 
     As drawn, a channel is nearly the same everywhere, and that constant, not the place, decides
@@ -111,17 +118,18 @@ def standardise(model: Sam2, scans: Sequence[ResizedCase], how: Sampling, seed: 
     """
     rng = np.random.default_rng([seed, 0])
     chosen = [scans[int(n)] for n in rng.integers(len(scans), size=_SCANS_TO_STANDARDISE_ON)]
-    images = torch.cat([sample_scan(rng, stack, how).images for stack in chosen])
+    images = torch.cat([sample_scan(rng, scan, how).images for scan in chosen])
     maps = model.image_encoder.trunk(images.to(model.device).expand(-1, 3, -1, -1))
     neck = model.image_encoder.neck
-    # Stride 16 is the sum of two maps.
-    spreads = (0.5**0.5, 0.5**0.5, 1.0, 1.0)
-    for lateral, features, spread in zip(neck.convs, reversed(maps), spreads, strict=True):
-        _standardise_one(lateral.conv, lateral(features.permute(0, 3, 1, 2)), spread)
+    # The map of stride 16 is the sum of the first two.
+    deviations = (0.5**0.5, 0.5**0.5, 1.0, 1.0)
+    for lateral, features, deviation in zip(neck.convs, reversed(maps), deviations, strict=True):
+        _standardise_conv(lateral.conv, lateral(features.permute(0, 3, 1, 2)), deviation)
 
 
-def _standardise_one(conv: torch.nn.Conv2d, out: Tensor, spread: float) -> None:
+def _standardise_conv(conv: torch.nn.Conv2d, out: Tensor, deviation: float) -> None:
+    """Scale a convolution so that ``out`` (B, C, side, side) has mean 0 and the deviation."""
     middle = out.mean(dim=(0, 2, 3))
-    factor = spread / out.std(dim=(0, 2, 3)).clamp(min=_SMALLEST_SPREAD)
+    factor = deviation / out.std(dim=(0, 2, 3)).clamp(min=_SMALLEST_DEVIATION)
     conv.weight.mul_(factor[:, None, None, None])
     conv.bias.sub_(middle).mul_(factor)

@@ -1,4 +1,8 @@
-"""How wrong masks, their predicted quality and the object score are, one value per mask."""
+"""How wrong masks, their predicted quality and the object score are, one value per mask.
+
+In the comments on shapes n is the number of masks and h that of a mask's candidates: the single
+mask, then the three that one click can mean.
+"""
 
 from __future__ import annotations
 
@@ -11,63 +15,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mois_core.network.mask_decoder import RawMasks
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """The paper's losses; the published code has other weights and a focal semantic loss."""
-
-    focal: float = 20.0
-    dice: float = 1.0
-    iou: float = 1.0
-    score: float = 1.0
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
-    pooling: int = 1
-    """Masks are compared at a resolution so many times lower; 2 quarters the cost of losses, which
-    on whole slices is most of a step of a small network."""
-    semantic: float = 2.0
-    """The search's share; its own terms are binary cross-entropy, Dice and IoU."""
-    semantic_pixels: float = 1.0
-    semantic_focal: bool = False
-    """The published code's focal form in place of the paper's binary cross-entropy."""
-    unused_heads: float = 0.25
-    """For the masks that are not chosen at this step: the single one after one click, the three
-    after several. At inference an unstable single mask gives way to one of the three."""
-    contrast: float = 0.5
-    """Cross-entropy on lesions only, right kind against wrong kinds, each counting the same."""
-    attention: float = 0.0
-    """For where the search looks: see `attending`."""
-    spread: float = 0.0
-    """On how far the encoder's values exceed 1 in the root of their mean square. Nothing in the
-    network's first maps is normed; from scratch they grow thirtyfold, and every attention to what
-    is remembered of them then sees a single token."""
-    places: float = 0.0
-    """On what every place shows: see `places`."""
-    click_contrast: float = 0.0
-    """The same for clicks, right lesion against all others: without it a network from scratch
-    outlines whatever looks like a lesion for a long time before it heeds the click."""
+from mois_core.training.config import LossWeights
 
 
 @dataclass
 class LossAccumulator:
     """Sums of losses and how many masks they are of, so that several processes can share them."""
 
+    weights: LossWeights = field(default_factory=LossWeights)
+    """What the losses that are added count."""
     sums: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
-    weights: dict[str, float] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
+    """The weight of each loss that was added."""
 
-    def add(self, name: str, values: Tensor, weight: float, where: Tensor | None = None) -> None:
-        """Add one value per mask; with ``where`` only some of them count."""
+    def add(self, name: str, values: Tensor, factor: float, where: Tensor | None = None) -> None:
+        """Add one value per mask, weighted by ``factor``; with ``where`` only some of them count."""
         if where is not None:
             values = torch.where(where, values, 0.0)
         count = float(values.numel() if where is None else where.sum())
         self.sums[name] = self.sums.get(name, values.new_zeros(())) + values.sum()
         self.counts[name] = self.counts.get(name, 0.0) + count
-        self.weights[name] = weight
+        self.factors[name] = factor
 
     def total(self, names: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum of the means over all processes, and each mean for the log.
+        """Return the weighted sum of the means over all processes, and each mean for the log.
 
         ``names`` lists everything that can occur, so that all processes count the same things.
         The loss is scaled such that averaging gradients over processes gives that of the means.
@@ -84,13 +56,13 @@ class LossAccumulator:
         loss = torch.zeros(())
         for name, count in zip(names, counts.tolist(), strict=True):
             if name in self.sums and count:
-                loss = loss + self.weights[name] * processes / count * self.sums[name]
+                loss = loss + self.factors[name] * processes / count * self.sums[name]
         means = sums / counts.clamp(min=1)
         return loss, dict(zip(names, means.tolist(), strict=True))
 
 
 def focal(logits: Tensor, truth: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Focal loss of masks [n, heads, rows, columns], one value per mask."""
+    """Return the focal loss of masks [n, h, rows, columns], one value per mask [n, h]."""
     error = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     probability = logits.sigmoid()
     right = probability * truth + (1 - probability) * (1 - truth)
@@ -99,12 +71,15 @@ def focal(logits: Tensor, truth: Tensor, alpha: float, gamma: float) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-    """Binary cross-entropy of masks, one value per mask."""
+    """Return the binary cross-entropy of masks [n, h, rows, columns], one value per mask [n, h]."""
     return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=(-2, -1))
 
 
 def dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """Soft Dice loss, one value per mask; an empty mask on an empty truth costs nothing."""
+    """Return the soft Dice loss of masks [n, h, rows, columns], one value per mask [n, h].
+
+    An empty mask on an empty truth costs nothing.
+    """
     probability = logits.sigmoid()
     shared = (probability * truth).sum(dim=(-2, -1))
     both = probability.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1))
@@ -112,7 +87,7 @@ def dice(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def iou(logits: Tensor, truth: Tensor) -> Tensor:
-    """The quality that the network should have predicted for its masks."""
+    """Return the quality that the network should have predicted for its masks, [n, h]."""
     mask = logits > 0
     truth = truth >= 0.5
     shared = (mask & truth).sum(dim=(-2, -1))
@@ -121,89 +96,106 @@ def iou(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def pooled(masks: Tensor, weights: LossWeights) -> Tensor:
-    """Masks [n, 1, rows, columns] at the resolution of the losses; 0.5 is a pixel half covered."""
+    """Return masks [n, 1, rows, columns] at the resolution of the losses.
+
+    There 0.5 is a pixel half covered.
+    """
     return F.avg_pool2d(masks, weights.pooling) if weights.pooling > 1 else masks
 
 
 def enlarged(logits: Tensor, truth: Tensor) -> Tensor:
-    """Logits at the size of the truth, as they are shown in the end."""
+    """Return logits at the size of the truth, as they are shown in the end."""
     size = truth.shape[-2:]
     return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
 
 
 def add_instances(
-    accumulator: LossAccumulator,
-    name: str,
-    raw: RawMasks,
-    truth: Tensor,
-    several: bool,
-    weights: LossWeights,
+    losses: LossAccumulator, name: str, raw: RawMasks, truth: Tensor, several: bool
 ) -> None:
-    """Losses of lesions that were prompted or propagated; ``truth`` is [n, 1, rows, columns].
+    """Add the losses of lesions that were prompted or propagated; ``truth`` is [n, 1, rows, columns].
 
     ``several`` says that the answer is the best of three, as after a single click. Masks only
-    count where the lesion is, and the quality of every head is learned.
+    count where the lesion is, and the quality of every candidate is learned.
     """
-    present = truth.flatten(1).any(dim=1)
+    weights = losses.weights
+    present = truth.flatten(1).any(dim=1)  # (n,)
     truth = pooled(truth, weights)
-    logits = enlarged(raw.logits, truth)
+    logits = enlarged(raw.logits, truth)  # (n, h, rows, columns)
     truth = truth.expand_as(logits)
     mask_loss = weights.focal * focal(logits, truth, weights.focal_alpha, weights.focal_gamma)
-    mask_loss = mask_loss + weights.dice * dice(logits, truth)
+    mask_loss = mask_loss + weights.dice * dice(logits, truth)  # (n, h)
     best = mask_loss[:, 1:].min(dim=1).values
     single = mask_loss[:, 0]
     used, unused = (best, single) if several else (single, best)
-    accumulator.add(f"{name} mask", used + weights.unused_heads * unused, 1.0, present)
+    losses.add(f"{name} mask", used + weights.unused_heads * unused, 1.0, present)
     wrong = (raw.ious - iou(logits.detach(), truth)).abs().mean(dim=1)
-    accumulator.add(f"{name} iou", wrong, weights.iou, present)
-    score = F.binary_cross_entropy_with_logits(raw.score[:, 0], present.float(), reduction="none")
-    accumulator.add(f"{name} score", score, weights.score)
+    losses.add(f"{name} iou", wrong, weights.iou, present)
+    losses.add(f"{name} score", _score_loss(raw, present), weights.score)
 
 
-def add_semantic(
-    accumulator: LossAccumulator, raw: RawMasks, truth: Tensor, others: Tensor, weights: LossWeights
-) -> None:
-    """Losses of a search: ``truth`` is what looks like the exemplars, ``others`` what does not."""
-    present = truth.flatten(1).any(dim=1)
+def add_semantic(losses: LossAccumulator, raw: RawMasks, truth: Tensor, others: Tensor) -> None:
+    """Add the losses of a search.
+
+    ``truth`` [n, 1, rows, columns] is what looks like the exemplars, ``others`` are the lesions
+    that do not.
+    """
+    weights = losses.weights
+    present = truth.flatten(1).any(dim=1)  # (n,)
     truth, others = pooled(truth, weights), pooled(others, weights)
-    logits = enlarged(raw.logits, truth)
+    logits = enlarged(raw.logits, truth)  # (n, h, rows, columns)
     wanted = truth.expand_as(logits)
     if weights.semantic_focal:
         pixels = focal(logits, wanted, weights.focal_alpha, weights.focal_gamma)
     else:
         pixels = cross_entropy(logits, wanted)
-    mask_loss = weights.semantic_pixels * pixels + weights.dice * dice(logits, wanted)
+    mask_loss = weights.semantic_pixels * pixels + weights.dice * dice(logits, wanted)  # (n, h)
     best = mask_loss[:, 1:].min(dim=1).values
     both = mask_loss[:, 0] + weights.unused_heads * best
-    accumulator.add("search mask", both, weights.semantic)
+    losses.add("search mask", both, weights.semantic)
     wrong = (raw.ious - iou(logits.detach(), truth)).abs().mean(dim=1)
-    accumulator.add("search iou", wrong, weights.semantic * weights.iou, present)
-    score = F.binary_cross_entropy_with_logits(raw.score[:, 0], present.float(), reduction="none")
-    accumulator.add("search score", score, weights.semantic * weights.score)
+    losses.add("search iou", wrong, weights.semantic * weights.iou, present)
+    losses.add("search score", _score_loss(raw, present), weights.semantic * weights.score)
     if weights.contrast:
-        add_contrast(accumulator, "contrast", logits[:, :1], truth, others, weights.contrast)
+        _add_contrast(losses, "contrast", logits[:, :1], truth, others, weights.contrast)
 
 
-def add_contrast(
-    accumulator: LossAccumulator,
+def _score_loss(raw: RawMasks, present: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(raw.score[:, 0], present.float(), reduction="none")
+
+
+def add_click_contrast(
+    losses: LossAccumulator, raw: RawMasks, truth: Tensor, others: Tensor
+) -> None:
+    """Add the cross-entropy of clicked lesions, ``truth``, against all ``others`` on the crop."""
+    right, wrong = pooled(truth, losses.weights), pooled(others, losses.weights)
+    larger = enlarged(raw.logits, right)
+    weight = losses.weights.click_contrast
+    _add_contrast(losses, "click contrast", larger, right, wrong, weight)
+
+
+def _add_contrast(
+    losses: LossAccumulator,
     name: str,
     logits: Tensor,
     truth: Tensor,
     others: Tensor,
     weight: float,
 ) -> None:
-    """Cross-entropy on lesions only: pixels that belong to the answer and pixels that do not
-    count the same, however many there are. All arrays are of one size."""
+    """Add the cross-entropy on lesions only; all arrays are of one size.
+
+    Pixels that belong to the answer and pixels that do not count the same, however many there
+    are.
+    """
     for side, sign, which in ((truth, -1.0, "right"), (others, 1.0, "wrong")):
         area = side.flatten(1).sum(dim=1)
         error = (F.softplus(sign * logits) * side).sum(dim=(-2, -1)).mean(dim=1)
-        accumulator.add(f"{name} {which}", error / area.clamp(min=1), weight, area > 0)
+        losses.add(f"{name} {which}", error / area.clamp(min=1), weight, area > 0)
 
 
-def add_spread(accumulator: LossAccumulator, maps: Tensor, weight: float) -> None:
-    """The square of how far the size of each map's values [n, ...] exceeds 1."""
+def add_spread(losses: LossAccumulator, maps: Tensor) -> None:
+    """Add the square of how far the size of each map's values [n, ...] exceeds 1."""
     size = maps.flatten(1).square().mean(dim=1).sqrt()
-    accumulator.add("spread", (size - 1).clamp(min=0).square(), weight)
+    losses.add("spread", (size - 1).clamp(min=0).square(), losses.weights.spread)
 
 
 LOSSES = (

@@ -11,57 +11,60 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from mois_core.session.preprocess import FULL_BRIGHTNESS, model_input
-from mois_core.training.cases import TrainingCase
+from mois_core.training.training_case import TrainingCase
 
 
 @dataclass(frozen=True)
-class Sight:
-    """One lesion on one slice."""
+class LesionOnSlice:
+    """One lesion on one slice of a case."""
 
-    slice: int
-    lesion: int
-    kind: int
+    slice_index: int
+    lesion_id: int
+    appearance: int
     row: int
+    """Row of the middle of the lesion's box on the slice."""
     column: int
-    """The middle of the lesion's box."""
+    """Column of the middle of the lesion's box on the slice."""
     pixels: int
 
 
 @dataclass(frozen=True, eq=False)
 class ResizedCase:
-    """A case at the model's size. Kept in bytes, so that hundreds of scans fit into memory."""
+    """A case at the model's size, kept in bytes, so that hundreds of scans fit into memory."""
 
     name: str
     images: np.ndarray
     """uint8 [slices, size, size]."""
     labels: np.ndarray
-    """uint8 [slices, size, size]."""
-    kinds: np.ndarray
+    """uint8 lesion ids [slices, size, size]."""
+    appearances: np.ndarray
+    """uint8, the appearance of the lesion with each id."""
 
     @classmethod
     def of(cls, case: TrainingCase, size: int) -> ResizedCase:
         """Resize images as inference does, and labels to the nearest voxel."""
         images = np.stack([model_input(image, size)[0].numpy() for image in case.images])
-        labels = torch.from_numpy(case.labels)[:, None].float()
+        labels = torch.from_numpy(case.labels)[:, None].float()  # (slices, 1, rows, columns)
         labels = F.interpolate(labels, (size, size), mode="nearest-exact")[:, 0]
         rounded = np.rint(images * FULL_BRIGHTNESS).astype(np.uint8)
-        return cls(case.name, rounded, labels.numpy().astype(np.uint8), case.kinds)
+        return cls(case.name, rounded, labels.numpy().astype(np.uint8), case.appearances)
 
     @property
     def count(self) -> int:
-        """How many slices there are."""
+        """Number of slices."""
         return self.images.shape[0]
 
     @cached_property
-    def sights(self) -> tuple[Sight, ...]:
+    def lesions_on_slices(self) -> tuple[LesionOnSlice, ...]:
         """Every lesion on every slice that it can be seen on."""
         found = []
-        for number, plane in enumerate(self.labels):
-            sizes = np.bincount(plane.ravel(), minlength=len(self.kinds))
-            for lesion, box in enumerate(ndimage.find_objects(plane), start=1):
+        for slice_index, plane in enumerate(self.labels):
+            sizes = np.bincount(plane.ravel(), minlength=len(self.appearances))
+            for lesion_id, box in enumerate(ndimage.find_objects(plane), start=1):
                 if box is None:
                     continue
-                row, column = ((cut.start + cut.stop) // 2 for cut in box)
-                kind = int(self.kinds[lesion])
-                found.append(Sight(number, lesion, kind, row, column, int(sizes[lesion])))
+                row, column = ((side.start + side.stop) // 2 for side in box)
+                appearance = int(self.appearances[lesion_id])
+                pixels = int(sizes[lesion_id])
+                found.append(LesionOnSlice(slice_index, lesion_id, appearance, row, column, pixels))
         return tuple(found)

@@ -9,10 +9,10 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.phantom import PhantomSettings
-from mois_core.training.cases import TrainingCase, phantom_case
-from mois_core.training.config import Data, Phantoms
+from mois_core.training.config import DataConfig, PhantomRange
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.sampling import FEWEST_PIXELS
+from mois_core.training.training_case import TrainingCase, phantom_case
 
 INDEX = "cases.json"
 """What `mois prepare` writes beside the cases: for each its patient's fold."""
@@ -26,7 +26,7 @@ _SMALL_NOISE = 0.7
 
 
 def phantom_settings(seed: int, is_whole: bool | None = None) -> PhantomSettings:
-    """How the phantom of a training seed is scanned: as varied as the test cohorts together.
+    """Return how the phantom of a seed is scanned: as varied as the test cohorts together.
 
     One in four is made at full size, unless it is asked for; a small one takes a fifth of the
     time, and once stretched to the model's size they look much the same.
@@ -45,38 +45,42 @@ def phantom_settings(seed: int, is_whole: bool | None = None) -> PhantomSettings
     )
 
 
-def load_scans(data: Data, size: int) -> list[ResizedCase]:
-    """Everything to learn from."""
+def load_scans(data: DataConfig, size: int) -> list[ResizedCase]:
+    """Return all scans to learn from, resized to the model's ``size``."""
     cases = _prepared(data, held_back=False) if data.prepared else []
     scans = [ResizedCase.of(case, size) for case in cases]
     for seed in range(data.phantoms.first, data.phantoms.first + data.phantoms.count):
         scans.append(ResizedCase.of(_phantom(seed, data.phantoms), size))
-    scans = [scan for scan in scans if any(s.pixels >= FEWEST_PIXELS for s in scan.sights)]
+    scans = [scan for scan in scans if _has_a_lesion_to_click(scan)]
     if not scans:
         raise BadInput("there is nothing to learn from: no scan with a lesion large enough to see")
     return scans
 
 
-def held_back(data: Data) -> list[TrainingCase]:
-    """The prepared cases of the fold that is left out."""
+def _has_a_lesion_to_click(scan: ResizedCase) -> bool:
+    return any(lesion.pixels >= FEWEST_PIXELS for lesion in scan.lesions_on_slices)
+
+
+def held_back(data: DataConfig) -> list[TrainingCase]:
+    """Return the prepared cases of the fold that is left out."""
     return _prepared(data, held_back=True) if data.prepared and data.fold is not None else []
 
 
-def _prepared(data: Data, held_back: bool) -> list[TrainingCase]:
+def _prepared(data: DataConfig, held_back: bool) -> list[TrainingCase]:
     folder = Path(data.prepared)
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder} was not written by 'mois prepare': {INDEX} is missing") from error
     wanted = [
-        entry
-        for entry in index["cases"]
-        if (data.fold is not None and entry["fold"] == data.fold) == held_back
+        case
+        for case in index["cases"]
+        if (data.fold is not None and case["fold"] == data.fold) == held_back
     ]
-    return [TrainingCase.load(folder / entry["file"]) for entry in wanted]
+    return [TrainingCase.load(folder / case["file"]) for case in wanted]
 
 
-def _phantom(seed: int, how: Phantoms) -> TrainingCase:
+def _phantom(seed: int, how: PhantomRange) -> TrainingCase:
     path = None if how.cache is None else Path(how.cache) / f"phantom-{seed}.npz"
     if path is not None and path.is_file():
         return TrainingCase.load(path)

@@ -1,4 +1,4 @@
-"""Searching the crops of a sample, each more than once with exemplars of different kinds.
+"""Searching the crops of a step, each more than once with exemplars of different appearances.
 
 The same crop then has several right answers, and only the exemplars tell which is meant. This
 is what makes the network look at them.
@@ -6,134 +6,162 @@ is what makes the network look at them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mois_core.network.exemplar import ExemplarView, MoisSam2
-from mois_core.network.model import SliceFeatures
-from mois_core.training.attention_loss import add_attention
-from mois_core.training.losses import LossAccumulator, LossWeights, add_semantic
-from mois_core.training.prompting import Item, SliceMemories, features_of
+from mois_core.network.exemplar import ExemplarView
+from mois_core.training.attention_loss import add_attention, attention_logits
+from mois_core.training.losses import add_semantic
+from mois_core.training.prompted_lesions import PromptedLesion
+from mois_core.training.prompting import SliceMemories
+from mois_core.training.propagation import PropagatedLesions
 from mois_core.training.sampling import ScanSample
+from mois_core.training.step_context import StepContext
 
 
-@dataclass(frozen=True)
-class SearchConfig:
-    """How the search is trained."""
+@dataclass(frozen=True, eq=False)
+class _ScanLesions:
+    """The lesions of one scan that can be exemplars."""
 
-    most_exemplars: int = 4
-    without: float = 0.12
-    """Share of questions without exemplars, whose answer is every lesion."""
-    propagated: float = 0.3
-    """Share of questions whose bank also has lesions that were propagated, not clicked."""
-    own_crop: float = 0.3
-    """Share of questions in which the exemplars' own crops are searched as well."""
+    scan: int
+    sample: ScanSample
+    lesions: Sequence[PromptedLesion]
+    memories: SliceMemories
+    """What the prompted lesions left, in their order."""
+    propagated: PropagatedLesions
+    """Lesions of all scans."""
 
 
-def _exemplars(
-    rng: np.random.Generator,
-    search_config: SearchConfig,
-    kind: int,
-    items: Sequence[Item],
-    clicked: SliceMemories,
-    followed: Sequence[Item],
-    propagated: Mapping[int, SliceMemories],
-    sample: ScanSample,
-) -> tuple[list[ExemplarView], Tensor | None, set[int]]:
-    """A bank of one kind, the outlines of its exemplars and the crops that it is from."""
-    own = [n for n, item in enumerate(items) if item.kind == kind and bool(clicked.found[n])]
-    if not own:
-        return [], None, set()
-    count = int(rng.integers(1, search_config.most_exemplars + 1))
-    chosen = [own[n] for n in rng.permutation(len(own))[:count]]
-    bank = [
-        ExemplarView(sample.slices[items[n].crop], True, clicked.memory[n], clicked.pointer[n])
-        for n in chosen
-    ]
-    outlined = torch.stack([sample.labels[items[n].crop] == items[n].lesion for n in chosen])
-    crops = {items[n].crop for n in chosen}
-    if propagated and rng.random() < search_config.propagated:
-        lesions = {items[n].lesion for n in chosen}
-        for crop, slice_memories in propagated.items():
-            for n, item in enumerate(followed):
-                same = item.scan == items[chosen[0]].scan and item.lesion in lesions
-                if (
-                    same
-                    and bool(slice_memories.found[n])
-                    and len(bank) < 2 * search_config.most_exemplars
-                ):
-                    view = (slice_memories.memory[n], slice_memories.pointer[n])
-                    bank.append(ExemplarView(sample.slices[crop], False, *view))
-                    crops.add(crop)
-    # What the propagated ones show is not looked up: such a bank teaches nothing about attention.
-    return bank, outlined if len(bank) == len(chosen) else None, crops
+@dataclass(frozen=True, eq=False)
+class _Exemplars:
+    """Exemplars of one appearance."""
+
+    views: list[ExemplarView]
+    outlined: Tensor | None
+    """Masks [exemplars, rows, columns]; None if some exemplars were propagated."""
+    crops: set[int]
+    """The crops that they are from."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Searched:
+    """Crops of one scan as the exemplars make them look, and what is to be found on them."""
+
+    where: list[tuple[int, int]]
+    """The scan and each crop."""
+    coarse: Tensor
+    """[crops, width, side, side]."""
+    truth: Tensor
+    """[crops, rows, columns]: the lesions that are searched for."""
+    others: Tensor
+    """[crops, rows, columns]: all other lesions."""
 
 
 def search(
-    model: MoisSam2,
-    rngs: Sequence[np.random.Generator],
-    search_config: SearchConfig,
-    features: SliceFeatures,
-    samples: Sequence[ScanSample],
-    items: Sequence[Item],
-    clicked: SliceMemories,
-    followed: Sequence[Item],
-    propagated: Mapping[int, SliceMemories],
-    accumulator: LossAccumulator,
-    weights: LossWeights,
+    context: StepContext,
+    lesions: Sequence[PromptedLesion],
+    memories: SliceMemories,
+    propagated: PropagatedLesions,
 ) -> None:
-    """Ask every scan for each of its kinds, and add up the losses of the answers.
+    """Search every scan for each of its appearances, and add up the losses of the answers.
 
-    ``rngs`` has a generator for each scan.
+    ``memories`` are what the prompted ``lesions`` left.
     """
-    coarse: list[Tensor] = []
-    indices: list[int] = []
-    truths: list[Tensor] = []
-    others: list[Tensor] = []
-    queries = model.exemplar_query(features)
-    first = 0
-    for scan, sample in enumerate(samples):
-        rng = rngs[scan]
-        own = [n for n, item in enumerate(items) if item.scan == scan]
-        own_items, own_traces = [items[n] for n in own], clicked[own]
-        kinds = torch.from_numpy(sample.kinds.astype(np.int64))[sample.labels.long()]
-        is_lesion = sample.labels > 0
-        for kind in sample.asked:
-            bank, outlined, used = _exemplars(
-                rng, search_config, kind, own_items, own_traces, followed, propagated, sample
-            )
-            blind = rng.random() < search_config.without
-            if not bank and not blind:
-                continue
-            with_own = blind or rng.random() < search_config.own_crop
-            crops = [n for n in range(len(sample.slices)) if with_own or n not in used]
-            if not crops:
-                continue
-            query = queries[[first + n for n in crops]]
-            if blind:
-                coarse.append(model.attend_to_nothing(query))
-                right = is_lesion
-            else:
-                numbers = [sample.slices[n] for n in crops]
-                keys = model.exemplar_keys(bank)
-                coarse.append(model.attend_to_exemplars(query, keys, numbers))
-                right = is_lesion & (kinds == kind)
-                if weights.attention and outlined is not None:
-                    shown = right[crops], (is_lesion & ~right)[crops]
-                    add_attention(
-                        accumulator, model, query, keys, outlined, *shown, weights.attention
-                    )
-            indices += [first + n for n in crops]
-            truths.append(right[crops])
-            others.append((is_lesion & ~right)[crops])
-        first += len(sample.slices)
-    if not coarse:
+    model = context.model
+    queries = model.exemplar_query(context.features)
+    searched: list[_Searched] = []
+    for scan, sample in enumerate(context.samples):
+        index = [n for n, lesion in enumerate(lesions) if lesion.scan == scan]
+        own = [lesions[n] for n in index]
+        of_scan = _ScanLesions(scan, sample, own, memories[index], propagated)
+        searched += _search_scan(context, queries, of_scan)
+    if not searched:
         return
-    decoded = model.decode_search(features_of(features, indices), torch.cat(coarse).float())
-    truth, other = (torch.cat(masks)[:, None].float() for masks in (truths, others))
-    truth, other = truth.to(model.device), other.to(model.device)
-    add_semantic(accumulator, decoded.raw, truth, other, weights)
+    features = context.features[context.indices([crop for one in searched for crop in one.where])]
+    coarse = torch.cat([one.coarse for one in searched]).float()
+    decoded = model.decode_search(features, coarse)
+    truth = torch.cat([one.truth for one in searched])[:, None].float().to(model.device)
+    others = torch.cat([one.others for one in searched])[:, None].float().to(model.device)
+    add_semantic(context.losses, decoded.raw, truth, others)
+
+
+def _search_scan(
+    context: StepContext, queries: Tensor, of_scan: _ScanLesions
+) -> Iterator[_Searched]:
+    """Search the crops of one scan, for one appearance after the other."""
+    model, rng, sample = context.model, context.rngs[of_scan.scan], of_scan.sample
+    how = context.config.search
+    is_lesion, appearances = sample.labels > 0, sample.appearance_of_pixels()
+    for appearance in sample.searched:
+        exemplars = _exemplars(context, of_scan, appearance)
+        is_blind = rng.random() < how.without_exemplars
+        if not exemplars.views and not is_blind:
+            continue
+        with_own = is_blind or rng.random() < how.own_crop
+        count = len(sample.slice_indices)
+        crops = [n for n in range(count) if with_own or n not in exemplars.crops]
+        if not crops:
+            continue
+        right = is_lesion if is_blind else is_lesion & (appearances == appearance)
+        truth, others = right[crops], (is_lesion & ~right)[crops]
+        where = [(of_scan.scan, crop) for crop in crops]
+        query = queries[context.indices(where)]
+        if is_blind:
+            coarse = model.attend_to_nothing(query)
+        else:
+            keys = model.exemplar_keys(exemplars.views)
+            slice_indices = [sample.slice_indices[n] for n in crops]
+            coarse = model.attend_to_exemplars(query, keys, slice_indices)
+            if context.losses.weights.attention and exemplars.outlined is not None:
+                logits = attention_logits(model, query, keys)
+                add_attention(context.losses, logits, exemplars.outlined, truth, others)
+        yield _Searched(where, coarse, truth, others)
+
+
+def _exemplars(context: StepContext, of_scan: _ScanLesions, appearance: int) -> _Exemplars:
+    """Choose exemplars of one appearance among the lesions of a scan."""
+    lesions, memories, sample = of_scan.lesions, of_scan.memories, of_scan.sample
+    own = [
+        n
+        for n, lesion in enumerate(lesions)
+        if lesion.appearance == appearance and bool(memories.found[n])
+    ]
+    if not own:
+        return _Exemplars([], None, set())
+    how, rng = context.config.search, context.rngs[of_scan.scan]
+    count = int(rng.integers(1, how.most_exemplars + 1))
+    chosen = [own[n] for n in rng.permutation(len(own))[:count]]
+    views = [
+        ExemplarView(
+            sample.slice_indices[lesions[n].crop], True, memories.memory[n], memories.pointer[n]
+        )
+        for n in chosen
+    ]
+    outlined = [sample.labels[lesions[n].crop] == lesions[n].lesion_id for n in chosen]
+    crops = {lesions[n].crop for n in chosen}
+    exemplars = _Exemplars(views, torch.stack(outlined), crops)
+    if not of_scan.propagated.memories or rng.random() >= how.propagated:
+        return exemplars
+    lesion_ids = {lesions[n].lesion_id for n in chosen}
+    return _with_propagated(exemplars, of_scan, lesion_ids, 2 * how.most_exemplars)
+
+
+def _with_propagated(
+    exemplars: _Exemplars, of_scan: _ScanLesions, lesion_ids: set[int], most: int
+) -> _Exemplars:
+    """Add what the same lesions left on the crops that they were propagated to."""
+    views, crops = list(exemplars.views), set(exemplars.crops)
+    for crop, memories in of_scan.propagated.memories.items():
+        for n, lesion in enumerate(of_scan.propagated.lesions):
+            is_same = lesion.scan == of_scan.scan and lesion.lesion_id in lesion_ids
+            if is_same and bool(memories.found[n]) and len(views) < most:
+                slice_index = of_scan.sample.slice_indices[crop]
+                view = ExemplarView(slice_index, False, memories.memory[n], memories.pointer[n])
+                views.append(view)
+                crops.add(crop)
+    # What the propagated ones show is not looked up: with them nothing is taught about attention.
+    is_added = len(views) > len(exemplars.views)
+    return _Exemplars(views, None if is_added else exemplars.outlined, crops)

@@ -10,12 +10,12 @@ from mois_core.session.components import centre_inside
 FROM_TRUTH = 0.1
 """Share of corrections that just point at the lesion somewhere, as in the published training."""
 
-Click = tuple[float, float, int]
-"""x, y and 1 for "belongs to it" or 0 for "does not"."""
+SimulatedClick = tuple[float, float, int]
+"""x and y in pixels, and 1 for "belongs to it" or 0 for "does not"."""
 
 
-def first_click(mask: np.ndarray) -> Click:
-    """The pixel of a mask that is nearest to its centre, which may itself lie outside."""
+def first_click(mask: np.ndarray) -> SimulatedClick:
+    """Return the pixel of a mask that is nearest to its centre, which may itself lie outside."""
     row, column = centre_inside(mask)
     return float(column), float(row), 1
 
@@ -25,23 +25,24 @@ def correction(
     mask: np.ndarray,
     truth: np.ndarray,
     from_truth: float = FROM_TRUTH,
-) -> Click:
-    """The deepest point of the largest crop that is missing or too much."""
+) -> SimulatedClick:
+    """Return the deepest point of the largest component that is missing or too much.
+
+    With the probability ``from_truth``, and where nothing is wrong, it is any point of the truth.
+    """
     wrong = mask != truth
     if rng.random() < from_truth or not wrong.any():
         return _anywhere(rng, truth)
-    crops, count = ndimage.label(wrong)
-    if count == 0:
-        return _anywhere(rng, truth)
-    largest = int(np.bincount(crops.ravel())[1:].argmax()) + 1
-    box = ndimage.find_objects(crops)[largest - 1]
-    depth = ndimage.distance_transform_edt(np.pad(crops[box] == largest, 1))[1:-1, 1:-1]
+    components, _ = ndimage.label(wrong)
+    largest = int(np.bincount(components.ravel())[1:].argmax()) + 1
+    box = ndimage.find_objects(components)[largest - 1]
+    depth = ndimage.distance_transform_edt(np.pad(components[box] == largest, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     row, column = row + box[0].start, column + box[1].start
     return float(column), float(row), int(truth[row, column])
 
 
-def _anywhere(rng: np.random.Generator, truth: np.ndarray) -> Click:
+def _anywhere(rng: np.random.Generator, truth: np.ndarray) -> SimulatedClick:
     places = np.argwhere(truth)
     row, column = places[int(rng.integers(len(places)))]
     return float(column), float(row), 1

@@ -1,6 +1,6 @@
 """A training run from its config to its last checkpoint.
 
-All that a step draws is seeded by the run's seed, the step's number and the scan's place in the
+All that a step draws is seeded by the run's seed, the step's index and the scan's place in the
 step. A run that was killed therefore goes on as if nothing had happened, and several processes
 compute what one would.
 """
@@ -20,17 +20,17 @@ from torch import nn
 
 from mois_core.errors import BadInput
 from mois_core.network.model import Sam2
-from mois_core.training import processes
-from mois_core.training.checkpoints import BEST, NEWEST, Progress, resume, save
+from mois_core.training import distributed
+from mois_core.training.checkpoints import BEST, NEWEST, RunProgress, resume, save
 from mois_core.training.config import TrainConfig
 from mois_core.training.initial_network import (
     network_config,
     new_model,
     new_places_head,
-    standardise,
+    standardise_encoder,
 )
-from mois_core.training.losses import LOSSES
-from mois_core.training.optimiser import add_group, make_optimiser, set_rates
+from mois_core.training.losses import LOSSES, LossAccumulator
+from mois_core.training.optimizer import add_group, make_optimizer, set_rates
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.run_logger import RunLogger
 from mois_core.training.sampling import sample_scan
@@ -42,7 +42,7 @@ Measure = Callable[[Sam2], dict[str, float]]
 
 
 class Trainer:
-    """One run: holds the network, the optimiser and how far they are."""
+    """One run: the network, its optimizer, and how far they are."""
 
     def __init__(
         self,
@@ -51,9 +51,13 @@ class Trainer:
         scans: list[ResizedCase] | None = None,
         measure: Measure | None = None,
     ) -> None:
+        """Begin a run, or take up the one whose checkpoint is in the folder ``out``.
+
+        Without ``scans`` they are those that the config names.
+        """
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.rank, self.processes = processes.join()
+        self.rank, self.processes = distributed.join()
         if config.sampling.scans < self.processes:
             raise BadInput(
                 f"{config.sampling.scans} scans per step are too few for "
@@ -63,21 +67,21 @@ class Trainer:
         self.out = out
         self.scans = scans or load_scans(config.data, network_config(config).image_size)
         self.model = new_model(config)
-        if config.standardise:
-            standardise(self.model, self.scans, config.sampling, config.seed)
+        if config.standardise_encoder:
+            standardise_encoder(self.model, self.scans, config.sampling, config.seed)
         self.measure = measure
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimiser = make_optimiser(self.model, config.optimisation)
-        self.places = new_places_head(config, self.model)
-        if self.places:
-            own = list(self.places.parameters())
+        self.optimizer = make_optimizer(self.model, config.optimizer)
+        self.places_head = new_places_head(config, self.model)
+        if self.places_head:
+            own = list(self.places_head.parameters())
             self.parameters += own
-            add_group(self.optimiser, own, config.optimisation)
-        self.progress = Progress()
+            add_group(self.optimizer, own, config.optimizer)
+        self.progress = RunProgress()
         out.mkdir(parents=True, exist_ok=True)
         if (out / NEWEST).is_file():
             self.progress = resume(
-                out / NEWEST, self.model, self.optimiser, asdict(config), self.places
+                out / NEWEST, self.model, self.optimizer, asdict(config), self.places_head
             )
         self.logger = RunLogger(out, config.steps) if self.rank == 0 else None
 
@@ -91,64 +95,59 @@ class Trainer:
             step = self.progress.step + 1
             self.progress = dataclasses.replace(self.progress, step=step)
             if self.logger:
-                every = step % config.log_every == 0 or step == last
-                self.logger.step(step, losses, time.monotonic() - started, every)
+                self.logger.add(losses, time.monotonic() - started)
+                if step % config.log_every == 0 or step == last:
+                    self.logger.log(step)
             if self.measure and config.validation.every and step % config.validation.every == 0:
                 self._validate()
             if step % config.checkpoint_every == 0 or step == last:
                 self._save(NEWEST)
 
-    def step(self, number: int) -> dict[str, float]:
-        """One step; gives the loss and its parts."""
+    def step(self, step_index: int) -> dict[str, float]:
+        """Do one step; return the loss, its parts and the norm of the gradients."""
+        config = self.config
+        set_rates(self.optimizer, config.optimizer, step_index, config.steps)
+        losses = self._losses(step_index)
+        loss, parts = losses.total(LOSSES)
+        self.optimizer.zero_grad(set_to_none=True)
+        if loss.requires_grad:
+            loss.backward()
+        distributed.average_gradients(self.parameters)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip))
+        total = sum(losses.factors.get(name, 0.0) * value for name, value in parts.items())
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise BadInput(
+                f"the loss of step {step_index} is not a finite number; the last good state is in "
+                f"{self.out / NEWEST}. A lower rate or a smaller clip may help"
+            )
+        self.optimizer.step()
+        return {"loss": total, **parts, "norm": norm}
+
+    def _losses(self, step_index: int) -> LossAccumulator:
+        """Draw this process's part of a step, and let the network answer."""
         config = self.config
         how = config.sampling
-        seed = (config.seed, number)
-        mine = processes.share_of(how.scans, self.rank, self.processes)
+        seed = (config.seed, step_index)
+        mine = distributed.share_of(how.scans, self.rank, self.processes)
         rngs = [np.random.default_rng([*seed, 1 + place]) for place in mine]
         samples = [
             sample_scan(rng, self.scans[int(rng.integers(len(self.scans)))], how) for rng in rngs
         ]
-        set_rates(self.optimiser, config.optimisation, number, config.steps)
-        shared = np.random.default_rng([*seed, 0])
-        device = self.model.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=config.autocast):
-            accumulator = run_step(
-                self.model,
-                shared,
-                rngs,
-                samples,
-                how.consecutive,
-                config.task,
-                config.search,
-                config.losses,
-                self.places,
-            )
-        loss, parts = accumulator.total(LOSSES)
-        self.optimiser.zero_grad(set_to_none=True)
-        if loss.requires_grad:
-            loss.backward()
-        processes.average_gradients(self.parameters)
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, config.optimisation.clip))
-        total = sum(accumulator.weights.get(name, 0.0) * value for name, value in parts.items())
-        if not (math.isfinite(total) and math.isfinite(norm)):
-            raise BadInput(
-                f"the loss of step {number} is not a finite number; the last good state is in "
-                f"{self.out / NEWEST}. A lower rate or a smaller clip may help"
-            )
-        self.optimiser.step()
-        return {"loss": total, **parts, "norm": norm}
+        shared_rng = np.random.default_rng([*seed, 0])
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=config.autocast):
+            return run_step(self.model, config, samples, rngs, shared_rng, self.places_head)
 
     def _validate(self) -> None:
         if self.rank == 0:
             self.model.eval()
             values = self.measure(self.model)
             self.model.train()
-            self.logger.validation(self.progress.step, values)
+            self.logger.log_validation(self.progress.step, values)
             if values["score"] > self.progress.best:
                 self.progress = dataclasses.replace(self.progress, best=values["score"])
                 self._save(BEST)
 
     def _save(self, name: str) -> None:
         if self.rank == 0:
-            config = asdict(self.config)
-            save(self.out / name, self.model, self.optimiser, self.progress, config, self.places)
+            path, config = self.out / name, asdict(self.config)
+            save(path, self.model, self.optimizer, self.progress, config, self.places_head)

@@ -29,9 +29,9 @@ class TrainingCase:
     images: np.ndarray
     """uint8, brightness 0 to 255 as in inference, rounded."""
     labels: np.ndarray
-    """uint8 lesion numbers, 0 for none."""
-    kinds: np.ndarray
-    """uint8, for each lesion number the look it has; where looks are not known, all have 0."""
+    """uint8 lesion ids, 0 for none."""
+    appearances: np.ndarray
+    """uint8, the appearance of the lesion with each id; all 0 where appearances are not known."""
 
     def __post_init__(self) -> None:
         if self.images.shape != self.labels.shape:
@@ -39,18 +39,20 @@ class TrainingCase:
 
     @property
     def count(self) -> int:
-        """How many slices there are."""
+        """Number of slices."""
         return self.images.shape[0]
 
     def volume(self) -> Volume:
-        """The scan as a session takes it; where it lay in the patient is not kept."""
+        """Return the scan as a session takes it; where it lay in the patient is not kept."""
         to_ras = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
         return Volume(self.images, to_ras)
 
     def save(self, path: Path) -> None:
         """Write the case as one compressed file, whole or not at all."""
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, images=self.images, labels=self.labels, kinds=self.kinds)
+            # Called "kinds" in the file since the first prepared cases.
+            arrays = {"images": self.images, "labels": self.labels, "kinds": self.appearances}
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> TrainingCase:
@@ -64,25 +66,25 @@ class TrainingCase:
             ) from error
 
 
-def case_of(name: str, volume: Volume, labels: np.ndarray, kinds: np.ndarray) -> TrainingCase:
-    """A case from a volume and its lesion numbers, both in the volume's own order [k, j, i]."""
+def case_of(name: str, volume: Volume, labels: np.ndarray, appearances: np.ndarray) -> TrainingCase:
+    """Return a case of a volume and its lesion ids, both in the volume's own order [k, j, i]."""
     stack = SliceStack(volume)
     images = stack.from_volume(normalise(volume.array))
     return TrainingCase(
         name,
         np.ascontiguousarray(np.rint(images), dtype=np.uint8),
         np.ascontiguousarray(stack.from_volume(labels), dtype=np.uint8),
-        np.asarray(kinds, dtype=np.uint8),
+        np.asarray(appearances, dtype=np.uint8),
     )
 
 
 def phantom_case(seed: int, settings: PhantomSettings) -> TrainingCase:
-    """A phantom as a case; its lesions are of one kind if they have the same appearance."""
+    """Return a phantom as a case; a phantom that is held out for testing is refused."""
     if is_held_out(seed):
         raise BadInput(f"phantom {seed} is held out for testing and must not be trained on")
     phantom = make_phantom(seed, settings)
-    kinds = np.zeros(len(phantom.lesions) + 1, dtype=np.uint8)
+    appearances = np.zeros(len(phantom.lesions) + 1, dtype=np.uint8)
     for lesion in phantom.lesions:
-        kinds[lesion.id] = lesion.appearance
+        appearances[lesion.id] = lesion.appearance
     volume = Volume(phantom.scan, phantom.ijk_to_ras)
-    return case_of(f"phantom-{seed}", volume, phantom.instances, kinds)
+    return case_of(f"phantom-{seed}", volume, phantom.instances, appearances)

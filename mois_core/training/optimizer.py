@@ -5,78 +5,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from mois_core.errors import BadInput
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """Learning rates and all that goes with them. The defaults are the published ones."""
-
-    rate: float = 5e-6
-    encoder_rate: float = 3e-6
-    final: float = 0.1
-    """What part of its rate a group ends with."""
-    warmup: int = 0
-    """Steps over which the rates rise from nothing."""
-    layer_decay: float = 0.9
-    """Factor on the encoder's rate for each block further from its output."""
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.999
-    clip: float = 0.1
-    """Largest norm of all gradients together."""
-    matrices: Literal["adamw", "muon"] = "adamw"
-    """What moves the weights of linear layers. Muon takes steps of AdamW's size that turn a matrix
-    in all its directions alike; docs/training.md tells what came of it."""
+from mois_core.training.config import OptimizerConfig
 
 
 class CombinedOptimizer:
-    """Several optimisers that are used, saved and read back as one."""
+    """Several optimizers that are used, saved and read back as one."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all parts."""
+        """Parameter groups of all parts."""
         return list(chain.from_iterable(part.param_groups for part in self.parts))
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Give a group to the first part."""
+        """Add a group of parameters to the first part."""
         self.parts[0].add_param_group(group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients."""
+        """Reset the gradients of all parts."""
         for part in self.parts:
             part.zero_grad(set_to_none=set_to_none)
 
     def step(self) -> None:
-        """Move all parameters."""
+        """Update the parameters of all parts."""
         for part in self.parts:
             part.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """The states of all parts, in their order."""
+        """Return the states of all parts, in their order."""
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Put the states of all parts back."""
+        """Restore the states of all parts from what `state_dict` returned."""
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
 
 
-Optimiser = torch.optim.Optimizer | CombinedOptimizer
+AnyOptimizer = torch.optim.Optimizer | CombinedOptimizer
 
 
-def make_optimiser(model: nn.Module, how: Optimisation) -> Optimiser:
-    """An optimiser over everything that requires a gradient.
+def make_optimizer(model: nn.Module, how: OptimizerConfig) -> AnyOptimizer:
+    """Return an optimizer over everything that requires a gradient.
 
     Biases, norms and single vectors are not decayed, and the position table keeps the encoder's
     full rate, as published.
@@ -104,18 +82,20 @@ def make_optimiser(model: nn.Module, how: Optimisation) -> Optimiser:
     if not matrices:
         return adamw
     if not hasattr(torch.optim, "Muon"):
-        raise BadInput("optimisation.matrices 'muon' needs torch 2.9 or newer; choose 'adamw'")
+        raise BadInput("optimizer.matrices 'muon' needs torch 2.9 or newer; choose 'adamw'")
     muon = torch.optim.Muon(groups(matrices.__contains__), adjust_lr_fn="match_rms_adamw")
     return CombinedOptimizer(adamw, muon)
 
 
-def add_group(optimiser: Optimiser, parameters: list[nn.Parameter], how: Optimisation) -> None:
-    """Let the optimiser see to parameters that are not the network's as well."""
+def add_group(
+    optimizer: AnyOptimizer, parameters: list[nn.Parameter], how: OptimizerConfig
+) -> None:
+    """Give the optimizer parameters that are not the network's."""
     group = {"params": parameters, "lr": how.rate, "peak": how.rate, "weight_decay": 0.0}
-    optimiser.add_param_group(group)
+    optimizer.add_param_group(group)
 
 
-def _rate(name: str, depth: int, how: Optimisation) -> float:
+def _rate(name: str, depth: int, how: OptimizerConfig) -> float:
     trunk = "image_encoder.trunk."
     if not name.startswith(trunk):
         return how.encoder_rate if name.startswith("image_encoder.") else how.rate
@@ -126,12 +106,12 @@ def _rate(name: str, depth: int, how: Optimisation) -> float:
     return how.encoder_rate * how.layer_decay ** (depth - layer)
 
 
-def set_rates(optimiser: Optimiser, how: Optimisation, step: int, steps: int) -> None:
-    """The learning rates of a step: up to their peaks, then down along half a cosine."""
+def set_rates(optimizer: AnyOptimizer, how: OptimizerConfig, step: int, steps: int) -> None:
+    """Set the learning rates of a step: up to their peaks, then down along half a cosine."""
     if step < how.warmup:
         share = (step + 1) / how.warmup
     else:
         done = (step - how.warmup) / max(steps - how.warmup, 1)
         share = how.final + (1 - how.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share

@@ -15,7 +15,7 @@ from torch import nn
 
 
 def join() -> tuple[int, int]:
-    """This process's number and how many there are; (0, 1) outside of `torchrun`."""
+    """Return this process's rank and how many processes there are; (0, 1) without `torchrun`."""
     if "WORLD_SIZE" not in os.environ:
         return 0, 1
     if not dist.is_initialized():
@@ -26,20 +26,20 @@ def join() -> tuple[int, int]:
 
 
 def leave() -> None:
-    """Say goodbye to the others."""
+    """Leave the group of processes, if this one has joined it."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def share_of(count: int, rank: int, processes: int) -> range:
-    """The part of ``count`` scans that a process takes."""
+    """Return the indices of those of ``count`` scans that a process takes."""
     return range(count * rank // processes, count * (rank + 1) // processes)
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace each gradient by its mean over all processes.
 
-    A parameter that no process has a gradient for keeps none, so that the optimiser passes it
+    A parameter that no process has a gradient for keeps none, so that the optimizer passes it
     over as it would in a single process.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:

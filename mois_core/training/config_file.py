@@ -1,0 +1,75 @@
+"""Reads the config of a training run from JSON, and refuses what it does not know.
+
+An unknown key is an error, so that a misspelt option cannot silently do nothing. Libraries that
+fill dataclasses from JSON do not say where an unknown key is, or take ``true`` for a number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mois_core.errors import BadInput
+from mois_core.training.config import TrainConfig
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a config; its key ``"base"`` names another file, relative to it, that it changes."""
+    return _built(TrainConfig, _read(path), str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is no valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path} must hold one JSON object")
+    base = content.pop("base", None)
+    return content if base is None else _merged(_read(path.parent / base), content)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _built(config_class: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise BadInput(f"{where} must be an object")
+    hints = get_type_hints(config_class)
+    for key in sorted(values.keys() - hints.keys()):
+        known = ", ".join(sorted(hints))
+        raise BadInput(f"{where}: unknown option '{key}'; known are {known}")
+    return config_class(
+        **{key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    )
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _built(hint, value, where)
+    origin, options = get_origin(hint), get_args(hint) or (hint,)
+    if origin is tuple and isinstance(value, list):
+        return tuple(value)
+    if origin is Literal:
+        fits = value in options
+    elif origin in (dict, tuple):
+        fits = isinstance(value, origin)
+    elif isinstance(value, bool):
+        # To Python a bool is an int as well.
+        fits = bool in options
+    elif isinstance(value, int) and float in options:
+        return float(value)
+    else:
+        fits = isinstance(value, options)
+    if not fits:
+        raise BadInput(f"{where} cannot be {json.dumps(value)}")
+    return value
