@@ -17,16 +17,16 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-HELP = """
+HELP = _("""
 Outline a few lesions with a click each; MOISSAM2 propagates the outlines through the slices and
 finds the lesions that look alike. Every finding can be accepted, rejected or refined, and measured
 in a report. <b>For research use only. Not a medical device.</b>
-"""
+""")
 
-PAPERS = """
+PAPERS = _("""
 An implementation of two published methods, MOIS-SAM2 and SLM-SAM 2, which build on SAM 2. Please
 cite their papers; the project's README lists them.
-"""
+""")
 
 
 class MOISSAM2Segment(ScriptedLoadableModule):
@@ -38,8 +38,8 @@ class MOISSAM2Segment(ScriptedLoadableModule):
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Markups", "Segmentations", "Volumes"]
         parent.contributors = ["MOISSAM2 contributors"]
-        parent.helpText = _(HELP)
-        parent.acknowledgementText = _(PAPERS)
+        parent.helpText = HELP
+        parent.acknowledgementText = PAPERS
         slicer.app.connect("startupCompleted()", register_sample_data)
 
 

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 import torch
 from command_line import mois, use_stub, write_clicks, write_scene, write_weights
-from dicom_files import write_series
+from dicom_files import EnhancedFrame, write_enhanced, write_series
 from engine_fixtures import FIRST, scan_of, volume_of
 from stub_network import StubNetwork
 
@@ -90,12 +90,13 @@ def test_a_scan_that_is_cut_short(refused, the_stub, a_case):
 
 def test_a_scan_with_values_that_are_no_numbers(refused, the_stub, a_case):
     array = scan_of().astype(np.float32)
-    array[3, 4, 5] = np.nan
+    array[3, 4] = np.nan
     image = SimpleITK.GetImageFromArray(array)
-    # NIfTI readers put zeros in their place, NRRD readers do not.
-    SimpleITK.WriteImage(image, str(a_case / "nan.nrrd"))
     points = points_file(a_case, ("F-1", [-3, -3, 3]))
-    assert "not finite" in refused(scan="nan.nrrd", points=points)
+    # NIfTI readers put zeros in their place, NRRD readers do not.
+    for name in ("nan.nrrd", "nan.nii.gz"):
+        SimpleITK.WriteImage(image, str(a_case / name))
+        assert "32 voxels whose values are not finite" in refused(scan=name, points=points)
 
 
 @pytest.mark.parametrize(("value", "words"), [(0, "no voxel is above 0"), (7, "no contrast")])
@@ -124,6 +125,26 @@ def test_a_dicom_folder_with_several_series_lists_them(refused, the_stub, a_case
     assert "no series 9.9" in refused("--series", "9.9", scan="dicom")
 
 
+def test_stations_that_cannot_be_composed(refused, the_stub, a_case):
+    write_series(a_case / "dicom", "1.2.3.4", range(3), "STIR")
+    write_series(a_case / "dicom", "1.2.3.5", range(3), "T1", down=5)
+    line = refused(scan="dicom")
+    assert "join the stations of one scan with --compose" in line
+    both = ("--series", "1.2.3.4", "--series", "1.2.3.5")
+    assert "--compose" in refused(*both, scan="dicom")
+    assert "are described differently (STIR; T1)" in refused("--compose", scan="dicom")
+    assert "show the same place" in refused("--compose", *both, scan="dicom")
+    assert "no stations to join" in refused("--compose")
+
+
+def test_an_enhanced_file_of_two_time_points_lists_them(refused, the_stub, a_case):
+    frames = [EnhancedFrame(n, time=time) for n in range(3) for time in (1, 2)]
+    write_enhanced(a_case / "scan.dcm", frames)
+    line = refused(scan="scan.dcm")
+    assert "2 scans that differ in time point; choose one with --series: 1.2.3.9#1" in line
+    assert "number of a scan" in refused("--series", "1.2.3.9#one", scan="scan.dcm")
+
+
 # ---- clicks ---------------------------------------------------------------------------------
 
 
@@ -150,6 +171,40 @@ def test_clicks_that_cannot_be_read(refused, the_stub, a_case):
     (a_case / "broken.mrk.json").write_text("{")
     assert "not valid JSON" in refused(points="broken.mrk.json")
     assert "no placed points" in refused(points=points_file(a_case))
+
+
+@pytest.mark.parametrize(
+    ("label", "more", "words"),
+    [
+        ("65536+", (), "lesion number 65536; the highest is 65535"),
+        ("70000+", ("--no-search",), "lesion number 70000; the highest is 65535"),
+        ("65535+", (), "65535 leaves too few numbers"),
+        ("64536+", (), "64536 leaves too few numbers"),
+    ],
+)
+def test_numbers_of_lesions_are_checked_before_a_network_is_loaded(
+    refused, a_case, monkeypatch, label, more, words
+):
+    def load(args):
+        raise AssertionError("the network is loaded")
+
+    monkeypatch.setattr(model_choice, "choose_model", load)
+    assert words in refused(*more, points=points_file(a_case, (label, [-1, 10, -1])))
+
+
+def test_a_negative_click_with_a_typographic_minus_stays_negative(refused, the_stub, a_case):
+    points = points_file(a_case, ("1+", [-1, 10, -1]), ("2\N{MINUS SIGN}", [-2, 10, -1]))
+    assert "lesion 2 has no positive click" in refused(points=points)
+
+
+def test_points_in_other_units(refused, the_stub, a_case):
+    points = points_file(a_case, ("1+", [-1, 10, -1]))
+    document = json.loads((a_case / points).read_text())
+    document["markups"][0]["coordinateUnits"] = "m"
+    (a_case / points).write_text(json.dumps(document))
+    assert "at R -1000.0, A 10000.0, S -1000.0 mm lies outside the scan" in refused(points=points)
+    (a_case / "empty.fcsv").write_text("")
+    assert "does not begin as Slicer's point lists" in refused(points="empty.fcsv")
 
 
 # ---- models ---------------------------------------------------------------------------------

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
+import nrrd
 import numpy as np
 import pytest
+import SimpleITK
 import slicerio
 from command_line import (
     labels_on_slices,
@@ -16,12 +21,14 @@ from command_line import (
     write_scene,
     write_weights,
 )
+from dicom_files import EnhancedFrame, write_enhanced
 from engine_fixtures import FIRST, OTHER_KIND, SCENE, SECOND, THIRD, painted, scan_of, volume_of
+from paths import ROOT
 from PIL import Image
 
 from mois_core import weights
 from mois_core.geometry import SliceStack, Volume, same_grid
-from mois_core.io import read_labels, read_scan, write_image
+from mois_core.io import read_labels, read_points, read_scan, write_image
 from mois_core.results.lesion_report import COLUMNS
 from mois_core.session.session_file import restore
 
@@ -246,3 +253,168 @@ def test_results_name_neither_the_scan_nor_its_folder(a_case, the_stub):
         content = (a_case / name).read_bytes()
         assert b"scan.nii" not in content
         assert a_case.name.encode() not in content
+
+
+# ---- files as hospitals have them -----------------------------------------------------------
+
+
+def write_frames(file, scan: np.ndarray, order, rows=slice(None)) -> float:
+    """Write the slices of a scan as an enhanced DICOM file; return how far down its rows begin."""
+    spacing = (0.62, 0.62)
+    down = (rows.start or 0) * spacing[1]
+    frames = [EnhancedFrame(n, down=down, spacing=spacing) for n in order]
+    pixels = scan[list(order), rows]
+    write_enhanced(file, frames, uid=f"1.2.3.{rows.start or 0}", size=(32, 32), pixels=pixels)
+    return down
+
+
+def test_an_enhanced_file_gives_the_lesions_that_a_plain_one_gives(a_case, the_stub):
+    # DICOM counts the slices from the front: backwards, as this scan is seen.
+    scan = scan_of(*SCENE)
+    order = [*range(0, 12, 2), *range(1, 12, 2)]
+    write_frames(a_case / "scan.dcm", scan[::-1], order)
+    volume = read_scan(a_case / "scan.dcm")
+    assert np.array_equal(SliceStack(volume).array, scan)
+    clicks = [(1, True, FIRST.middle), (7, True, SECOND.middle)]
+    points = write_clicks(a_case / "dicom.mrk.json", volume, clicks)
+    out = a_case / "labels.nii.gz"
+    words = ("segment", a_case / "scan.dcm", "--points", points, "--model", "stub", "--out", out)
+    assert mois(*words) == 0
+    assert same_grid(read_labels(out), volume)
+    labels = labels_on_slices(out)
+    for lesion_id, block in ((1, FIRST), (7, SECOND), (8, THIRD)):
+        assert np.array_equal(labels == lesion_id, painted(block))
+
+
+def test_stations_become_one_scan_with_a_lesion_across_the_seam(a_case, the_stub, capsys):
+    scan = np.concatenate([scan_of(FIRST), scan_of(THIRD)[:, 2:]], axis=1)
+    across = (slice(3, 8), slice(26, 40), slice(5, 12))
+    scan[across] = scan_of(FIRST)[FIRST.where].max()
+    folder = a_case / "dicom"
+    for start in (30, 0):
+        write_frames(folder / f"{start}.dcm", scan[::-1], range(12), slice(start, start + 32))
+    volume = read_scan(folder)
+    assert np.array_equal(SliceStack(volume).array, scan)
+    capsys.readouterr()
+    points = write_clicks(a_case / "dicom.mrk.json", volume, [(1, True, (5, 32, 8))])
+    out = a_case / "labels.nii.gz"
+    words = ("segment", folder, "--points", points, "--model", "stub", "--out", out)
+    report = ("--report", a_case / "table.json")
+    assert mois(*words, *report, "--no-search") == 0
+    said = capsys.readouterr().err
+    assert said.count("2 stations were composed into one scan; the seam lies at S 381 mm") == 1
+    assert labels_on_slices(out).shape == (12, 62, 32)
+    parameters = json.loads((a_case / "table.json").read_text(encoding="utf-8"))["parameters"]
+    assert parameters["stations"] == 2
+    named = ("--series", "1.2.3.0", "--series", "1.2.3.30", "--compose")
+    assert mois(*words, *named, "--no-search") == 0
+    assert mois(*words, "--series", "1.2.3.0", "--no-search") == 2  # the click is not in it
+
+
+def write_layers(path, volume, masks, box=None) -> None:
+    """Write masks of slices as the layers of a segmentation of Slicer, or only a box of them."""
+    layers = [SliceStack(volume).to_volume(mask.astype(np.uint8)) for mask in masks]
+    box = box or tuple(slice(0, size) for size in volume.array.shape)
+    affine = volume.ijk_to_ras.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in reversed(box)]
+    lps = np.diag([-1, -1, 1, 1]) @ affine
+    header = {
+        "space": "left-posterior-superior",
+        "kinds": ["list", "domain", "domain", "domain"],
+        "space directions": np.vstack([np.full(3, np.nan), lps[:3, :3].T]),
+        "space origin": lps[:3, 3],
+        "Segmentation_ReferenceImageExtentOffset": " ".join(str(p.start) for p in reversed(box)),
+    }
+    for n in range(len(layers)):
+        header |= {f"Segment{n}_ID": f"S{n}", f"Segment{n}_Layer": str(n)}
+        header[f"Segment{n}_LabelValue"] = "1"
+    nrrd.write(str(path), np.stack([a[box] for a in layers]).transpose(0, 3, 2, 1), header)
+
+
+def test_segmentations_of_slicer_limit_the_search(a_case, the_stub):
+    volume = read_scan(a_case / "scan.nii.gz")
+    masks = [painted(SECOND), painted(THIRD)]
+    write_layers(a_case / "whole.seg.nrrd", volume, masks)
+    filled = np.argwhere(SliceStack(volume).to_volume(masks[0] | masks[1]))
+    box = tuple(slice(a, b + 1) for a, b in zip(filled.min(0), filled.max(0), strict=True))
+    write_layers(a_case / "cropped.seg.nrrd", volume, masks, box)
+    for name in ("whole.seg.nrrd", "cropped.seg.nrrd"):
+        for option, numbers in (("--outside", {0, 1, 7}), ("--inside", {0, 1, 7, 8})):
+            assert segment(a_case, option, a_case / name, out="labels.nii.gz") == 0
+            assert set(np.unique(labels_on_slices(a_case / "labels.nii.gz"))) == numbers
+
+
+def test_layers_of_an_earlier_segmentation_say_what_to_search_for(a_case, the_stub, tmp_path):
+    volume = read_scan(a_case / "scan.nii.gz")
+    box = (slice(2, 9), slice(4, 30), slice(2, 14))
+    write_layers(tmp_path / "a.seg.nrrd", volume, [painted(FIRST), painted(SECOND)], box)
+    earlier = ("--exemplar-labels", tmp_path / "a.seg.nrrd")
+    assert segment(a_case, *earlier, points=None, out="labels.nii.gz") == 0
+    found = labels_on_slices(a_case / "labels.nii.gz") > 0
+    assert np.array_equal(found, painted(FIRST) | painted(SECOND) | painted(THIRD))
+
+
+def test_clicks_may_come_in_the_older_table_of_slicer(a_case, the_stub):
+    clicks = read_points(a_case / "clicks.mrk.json")
+    lines = ["# Markups fiducial file version = 4.11", "# CoordinateSystem = RAS"]
+    for click in clicks:
+        place = ",".join(map(str, click.ras))
+        lines.append(f"1,{place},0,0,0,1,1,1,0,{click.label},,")
+    (a_case / "clicks.fcsv").write_text("\n".join(lines))
+    assert segment(a_case, out="a.nii.gz") == 0
+    assert segment(a_case, out="b.nii.gz", points="clicks.fcsv") == 0
+    assert (a_case / "a.nii.gz").read_bytes() == (a_case / "b.nii.gz").read_bytes()
+
+
+def test_endings_in_capitals_are_the_same_endings(a_case, the_stub):
+    assert segment(a_case, out="a.nii.gz") == 0
+    (a_case / "scan.nii.gz").rename(a_case / "SCAN.nii.GZ")
+    out = (
+        "--out",
+        a_case / "B.NII.GZ",
+        "--picture",
+        a_case / "B.PNG",
+        "--report",
+        a_case / "B.CSV",
+    )
+    points = ("--points", a_case / "clicks.mrk.json", "--model", "stub")
+    assert mois("segment", a_case / "SCAN.nii.GZ", *points, *out) == 0
+    assert (a_case / "a.nii.gz").read_bytes() == (a_case / "B.NII.GZ").read_bytes()
+    assert (a_case / "B.CSV").read_text(encoding="utf-8").startswith("lesion,")
+    with Image.open(a_case / "B.PNG") as picture:
+        assert picture.format == "PNG"
+
+
+def test_values_that_are_no_numbers_are_repaired_and_this_is_said(a_case, the_stub, capsys):
+    scan = scan_of(*SCENE).astype(np.float32)
+    scan[0, 20, 20:23] = np.nan
+    volume = volume_of(scan)
+    image = SimpleITK.GetImageFromArray(volume.array)
+    image.CopyInformation(SimpleITK.ReadImage(str(a_case / "scan.nii.gz")))
+    SimpleITK.WriteImage(image, str(a_case / "scan.nii.gz"))
+    assert segment(a_case, out="labels.nii.gz") == 0
+    assert "0 was put in the place of 3 voxels" in capsys.readouterr().err
+    labels = labels_on_slices(a_case / "labels.nii.gz")
+    assert np.array_equal(labels == 1, painted(FIRST))
+
+
+def test_a_home_that_cannot_be_written_is_nothing_to_speak_of(a_case, tiny_weights):
+    write_scene(a_case, volume=volume_of(scan_of(FIRST, slices=6)))
+    write_clicks(
+        a_case / "clicks.mrk.json", read_scan(a_case / "scan.nii.gz"), [(1, True, FIRST.middle)]
+    )
+    nowhere = str(a_case / "scan.nii.gz" / "home")  # below a file, where even root cannot write
+    gone = ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in gone}
+    environment |= {"HOME": nowhere, "USERPROFILE": nowhere, "LOCALAPPDATA": nowhere}
+    files = ("--out", a_case / "o.nii.gz", "--picture", a_case / "o.png")
+    words = (a_case / "scan.nii.gz", "--points", a_case / "clicks.mrk.json", *files, "--no-search")
+    ran = subprocess.run(
+        [sys.executable, "-m", "mois_core", "segment", *words, "--model", tiny_weights],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (a_case / "o.png").exists()

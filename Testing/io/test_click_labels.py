@@ -27,6 +27,26 @@ def test_spaces_and_leading_zeros_change_nothing(label):
     assert read_click_label(label) == ClickLabel(12, False)
 
 
+MINUS_SIGNS = "-\N{MINUS SIGN}\N{EN DASH}\N{FULLWIDTH HYPHEN-MINUS}\N{SMALL HYPHEN-MINUS}"
+PLUS_SIGNS = "+\N{FULLWIDTH PLUS SIGN}\N{SMALL PLUS SIGN}"
+
+
+@pytest.mark.parametrize("sign", MINUS_SIGNS + PLUS_SIGNS)
+@pytest.mark.parametrize("blank", ["", " ", "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"])
+@pytest.mark.parametrize("digits", ["12", "\N{FULLWIDTH DIGIT ONE}\N{FULLWIDTH DIGIT TWO}"])
+def test_what_looks_like_a_label_is_one(sign, blank, digits):
+    for unseen in ("", "\N{ZERO WIDTH SPACE}", "\N{ZERO WIDTH NO-BREAK SPACE}"):
+        label = f"{unseen}{blank}{digits}{blank}{sign}{blank}{unseen}"
+        assert read_click_label(label) == ClickLabel(12, sign in PLUS_SIGNS)
+
+
+@pytest.mark.parametrize(
+    "label", ["1\N{SUPERSCRIPT TWO}+", "\N{ROMAN NUMERAL TWO}+", "7\N{PLUS-MINUS SIGN}"]
+)
+def test_what_only_resembles_a_label_says_nothing(label):
+    assert read_click_label(label) is None
+
+
 @pytest.mark.parametrize("label", ["", "F-1", "7", "+", "0+", "-7", "7++", "7+-", "Läsion 2+"])
 def test_any_other_label_says_nothing(label):
     assert read_click_label(label) is None

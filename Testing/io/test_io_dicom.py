@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import DISTANCE, FIRST, NORMAL, write_series
 
@@ -60,6 +61,23 @@ def test_one_file_of_a_series_is_a_lone_slice(a_folder):
     lone.mkdir()
     os.replace(file, lone / "x.dcm")
     assert read_scan(lone).array.shape == (1, 16, 12)
+
+
+def test_a_lone_image_may_keep_to_itself_where_it_lies_but_several_may_not(a_folder):
+    for file in write_series(a_folder, "1.2.3.4", range(2)):
+        image = pydicom.dcmread(file)
+        del image.ImagePositionPatient, image.ImageOrientationPatient
+        image.save_as(file)
+    assert "does not say where its slices lie" in refusal(a_folder)
+    file.unlink()
+    for path in (a_folder, next(a_folder.glob("*.dcm"))):
+        assert read_scan(path).array.shape == (1, 16, 12)
+
+
+def test_pixel_sizes_may_not_be_mixed(a_folder):
+    write_series(a_folder, "1.2.3.4", [0, 1])
+    write_series(a_folder / "more", "1.2.3.4", [2, 3], spacing=(0.7, 0.65))
+    assert "different pixel sizes" in refusal(a_folder)
 
 
 def test_a_folder_without_images(a_folder):

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slicer_skipping import missing
 
 from mois_core.errors import BadInput
 from mois_core.io import RasClick, read_points, write_points
@@ -148,6 +149,128 @@ def test_what_is_no_point_list_is_refused(a_file, content, says):
 def test_a_point_without_a_position_is_refused(a_file, position):
     write_markups(a_file, ("F-1", position))
     assert "'F-1' has no position" in refusal(a_file)
+
+
+@pytest.mark.parametrize(
+    ("units", "millimetres"),
+    [
+        ("mm", 1),
+        (["mm", "UCUM", "millimeter"], 1),
+        (None, 1),
+        ("um", 0.001),
+        (["cm", "UCUM", "centimeter"], 10),
+        ("m", 1000),
+        ("[in_i]", 25.4),
+    ],
+)
+def test_units_of_length_are_converted(a_file, units, millimetres):
+    write_markups(a_file, ("1+", [1, -2, 3]))
+    document = json.loads(a_file.read_text())
+    document["markups"][0]["coordinateUnits"] = units
+    a_file.write_text(json.dumps(document))
+    expected = (-millimetres, 2 * millimetres, 3 * millimetres)
+    assert read_points(a_file)[0].ras == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("units", ["s", "pixel", ["1", "UCUM", "no units"], 3, {"mm": 1}, [["mm"]]])
+def test_other_units_are_refused(a_file, units):
+    write_markups(a_file, ("1+", [1, -2, 3]))
+    document = json.loads(a_file.read_text())
+    document["markups"][0]["coordinateUnits"] = units
+    a_file.write_text(json.dumps(document))
+    assert "no length that can be read" in refusal(a_file)
+
+
+# ---- .fcsv ----------------------------------------------------------------------------------
+
+COLUMNS = "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+
+
+def write_table(path, *rows, system="LPS", version="5.8"):
+    lines = [f"# Markups fiducial file version = {version}", f"# CoordinateSystem = {system}"]
+    path.write_text("\n".join([*lines, COLUMNS, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def row(label, position, more=",,,2,0"):
+    return f"1,{','.join(map(str, position))},0,0,0,1,1,1,0,{label}{more}"
+
+
+@pytest.mark.parametrize(
+    ("system", "ras"),
+    [("LPS", (-1, -2, 3)), ("RAS", (1, 2, 3)), ("0", (1, 2, 3)), ("1", (-1, -2, 3))],
+)
+def test_the_older_table_is_read_in_its_coordinate_system(tmp_path, system, ras):
+    path = write_table(tmp_path / "a.fcsv", row("7+", (1, 2, 3)), system=system)
+    assert read_points(path) == [RasClick(7, True, ras)]
+    assert read_points(path.rename(tmp_path / "A.FCSV")) == [RasClick(7, True, ras)]
+    assert read_points((tmp_path / "A.FCSV").rename(tmp_path / "a.txt"))[0].ras == ras
+
+
+def test_rows_of_every_version_of_the_table_are_read(tmp_path):
+    rows = [
+        row("F-1", (1, 2, 3), ",,"),  # 4.10
+        row("7-", (4, 5, 6), ",a note,vtkMRMLScalarVolumeNode1,2,0"),
+        "",
+        row('"rib, ""left"""', (7, 8, 9)),
+        row("8+", (0, 0, 0), ",,,0,0"),  # never placed
+        row("9\N{MINUS SIGN}", (1, 1, 1)),
+        "1,2,3,4",
+    ]
+    clicks = read_points(write_table(tmp_path / "a.fcsv", *rows, system="RAS"))
+    assert [(c.lesion_id, c.positive, c.label) for c in clicks] == [
+        (1, True, "F-1"),
+        (7, False, "7-"),
+        (2, True, 'rib, "left"'),
+        (9, False, "9\N{MINUS SIGN}"),
+        (3, True, ""),
+    ]
+    assert clicks[0].ras == (1, 2, 3) and clicks[4].ras == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "does not begin as"),
+        ("F-1,1,2,3,1,1\n", "does not begin as"),
+        (f"# Markups fiducial file version = 4.11\n{COLUMNS}\n", "whether its points are in LPS"),
+        ("# Markups fiducial file version = 4.11\n# CoordinateSystem = IJK\n", "'IJK'"),
+        ("# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n", "no placed points"),
+    ],
+)
+def test_what_is_no_such_table_is_refused(tmp_path, content, says):
+    path = tmp_path / "a.fcsv"
+    path.write_text(content)
+    assert says in refusal(path)
+
+
+@pytest.mark.parametrize("position", [(1, 2, "x"), (1, 2, "nan"), (1, 2, "inf"), (1, 2, "")])
+def test_a_row_without_a_position_is_refused(tmp_path, position):
+    path = write_table(tmp_path / "a.fcsv", row("7+", (0, 0, 0)), row("8+", position))
+    assert "point 2, '8+', has no position" in refusal(path)
+    path.write_bytes(path.read_bytes() + b"\xff")
+    assert "UTF-8" in refusal(path)
+
+
+@pytest.mark.skipif(bool(missing(["slicer-core"])), reason="needs slicer-core")
+@pytest.mark.parametrize("system", [0, 1])
+def test_what_slicer_writes_is_read(tmp_path, system):
+    import slicer
+    import vtk
+
+    scene, node = slicer.vtkMRMLScene(), slicer.vtkMRMLMarkupsFiducialNode()
+    scene.AddNode(node)
+    for label, place in (("7+", (1, 2, 3)), ('a, "b"', (4.25, 5, 6)), ("7-", (0, 0, 0))):
+        node.AddControlPoint(vtk.vtkVector3d(*place), label)
+    node.UnsetNthControlPointPosition(2)
+    storage = slicer.vtkMRMLMarkupsFiducialStorageNode()
+    scene.AddNode(storage)
+    storage.SetCoordinateSystem(system)
+    storage.SetFileName(str(tmp_path / "a.fcsv"))
+    assert storage.WriteData(node)
+    clicks = read_points(tmp_path / "a.fcsv")
+    assert clicks == [RasClick(7, True, (1, 2, 3)), RasClick(1, True, (4.25, 5, 6))]
+    assert clicks[1].label == 'a, "b"'
 
 
 def test_other_refusals(a_file):

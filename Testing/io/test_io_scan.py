@@ -150,6 +150,121 @@ def test_axes_that_are_not_at_right_angles_are_explained(an_image, a_folder):
 def test_a_series_is_chosen_from_folders_only(an_image, a_folder):
     SimpleITK.WriteImage(an_image, str(a_folder / "a.nrrd"))
     assert "no DICOM folder" in refusal(a_folder / "a.nrrd", series="1.2.3")
+    assert "no stations to join" in refusal(a_folder / "a.nrrd", compose=True)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [".NII.GZ", ".NII", ".nii.GZ", ".Nii.gz", ".nIi", ".NRRD", ".Nrrd", ".MHA", ".mHa"],
+)
+def test_endings_may_be_written_in_capitals(an_image, a_folder, ending, capfd):
+    plain = a_folder / f"a{ending.lower()}"
+    SimpleITK.WriteImage(an_image, str(plain))
+    path = plain.rename(a_folder / f"B{ending}")
+    volume = read_scan(path)
+    assert np.array_equal(volume.array, SimpleITK.GetArrayFromImage(an_image))
+    assert np.allclose(volume.spacing, an_image.GetSpacing(), rtol=1e-6)
+    assert np.array_equal(read_labels(path).array, volume.array)
+    assert capfd.readouterr() == ("", "")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "incomplete" in refusal(path)
+
+
+def test_a_detached_meta_header_in_capitals_finds_its_voxels(an_image, a_folder):
+    SimpleITK.WriteImage(an_image, str(a_folder / "a.mhd"))
+    path = (a_folder / "a.mhd").rename(a_folder / "a.MHD")
+    assert np.array_equal(read_scan(path).array, SimpleITK.GetArrayFromImage(an_image))
+
+
+def test_what_an_image_remembers_of_another_format_means_nothing(an_image, a_folder):
+    SimpleITK.WriteImage(an_image * 0, str(a_folder / "a.nii"))
+    remembering = SimpleITK.ReadImage(str(a_folder / "a.nii"))
+    assert remembering.HasMetaDataKey("vox_offset")
+    remembering.SetMetaData("0008|0016", "1.2.840.10008.5.1.4.1.1.4")
+    SimpleITK.WriteImage(remembering, str(a_folder / "b.nrrd"), useCompression=True)
+    assert read_scan(a_folder / "b.nrrd").array.shape == (6, 20, 30)
+
+
+# ---- values that are no finite numbers ------------------------------------------------------
+
+
+def with_gaps(path, values, places, kind=np.float32):
+    """Write noise of 6 x 20 x 30 voxels, some of them with other values; return the noise."""
+    noise = np.random.default_rng(3).uniform(1, 1000, (6, 20, 30)).astype(kind)
+    array = noise.copy()
+    for value, place in zip(values, places, strict=True):
+        array[place] = value
+    image = SimpleITK.GetImageFromArray(array)
+    SimpleITK.WriteImage(image, str(path))
+    return noise
+
+
+FEW = [(0, 0, 0), (3, 7, 29), (5, 19, 29)]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_a_few_values_that_are_no_numbers_become_0_and_this_is_said(a_folder, ending, kind):
+    path = a_folder / f"a{ending}"
+    noise = with_gaps(path, (np.nan, np.inf, -np.inf), FEW, kind)
+    said = []
+    volume = read_scan(path, say=said.append)
+    expected = noise.copy()
+    for place in FEW:
+        expected[place] = 0
+    assert np.array_equal(volume.array, expected) and volume.array.dtype == kind
+    assert said == [
+        f"{path}: 0 was put in the place of 3 voxels whose values were not finite numbers."
+    ]
+
+
+def test_where_nobody_listens_it_is_said_on_stderr(a_folder, capsys):
+    with_gaps(a_folder / "a.nii.gz", [np.nan], FEW[:1])
+    read_scan(a_folder / "a.nii.gz")
+    assert "0 was put in the place of 1 voxel" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd"])
+def test_more_of_them_are_refused(a_folder, ending):
+    with_gaps(a_folder / f"a{ending}", [np.nan] * 4, [*FEW, (1, 1, 1)])
+    assert "4 voxels whose values are not finite numbers" in refusal(a_folder / f"a{ending}")
+
+
+def test_a_repaired_voxel_is_0_whatever_the_scale_of_the_file(a_folder):
+    path = a_folder / "a.nii"
+    noise = with_gaps(path, [np.nan], FEW[1:2])
+    header = bytearray(path.read_bytes())
+    header[112:120] = np.array([2, 500], dtype="<f4").tobytes()  # slope and intercept
+    path.write_bytes(header)
+    volume = read_scan(path, say=lambda text: None)
+    assert volume.array[FEW[1]] == 0
+    assert np.allclose(volume.array[1, 1], noise[1, 1] * 2 + 500)
+
+
+def test_bytes_in_the_other_order_are_counted_as_they_are(a_folder):
+    path = a_folder / "a.nii"
+    noise = with_gaps(path, [np.nan], FEW[1:2])
+    stored = bytearray(path.read_bytes())
+    widths = [(0, 4, 1), (40, 2, 8), (70, 2, 3), (76, 4, 8), (108, 4, 3), (252, 2, 2), (256, 4, 18)]
+    widths.append((352, 4, noise.size))
+    for start, width, count in widths:
+        stop = start + width * count
+        stored[start:stop] = np.frombuffer(stored[start:stop], f"<i{width}").byteswap().tobytes()
+    path.write_bytes(stored)
+    said = []
+    volume = read_scan(path, say=said.append)
+    assert "1 voxel" in said[0] and volume.array[FEW[1]] == 0
+    assert np.array_equal(volume.array[1], noise[1])
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_a_label_map_with_values_that_are_no_numbers_is_none(a_folder, ending):
+    labels = np.ones((6, 20, 30), dtype=np.float32)
+    labels[2, 3, 4] = np.nan
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), str(a_folder / f"a{ending}"))
+    with pytest.raises(BadInput, match="is no label map"):
+        read_labels(a_folder / f"a{ending}")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])

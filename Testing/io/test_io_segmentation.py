@@ -55,6 +55,18 @@ def test_every_format_keeps_labels_and_geometry(a_scan, some_labels, a_folder, e
     assert os.listdir(a_folder) == [path.name]
 
 
+@pytest.mark.parametrize(
+    "ending", [".SEG.NRRD", ".NII.GZ", ".NII", ".NRRD", ".Seg.Nrrd", ".nii.GZ"]
+)
+def test_endings_may_be_written_in_capitals(a_scan, some_labels, a_folder, ending):
+    path, plain = a_folder / f"a{ending}", a_folder / f"b{ending.lower()}"
+    for written in (path, plain):
+        write_segmentation(written, a_scan, some_labels, SEGMENTS)
+    assert path.read_bytes() == plain.read_bytes()
+    assert np.array_equal(read_labels(path).array, some_labels)
+    assert sorted(os.listdir(a_folder)) == sorted([path.name, plain.name])
+
+
 def test_few_labels_take_one_byte_a_voxel(a_scan, some_labels, a_folder):
     path = a_folder / "a.nrrd"
     write_segmentation(path, a_scan, np.minimum(some_labels, 1), SEGMENTS)

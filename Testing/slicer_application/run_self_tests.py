@@ -1,4 +1,4 @@
-"""Runs the extension's self tests, and ends with 0 only if all of them passed.
+"""Script that runs the extension's self tests and exits with 0 only if all of them pass.
 
 In Slicer:  Slicer --no-main-window --testing --additional-module-paths FOLDER
             --python-script Testing/slicer_application/run_self_tests.py
@@ -28,14 +28,14 @@ Test = Callable[[], None]
 
 
 def is_application() -> bool:
-    """Whether this is Slicer itself."""
+    """Return whether this runs in the Slicer application."""
     import slicer
 
     return hasattr(getattr(slicer, "app", None), "testingEnabled")
 
 
 def run(tests: Mapping[str, Test]) -> int:
-    """Run all of them, whatever becomes of one; gives the exit status."""
+    """Run all tests, also after one has failed, and return the exit status."""
     failed = []
     for name, test in tests.items():
         print(f"--- {name}", flush=True)
@@ -52,7 +52,7 @@ def run(tests: Mapping[str, Test]) -> int:
 
 
 def modules_are_loaded() -> None:
-    """An import that failed is told by Slicer, but here is the place to fail for it."""
+    """Fail if a module is not loaded; Slicer itself only logs an import that failed."""
     import slicer
 
     for name in (MODULE, "SegmentEditorMOISSAM2"):
@@ -62,7 +62,7 @@ def modules_are_loaded() -> None:
 
 
 def own_tests_of_the_module() -> None:
-    """What *Reload and Test* runs."""
+    """Run the module's own tests, as *Reload and Test* does."""
     import unittest
 
     # Slicer puts the folders of its modules on the path.
@@ -75,14 +75,14 @@ def own_tests_of_the_module() -> None:
 
 
 def storyboard_in_the_panel() -> None:
-    """The panel's own workspace, turned by the panel's own timer."""
+    """Run the storyboard in the panel's own workspace, pumped by the panel's own timer."""
     from MOISSAM2SegmentLib.setup.application_test import run_in_panel
 
     print("\n".join(run_in_panel()))
 
 
 def effect_in_the_segment_editor() -> None:
-    """A click through the real Segment Editor, with its undo."""
+    """Run a click through the real Segment Editor, with its undo."""
     from MOISSAM2SegmentLib.setup.application_test import run_in_segment_editor
 
     print("\n".join(run_in_segment_editor()))
@@ -92,7 +92,7 @@ def effect_in_the_segment_editor() -> None:
 
 
 def storyboard_on_the_wheel() -> None:
-    """The logic on real nodes."""
+    """Run the storyboard through the logic on real nodes."""
     from MOISSAM2SegmentLib.setup.self_test import run_storyboard
     from scene_setup import make_scene
 
@@ -104,7 +104,7 @@ def storyboard_on_the_wheel() -> None:
 
 
 def main() -> int:
-    """Everything that can be run here."""
+    """Run the tests that can be run here, and return the exit status."""
     if is_application():
         parts = (
             modules_are_loaded,
@@ -121,7 +121,7 @@ def main() -> int:
 
 
 def leave(status: int) -> None:
-    """Slicer goes on after a script unless it is told to end."""
+    """Exit with a status; the Slicer application would go on after the script."""
     import slicer
 
     if is_application():

@@ -148,7 +148,7 @@ def test_the_sample_scan_is_made_here_and_can_be_worked_on(a_scene, monkeypatch)
 
 @pytest.mark.parametrize("wanted", ["registerCustomSampleDataSource"])
 def test_sample_data_is_registered_with_arguments_that_slicer_knows(wanted):
-    """Its signature in Slicer 5.10 to 5.13."""
+    """The known names are the parameters in Slicer 5.10 to 5.13."""
     known = {
         "category",
         "sampleName",
@@ -167,3 +167,5 @@ def test_sample_data_is_registered_with_arguments_that_slicer_knows(wanted):
     sample_data.register(SimpleNamespace(**{wanted: lambda **how: seen.update(how)}))
 
     assert seen.keys() <= known
+    # Slicer refuses an entry unless these are of one length.
+    assert [seen[name] for name in ("uris", "fileNames", "nodeNames")] == [[], [], []]

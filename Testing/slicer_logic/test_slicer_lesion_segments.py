@@ -262,7 +262,7 @@ def test_surfaces_in_3d_are_made_again_only_for_lesions_that_changed(an_open_wor
 
 
 def many_lesions(shape: tuple[int, int, int], count: int) -> State:
-    """Return a state with lesions of some hundred voxels all over a scan [slices, rows, columns]."""
+    """Return lesions of some hundred voxels each, all over a scan [slices, rows, columns]."""
     random = np.random.default_rng(0)
     lesions = {}
     for lesion_id in range(1, count + 1):

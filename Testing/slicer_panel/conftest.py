@@ -1,4 +1,4 @@
-"""The real panel with its real .ui file, off screen: PySide6 in Qt's place, slicer-core below."""
+"""Fixtures with the real panel and its real .ui file, off screen, on PySide6 and slicer-core."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 @cache
 def reason_to_skip() -> str:
-    """Qt can be installed and still not work, where a library of the system is not there."""
+    """Return why the tests cannot run, such as a library of the system that Qt lacks."""
     absent = missing(NEEDED)
     if absent:
         return absent
@@ -60,9 +60,9 @@ def dialogs():
 
 @pytest.fixture
 def a_slicer(the_application, a_scene, dialogs, monkeypatch, tmp_path):
-    """`slicer` and `qt` as a module finds them; nothing of this computer is read or written."""
+    """`slicer` and `qt` as a module finds them; no file or setting of this computer is used."""
     import pythonqt
-    from slicer_parts import put_in_place
+    from slicer_parts import put_in_place, remove_observers
 
     pythonqt.violations.clear()
     monkeypatch.setenv("MOIS_WEIGHTS_DIR", str(tmp_path / "weights"))
@@ -73,12 +73,13 @@ def a_slicer(the_application, a_scene, dialogs, monkeypatch, tmp_path):
     yield application
     for name in [n for n in sys.modules if n.startswith(ours[0]) or n in ours]:
         del sys.modules[name]
+    remove_observers()
     assert pythonqt.violations == []
 
 
 @pytest.fixture
 def an_engine(one_thread):
-    """The stub network on its two threads; closed by the panel that has it."""
+    """The engine with the stub network on its two threads."""
     from scene_setup import stub_engine
 
     engine = stub_engine()
@@ -88,7 +89,7 @@ def an_engine(one_thread):
 
 @pytest.fixture
 def a_panel(a_slicer, an_engine):
-    """The module opened on an empty scene, with the stub network ready."""
+    """A user who has opened the module on an empty scene, with the stub network loaded."""
     from user import User
 
     user = User(an_engine)
@@ -100,7 +101,7 @@ def a_panel(a_slicer, an_engine):
 
 @pytest.fixture
 def a_started_panel(a_panel):
-    """Work on the small scan of `engine_fixtures` has begun."""
+    """A user who has begun to work on the small scan of `engine_fixtures`."""
     from scans import scan_node
 
     scan_node(a_panel.scene)

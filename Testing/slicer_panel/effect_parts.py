@@ -1,7 +1,7 @@
-"""What the Segment Editor gives to a scripted effect, and not a word more.
+"""Stand-ins for the objects that the Segment Editor gives to a scripted effect.
 
-The names are in ``data/effect-api.json``, as they were seen in a real Slicer. Masks, undo and the
-writing of segments are Slicer's own, from its wheel.
+They have only names that a real Slicer was seen to have, listed in ``data/effect-api.json``. Masks,
+undo and the writing of segments are Slicer's own, from its wheel.
 """
 
 # The names are Slicer's own.
@@ -29,8 +29,10 @@ OWN = ("editor", "source", "python", "frame", "saves", "values", "registered")
 
 
 class EffectObject:
-    """A qSlicerSegmentEditorScriptedEffect. What it can do beyond its names is here; asking for
-    one that is missing here fails too, so the test would tell."""
+    """A qSlicerSegmentEditorScriptedEffect.
+
+    A name that Slicer has and this class does not implement fails too, so a test would notice.
+    """
 
     registered: list[EffectObject] = []
 
@@ -61,7 +63,7 @@ class EffectObject:
     ModificationModeSet = 0
 
     def setPythonSource(self, path: str) -> bool:
-        """The module is called after the folder, the class after the file."""
+        """Load an effect; its module is named after the folder, its class after the file."""
         file = Path(path)
         assert path == file.as_posix() and file.suffix == ".py"
         name = file.parent.name
@@ -88,21 +90,21 @@ class EffectObject:
 
     def confirmCurrentSegmentVisible(self) -> int:
         display = self.editor.node.GetDisplayNode()
-        visible = display.GetSegmentVisibility(self.editor.segment)
+        visible = display.GetSegmentVisibility(self.editor.segment_id)
         return self.ConfirmedWithoutDialog if visible else self.NotConfirmed
 
     def saveStateForUndo(self) -> None:
         self.saves += 1
         self.editor.logic.SaveStateForUndo()
 
-    def modifySegmentByLabelmap(self, node: Any, segment: str, image: Any, mode: int) -> None:
+    def modifySegmentByLabelmap(self, node: Any, segment_id: str, image: Any, mode: int) -> None:
         assert node is self.editor.node
         assert mode == self.ModificationModeSet
-        self.editor.write(segment, image)
+        self.editor.write(segment_id, image)
 
 
 class AbstractScriptedSegmentEditorEffect:
-    """Slicer's base class, as far as it is used."""
+    """The part of Slicer's base class that is used."""
 
     def __init__(self, scriptedEffect: Any) -> None:
         self.scriptedEffect = scriptedEffect
@@ -116,7 +118,7 @@ class AbstractScriptedSegmentEditorEffect:
 
 
 def put_in_place(monkeypatch: Any, widget: Any) -> None:
-    """Make what an effect imports importable, and the module findable."""
+    """Make the imports of an effect and the look-up of the module work, for one test."""
     base = types.ModuleType("SegmentEditorEffects")
     base.AbstractScriptedSegmentEditorEffect = AbstractScriptedSegmentEditorEffect
     monkeypatch.setitem(sys.modules, "SegmentEditorEffects", base)
@@ -126,14 +128,15 @@ def put_in_place(monkeypatch: Any, widget: Any) -> None:
     monkeypatch.setattr(EffectObject, "registered", [])
     monkeypatch.syspath_prepend(str(FOLDER))
     modules = {"MOISSAM2Segment": widget}
-    monkeypatch.setattr(slicer.util, "getModuleWidget", modules.__getitem__, raising=False)
+    monkeypatch.setattr(slicer.util, "getModuleWidget", modules.__getitem__)
+    monkeypatch.setattr(slicer.util, "getModuleLogic", lambda name: modules[name].logic)
     chosen: list[str] = []
     monkeypatch.setattr(slicer.util, "selectModule", chosen.append, raising=False)
     widget.chosen_modules = chosen
 
 
 class EffectUser:
-    """Whoever has chosen the effect and clicks into the views."""
+    """A user who has chosen the effect and clicks into the views."""
 
     def __init__(self, user: Any, effect: EffectObject, editor: Editor) -> None:
         self.user = user
@@ -158,7 +161,7 @@ class EffectUser:
         event: int = vtk.vtkCommand.LeftButtonPressEvent,
         view: str = "qMRMLSliceWidget",
     ) -> bool:
-        """A mouse event in a view; tells whether the effect took it."""
+        """Send a mouse event in a view; return whether the effect handled it."""
         interactor = vtk.vtkGenericRenderWindowInteractor()
         interactor.SetEventInformation(50, 50, int(control), int(shift))
         widget = SimpleNamespace(className=lambda: view, world=world)
@@ -174,7 +177,7 @@ class EffectUser:
 
 
 class EditorWidget:
-    """A qMRMLSegmentEditorWidget, as far as the self test uses it."""
+    """The part of a qMRMLSegmentEditorWidget that the self test uses."""
 
     def __init__(self, user: Any) -> None:
         self.user = user
@@ -199,9 +202,9 @@ class EditorWidget:
     def setSourceVolumeNode(self, node: Any) -> None:
         self._volume = node
 
-    def setCurrentSegmentID(self, segment: str) -> None:
+    def setCurrentSegmentID(self, segment_id: str) -> None:
         place = SimpleNamespace(scene=slicer.mrmlScene, volume_node=self._volume)
-        self.effect.editor = Editor(place, self._node, segment)
+        self.effect.editor = Editor(place, self._node, segment_id)
 
     def setActiveEffectByName(self, name: str) -> None:
         assert name in ("", "MOISSAM2")

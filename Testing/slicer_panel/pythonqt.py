@@ -1,9 +1,9 @@
-"""Qt the way Slicer's Python speaks it, over PySide6, and not a word more.
+"""Qt as Slicer's Python (PythonQt) offers it, over PySide6.
 
-In Slicer ``button.text`` is a property and ``button.connect("clicked()", f)`` connects. What a
-class has is in ``data/qt-api.json``, as it was seen in a real Slicer. Whatever is not there raises
-AttributeError, and is noted in `violations` too: the panel turns errors into messages, and a test
-must notice nevertheless.
+In Slicer ``button.text`` is a property and ``button.connect("clicked()", f)`` connects. The names
+of each class are in ``data/qt-api.json``, as they were seen in a real Slicer. Any other name raises
+AttributeError, and is added to `violations` too: the panel turns errors into messages, and a test
+has to fail nevertheless.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 API = DATA / "qt-api.json"
 
 violations: list[str] = []
-"""What was asked for and does not exist in Slicer."""
+"""Names that code asked for and that do not exist in Slicer."""
 
 _METHOD = re.compile(r"X\.(\w+)\(")
 _SLOT = re.compile(r"(?:[\w:<>*]+ )?(\w+)\(")
@@ -30,7 +30,7 @@ _wrappers: weakref.WeakValueDictionary[int, Wrapper] = weakref.WeakValueDictiona
 
 
 def refuse(text: str) -> AttributeError:
-    """An error that cannot get lost."""
+    """Return an error, and note it in `violations` in case it is caught."""
     violations.append(text)
     return AttributeError(text)
 
@@ -42,14 +42,14 @@ def _documents() -> dict[str, dict]:
 
 
 def record_of(name: str) -> dict | None:
-    """What was seen of one class itself."""
+    """Return what was seen of one class itself; None if it was not looked at."""
     found = _documents()
     return found.get(name) or found.get(f"qt_{name}")
 
 
 @cache
 def offered(name: str) -> tuple[frozenset[str], dict[str, str], frozenset[str]]:
-    """Names, properties and signals' signatures of a class and those it is derived from."""
+    """Return names, properties and signals' signatures of a class and of its base classes."""
     own = record_of(name)
     if own is None:
         raise refuse(f"{name} is not in {API.name}")
@@ -71,7 +71,7 @@ def offered(name: str) -> tuple[frozenset[str], dict[str, str], frozenset[str]]:
 
 
 def class_of(real: Any) -> str:
-    """The class that a real Slicer would name."""
+    """Return the name that the class of an object has in Slicer."""
     for kind in type(real).__mro__:
         name = kind.__name__
         if record_of(name) is not None and name not in ("QObject", "QWidget"):
@@ -138,14 +138,14 @@ def _is_property(real: Any, name: str) -> bool:
 
 
 def _fits(now: Any, value: Any) -> bool:
-    """PythonQt refuses a number for a text and a text for a number."""
+    # PythonQt refuses a number for a text and a text for a number.
     if isinstance(now, str) or isinstance(value, str):
         return isinstance(now, str) == isinstance(value, str) or now is None
     return True
 
 
 def wrap(value: Any) -> Any:
-    """Qt's objects wrapped, everything else as it is; lists come as tuples."""
+    """Wrap objects of Qt and return everything else as it is; lists become tuples."""
     if isinstance(value, (list, tuple)):
         return tuple(wrap(one) for one in value)
     if isinstance(value, QtCore.QObject) or type(value).__name__ in _VALUES:
@@ -170,7 +170,7 @@ _VALUES = {
 
 
 def unwrap(value: Any) -> Any:
-    """What PySide6 wants."""
+    """Return an object as PySide6 takes it."""
     if isinstance(value, Wrapper):
         return value.real
     if isinstance(value, (list, tuple)):
@@ -179,7 +179,7 @@ def unwrap(value: Any) -> Any:
 
 
 def connect(real: QtCore.QObject, signature: str, slot: Callable) -> bool:
-    """With as many arguments as the signature says."""
+    """Connect a signal to a slot that gets as many arguments as the signature has."""
     kind = class_of(real)
     names, _, signals = offered(kind)
     name, _, inside = signature.partition("(")
@@ -198,7 +198,7 @@ def connect(real: QtCore.QObject, signature: str, slot: Callable) -> bool:
 
 
 def _has_signal(real: QtCore.QObject, signature: str) -> bool:
-    """Of a base class that was not looked at; `clicked(bool)` can be had as `clicked()` too."""
+    # For base classes that were not looked at; `clicked(bool)` can be connected as `clicked()` too.
     meta = real.metaObject()
     signatures = {
         meta.method(index).methodSignature().data().decode()
@@ -212,7 +212,7 @@ def _has_signal(real: QtCore.QObject, signature: str) -> bool:
 
 
 class _Class:
-    """A class of `qt`: makes objects, and has enumerations and functions of its own."""
+    """A class of `qt`, which makes objects and has enumerations and functions."""
 
     def __init__(self, kind: type) -> None:
         self._kind = kind

@@ -1,5 +1,8 @@
-"""The parts of Slicer's Python that are missing in the slicer-core wheel, as far as a module's
-panel needs them. Each has the names and signatures that a real Slicer was seen to have."""
+"""Stand-ins for parts of Slicer's Python that are missing in the slicer-core wheel.
+
+Each has the names and signatures that a real Slicer was seen to have, as far as a module's panel
+needs them.
+"""
 
 # The names are Slicer's and Qt's own.
 # ruff: noqa: N802
@@ -8,10 +11,12 @@ from __future__ import annotations
 import sys
 import types
 import typing
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import slicer
+import vtk
 from paths import MODULE
 from PySide6 import QtCore, QtUiTools, QtWidgets
 from pythonqt import QtModule, offered, wrap
@@ -21,7 +26,7 @@ from stand_ins import ALL
 
 
 class Dialogs:
-    """Answers in the user's place, and remembers what was asked."""
+    """Answers dialogs in the user's place, and keeps a list of the questions."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -51,7 +56,7 @@ class _Loader(QtUiTools.QUiLoader):
 
 
 class _UiLoader:
-    """`qt.QUiLoader`, which in Slicer knows Slicer's widgets and makes the file's connections."""
+    """`qt.QUiLoader`, which knows Slicer's widgets and makes the connections of a .ui file."""
 
     def load(self, file: Any) -> Any:
         import xml.etree.ElementTree as Tree
@@ -105,15 +110,28 @@ class ScriptedLoadableModuleLogic:
     def __init__(self, parent: Any = None) -> None:
         self.moduleName = type(self).__name__.removesuffix("Logic")
 
-    def getParameterNode(self) -> Any:
-        kind = "vtkMRMLScriptedModuleNode"
-        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, kind)
-        if node is None:
-            node = slicer.vtkMRMLScriptedModuleNode()
-            node.SetSingletonTag(self.moduleName)
-            node.SetModuleName(self.moduleName)
-            node = slicer.mrmlScene.AddNode(node)
+    def createParameterNode(self) -> Any:
+        node = slicer.vtkMRMLScriptedModuleNode()
+        node.SetSingletonTag(self.moduleName)
+        node.SetAttribute("ModuleName", self.moduleName)
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
         return node
+
+    def getParameterNode(self) -> Any:
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            return slicer.mrmlScene.AddNode(self.createParameterNode())
+        # A scene that is closed takes it away.
+        node.SetAttribute("ModuleName", self.moduleName)
+        return node
+
+    def getAllParameterNodes(self) -> list:
+        scene, kind = slicer.mrmlScene, "vtkMRMLScriptedModuleNode"
+        nodes = [
+            scene.GetNthNodeByClass(index, kind)
+            for index in range(scene.GetNumberOfNodesByClass(kind))
+        ]
+        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
 
 class ScriptedLoadableModuleTest:
@@ -123,85 +141,157 @@ class ScriptedLoadableModuleTest:
 
 # ---- slicer.parameterNodeWrapper -----------------------------------------------------------
 
+_observed: list[tuple[Any, int]] = []
+"""Observers that are never removed, as in Slicer up to 5.12; removed after each test."""
+
+
+def _observe(node: Any, function: Callable[..., None]) -> None:
+    _observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, function)))
+
+
+def remove_observers() -> None:
+    """Remove the observers that wrappers have left on their parameter nodes."""
+    for node, tag in _observed:
+        node.RemoveObserver(tag)
+    _observed.clear()
+
 
 class WithinRange:
     def __init__(self, minimum: float, maximum: float) -> None:
         self.minimum, self.maximum = minimum, maximum
 
 
+class _Parameter:
+    """A value in a parameter node, written with its default as soon as the node lacks it."""
+
+    def __init__(self, node: Any, name: str, kind: type, limits: tuple, default: Any) -> None:
+        self.node, self.name, self.kind = node, name, kind
+        self.limits, self.default = limits, default
+        self._is_writing = False
+        self.value = self._read()
+        _observe(node, self._modified)
+
+    def write(self, value: Any) -> None:
+        if not self._is_number and value is not None and not isinstance(value, self.kind):
+            raise TypeError(f"{self.name} cannot be {value}")
+        for limit in self.limits:
+            if not limit.minimum <= value <= limit.maximum:
+                raise ValueError(f"{self.name} cannot be {value}")
+        self._is_writing, was_modifying = True, self.node.StartModify()
+        self._store(value)
+        self.value = self._read()
+        self._is_writing = False
+        self.node.EndModify(was_modifying)
+
+    @property
+    def _is_number(self) -> bool:
+        return self.kind in (int, float)
+
+    def _read(self) -> Any:
+        if not self.node.HasParameter(self.name):
+            self._store(self.default)
+        if self._is_number:
+            return self.kind(self.node.GetParameter(self.name))
+        return self.node.GetNodeReference(self.name)
+
+    def _store(self, value: Any) -> None:
+        if self._is_number:
+            self.node.SetParameter(self.name, str(value))
+        else:
+            self.node.SetParameter(self.name, "")
+            self.node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
+
+    def _modified(self, *_: Any) -> None:
+        if not self._is_writing:
+            self.value = self._read()
+
+
+class _Connector:
+    """A widget that shows a parameter and changes it."""
+
+    def __init__(self, widget: Any, parameter: _Parameter) -> None:
+        self.widget, self.parameter = widget.real, parameter
+        self.is_connected = True
+        self._is_node = hasattr(self.widget, "currentNodeChanged")
+        for limit in parameter.limits:
+            self.widget.setRange(limit.minimum, limit.maximum)
+        self.show()
+        signal = self.widget.currentNodeChanged if self._is_node else self.widget.valueChanged
+        signal.connect(self._changed)
+
+    def show(self) -> None:
+        if self._is_node:
+            self.widget.setCurrentNode(self.parameter.value)
+        else:
+            self.widget.setValue(self.parameter.value)
+
+    def _changed(self, value: Any) -> None:
+        if self.is_connected:
+            self.parameter.write(value)
+
+
+class _Wrapper:
+    """What Slicer's decorator adds to a class."""
+
+    def __init__(self, parameterNode: Any) -> None:
+        self.parameterNode = parameterNode
+        self._guis: dict[int, list[_Connector]] = {}
+        self._next_tag = 0
+        self._parameters = {
+            name: _Parameter(parameterNode, name, *rest) for name, *rest in self._declared
+        }
+
+    def connectGui(self, gui: Any) -> None:
+        """As in Slicer up to 5.12, without the tag that `disconnectGui` needs."""
+        named = {widget.property("SlicerParameterName"): widget for widget in vars(gui).values()}
+        self.connectParametersToGui({name: named[name] for name in named if name})
+
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
+        tag = self._next_tag
+        self._next_tag += 1
+        self._guis[tag] = [
+            _Connector(widget, self._parameters[name]) for name, widget in mapping.items()
+        ]
+        _observe(self.parameterNode, self._show)
+        return tag
+
+    def disconnectGui(self, guiTag: int | None) -> None:
+        for connector in self._guis.pop(guiTag, ()):
+            connector.is_connected = False
+
+    def _show(self, *_: Any) -> None:
+        for connectors in list(self._guis.values()):
+            for connector in connectors:
+                connector.show()
+
+
 def parameterNodeWrapper(kind: type) -> type:
-    """Typed values in a node, and widgets that show them."""
+    """Make a class whose annotated names are values in a parameter node."""
+    declared = []
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         limits = getattr(hint, "__metadata__", ())
         plain = hint.__origin__ if limits else hint
-        default = getattr(kind, name, None)
-        setattr(kind, name, _parameter(name, plain, limits, default))
-    kind.__init__ = _take_node
-    kind.connectGui, kind.disconnectGui = _connect_gui, _disconnect_gui
-    return kind
+        declared.append((name, plain, limits, getattr(kind, name, None)))
+    content = {name: _property(name) for name, *_ in declared}
+    return type(kind.__name__, (_Wrapper,), {"_declared": declared, **content})
 
 
-def _parameter(name: str, kind: type, limits: tuple, default: Any) -> property:
-    def read(self: Any) -> Any:
-        node = self.parameterNode
-        if kind not in (int, float, str):
-            return node.GetNodeReference(name)
-        text = node.GetParameter(name)
-        return kind(text) if text else default
-
-    def write(self: Any, value: Any) -> None:
-        node = self.parameterNode
-        if kind not in (int, float, str):
-            assert value is None or isinstance(value, kind)
-            node.SetNodeReferenceID(name, value.GetID() if value is not None else None)
-            return
-        for limit in limits:
-            if not limit.minimum <= value <= limit.maximum:
-                raise ValueError(f"{name} cannot be {value}")
-        node.SetParameter(name, str(kind(value)))
-
-    return property(read, write)
-
-
-def _take_node(self: Any, parameterNode: Any) -> None:
-    self.parameterNode = parameterNode
-    self._shown: dict[int, dict] = {}
-
-
-def _connect_gui(self: Any, gui: Any) -> int:
-    tag = len(self._shown)
-    widgets = {w.property("SlicerParameterName"): w for w in vars(gui).values()}
-    self._shown[tag] = {name: widget for name, widget in widgets.items() if name}
-    for name, widget in self._shown[tag].items():
-        _show(widget, getattr(self, name))
-        is_node = hasattr(widget.real, "currentNodeChanged")
-        signal = widget.real.currentNodeChanged if is_node else widget.real.valueChanged
-        signal.connect(lambda value, name=name: _changed(self, tag, name, value))
-    return tag
-
-
-def _changed(self: Any, tag: int, name: str, value: Any) -> None:
-    if tag in self._shown:
-        setattr(self, name, value)
-
-
-def _show(widget: Any, value: Any) -> None:
-    if hasattr(widget.real, "currentNodeChanged"):
-        widget.real.setCurrentNode(value)
-    else:
-        widget.real.setValue(value)
-
-
-def _disconnect_gui(self: Any, tag: int) -> None:
-    self._shown.pop(tag, None)
+def _property(name: str) -> property:
+    return property(
+        lambda self: self._parameters[name].value,
+        lambda self, value: self._parameters[name].write(value),
+    )
 
 
 # ---- putting it together -------------------------------------------------------------------
 
 
 class _LayoutManager:
-    """Has Slicer's own node for the layout, and no views. What Slicer's manager has not, neither
-    has this one; `setLayout` belongs to a base class that was not looked at."""
+    """A layout manager with Slicer's own layout node and without views.
+
+    It has no name that Slicer's manager lacks; `setLayout` belongs to a base class that was not
+    looked at.
+    """
 
     def __init__(self) -> None:
         self._node = slicer.vtkMRMLLayoutNode()
@@ -216,8 +306,6 @@ class _LayoutManager:
         self._node.SetViewArrangement(layout)
 
     def mrmlSliceLogics(self) -> Any:
-        import vtk
-
         return vtk.vtkCollection()
 
 
@@ -250,7 +338,7 @@ class _Application:
 
 
 def put_in_place(monkeypatch: Any, dialogs: Dialogs, settings_file: str) -> Any:
-    """Make `import qt` and what Slicer adds to its package work, for one test."""
+    """Make `import qt` and the missing parts of the package `slicer` importable, for one test."""
     application = _Application(slicer.app)
     monkeypatch.setattr(slicer, "app", application)
     file_dialog = SimpleNamespace(getOpenFileName=dialogs.choose, getSaveFileName=dialogs.choose)

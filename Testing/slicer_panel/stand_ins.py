@@ -1,4 +1,4 @@
-"""Slicer's own widgets as far as the panel uses them, drawn simply, on the real scene."""
+"""Stand-ins for Slicer's own widgets that the panel uses, drawn simply, on the real scene."""
 
 # The names are Slicer's and Qt's own.
 # ruff: noqa: N801, N802, N815
@@ -31,7 +31,7 @@ class qMRMLWidget(QtWidgets.QWidget):
 
 
 class qMRMLNodeComboBox(QtWidgets.QWidget):
-    """Lists the scene's nodes of some classes; follows what is added, removed and renamed."""
+    """A list of the scene's nodes of some classes, updated when nodes are added or removed."""
 
     currentNodeChanged = QtCore.Signal(object)
 
@@ -87,7 +87,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     showChildNodeTypes = _flag("showChildNodeTypes")
 
     def let_go(self) -> None:
-        """Observe the scene no longer; the real one does so when it is deleted."""
+        """Stop observing the scene; the real widget does so when it is deleted."""
         for tag in self._tags:
             self._scene.RemoveObserver(tag)
         self._tags = []
@@ -132,15 +132,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._current = node
             self.currentNodeChanged.emit(node)
 
-    def setCurrentNodeID(self, identifier: str) -> None:
-        self.setCurrentNode(self._scene.GetNodeByID(identifier) if identifier else None)
+    def setCurrentNodeID(self, node_id: str) -> None:
+        self.setCurrentNode(self._scene.GetNodeByID(node_id) if node_id else None)
 
     def currentNode(self) -> Any:
         return self._current
 
 
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
-    """A title with its section below, which the title opens and closes."""
+    """A title that opens and closes the section below it."""
 
     contentsCollapsed = QtCore.Signal(bool)
 
@@ -203,7 +203,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
 
 
 class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
-    """A group that a tick opens and closes."""
+    """A group that its check box opens and closes."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -230,7 +230,7 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
 
 
 class ctkSearchBox(QtWidgets.QLineEdit):
-    """A line to filter with."""
+    """A line edit for a text to filter by."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -267,7 +267,7 @@ class qSlicerMarkupsPlaceWidget(QtWidgets.QWidget):
     placeMultipleMarkups = QtCore.Property(int, _multiple_get, _multiple_set)
 
     def let_go(self) -> None:
-        """Observe the scene no longer."""
+        """Stop observing the scene."""
         if self._tag is not None:
             self._scene.RemoveObserver(self._tag)
         self._tag = None

@@ -1,4 +1,4 @@
-"""What runs in Slicer itself, run here as far as Slicer's parts have stand-ins."""
+"""Tests of the self tests for the Slicer application, with stand-ins for its parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PySide6 import QtWidgets
 
 @pytest.fixture
 def the_module(a_panel, monkeypatch):
-    """The module where Slicer finds it, with packages installed."""
+    """A user of the module, which Slicer's look-up of modules finds."""
     import effect_parts
 
     effect_parts.put_in_place(monkeypatch, a_panel.widget)

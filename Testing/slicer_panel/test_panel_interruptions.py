@@ -1,4 +1,7 @@
-"""What goes away under the panel, is exchanged or interrupted: it follows, and nothing is lost."""
+"""Tests of the panel when nodes are removed, scans or models exchanged, or jobs interrupted.
+
+The panel is updated, and no work is lost.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from mois_core.session.lesion import Status
 
 @pytest.fixture(autouse=True)
 def errors(monkeypatch):
-    """Exceptions in slots and observers are only printed; here they count."""
+    """Make exceptions in slots and observers count, which are only printed otherwise."""
     seen = []
     monkeypatch.setattr("sys.excepthook", lambda *error: seen.append(error))
     yield seen
@@ -148,7 +151,7 @@ def test_another_scan_is_chosen_and_the_first_one_goes_on_later(a_started_panel)
 
 
 def test_work_that_was_begun_elsewhere_is_followed_and_not_ended(a_panel):
-    """As the Segment Editor's effect begins it, on the same workspace."""
+    """As the Segment Editor's effect opens another scan in the same workspace."""
     user = a_panel
     mine, other = scan_node(user.scene), scan_node(user.scene)
     user.find("scanBox").setCurrentNode(mine)
@@ -251,11 +254,11 @@ def test_accepted_lesions_are_in_the_scene_whatever_ends_the_work(a_search):
 
     user.widget.cleanup()
 
-    identifiers = node.GetSegmentation().GetSegmentIDs()
-    assert {f"MOISSAM2_{number}" for number in accepted} <= set(identifiers)
+    segment_ids = node.GetSegmentation().GetSegmentIDs()
+    assert {f"MOISSAM2_{lesion_id}" for lesion_id in accepted} <= set(segment_ids)
 
 
-def test_an_unexpected_error_is_told_in_words_and_nothing_stops(a_started_panel, monkeypatch):
+def test_an_unexpected_error_becomes_a_message_and_the_work_goes_on(a_started_panel, monkeypatch):
     user = a_started_panel
 
     def broken(*_):

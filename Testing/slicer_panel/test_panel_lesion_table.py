@@ -1,5 +1,4 @@
-"""The table of lesions: with the mouse, from the keyboard, sorted, filtered, and when it is
-long."""
+"""Tests of the lesion table: mouse, keyboard, sorting, filters, menu, and hundreds of rows."""
 
 from __future__ import annotations
 
@@ -17,12 +16,12 @@ KEYS = QtCore.Qt.Key
 SHIFT = QtCore.Qt.KeyboardModifier.ShiftModifier
 
 LARGE = np.array([[-6.2, 0, 0, 0], [0, 0, 7.8, 0], [0, -6.2, 0, 0], [0, 0, 0, 1.0]])
-"""Of a scan in which a few voxels are large enough to be a finding."""
+"""Matrix of a scan in which a few voxels are large enough to be a finding."""
 
 
 @pytest.fixture
 def a_panel_with_findings(a_panel):
-    """One lesion clicked, and what looks like it found."""
+    """A user who has clicked one lesion and found similar ones."""
     user = a_panel
     blocks = [Block((8 - n, 10 - n), (16, 17 + n), (4 * n, 4 * n + 2)) for n in range(1, 7)]
     volume_node(user.scene, scan_of(FIRST, *blocks), LARGE)
@@ -37,12 +36,12 @@ def a_panel_with_findings(a_panel):
     return user
 
 
-def column(user, number: int) -> list[str]:
-    return [row[number] for row in user.rows()]
+def column(user, index: int) -> list[str]:
+    return [row[index] for row in user.rows()]
 
 
-def status_of(user, number: int) -> Status:
-    return user.workspace.session.lesion(number).status
+def status_of(user, lesion_id: int) -> Status:
+    return user.workspace.session.lesion(lesion_id).status
 
 
 def test_arrows_walk_through_the_rows_and_the_views_follow(a_panel_with_findings, monkeypatch):
@@ -210,7 +209,7 @@ def test_ten_comes_after_two(a_slicer):
     entries = [
         LesionEntry(n, f"Lesion {n}", "found", 1.0, 1, 0, (1.0, 0.0, 0.0)) for n in (10, 2, 1)
     ]
-    names = [e.name for e in _rows().shown(entries, _rows().View(column="name"))]
+    names = [e.name for e in _rows().filtered(entries, _rows().RowFilter(column="name"))]
 
     assert names == ["Lesion 1", "Lesion 2", "Lesion 10"]
 
@@ -268,15 +267,15 @@ def test_merging_and_splitting_from_the_menu(a_panel_with_findings):
 
 def test_a_decision_is_taken_back_from_the_menu(a_panel_with_findings):
     user = a_panel_with_findings
-    number = user.panel.table.chosen[0]
+    lesion_id = user.panel.table.chosen[0]
     user.press("acceptButton")
     user.wait()
 
-    user.panel.table.choose(number)
+    user.panel.table.choose(lesion_id)
     user.panel.menu.actions["reconsider"].real.trigger()
     user.wait()
 
-    assert status_of(user, number) is Status.FOUND
+    assert status_of(user, lesion_id) is Status.FOUND
 
 
 def test_a_table_of_three_hundred_lesions_follows_one_step_quickly(a_started_panel):
@@ -309,7 +308,7 @@ def test_a_table_of_three_hundred_lesions_follows_one_step_quickly(a_started_pan
 
 
 def seconds(action) -> float:
-    """What an action takes of the main thread."""
+    """Return the time of the main thread that a call takes."""
     began = time.thread_time()
     action()
     return time.thread_time() - began

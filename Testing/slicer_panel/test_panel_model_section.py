@@ -1,4 +1,4 @@
-"""The model's section: weights that are downloaded, brought in a file, chosen and removed."""
+"""Tests of the section *Model*: weights are downloaded, imported, chosen and removed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = "mois-tiny"
 
 @pytest.fixture(scope="module")
 def a_small_checkpoint() -> bytes:
-    """A real network of the project's smallest size, in the published form."""
+    """A checkpoint of a real network of the smallest size, in the published form."""
     file = io.BytesIO()
     torch.save({"model": fill_synthetic(build(preset(SMALL))).state_dict()}, file)
     return file.getvalue()
@@ -48,7 +48,7 @@ def a_server(monkeypatch, a_small_checkpoint):
 
 @pytest.fixture
 def a_user(a_slicer, one_thread):
-    """In front of the panel with its own engine, and nothing on this computer."""
+    """A user of the panel with its own engine, on a computer without weights."""
     user = User()
     user.open()
     yield user
@@ -127,7 +127,7 @@ def test_a_download_is_cancelled_and_goes_on_later(a_user, a_server):
     assert store.find(MOIS) is not None
 
 
-def test_a_file_from_a_stick_is_taken_in_and_told_apart(
+def test_a_file_of_weights_is_imported_and_its_network_recognised(
     a_user, dialogs, tmp_path, a_small_checkpoint
 ):
     file = tmp_path / "Gewichte Müller.pt"
@@ -201,7 +201,7 @@ def test_no_file_chosen_is_no_mistake(a_user, dialogs):
     assert a_user.message == ""
 
 
-def test_a_file_that_is_no_model_is_refused_in_words(a_user, dialogs, tmp_path):
+def test_a_file_that_is_no_model_is_refused_with_a_message(a_user, dialogs, tmp_path):
     file = tmp_path / "brief.pt"
     file.write_bytes(b"Sehr geehrte Frau Kollegin")
     dialogs.path = str(file)

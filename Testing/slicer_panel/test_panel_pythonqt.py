@@ -1,4 +1,4 @@
-"""The adapter lets through what Slicer was seen to have, and nothing else."""
+"""Tests of the stand-in for PythonQt, which has no names but those that Slicer was seen to have."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def qt(a_slicer):
 
 @pytest.fixture
 def refused():
-    """What was refused in a test that wants it to be."""
+    """The names that were refused, in a test that expects it."""
     import pythonqt
 
     yield pythonqt.violations
@@ -42,14 +42,14 @@ def test_properties_are_no_calls_and_methods_are(qt):
 
 
 def test_a_signal_gives_as_much_as_its_signature_says(qt):
-    button, heard = qt.QPushButton("press"), []
+    button, calls = qt.QPushButton("press"), []
     button.checkable = True
-    button.connect("clicked()", lambda *given: messages.append(given))
-    button.connect("clicked(bool)", lambda *given: messages.append(given))
+    button.connect("clicked()", lambda *given: calls.append(given))
+    button.connect("clicked(bool)", lambda *given: calls.append(given))
 
     button.click()
 
-    assert heard == [(), (True,)]
+    assert calls == [(), (True,)]
 
 
 @pytest.mark.parametrize(
@@ -99,12 +99,12 @@ def test_the_ui_file_asks_only_for_what_its_classes_have():
 def test_no_widget_of_the_ui_file_is_without_a_tool_tip_or_a_text():
     silent = []
     for widget in Tree.parse(UI).iter("widget"):
-        told = {entry.get("name") for entry in widget.findall("property")}
+        names = {entry.get("name") for entry in widget.findall("property")}
         is_operated = widget.get("class") in {
             "QPushButton", "QCheckBox", "QRadioButton", "QComboBox", "QSpinBox", "QDoubleSpinBox",
             "qMRMLNodeComboBox", "ctkSearchBox", "QTableWidget",
         }  # fmt: skip
-        if is_operated and "toolTip" not in told:
+        if is_operated and "toolTip" not in names:
             silent.append(widget.get("name"))
     assert silent == []
 
@@ -122,7 +122,7 @@ def test_labels_of_the_advanced_section_lead_to_their_boxes():
     assert set(buddies) <= names
 
 
-def test_what_was_not_observed_is_told_apart():
+def test_classes_that_were_not_observed_are_listed_separately():
     content = json.loads(API.read_text(encoding="utf-8"))
 
     assert "Slicer 5.12.3" in content["about"]

@@ -1,4 +1,4 @@
-"""The report's table in Slicer's views, and the way back."""
+"""Tests of the report's table in Slicer's views, and of the way back to the layout before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LAYOUTS = slicer.vtkMRMLLayoutNode
 
 @pytest.fixture
 def a_lesion(a_started_panel):
-    """A panel with one lesion, in a layout that is not Slicer's usual one."""
+    """A user who has clicked one lesion, in a layout that is not Slicer's usual one."""
     user = a_started_panel
     layout().SetViewArrangement(LAYOUTS.SlicerLayoutOneUpRedSliceView)
     user.press("newLesionButton")

@@ -1,6 +1,6 @@
-"""Screenshots of every step on light and on dark, to be looked at; and that nothing is cut off.
+"""Screenshots of every step in the light and the dark theme, and tests that no text is cut off.
 
-``python -m pytest Testing/slicer_panel/test_panel_pictures.py --screenshots docs/screenshots``
+``python -m pytest Testing/slicer_panel/test_panel_screenshots.py --screenshots docs/screenshots``
 writes those that the tutorial shows.
 """
 
@@ -17,7 +17,7 @@ from scans import volume_node
 from user import WIDTH, User, use_palette
 
 MATRIX = np.array([[-6.2, 0, 0, 0], [0, 0, 7.8, 0], [0, -6.2, 0, 0], [0, 0, 0, 1.0]])
-"""Ten times the size of the small scan in the plane, so that lesions have volumes of lesions."""
+"""Matrix with pixels ten times larger than the small scan's, so that volumes are realistic."""
 
 MORE = [
     Block((row % 3, row % 3 + 2), (row, row + 2), (column, column + 2))
@@ -39,7 +39,7 @@ def theme(request, the_application):
 
 
 def cut_off(window: QtWidgets.QWidget) -> list[str]:
-    """Buttons and labels whose text does not fit."""
+    """Return the buttons and labels whose text does not fit."""
     wrong = []
     for button in window.findChildren(QtWidgets.QPushButton):
         if button.isVisible() and button.width() < button.minimumSizeHint().width():
@@ -63,7 +63,7 @@ def take(user: User, folder: Path, name: str) -> None:
 
 
 def pretend_weights_are_stored(user: User) -> None:
-    """A file of the right name; the stub network is there already, so nobody reads it."""
+    """Write an empty file of weights; nobody reads it, because the stub network is loaded."""
     from mois_core.weights import store
 
     store.store_dir().mkdir(parents=True)

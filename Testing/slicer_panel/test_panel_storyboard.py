@@ -1,4 +1,4 @@
-"""The clinician's way through the panel, button by button."""
+"""Tests of the clinician's storyboard in the panel, button by button."""
 
 from __future__ import annotations
 
@@ -124,5 +124,5 @@ def test_a_click_is_shown_in_the_table_and_the_views_jump_to_a_chosen_row(a_star
     user.choose_row(1)
 
     ras = np.array([view.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)])
-    number = user.workspace.session.stack.point_from_ras(ras)[0]
-    assert SECOND.slices[0] - 0.5 <= number < SECOND.slices[1] - 0.5
+    slice_position = user.workspace.session.stack.point_from_ras(ras)[0]
+    assert SECOND.slices[0] - 0.5 <= slice_position < SECOND.slices[1] - 0.5

@@ -1,4 +1,4 @@
-"""The Segment Editor's effect, with the module's real panel beside it."""
+"""Tests of the Segment Editor's effect, with the module's real panel beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scans import labels_in, scan_as_read, world_of
 
 @pytest.fixture
 def the_effect(a_panel, monkeypatch):
-    """The effect as Slicer has it after the start: registered, and cloned for one editor."""
+    """The effect as Slicer has it after its start, cloned for one Segment Editor."""
     import effect_parts
 
     effect_parts.put_in_place(monkeypatch, a_panel.widget)
@@ -34,7 +34,7 @@ def the_effect(a_panel, monkeypatch):
 
 @pytest.fixture
 def an_effect(the_effect, a_panel):
-    """The effect chosen, on a scan that is ready, with an empty segment."""
+    """A user who has chosen the effect and an empty segment, on a scan that is open."""
     from effect_parts import EffectUser
     from segment_editor import Editor
 
@@ -56,7 +56,7 @@ def in_volume(effect, block) -> np.ndarray:
 
 
 def outlined(effect) -> np.ndarray:
-    return effect.editor.mask(effect.editor.segment)
+    return effect.editor.mask(effect.editor.segment_id)
 
 
 def test_the_effect_says_what_it_is(an_effect):
@@ -115,7 +115,7 @@ def test_other_events_are_left_to_slicer(an_effect, how):
 
 def test_a_hidden_segment_is_not_changed(an_effect):
     display = an_effect.editor.node.GetDisplayNode()
-    display.SetSegmentVisibility(an_effect.editor.segment, False)
+    display.SetSegmentVisibility(an_effect.editor.segment_id, False)
 
     assert an_effect.click(middle(an_effect, FIRST))
 
@@ -157,7 +157,7 @@ def test_the_number_of_slices_is_kept_with_the_work(an_effect):
     assert an_effect.workspace.commands.undo_name == "click"
 
 
-def test_what_is_wrong_is_said_in_the_options(an_effect):
+def test_errors_are_shown_in_the_options(an_effect):
     an_effect.click(middle(an_effect, FIRST), control=True)
     assert "Click into the lesion first" in an_effect.message
 
@@ -220,7 +220,7 @@ def test_another_source_volume_is_worked_on_instead(an_effect):
     assert workspace.is_open
 
 
-def test_without_a_source_volume_it_is_said(an_effect):
+def test_without_a_source_volume_a_message_asks_for_one(an_effect):
     an_effect.python.deactivate()
     an_effect.editor.parameters.SetAndObserveSourceVolumeNode(None)
 

@@ -1,4 +1,4 @@
-"""Where Qt cannot be loaded, the reason is told instead of an error for every test."""
+"""Test that the panel's tests are skipped with the reason where Qt cannot be loaded."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def test_without_a_library_of_the_system_the_tests_are_skipped_and_say_which(tmp
     (broken / "QtWidgets.py").write_text(f"raise ImportError({loader!r})")
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
+    test = HERE / "test_panel_report_section.py"
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HERE / "test_panel_report_section.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,

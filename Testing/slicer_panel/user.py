@@ -1,4 +1,4 @@
-"""Whoever sits in front of the panel: presses buttons and keys, looks, waits."""
+"""A user in front of the panel, who presses buttons and keys, waits and looks."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ FAINT = "#7d7d7d"
 
 
 class Turn(NamedTuple):
-    """What one turn of the event loop took, in seconds."""
+    """The time that one turn of the event loop took, in seconds."""
 
     passed: float
-    """By the clock: with waiting for the worker on purpose, and for other programs."""
+    """Time by the clock: with waiting for the worker on purpose, and for other programs."""
     worked: float
-    """Of the processor, by the main thread itself."""
+    """Time of the processor that the main thread itself used."""
 
 
 class User:
-    """Opens the module as Slicer does and works with what is on the screen."""
+    """Opens the module as Slicer does, and works with its widgets."""
 
     def __init__(self, engine: Any = None) -> None:
         self.engine = engine
@@ -50,7 +50,7 @@ class User:
     # ---- life ------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Select the module for the first time: constructor, `setup`, `enter`."""
+        """Select the module for the first time, which calls constructor, `setup` and `enter`."""
         import MOISSAM2Segment
 
         self.window = QtWidgets.QWidget()
@@ -66,7 +66,7 @@ class User:
         self.turn()
 
     def close(self) -> None:
-        """What Slicer does before a reload and at its end."""
+        """Close the module as Slicer does before a reload and at its end."""
         if self.window is None:
             return
         if self.widget.panel is not None:
@@ -95,13 +95,13 @@ class User:
     # ---- waiting ---------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """One turn of the event loop."""
+        """Run one turn of the event loop."""
         passed, worked = time.perf_counter(), time.thread_time()
         QtWidgets.QApplication.processEvents()
         self.turns.append(Turn(time.perf_counter() - passed, time.thread_time() - worked))
 
     def wait(self, seconds: float = PATIENCE_S) -> None:
-        """Let the panel's own timer work until there is nothing left to do."""
+        """Run the event loop until the panel's timer has nothing left to do."""
         end = time.monotonic() + seconds
         self.turn()
         while self._is_going_on():
@@ -122,14 +122,14 @@ class User:
         return found
 
     def press(self, name: str) -> None:
-        """A click with the mouse on a button, which has to be there to be clicked."""
+        """Click with the mouse on a button, which has to be enabled."""
         button = self.find(name)
         assert button.isEnabled(), f"{name} cannot be pressed"
         QtTest.QTest.mouseClick(button, QtCore.Qt.MouseButton.LeftButton)
         self.turn()
 
     def key(self, key: Any, modifier: Any = QtCore.Qt.KeyboardModifier.NoModifier) -> None:
-        """A key for whatever has the focus."""
+        """Press a key for the widget that has the focus."""
         target = QtWidgets.QApplication.focusWidget() or self.window
         QtTest.QTest.keyClick(target, key, modifier)
         self.turn()
@@ -145,16 +145,17 @@ class User:
         assert self.workspace.is_open, self.message
 
     def click_into(self, block: Any) -> None:
-        """A click in a slice view, in the middle of a lesion."""
+        """Click in a slice view, in the middle of a lesion."""
         from scans import place
 
         place(self.workspace, block)
         self.wait()
 
-    def click_at(self, number: int, row: float, column: float) -> None:
+    def click_at(self, slice_index: int, row: float, column: float) -> None:
+        """Click in a slice view, at a pixel of a slice."""
         from scans import place_at, world_of
 
-        place_at(self.workspace, world_of(self.workspace, number, row, column))
+        place_at(self.workspace, world_of(self.workspace, slice_index, row, column))
         self.wait()
 
     # ---- looking ---------------------------------------------------------------------------
@@ -168,7 +169,7 @@ class User:
         return self.find("lesionTable")
 
     def rows(self) -> list[tuple[str, ...]]:
-        """What the table shows."""
+        """Return the texts in the rows of the table."""
         table = self.table
         columns = range(table.columnCount())
         return [
@@ -177,7 +178,7 @@ class User:
         ]
 
     def choose_row(self, row: int, add: bool = False) -> None:
-        """A click on a row."""
+        """Click on a row."""
         table = self.table
         place = table.visualItemRect(table.item(row, 1)).center()
         modifier = QtCore.Qt.KeyboardModifier
@@ -190,7 +191,7 @@ class User:
         self.turn()
 
     def screenshot(self, path: Path) -> None:
-        """The whole panel as the user would see it by scrolling."""
+        """Write a picture of the whole panel, as the user sees it by scrolling."""
         self.find("MOISSAM2Segment").layout().invalidate()
         for _ in range(4):
             height = self.window.layout().totalHeightForWidth(WIDTH)
@@ -201,7 +202,7 @@ class User:
 
 
 def use_palette(dark: bool) -> None:
-    """Slicer's light or dark theme."""
+    """Use the colours of Slicer's light or dark theme."""
     application = QtWidgets.QApplication.instance()
     palette = QtGui.QPalette(application.style().standardPalette())
     if dark:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from paths import ROOT
+from training_fixtures import CONFIGS
 
 from mois_core.cli import main
 from mois_core.errors import BadInput
@@ -26,7 +26,6 @@ from mois_core.training.trainer import Trainer
 from mois_core.training.training_case import TrainingCase
 from mois_core.training.validation import measure_cases
 
-CONFIGS = ROOT / "mois_core" / "training" / "configs"
 RSA = np.array([[1.5, 0, 0, -9], [0, 0, 7.8, 4], [0, 1.5, 0, -2], [0, 0, 0, 1.0]])
 LPI = np.array([[-1.5, 0, 0, 9], [0, -7.8, 0, 4], [0, 0, -1.5, 2], [0, 0, 0, 1.0]])
 

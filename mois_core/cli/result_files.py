@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mois_core.cli.matplotlib_folder import provide_matplotlib_folder
 from mois_core.cli.outputs import all_or_none
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack
@@ -42,6 +43,7 @@ def check_endings(out: Path, table: Path | None, picture: Path | None) -> None:
         return
     if picture.suffix.lower() != _PICTURE_ENDING:
         raise BadInput(f"{picture}: pictures are written as {_PICTURE_ENDING}; use this ending.")
+    provide_matplotlib_folder()
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
@@ -71,6 +73,7 @@ def write_results(
             provenance = lesion_report.Provenance(result.model, result.parameters)
             lesion_report.write_report(place[table], rows, provenance)
         if picture is not None:
+            provide_matplotlib_folder()
             from mois_core.results.picture import draw_picture
 
             draw_picture(place[picture], result.stack, result.lesions, title)

@@ -14,7 +14,7 @@ from mois_core.cli.progress_bar import ProgressBar, progress_bar
 from mois_core.errors import BadInput
 
 if TYPE_CHECKING:
-    from mois_core.geometry import SliceStack
+    from mois_core.geometry import SliceStack, Volume
     from mois_core.io import RasClick
     from mois_core.io.resample import ThickSlices
     from mois_core.session import Session
@@ -24,10 +24,17 @@ _DESCRIPTION = """\
 Outline the lesions that were clicked on, search the rest of the scan for others
 like them, and write all of them down.
 
-SCAN is an image in any format that SimpleITK reads (NIfTI, NRRD, MetaImage, ...)
-or a DICOM folder. FILE.mrk.json is a point list from 3D Slicer: a point labelled
-7+ is in lesion 7, one labelled 7- is not, and any other label is a new lesion.
-Lesion n has label value n in the result; findings take the numbers after.
+SCAN is an image in any format that SimpleITK reads (NIfTI, NRRD, MetaImage, ...),
+a DICOM file, or a DICOM folder. FILE.mrk.json is a point list from 3D Slicer (its
+older .fcsv is read too): a point labelled 7+ is in lesion 7, one labelled 7- is
+not, and any other label is a new lesion. Lesion n has label value n in the result;
+findings take the numbers after. A LABELMAP is an image of label values or a
+segmentation (.seg.nrrd) on the voxels of its scan.
+
+Stations of a whole-body scan that certainly belong together are joined: one
+series, or several of one study and description, with equally many slices, one
+below the other. --compose joins others too, if they fit. Where stations overlap,
+one fades into the other; otherwise intensities stay as they are.
 
 The network was trained on coronal whole-body MRI. Nothing leaves this computer."""
 
@@ -41,6 +48,9 @@ examples:
   mois segment today.nii.gz --exemplar-labels lesions-2023.nii.gz \\
       --exemplar-scan scan-2023.nii.gz --model mois-sam2-b+ --out today.seg.nrrd
       no clicks at all: the lesions of an earlier scan say what to look for
+  mois segment dicom/ --compose --series 1.2.840.97 --series 1.2.840.98 \\
+      --points clicks.mrk.json --model mois-sam2-b+ --out lesions.seg.nrrd
+      head and trunk, two series of the folder, as one scan
 
 output:
   --out      .seg.nrrd (named, coloured segments for 3D Slicer), or .nii.gz, .nii
@@ -49,6 +59,9 @@ output:
   --picture  .png: maximum projection and the busiest slices with outlines
 
 exit codes: 0 done, 2 bad input (nothing is written), 130 cancelled with Ctrl-C"""
+
+_NUMBERS_FOR_FINDINGS = 1000
+"""More than a search finds; without them it would fail at its end."""
 
 _SHORT_REACH_MM = 3.9
 """Half the distance of the training slices, below which the user is told of `--thicken`."""
@@ -65,7 +78,16 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("scan", type=Path, metavar="SCAN", help="image file or DICOM folder")
     parser.add_argument("--points", type=Path, metavar="FILE.mrk.json", help="the clicks")
-    parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+    parser.add_argument(
+        "--series",
+        action="append",
+        metavar="UID",
+        help="which series of a DICOM folder (UID#2: the second scan of a series); once for each "
+        "station with --compose",
+    )
+    parser.add_argument(
+        "--compose", action="store_true", help="join the series, stations of a whole-body scan"
+    )
     model_choice.add_arguments(parser)
 
     files = parser.add_argument_group("results")
@@ -145,13 +167,14 @@ def run(args: argparse.Namespace) -> None:
     from mois_core.session import Session
 
     settings = _settings(args)
-    stack = SliceStack(read_scan(args.scan, args.series), settings.axis)
-    clicks = _read_clicks(args.points, stack) if args.points else []
     with progress_bar() as bar:
+        scan_as_read = read_scan(args.scan, args.series, args.compose, bar.say)
+        stack = SliceStack(scan_as_read, settings.axis)
+        clicks = _read_clicks(args.points, stack, not args.no_search) if args.points else []
         _warn(bar, stack, args.thicken)
         scan = working_scan(stack, args.thicken)
         regions = _read_regions(args, scan)
-        seeds = _read_seeds(args, scan, settings)
+        seeds = _read_seeds(args, scan, settings, bar)
         model = model_choice.choose_model(args)
         if not (args.no_search or model.network.config.exemplars):
             raise BadInput(
@@ -168,7 +191,7 @@ def run(args: argparse.Namespace) -> None:
         labels=scan.to_original(session.labels()),
         lesions=lesions_on_scan(scan, session.lesions),
         model=model.info,
-        parameters=_parameters(args, session),
+        parameters=_parameters(args, session, stack.volume),
         session=session,
     )
     write_results(result, args.out, args.report, args.picture, args.save_session)
@@ -244,10 +267,17 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
-def _read_clicks(path: Path, stack: SliceStack) -> list[RasClick]:
+def _read_clicks(path: Path, stack: SliceStack, is_searched: bool) -> list[RasClick]:
     from mois_core.io import read_points
+    from mois_core.io.scan import HIGHEST_LABEL
 
     clicks = read_points(path)
+    highest = max(click.lesion_id for click in clicks)
+    if is_searched and highest > HIGHEST_LABEL - _NUMBERS_FOR_FINDINGS:
+        raise BadInput(
+            f"{path}: lesion number {highest} leaves too few numbers up to {HIGHEST_LABEL} for "
+            "what the search finds; use lower numbers, or --no-search"
+        )
     for click in clicks:
         if not stack.contains(click.ras):
             r, a, s = click.ras
@@ -287,7 +317,9 @@ def _read_regions(args: argparse.Namespace, scan: ThickSlices) -> dict[str, obje
     return regions
 
 
-def _read_seeds(args: argparse.Namespace, scan: ThickSlices, settings: Settings) -> tuple:
+def _read_seeds(
+    args: argparse.Namespace, scan: ThickSlices, settings: Settings, bar: ProgressBar
+) -> tuple:
     from mois_core.cli.working_scan import read_labels_on, working_scan
     from mois_core.geometry import SliceStack
     from mois_core.io import read_scan
@@ -297,18 +329,21 @@ def _read_seeds(args: argparse.Namespace, scan: ThickSlices, settings: Settings)
     if args.exemplar_scan is None:
         labels = read_labels_on(scan.original.volume, args.exemplar_labels, "the scan")
         return (scan.from_original(labels),)
-    earlier = SliceStack(read_scan(args.exemplar_scan), settings.axis)
+    earlier = SliceStack(read_scan(args.exemplar_scan, say=bar.say), settings.axis)
     labels = read_labels_on(earlier.volume, args.exemplar_labels, str(args.exemplar_scan))
     thick = working_scan(earlier, args.thicken)
     return thick.from_original(labels), thick.volume
 
 
-def _parameters(args: argparse.Namespace, session: Session) -> dict[str, object]:
+def _parameters(args: argparse.Namespace, session: Session, scan: Volume) -> dict[str, object]:
     """Return what the result depends on, without file names, which often name the patient."""
+    from mois_core.io.stations import station_count
+
     return {
         **asdict(session.settings),
         "search": not args.no_search,
         "thicken": args.thicken,
+        "stations": station_count(scan),
         "reference": args.reference,
         "inside": args.inside is not None,
         "outside": args.outside is not None,

@@ -26,8 +26,11 @@ def working_scan(stack: SliceStack, is_thickened: bool) -> ThickSlices:
 
 
 def read_labels_on(volume: Volume, path: Path, what: str) -> np.ndarray:
-    """Read a label map in the order of a scan's array; one on another grid is refused."""
-    labels = read_labels(path)
+    """Read a label map in the order of a scan's array; one on another grid is refused.
+
+    A segmentation that Slicer cropped to what it holds lies on the scan's grid too.
+    """
+    labels = read_labels(path, volume)
     if not same_grid(labels, volume):
         raise BadInput(
             f"{path} does not lie on the same voxels as {what} "

@@ -11,6 +11,22 @@ from typing import NamedTuple
 
 _CLICK_LABEL = re.compile(r"\s*0*([1-9][0-9]*)\s*([+-])\s*")
 
+# What word processors and Asian keyboards put in the place of a sign, a digit or a blank. Without
+# this, a negative click with a typographic minus would become a positive one of a new lesion.
+_LOOK_ALIKES = str.maketrans(
+    dict.fromkeys("\N{FULLWIDTH PLUS SIGN}\N{SMALL PLUS SIGN}", "+")
+    | dict.fromkeys(
+        "\N{MINUS SIGN}\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}\N{EN DASH}\N{EM DASH}"
+        "\N{SMALL HYPHEN-MINUS}\N{FULLWIDTH HYPHEN-MINUS}\N{HEAVY MINUS SIGN}",
+        "-",
+    )
+    | dict.fromkeys(
+        "\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"
+        "\N{LEFT-TO-RIGHT MARK}\N{RIGHT-TO-LEFT MARK}"
+    )
+    | {0xFF10 + digit: str(digit) for digit in range(10)}
+)
+
 
 class ClickLabel(NamedTuple):
     """A lesion, and whether the labelled point belongs to it."""
@@ -20,8 +36,11 @@ class ClickLabel(NamedTuple):
 
 
 def read_click_label(label: str) -> ClickLabel | None:
-    """Return what a label says, or None for any other, such as the ``F-1`` that Slicer gives."""
-    match = _CLICK_LABEL.fullmatch(label)
+    """Return what a label says, or None for any other, such as the ``F-1`` that Slicer gives.
+
+    Signs, digits and blanks that look like those of a label count as them.
+    """
+    match = _CLICK_LABEL.fullmatch(label.translate(_LOOK_ALIKES))
     return ClickLabel(int(match[1]), match[2] == "+") if match else None
 
 

@@ -30,7 +30,7 @@ _FRAME_OF_REFERENCE = "0020|0052"
 PART_SIGN = "#"
 """Between a series' UID and the number of one of its scans, as in ``1.2.840.99#2``."""
 
-_NUMBERED_STATION = re.compile(r"^(st|sta|stat|station|stack|step|pos|position|bed|level|part)\d+$")
+_STATION_NUMBER = re.compile(r"(st|sta|stat|station|stack|step|pos|position|bed|level|part)?\d+")
 _MOST_LISTED = 12
 _SAME_TRAIT = 0.01
 
@@ -258,7 +258,7 @@ def _why_not(first: _Station, other: _Station, is_certain: bool, are_named: bool
     same_description = (
         own.description == its.description
         if is_certain
-        else _without_numbers(own.description) == _without_numbers(its.description)
+        else _without_stations(own.description) == _without_stations(its.description)
     )
     if not (same_description or are_named):
         return (
@@ -281,10 +281,10 @@ def _why_not(first: _Station, other: _Station, is_certain: bool, are_named: bool
     return ""
 
 
-def _without_numbers(description: str) -> list[str]:
+def _without_stations(description: str) -> list[str]:
     """Return the words of a description without numbers of stations; T1 is no such number."""
     words = re.split(r"[\W_]+", description.casefold())
-    return [_NUMBERED_STATION.sub(r"\1", word) for word in words if not word.isdecimal()]
+    return [word for word in words if word and not _STATION_NUMBER.fullmatch(word)]
 
 
 def _agree(one: Trait | None, other: Trait | None) -> bool:

@@ -98,24 +98,25 @@ class _Parser:
             kind, length, position = self._header(position, explicit)
             # What another program did not know it stored as UN, and what is in it implicitly.
             inner_explicit = explicit and kind != b"UN"
+            if tag in self._sequences and kind not in (b"", b"SQ", b"UN"):
+                raise UnreadableElements("a sequence is stored as something else")
             if length == _UNDEFINED and kind in (b"OB", b"OW"):  # a compressed icon
                 position = self._after_fragments(position)
-                continue
-            if length == _UNDEFINED:
+            elif length == _UNDEFINED:
                 items, position = self._items(position, end, inner_explicit, True, depth)
+                if tag in self._sequences:
+                    found[tag] = items
             elif position + length > end:
                 raise UnreadableElements("an element is longer than the file")
-            elif tag in self._sequences and kind in (b"", b"SQ", b"UN"):
-                items, position = self._items(
-                    position, position + length, inner_explicit, False, depth
+            elif tag in self._sequences:
+                sequence_end = position + length
+                found[tag], position = self._items(
+                    position, sequence_end, inner_explicit, False, depth
                 )
             else:
                 if kind != b"SQ":
                     found[tag] = self._data[position : position + length]
                 position += length
-                continue
-            if tag in self._sequences:
-                found[tag] = items
         return found, position
 
     def _items(

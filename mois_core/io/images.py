@@ -73,7 +73,8 @@ def read_image_and_gaps(path: Path) -> tuple[SimpleITK.Image, np.ndarray]:
         with quiet(), _as_itk_knows_it(path) as known:
             reader = SimpleITK.ImageFileReader()
             reader.SetFileName(str(known))
-            if path.suffix.lower() in _META_ENDINGS:
+            ending = path.suffix.lower()
+            if ending in _META_ENDINGS and path.suffix != ending:
                 reader.SetImageIO("MetaImageIO")
             reader.ReadImageInformation()
             is_nifti = image_io(known) == "NiftiImageIO"

@@ -1,4 +1,4 @@
-"""Clicks to and from Slicer Markups files (.mrk.json).
+"""Clicks to and from Slicer Markups files (.mrk.json), and from the older .fcsv.
 
 A control point labelled as `click_labels` says is a click for that lesion. Any other label,
 such as the ``F-1`` that Slicer gives by itself, starts a lesion of its own.
@@ -19,19 +19,28 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
 from mois_core.io.click_labels import read_click_label, write_click_label
+from mois_core.io.fiducial_csv import (
+    FIRST_WORDS,
+    LabelledPoint,
+    read_fiducial_csv,
+    signs_to_ras,
+)
 from mois_core.io.scan import HIGHEST_LABEL
 
 _SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/"
     "Schema/markups-schema-v1.0.3.json#"
 )
-# Slicer has written both the names and its own codes for them. Without either it means LPS.
-_TO_RAS = {
-    "RAS": (1, 1, 1),
-    "0": (1, 1, 1),
-    "LPS": (-1, -1, 1),
-    "1": (-1, -1, 1),
+_MILLIMETRES = {
+    "nm": 1e-6,
+    "um": 1e-3,
+    "mm": 1.0,
+    "cm": 10.0,
+    "dm": 100.0,
+    "m": 1000.0,
+    "[in_i]": 25.4,
 }
+_FIDUCIAL_CSV = ".fcsv"
 
 
 @dataclass(frozen=True)
@@ -46,24 +55,47 @@ class RasClick:
 
 
 def read_points(path: str | os.PathLike) -> list[RasClick]:
-    """Return the clicks of a Markups file in file order, without points that are not yet placed."""
+    """Return the clicks of a point list in file order, without points that are not yet placed."""
     path = Path(path)
-    labelled = []
-    for markup in _read_markups(path):
-        to_ras = _to_ras(markup, path)
-        points = markup.get("controlPoints") or []
-        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
-            raise BadInput(f"{path} is damaged: its control points are not a list of points.")
-        for point in points:
-            if point.get("positionStatus", "defined") == "defined":
-                ras = tuple(a * b for a, b in zip(to_ras, _position(point, path), strict=True))
-                labelled.append((str(point.get("label") or ""), ras))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be opened ({error.strerror}).") from error
+    text = _decoded(content)
+    if path.suffix.lower() == _FIDUCIAL_CSV or (text or "").startswith(FIRST_WORDS):
+        if text is None:
+            raise BadInput(f"{path} is not a point list: it is not text in UTF-8.")
+        labelled = read_fiducial_csv(text, path)
+    else:
+        labelled = _read_markups(text, path)
     if not labelled:
         raise BadInput(f"{path} holds no placed points; place at least one in a lesion.")
     return _assign_lesions(labelled, path)
 
 
-def _assign_lesions(labelled: list[tuple[str, tuple]], path: Path) -> list[RasClick]:
+def _decoded(content: bytes) -> str | None:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_markups(text: str | None, path: Path) -> list[LabelledPoint]:
+    labelled = []
+    for markup in _markups_in(text, path):
+        system = str(markup.get("coordinateSystem", "LPS"))
+        to_ras = np.array(signs_to_ras(system, path)) * _millimetres(markup, path)
+        points = markup.get("controlPoints") or []
+        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+            raise BadInput(f"{path} is damaged: its control points are not a list of points.")
+        for point in points:
+            if point.get("positionStatus", "defined") == "defined":
+                r, a, s = (to_ras * _position(point, path)).tolist()
+                labelled.append((str(point.get("label") or ""), (r, a, s)))
+    return labelled
+
+
+def _assign_lesions(labelled: list[LabelledPoint], path: Path) -> list[RasClick]:
     """Return clicks of labelled points; one whose label names no lesion gets the next free one."""
     meanings = [read_click_label(label) for label, _ in labelled]
     taken = {meant.lesion_id for meant in meanings if meant}
@@ -76,11 +108,9 @@ def _assign_lesions(labelled: list[tuple[str, tuple]], path: Path) -> list[RasCl
     ]
 
 
-def _read_markups(path: Path) -> list[dict[str, Any]]:
+def _markups_in(text: str | None, path: Path) -> list[dict[str, Any]]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadInput(f"{path} cannot be opened ({error.strerror}).") from error
+        document = json.loads(text or "")
     except ValueError as error:
         raise BadInput(
             f"{path} is not a Markups file (.mrk.json): it is not valid JSON."
@@ -97,14 +127,19 @@ def _read_markups(path: Path) -> list[dict[str, Any]]:
     return markups
 
 
-def _to_ras(markup: dict[str, Any], path: Path) -> tuple[int, int, int]:
-    system = markup.get("coordinateSystem", "LPS")
-    if str(system) not in _TO_RAS:
-        raise BadInput(f"{path} uses the coordinate system {system!r}; save it in LPS or RAS.")
-    return _TO_RAS[str(system)]
+def _millimetres(markup: dict[str, Any], path: Path) -> float:
+    """Return how many millimetres the unit of a list is; it is a UCUM code, alone or with more."""
+    unit = markup.get("coordinateUnits") or "mm"
+    code = unit[0] if isinstance(unit, list) and unit else unit
+    if not isinstance(code, str) or code not in _MILLIMETRES:
+        raise BadInput(
+            f"{path} gives its positions in {code!r}, which is no length that can be read; save it "
+            "in mm."
+        )
+    return _MILLIMETRES[code]
 
 
-def _position(point: dict[str, Any], path: Path) -> list[float]:
+def _position(point: dict[str, Any], path: Path) -> np.ndarray:
     try:
         position = np.array(point.get("position"), dtype=np.float64)
     except (TypeError, ValueError):
@@ -113,7 +148,7 @@ def _position(point: dict[str, Any], path: Path) -> list[float]:
         raise BadInput(
             f"{path}: the point {str(point.get('label'))!r} has no position of three numbers."
         )
-    return position.tolist()
+    return position
 
 
 def write_points(path: str | os.PathLike, clicks: Iterable[RasClick]) -> None:

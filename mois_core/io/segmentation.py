@@ -27,7 +27,7 @@ Segment = tuple[int, str, tuple[float, float, float]]
 def check_segmentation_path(path: str | os.PathLike) -> None:
     """Refuse an ending that is not written; for callers who want to know before hours of work."""
     endings = (SEGMENTATION_ENDING, *LABEL_MAP_ENDINGS)
-    if not Path(path).name.endswith(endings):
+    if not Path(path).name.lower().endswith(endings):
         raise BadInput(
             f"{path}: results are written as {', '.join(endings)}; use one of these endings."
         )
@@ -48,7 +48,7 @@ def write_segmentation(
         raise ValueError(f"label values without a segment: {sorted(unnamed)}")
     smallest_type = np.min_scalar_type(int(labels.max()))
     smallest = Volume(labels.astype(smallest_type), volume.ijk_to_ras)
-    is_segmentation = Path(path).name.endswith(SEGMENTATION_ENDING)
+    is_segmentation = Path(path).name.lower().endswith(SEGMENTATION_ENDING)
     header = _segment_fields(smallest, segments) if is_segmentation else None
     write_image(path, smallest, header)
 

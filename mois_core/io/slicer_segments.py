@@ -7,7 +7,6 @@ origin of a cropped image is that of its own first voxel.
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +57,9 @@ def merged_layers(image: SimpleITK.Image, path: Path) -> np.ndarray:
 
 def _segments(image: SimpleITK.Image, path: Path) -> list[tuple[int, int]]:
     """Return layer and label value of each segment; old versions of Slicer left both out."""
-    segments = []
-    for n in count():
-        if not image.HasMetaDataKey(f"Segment{n}_ID"):
-            return segments
+    segments: list[tuple[int, int]] = []
+    while image.HasMetaDataKey(f"Segment{len(segments)}_ID"):
+        n = len(segments)
         texts = [
             image.GetMetaData(key) if image.HasMetaDataKey(key) else missing
             for key, missing in ((f"Segment{n}_Layer", str(n)), (f"Segment{n}_LabelValue", "1"))
@@ -71,7 +69,7 @@ def _segments(image: SimpleITK.Image, path: Path) -> list[tuple[int, int]]:
         except ValueError as error:
             raise BadInput(f"{path} is damaged: a segment has no layer or label value.") from error
         segments.append((layer, value))
-    raise AssertionError("unreachable")
+    return segments
 
 
 def put_on_grid(labels: Volume, grid: Volume) -> Volume:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from scipy import ndimage
@@ -25,7 +24,8 @@ _OFF_DIRECTION = 0.25
 _ON_GRID = 0.05
 _WIDEST_GAP = 0.45
 _LARGEST_OVERLAP = 0.5
-"""Part of the smaller station beyond which two are no neighbours but the same place twice."""
+"""Part of the smaller station beyond which two are no neighbours but the same place twice. With
+half or less on either side, a station also keeps those above and below it apart."""
 _SMALLEST_SIDE_OVERLAP = 0.5
 
 
@@ -42,9 +42,14 @@ class ComposedVolume(Volume):
         seams = " and ".join(f"{mm:.0f}" for mm in self.seams_mm)
         many = len(self.seams_mm) > 1
         return (
-            f"{len(self.seams_mm) + 1} stations were composed into one scan; the "
+            f"{station_count(self)} stations were composed into one scan; the "
             f"{'seams lie' if many else 'seam lies'} at S {seams} mm. Intensities are as acquired."
         )
+
+
+def station_count(volume: Volume) -> int:
+    """Return how many stations a volume was composed of; 1 if it was read as it is."""
+    return len(volume.seams_mm) + 1 if isinstance(volume, ComposedVolume) else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +86,6 @@ def plan_stations(stations: Sequence[Volume], names: Sequence[str]) -> StationPl
     for upper, lower in zip(order[:-1], order[1:], strict=True):
         pair = [upper, lower]
         _check_neighbours(corners[pair], sizes[pair], axis, first, [names[n] for n in pair])
-    _check_others_apart(corners, sizes, axis, order, names)
 
     starts = np.round(corners).astype(int)
     shifts = corners - starts
@@ -170,18 +174,6 @@ def _check_neighbours(
             f"{-overlap[axis] * grid.spacing[axis]:.0f} mm are missing between {upper} and "
             f"{lower}; they cannot be composed without what lies between."
         )
-
-
-def _check_others_apart(
-    corners: np.ndarray, sizes: np.ndarray, axis: int, order: Sequence[int], names: Sequence[str]
-) -> None:
-    for (place, n), (other_place, m) in combinations(enumerate(order), 2):
-        end = min(corners[n, axis] + sizes[n, axis], corners[m, axis] + sizes[m, axis])
-        if other_place - place > 1 and end - max(corners[n, axis], corners[m, axis]) > 1:
-            raise BadInput(
-                f"{names[n]} and {names[m]} overlap although another station lies between; they "
-                "cannot be composed."
-            )
 
 
 def _shared(upper: tuple[int, int], lower: tuple[int, int]) -> tuple[int, int]:

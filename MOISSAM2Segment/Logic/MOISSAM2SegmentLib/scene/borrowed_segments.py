@@ -144,7 +144,7 @@ class BorrowedSegments:
     # ---- writing and reading ---------------------------------------------------------------
 
     def show(self, lesion_id: int, lesion: Lesion | None, patch: Patch | None) -> None:
-        """Have a lesion's mask written into its borrowed segment; without a lesion, empty it."""
+        """Have the editor write a lesion's mask into its borrowed segment, or empty it."""
         borrowed = dict(self.items())[lesion_id]
         mask = lesion.mask if lesion is not None else None
         if mask is borrowed.mask or (mask and patch is None):

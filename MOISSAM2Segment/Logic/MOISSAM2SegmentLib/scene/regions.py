@@ -74,7 +74,7 @@ def region_of(roi_node: Any, volume_node: Any) -> Region:
     """Return the region that a vtkMRMLMarkupsROINode marks on a scan; both may have transforms."""
     object_to_world = vtk.vtkMatrix4x4()
     object_to_world.DeepCopy(roi_node.GetObjectToWorldMatrix())
-    # The matrix may carry the scale of a transform; the size is given before it.
+    # The matrix may contain the scale of a transform; the size is given before it.
     world_to_box = np.linalg.inv(matrix_to_numpy(object_to_world))
     half_size = np.array(roi_node.GetSize()) / 2
     turned_out = bool(roi_node.GetInsideOut())

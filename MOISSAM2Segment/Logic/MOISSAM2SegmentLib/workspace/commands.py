@@ -121,7 +121,7 @@ class Commands:
         """Search the scan for similar lesions; ``then`` is given the ids of the findings.
 
         The search is limited to the regions of the nodes ``inside`` and leaves out those of the
-        nodes ``outside``. Without ``use_exemplars`` it uses no lesion as an example.
+        nodes ``outside``. Without ``use_exemplars`` the network decides by itself what a lesion is.
         """
         scan = self._open_work().volume_node
         allowed = [regions.region_of(node, scan) for node in inside]

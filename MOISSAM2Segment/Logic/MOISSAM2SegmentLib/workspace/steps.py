@@ -93,7 +93,7 @@ class StepRunner:
         self._engine.worker.post(deliver, owner=self._owner)
 
     def prepare(self, look_at: int) -> Job:
-        """Encode slices in the background, from the slice with this index on.
+        """Encode slices in the background, beginning with the one of this index.
 
         The job makes way for all others.
         """
