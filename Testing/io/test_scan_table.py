@@ -35,7 +35,13 @@ def test_every_column_is_read_in_any_order(tmp_path):
 
 @pytest.mark.parametrize(
     ("scan", "name"),
-    [("p1/scan.nii.gz", "p1"), ("scan.nii.gz", "scan"), ("p1/t2.nrrd", "t2"), ("a.b.nii", "a.b")],
+    [
+        ("p1/scan.nii.gz", "p1"),
+        ("scan.nii.gz", "scan"),
+        ("p1/t2.nrrd", "t2"),
+        ("p1/T2.NII.GZ", "T2"),
+        ("a.b.nii", "a.b"),
+    ],
 )
 def test_a_scan_without_a_name_is_called_as_its_file_or_folder(tmp_path, scan, name):
     (row,) = read(tmp_path, f"scan,labels,name\n{scan},l.nii,\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mois_core.cli.arguments import matrix_size
+from mois_core.cli.matplotlib_folder import provide_matplotlib_folder
 from mois_core.cli.model_choice import DEVICES, DTYPES
 from mois_core.errors import BadInput
 
@@ -216,6 +217,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _need_tools() -> None:
+    provide_matplotlib_folder()
     try:
         import joblib  # noqa: F401  # only whether it is there
         import matplotlib  # noqa: F401  # only whether it is there

@@ -76,7 +76,7 @@ def _make_phantom_case(case: EvaluationCase, source: PhantomSource) -> LoadedCas
 
 
 def _labels_on(volume: Volume, scan: str, path: str) -> np.ndarray:
-    labels = read_labels(path)
+    labels = read_labels(path, volume)
     if not same_grid(volume, labels):
         raise BadInput(f"{path} does not lie on the voxel grid of {scan}")
     return labels.array

@@ -72,5 +72,5 @@ def _row(folder: Path, cells: Mapping[str, str]) -> ScanTableRow:
 def _name_of(scan: str) -> str:
     """Return a scan's name: its file's, or its folder's where every file has the same name."""
     path = Path(scan)
-    plain = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    plain = (path.stem if path.suffix.lower() == ".gz" else path.name).rsplit(".", 1)[0]
     return path.parent.name if plain == "scan" and path.parent.name else plain

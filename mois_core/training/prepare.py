@@ -84,7 +84,8 @@ def instances_of(labels: np.ndarray) -> tuple[np.ndarray, int]:
 
 def prepare_one(source: LabelledScan, name: str, fold: int, out: Path) -> PreparedCase:
     """Write the case of one scan, and return what is known of it."""
-    scan, labels = read_scan(source.scan), read_labels(source.labels)
+    scan = read_scan(source.scan)
+    labels = read_labels(source.labels, scan)
     if not same_grid(scan, labels):
         raise BadInput(f"{source.labels} does not lie on the voxel grid of {source.scan}")
     instances, left_out = instances_of(labels.array)
