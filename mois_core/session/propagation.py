@@ -166,12 +166,9 @@ class Propagator:
 def _propagated(chain: _Chain) -> Lesion:
     """Return the lesion with what was found on its targets instead of what was there before."""
     lesion = chain.lesion
-    mask = lesion.mask
     for slice_index in {*lesion.propagated, *(t.slice for own in chain.rounds for t in own)}:
-        mask = mask.with_slice(slice_index, None)
-    for slice_index, image in chain.images.items():
-        mask = mask.with_slice(slice_index, image)
-    return replace(lesion, mask=mask, propagated=MappingProxyType(chain.memories))
+        lesion = lesion.with_image(slice_index, chain.images.get(slice_index))
+    return replace(lesion, propagated=MappingProxyType(chain.memories))
 
 
 def _where(item: tuple[_Chain, Target]) -> tuple[int, bool]:

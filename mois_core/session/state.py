@@ -109,6 +109,10 @@ class State:
         kept = {n: lesion for n, lesion in self.lesions.items() if n not in lesion_ids}
         return replace(self, lesions=MappingProxyType(kept))
 
+    def next_prompt(self) -> tuple[State, int]:
+        """Return the state with a prompt more, and the number that tells it from others."""
+        return replace(self, next_click=self.next_click + 1), self.next_click
+
     def ticked(self) -> State:
         """Return the state with its clock one operation later."""
         return replace(self, clock=self.clock + 1)
