@@ -1,4 +1,4 @@
-"""The Slicer module MOISSAM2Segment: from a scan and a few clicks to every lesion."""
+"""The Slicer module MOISSAM2Segment, which segments all lesions of a scan from a few clicks."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ in a report. <b>For research use only. Not a medical device.</b>
 
 PAPERS = """
 An implementation of two published methods, MOIS-SAM2 and SLM-SAM 2, which build on SAM 2. Please
-cite their papers; how is told in the project's README.
+cite their papers; the project's README lists them.
 """
 
 
 class MOISSAM2Segment(ScriptedLoadableModule):
-    """What Slicer knows about the module. Nothing is computed or installed here."""
+    """The module's entry in Slicer. Nothing is computed or installed here."""
 
     def __init__(self, parent) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -44,7 +44,7 @@ class MOISSAM2Segment(ScriptedLoadableModule):
 
 
 def register_sample_data() -> None:
-    """Offer the phantom in the module Sample Data, once that is there."""
+    """Offer the phantom in Slicer's module Sample Data. Called when all modules are loaded."""
     import SampleData
     from MOISSAM2SegmentLib.setup import sample_data
 
@@ -53,20 +53,20 @@ def register_sample_data() -> None:
 
 
 class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel's life in Slicer; what the panel does is in `MOISSAM2SegmentPanel`."""
+    """The module's widget: makes and ends the panel, which is in `MOISSAM2SegmentPanel`."""
 
     def __init__(self, parent=None) -> None:
         # The base class's constructor calls `setup` if there is no parent, so these come first.
         self.panel = None
         self.logic = None
         self.parameters = None
-        self._shown_parameters = None
+        self._widgets_tag = None
         self._is_entered = False
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self) -> None:
-        """Called when the module is opened for the first time."""
+        """Make the panel. Called when the module is opened for the first time."""
         from MOISSAM2SegmentPanel.panel import Panel
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -86,18 +86,18 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._show_parameters()
 
     def enter(self) -> None:
-        """Called whenever the user comes to the module."""
+        """Make the panel ready. Called whenever the user opens the module."""
         self._is_entered = True
         self._show_parameters()
         self.panel.enter()
 
     def exit(self) -> None:
-        """Called whenever the user leaves it. Graphics memory is given back."""
+        """Give keys, mouse and graphics memory back. Called whenever the user leaves the module."""
         self._is_entered = False
         self.panel.leave()
 
     def cleanup(self) -> None:
-        """Called before a reload and at the end."""
+        """Close the panel and the logic. Called before a reload and at the end."""
         self.removeObservers()
         self._forget_parameters()
         if self.panel is not None:
@@ -106,23 +106,23 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.close()
 
     def _show_parameters(self) -> None:
-        from MOISSAM2SegmentPanel.choices import Parameters
+        from MOISSAM2SegmentPanel.parameters import connect_widgets, read_parameters
 
         self._forget_parameters()
-        self.parameters = Parameters(self.logic.getParameterNode())
-        self._shown_parameters = self.parameters.connectGui(self.ui)
+        self.parameters = read_parameters(self.logic)
+        self._widgets_tag = connect_widgets(self.parameters, self.ui)
 
     def _forget_parameters(self) -> None:
         if self.parameters is not None:
-            self.parameters.disconnectGui(self._shown_parameters)
+            self.parameters.disconnectGui(self._widgets_tag)
             self.parameters = None
 
     def _scene_closes(self, caller, event) -> None:
         self._forget_parameters()
 
     def _scene_changed(self, caller, event) -> None:
-        """A new parameter node only if the user is here: an unused module adds nothing to a scene
-        that is saved."""
+        # A parameter node is made only if the user is here: a module that is not used adds nothing
+        # to a scene that is saved.
         if self._is_entered:
             self._show_parameters()
             self.panel.enter()
@@ -134,27 +134,30 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
     """Segments the lesions of a scan, for the panel, the Segment Editor's effect, and scripts.
 
     It owns the engine, with the network and its threads, and the workspace, with the scan that is
-    open. The panel and the effect share one: ``getModuleWidget("MOISSAM2Segment").logic``. The
-    methods of this class are for scripts: each waits until it is done, and raises an error that
-    says what is wrong. In Slicer's Python console::
+    open. Panel and effect share the one that ``slicer.util.getModuleLogic("MOISSAM2Segment")``
+    returns. The methods of this class are for scripts: each waits until its work is done, and
+    raises `BadInput` with a message for the user if it cannot be done. In Slicer's Python console::
 
-        import SampleData
+        import slicer
         from MOISSAM2Segment import MOISSAM2SegmentLogic
+        from MOISSAM2SegmentLib.setup.sample_data import load_phantom
 
-        scan = SampleData.downloadSample("MOISSAM2Phantom")
+        scan = load_phantom()
         logic = MOISSAM2SegmentLogic()
         logic.load_model("phantom")
         logic.start(scan)
-        lesion = logic.click((-18.5, 2.3, -75.6))  # a place in the scene, RAS millimetres
-        findings = logic.find_similar()
+        lesion_id = logic.click((66.3, -42.9, 118.1))  # a place in the scene, RAS millimetres
+        findings = logic.find_similar()  # ids of lesions
         logic.run(lambda: logic.workspace.commands.accept(*findings))
-        mask = logic.mask(lesion)  # in the order of slicer.util.arrayFromVolume(scan)
+        mask = logic.mask(lesion_id)  # in the order of slicer.util.arrayFromVolume(scan)
         segmentation = logic.workspace.segments_node
+        segment_id = logic.workspace.segments.segment_of(lesion_id)
+        voxels = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, scan)
         logic.close()  # the segmentation, the points and the session stay in the scene
     """
 
     def __init__(self, engine: Any = None) -> None:
-        """Use an engine that exists already, or one of its own."""
+        """Use an engine that exists already, or a new one."""
         from MOISSAM2SegmentLib.worker.engine import Engine
         from MOISSAM2SegmentLib.workspace.workspace import Workspace
 
@@ -163,28 +166,31 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
         self.workspace = Workspace(slicer.mrmlScene, self.engine)
 
     def load_model(self, preset: str | None, checkpoint: str | None = None, **how: Any) -> None:
-        """Load a network; see `Engine.load`. Without a checkpoint the preset's own weights."""
+        """Load a network, by default with the preset's own weights; see `Engine.load`."""
+        from mois_core.errors import BadInput
+
         failures: list[str] = []
         self.run(lambda: self.engine.load(preset, checkpoint, failed=failures.append, **how))
         if failures:
-            raise RuntimeError(failures[0])
+            raise BadInput(failures[0])
 
     def start(self, volume_node: Any, **how: Any) -> None:
-        """Open a scan; see `Workspace.start`. Work that the scene holds of it goes on."""
+        """Open a scan, resuming the session that the scene holds of it; see `Workspace.start`."""
         self.run(lambda: self.workspace.start(volume_node, **how))
 
     def click(
-        self, place: Sequence[float], positive: bool = True, lesion: int | None = None
+        self, place: Sequence[float], positive: bool = True, lesion_id: int | None = None
     ) -> int:
         """Click into a lesion, or beside it to correct it, and return the lesion's id.
 
-        Without ``lesion`` the click begins a new one.
+        The place is in the scene, in RAS millimetres. Without ``lesion_id`` the click begins a new
+        lesion.
         """
         commands = self.workspace.commands
-        if lesion is None:
+        if lesion_id is None:
             commands.begin_lesion()
         else:
-            commands.work_on(lesion)
+            commands.work_on(lesion_id)
         commands.positive = positive
         points = self.workspace.points_node
         self.run(lambda: points.AddControlPointWorld(*(float(part) for part in place)))
@@ -192,50 +198,52 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
         return commands.active_lesion
 
     def find_similar(self, **how: Any) -> list[int]:
-        """Search the scan for similar lesions and return their ids; see `Commands`."""
+        """Search the scan for similar lesions and return their ids; see `Commands.find_similar`."""
         found: list[int] = []
         self.run(lambda: self.workspace.commands.find_similar(then=found.extend, **how))
         return found
 
-    def mask(self, lesion: int) -> Any:
+    def mask(self, lesion_id: int) -> Any:
         """Return a lesion's mask in the order of the scan's voxels [k, j, i]."""
         from MOISSAM2SegmentLib.scene.transforms import in_node_order
 
-        return in_node_order(self.workspace.session.mask(lesion), self.workspace.volume_node)
+        return in_node_order(self.workspace.session.mask(lesion_id), self.workspace.volume_node)
 
     def run(self, action: Callable[[], Any]) -> None:
-        """Do something and let the work that follows finish.
+        """Call a function and wait until the work that it begins is done.
 
-        What the user would be told meanwhile is raised as an error.
+        A message that the user would see meanwhile is raised as `BadInput`.
         """
-        told: list[str] = []
-        self.workspace.message.connect(told.append)
+        from mois_core.errors import BadInput
+
+        messages: list[str] = []
+        self.workspace.message.connect(messages.append)
         try:
             action()
             while self.workspace.needs_pump:
                 self.workspace.pump()
                 slicer.app.processEvents()
         finally:
-            self.workspace.message.disconnect(told.append)
-        if told:
-            raise RuntimeError(told[-1])
+            self.workspace.message.disconnect(messages.append)
+        if messages:
+            raise BadInput(messages[-1])
 
     def close(self) -> None:
-        """End the work, keep it in the scene, and give memory and threads back."""
+        """End the work, which stays in the scene, and free memory and threads."""
         self.workspace.close()
         self.engine.close()
 
 
 class MOISSAM2SegmentTest(ScriptedLoadableModuleTest):
-    """The storyboard on the phantom, run by *Reload and Test* and by CTest."""
+    """The self test: the storyboard on a phantom, run by *Reload and Test* and by CTest."""
 
     def runTest(self) -> None:
-        """Run it; raises what fails."""
+        """Run the storyboard; raises an error if a check fails."""
         from MOISSAM2SegmentLib.setup.self_test import run_storyboard
 
         self.setUp()
         run_storyboard()
 
     def setUp(self) -> None:
-        """Begin with nothing in the scene."""
+        """Empty the scene."""
         slicer.mrmlScene.Clear()

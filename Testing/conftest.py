@@ -1,4 +1,4 @@
-"""What tests ask for by name."""
+"""Fixtures for tests of every part of the project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent)]
 
 @pytest.fixture
 def one_thread():
-    """One thread for arithmetic so small that starting others takes longer than the work."""
+    """Use one thread, for arithmetic so small that starting others takes longer than the work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -24,8 +24,10 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def the_scene(tmp_path_factory):
-    """Slicer's scene without Slicer, for the tests of the extension. Made once: it takes a second,
-    and Slicer has one scene too."""
+    """Slicer's scene without Slicer, for the tests of the extension.
+
+    It is made once, since that takes a second and Slicer has one scene too.
+    """
     from scene_setup import make_scene
 
     scene, keep = make_scene(str(tmp_path_factory.mktemp("slicer")))
@@ -36,7 +38,7 @@ def the_scene(tmp_path_factory):
 
 @pytest.fixture
 def a_scene(the_scene):
-    """An empty scene, emptied again afterwards."""
+    """A scene that is empty, and emptied again afterwards."""
     the_scene.Clear(0)
     yield the_scene
     the_scene.Clear(0)

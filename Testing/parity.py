@@ -1,4 +1,4 @@
-"""Does our network compute what the published ones compute? ``python Testing/parity.py FOLDER``."""
+"""Check that our network computes what the published ones do: ``Testing/parity.py FOLDER``."""
 
 import sys
 from pathlib import Path

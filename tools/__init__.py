@@ -1,1 +1,17 @@
-"""Scripts for developers: parity, figures, measurements, the layout of the extension."""
+"""Scripts for developers, none of which is installed.
+
+Each is run from the project's root as ``python -m tools.NAME`` or ``python tools/NAME.py``; those
+that take options list them with ``--help``.
+
+parity             compare our network with the figures of the published ones, array by array
+trial              measure a model on held-out phantoms, used as a user would
+shortfall          measure where a model's search falls short, and what its grid allows
+measure_touching   measure how a mask of all lesions should be cut into single ones
+average            average the weights of several runs into a file that can ship
+draw_icons         draw the icons of the module's buttons
+draw_training      draw the losses of the shipped network from its training log
+extension_package  lay the extension out as Slicer's build does
+
+Parts of ``parity``: ``golden_sets`` runs our network on the recipe of a set, ``published_flow``
+follows the published predictor step by step, ``golden_bounds`` says when two arrays are equal.
+"""

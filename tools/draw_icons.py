@@ -1,10 +1,13 @@
-"""Draws the buttons' icons: one stroke each, dark for light themes and light for dark ones.
+"""Draw the buttons' icons: one stroke each, dark for light themes and light for dark ones.
 
-Run as ``python tools/draw_icons.py``; a test compares what is committed with it.
+    python tools/draw_icons.py
+
+A test compares the committed files with what this draws.
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "MOISSAM2Segment" / "Resources" / "Icons"
@@ -35,8 +38,8 @@ STROKES = {
 }
 
 
-def drawn() -> dict[str, str]:
-    """File name -> content."""
+def icon_files() -> dict[str, str]:
+    """Return the content of each icon's file by its name."""
     files = {}
     for name, strokes in STROKES.items():
         for theme in INK:
@@ -53,8 +56,9 @@ def drawn() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them."""
-    for name, content in drawn().items():
+    """Write all icons into the module's resources."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    for name, content in icon_files().items():
         (FOLDER / name).write_text(content, encoding="utf-8")
 
 

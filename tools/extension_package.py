@@ -1,13 +1,16 @@
-"""The extension laid out as Slicer's build lays it out: our CMake files with doubles of Slicer's.
+"""Lay the extension out as Slicer's build does, from our CMake files and doubles of Slicer's.
 
-``python tools/extension_package.py FOLDER`` makes a folder that Slicer takes as an additional
-module path. The doubles know the arguments that the real functions know, and no others.
+    python tools/extension_package.py FOLDER
+
+makes a folder that Slicer takes as an additional module path. The doubles know the arguments that
+the real functions know, and no others.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -79,7 +82,7 @@ endfunction()
 
 
 def lay_out(folder: Path) -> Path:
-    """Configure and install into a folder; gives the flat folder that Slicer would load."""
+    """Configure and install into a folder; return the flat folder in it that Slicer would load."""
     double, build = folder / "double", folder / "build"
     double.mkdir(parents=True)
     (double / "SlicerConfig.cmake").write_text(CONFIG, encoding="utf-8")
@@ -95,17 +98,18 @@ def lay_out(folder: Path) -> Path:
 
 
 def unit_tests(folder: Path) -> list[str]:
-    """What CTest would run in Slicer, of a layout made before."""
+    """Return the scripts that CTest would run in Slicer, of a layout made before."""
     return (folder / "build" / TESTS_FILE).read_text(encoding="utf-8").split()
 
 
-def main(target: str) -> None:
-    """Make a layout to keep."""
-    import shutil
-
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(lay_out(Path(folder)), target)
+def main() -> None:
+    """Lay the extension out in the folder that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="the folder to make")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as build:
+        shutil.copytree(lay_out(Path(build)), args.folder)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

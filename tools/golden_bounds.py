@@ -1,6 +1,6 @@
-"""When one of our arrays counts as equal to a golden one: the bounds of the golden README.
+"""Comparison of our arrays with golden ones, within the bounds of the golden README.
 
-One exemption is added to those there. The memory of a clicked mask depends on the sign of every
+One exemption is added to the ones there. The memory of a clicked mask depends on the sign of every
 pixel; where ours is the golden one once pixels within 1e-4 of zero fall the other way, the row says
 "exempt". Without it a set at full size passes or fails with the number of threads.
 """
@@ -35,7 +35,7 @@ GATED = ("best", "multi", "obj_ptr", "mem_fp32", "video", "filled")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report."""
+    """One line of the parity report."""
 
     name: str
     max_abs: float
@@ -49,7 +49,7 @@ class Row:
 
 
 def compare(golden: GoldenSet, ours: Results) -> Iterator[Row]:
-    """A row for every array, probe, fact and component list of a set."""
+    """Yield a row for every array, probe, fact and component list of a set."""
     exempt = set(_exempt(golden, ours))
     for name in golden.arrays:
         if name == "in.blobs":
@@ -68,7 +68,7 @@ def compare(golden: GoldenSet, ours: Results) -> Iterator[Row]:
 
 
 def _hangs_on_rounding(golden: GoldenSet, ours: Results, name: str) -> bool:
-    """Whether ours is the golden one but for pixels of a clicked mask that have no sign.
+    """Return whether ours is the golden array but for pixels of a clicked mask without a sign.
 
     Array and probe have to agree on one and the same way for those pixels to fall.
     """
@@ -94,7 +94,7 @@ def _find(ours: Results, name: str) -> np.ndarray | None:
 
 
 def _thinned(values: np.ndarray, like: tuple[int, ...], stride: list[int] | None) -> np.ndarray:
-    """Every n-th element of ours, as the golden array keeps it."""
+    """Return every n-th element of an array of ours, as the golden one keeps them."""
     if stride is None:
         if values.ndim != len(like):
             return values
@@ -185,7 +185,7 @@ def _compare_bits(ours: Results, name: str, expected: np.ndarray) -> Row:
 
 
 def _exempt(golden: GoldenSet, ours: Results) -> Iterator[str]:
-    """What hangs on an object score that is zero within rounding and came out on the other side."""
+    """Yield the arrays that hang on an object score whose sign is a matter of rounding."""
     order = list(golden.arrays)
     for name in order:
         values = ours.arrays.get(name)
@@ -257,11 +257,11 @@ def _compare_components(golden: GoldenSet, ours: Results) -> Iterator[Row]:
     for name, how in golden.own_facts.items():
         if not name.startswith("sem.") or not isinstance(how, dict) or not golden.has(name):
             continue
-        for number, listed in (how.get("components_id_comx_comy_area") or {}).items():
-            yield _judge_components(ours, f"{name}.s{number}", listed, len(listed))
-        for number, listed in (how.get("components") or {}).items():
+        for slice_index, listed in (how.get("components_id_comx_comy_area") or {}).items():
+            yield _judge_components(ours, f"{name}.s{slice_index}", listed, len(listed))
+        for slice_index, listed in (how.get("components") or {}).items():
             yield _judge_components(
-                ours, f"{name}.s{number}", listed["ten_largest"], listed["count"]
+                ours, f"{name}.s{slice_index}", listed["ten_largest"], listed["count"]
             )
 
 

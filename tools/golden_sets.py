@@ -1,4 +1,4 @@
-"""Golden sets: figures of the published implementations, and our network on the same recipe."""
+"""Golden sets: figures of the published implementations, and our own on the same recipe."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ CHAMFER_STEPS = ((0, 1, 1.0), (1, 1, 1.4), (1, 2, 2.1969))
 
 @dataclass
 class GoldenSet:
-    """One ``.npz`` with its facts, those of the set it inherits from included."""
+    """The arrays of one ``.npz`` file and the facts of the ``.json`` file beside it."""
 
     name: str
     arrays: dict[str, np.ndarray]
     facts: dict[str, Any]
+    """Its own facts, and those of the set that it inherits from."""
     noise: dict[str, tuple[float, float]]
+    """By array, the largest and the root mean square difference that float32 alone makes."""
     own_facts: dict[str, Any]
     parent_arrays: dict[str, np.ndarray]
 
@@ -51,12 +53,12 @@ class GoldenSet:
         return (self.arrays | self.parent_arrays)["in.volume_u8"]
 
     def has(self, prefix: str) -> bool:
-        """Whether any array belongs to a scenario."""
+        """Return whether any array belongs to a scenario."""
         return any(name.startswith(prefix + ".") for name in self.arrays)
 
 
 def read_sets(folder: Path) -> list[GoldenSet]:
-    """Every set of a golden folder, in the order of their names."""
+    """Read every set of a golden folder, in the order of their names."""
     noise_file = folder / NOISE_FILE
     noise = json.loads(noise_file.read_text()) if noise_file.exists() else {}
     sets = []
@@ -82,7 +84,7 @@ def read_sets(folder: Path) -> list[GoldenSet]:
 
 @dataclass
 class Results:
-    """Our answer to a set: arrays and facts under the set's own names."""
+    """What our network makes of a set: arrays and facts under the set's own names."""
 
     arrays: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -105,16 +107,16 @@ class Recipe:
 
     @cached_property
     def images(self) -> Tensor:
-        """The network's input, as the published loader makes it."""
+        """The network's input as the published loader makes it, (slices, 1, size, size)."""
         return torch.stack([published_input(s, self.config.image_size) for s in self.golden.volume])
 
     def model(self, score_bias: float | None = None) -> Sam2:
-        """The set's network with the set's synthetic weights."""
+        """Return the set's network with the set's synthetic weights."""
         bias = self.facts["obj_score_bias"] if score_bias is None else score_bias
         return fill_synthetic(build(self.config), self.facts["salt"], bias).eval()
 
     def predictor(self, model: Sam2, short_reach: int | None = None) -> PublishedPredictor:
-        """A fresh predictor with an empty bank."""
+        """Return a predictor with an empty exemplar bank."""
         flow = PublishedPredictor(
             model,
             self.images,
@@ -129,17 +131,17 @@ class Recipe:
         return flow
 
     def record(self, name: str, value: Tensor) -> None:
-        """Keep what the set has a figure for."""
+        """Keep an array if the set has a figure for it."""
         known = set(self.golden.arrays) | set(self.facts.get("probes", {}))
         if known & {name, f"{name}.bits", f"{name}_half"}:
             self.results.arrays[name] = value.detach().float().cpu().clone()
 
     @torch.no_grad()
     def run(self) -> Results:
-        """Everything, in the order that keeps states and banks as the set had them."""
+        """Run the whole recipe, in the order that keeps states and banks as the set had them."""
         model = self.model()
         self._inputs()
-        self._encoder(model)
+        self.record_encoder(model)
         if self.facts["kind"].startswith("slm"):
             self._short_long(model)
         else:
@@ -150,7 +152,7 @@ class Recipe:
         return self.results
 
     def _scenarios(self) -> dict[str, Any]:
-        """The steps as the set spells them out; the first two follow from its click list."""
+        """Return the steps of each scenario; those of the first two follow from the click list."""
         first = self.facts["clicks"][0]
         positive, negative = first["positive_xy"], first["second_negative_xy"]
         one = {"slice": first["slice"], "points_xy": [positive], "labels": [1]}
@@ -169,29 +171,32 @@ class Recipe:
         resized = (self.images[:, 0] * FULL_BRIGHTNESS).round()
         self.results.arrays["in.volume_u8"] = torch.from_numpy(self.golden.volume).float()
         self.results.arrays["in.resized_u8"] = resized
-        for number, image in enumerate(resized):
+        for slice_index, image in enumerate(resized):
             for name in self.golden.arrays:
-                if name.startswith(f"in.resized_u8.s{number}."):
+                if name.startswith(f"in.resized_u8.s{slice_index}."):
                     self.results.arrays[name] = image
         digests = [hashlib.sha256(i.numpy().astype(np.uint8).tobytes()) for i in resized]
         self.results.facts["in.resized_u8.sha256"] = [digest.hexdigest() for digest in digests]
 
-    def _encoder(self, model: Sam2) -> None:
+    def record_encoder(self, model: Sam2) -> None:
+        """Record the encoder's maps and the position encodings."""
         config = self.config
         names = set(self.golden.arrays)
-        for number in sorted({int(m[1]) for n in names if (m := re.match(r"enc\.s(\d+)\.", n))}):
-            image = self.images[number : number + 1]
+        for slice_index in sorted(
+            {int(m[1]) for n in names if (m := re.match(r"enc\.s(\d+)\.", n))}
+        ):
+            image = self.images[slice_index : slice_index + 1]
             features = model.encode(image)
             maps = (features.fine, features.middle, features.coarse)
             for level, value in enumerate(maps):
-                self.record(f"enc.s{number}.fpn{level}", value[0])
-            if any(name.startswith(f"enc.s{number}.trunk") for name in names):
+                self.record(f"enc.s{slice_index}.fpn{level}", value[0])
+            if any(name.startswith(f"enc.s{slice_index}.trunk") for name in names):
                 mean, std = (
                     torch.tensor(t)[:, None, None] for t in (config.pixel_mean, config.pixel_std)
                 )
                 trunk = model.image_encoder.trunk((image.expand(-1, 3, -1, -1) - mean) / std)
                 for level, value in enumerate(trunk):
-                    self.record(f"enc.s{number}.trunk{level}", value[0].permute(2, 0, 1))
+                    self.record(f"enc.s{slice_index}.trunk{level}", value[0].permute(2, 0, 1))
         for level in range(3):
             side = config.low_res_size >> level
             self.record(f"enc.pos{level}", sine_map(config.width, side, side, model.device))
@@ -204,16 +209,23 @@ class Recipe:
     def _objects_and_search(self, model: Sam2) -> None:
         flow, facts = self.predictor(model), self.facts
         for click in facts["clicks"]:
-            owner, number = click["object"], click["slice"]
-            name, state = f"obj{owner}", ObjectState()
-            flow.click(state, number, [click["positive_xy"]], [1], f"{name}.click1", owner=owner)
-            clicked = flow.to_video(state.new_prompted[number].logits)[0, 0]
+            object_id, slice_index = click["object"], click["slice"]
+            name, state = f"obj{object_id}", ObjectState()
+            flow.click(
+                state,
+                slice_index,
+                [click["positive_xy"]],
+                [1],
+                f"{name}.click1",
+                object_id=object_id,
+            )
+            clicked = flow.to_video(state.new_prompted[slice_index].logits)[0, 0]
             merged = torch.zeros(self.golden.volume.shape, dtype=torch.bool)
-            merged[number] = clicked > 0
+            merged[slice_index] = clicked > 0
             for way, reverse in (("fwd", False), ("bwd", True)):
                 frames = facts[f"{name}.{way}.frames"]
                 steps = max(len(frames) - 1, 0)
-                masks = flow.track(state, steps, reverse, f"{name}.{way}", owner=owner)
+                masks = flow.propagate(state, steps, reverse, f"{name}.{way}", object_id=object_id)
                 self.results.facts[f"{name}.{way}.frames"] = list(masks)
                 for tracked, mask in masks.items():
                     merged[tracked] |= mask > 0
@@ -244,9 +256,9 @@ class Recipe:
         exemplars = flow.offered(known, how["num_max_exemplars"], how["only_prompted"])
         if not (exemplars or automatic):
             return
-        for number in how["slices"]:
-            prefix = f"{name}.s{number}"
-            logits = flow.search(number, None if automatic else exemplars, prefix, gate)
+        for slice_index in how["slices"]:
+            prefix = f"{name}.s{slice_index}"
+            logits = flow.search(slice_index, None if automatic else exemplars, prefix, gate)
             self.results.facts[f"{prefix}.logits"] = logits
         model.config = config
 
@@ -254,31 +266,31 @@ class Recipe:
         states: dict[int, ObjectState] = {}
         flow = self.predictor(model)
         for step in steps:
-            owner = step.get("object", 1)
+            object_id = step.get("object", 1)
             prefix = _prefixes(step)[0] if _prefixes(step) else ""
             if "set" in step:
                 flow = self.predictor(self.model(self.facts[f"{name}.obj_score_bias"]))
             elif "track" in step:
-                self._track(name, step, flow, states)
+                self._propagate(name, step, flow, states)
             elif "search" in step:
-                number = int(re.search(r"slice (\d+)", step["search"])[1])
+                slice_index = int(re.search(r"slice (\d+)", step["search"])[1])
                 most = int(re.search(r"at most (\d+)", step["search"])[1])
                 only_prompted = "prompted only" in step["search"]
                 self._note_bank(name, flow)
                 chosen = flow.offered(flow.bank, most, only_prompted)
                 if chosen:
-                    flow.search(number, chosen, f"{name}.sem.s{number}")
+                    flow.search(slice_index, chosen, f"{name}.sem.s{slice_index}")
             else:
-                state = states.setdefault(owner, ObjectState())
+                state = states.setdefault(object_id, ObjectState())
                 self._prompt(name, step, flow, state, prefix)
                 self._note_bank(name, flow)
-        for owner_state in list(states.values())[:1]:
-            self.results.facts[f"{name}.cond_frames"] = sorted(owner_state.prompted)
-            self.results.facts[f"{name}.non_cond_frames"] = sorted(owner_state.propagated)
+        for state in list(states.values())[:1]:
+            self.results.facts[f"{name}.cond_frames"] = sorted(state.prompted)
+            self.results.facts[f"{name}.non_cond_frames"] = sorted(state.propagated)
         self.results.facts[f"{name}.ids"] = list(states)
 
     def _note_bank(self, name: str, flow: PublishedPredictor) -> None:
-        """The sets tell the bank as it is after the last prompt, or as a search finds it."""
+        """Note the bank; sets hold it as it is after the last prompt, or as a search finds it."""
         self.results.facts[f"{name}.exemplar_keys"] = list(flow.bank)
         self.results.facts[f"{name}.exemplars"] = list(flow.bank)
 
@@ -290,28 +302,28 @@ class Recipe:
         state: ObjectState,
         prefix: str,
     ) -> None:
-        number = step["slice"]
-        owner = step.get("object", 1) if step.get("exemplar", True) else None
+        slice_index = step["slice"]
+        object_id = step.get("object", 1) if step.get("exemplar", True) else None
         if step.get("box"):
-            flow.box(state, number, self.facts[name]["xyxy"], prefix)
+            flow.box(state, slice_index, self.facts[name]["xyxy"], prefix)
         elif step.get("com"):
             com = self.facts[name]
             scale = com["scale_to_model_pixels"]
             flow.click(
-                state, number, [com["xy_lowres"]], step["labels"], prefix, scale_to_model=scale
+                state, slice_index, [com["xy_lowres"]], step["labels"], prefix, scale_to_model=scale
             )
         else:
             flow.click(
                 state,
-                number,
+                slice_index,
                 step["points_xy"],
                 step["labels"],
                 prefix,
                 keep_earlier=step.get("keep_earlier_points", False),
-                owner=owner,
+                object_id=object_id,
             )
 
-    def _track(
+    def _propagate(
         self,
         name: str,
         step: dict[str, Any],
@@ -324,16 +336,20 @@ class Recipe:
         for index, (way, count) in enumerate(runs):
             prefix = "" if several else prefixes[min(index, len(prefixes) - 1)]
             masks = {
-                owner: flow.track(
-                    state, int(count), way == "backward", prefix, owner=None if several else owner
+                object_id: flow.propagate(
+                    state,
+                    int(count),
+                    way == "backward",
+                    prefix,
+                    object_id=None if several else object_id,
                 )
-                for owner, state in states.items()
+                for object_id, state in states.items()
             }
             frames = list(next(iter(masks.values())))
             self.results.facts[f"{prefix}.frames" if prefix else f"{name}.frames"] = frames
-            for number in frames:
-                stacked = torch.stack([own[number] for own in masks.values()])
-                self.record(f"{name}.f{number}.video", stacked)
+            for slice_index in frames:
+                stacked = torch.stack([own[slice_index] for own in masks.values()])
+                self.record(f"{name}.f{slice_index}.video", stacked)
             if frames:
                 first = next(iter(masks.values()))[frames[0]]
                 self.record(f"{name}.video_of_frame_after_repropagation", first)
@@ -348,8 +364,8 @@ class Recipe:
         ):
             flow, state = self.predictor(model, short_reach=reach), ObjectState()
             flow.mask(state, start, mask, f"n{reach}.prompt")
-            forward = flow.track(state, last - start, False, f"n{reach}.fwd")
-            backward = flow.track(state, start, True, f"n{reach}.bwd")
+            forward = flow.propagate(state, last - start, False, f"n{reach}.fwd")
+            backward = flow.propagate(state, start, True, f"n{reach}.bwd")
             order = [f"n{reach}.fwd.f{n}" for n in forward]
             order += [f"n{reach}.bwd.f{n}" for n in backward]
             self.results.facts[f"n{reach}.order"] = order
@@ -360,7 +376,10 @@ def _prefixes(step: dict[str, Any]) -> list[str]:
 
 
 def chamfer_depth(mask: np.ndarray) -> np.ndarray:
-    """Distance to the nearest pixel outside, in the published steps; the border is no outside."""
+    """Return distances to the nearest pixel outside, by the published distance transform.
+
+    What lies beyond the image does not count as outside.
+    """
     depth = np.where(mask, np.inf, 0.0)
     moves = set()
     for rows, columns, cost in CHAMFER_STEPS:

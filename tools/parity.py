@@ -1,4 +1,4 @@
-"""Does our network compute what the published ones compute?
+"""Check that our network computes what the published ones compute.
 
     python Testing/parity.py FOLDER
 
@@ -13,6 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+# Run as a file, Python looks for imports beside it and not in the project's root.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from tools.golden_bounds import Row, compare
 from tools.golden_sets import Recipe, read_sets
 
@@ -20,14 +23,14 @@ HEADER = f"{'array':<56} {'max abs':>10} {'max rel':>10}  {'tolerance':<34} verd
 
 
 def format_row(row: Row) -> str:
-    """A row as it is printed."""
+    """Return a row as it is printed."""
     return (
         f"{row.name:<56} {row.max_abs:>10.3g} {row.max_rel:>10.3g}  {row.bound:<34} {row.verdict}"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compare every set of a folder; the exit code says whether all passed."""
+    """Compare every set of a folder and return the exit code, 0 if all passed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="a golden folder")
     parser.add_argument("--only", metavar="SET", nargs="*", help="names of sets, without .npz")

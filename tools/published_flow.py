@@ -1,7 +1,7 @@
-"""The published predictor's bookkeeping over our network, its oddities included.
+"""The published predictor's flow over our network, its oddities included.
 
-The engine does some things better on purpose; this is the yardstick that it departs from.
-Everything that a golden set can hold is handed to ``record`` under the set's own names.
+The engine does some things better on purpose; this is the baseline that it departs from. Every
+array that a golden set can hold is handed to ``record`` under the set's own name.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from mois_core.network.model import Decoded, Prompts, Sam2, SliceFeatures
 from mois_core.network.short_long import SlmSam2
 from mois_core.session.memory_bank import select_memories, select_pointers, select_recent
 
-ON_THE_FENCE = 1e-4
+SIGNLESS = 1e-4
 """A logit this close to zero has no sign: at full size, one and two threads differ by more."""
 
-MOST_ON_THE_FENCE = 4
+MOST_SIGNLESS = 4
+"""With more such pixels than this in a mask, not all combinations of signs are tried."""
 
 LOGIT_LIMIT = 32.0
-"""Logits of an earlier answer are cut to this before they are fed back."""
+"""Logits of an earlier mask are cut to this before they are fed back."""
 
 BOX_LABELS = (2, 3)
 
@@ -42,25 +43,31 @@ class Stored:
     """What is kept of one object on one slice."""
 
     logits: Tensor
+    """(1, 1, low, low)."""
     pointer: Tensor
+    """(1, width)."""
     score: Tensor
+    """(1, 1)."""
     memory: Tensor | None = None
+    """(1, memory width, side, side)."""
 
 
 @dataclass
 class ObjectState:
-    """The published state of one object."""
+    """The published state of one object; every mapping is by slice."""
 
     prompted: dict[int, Stored] = field(default_factory=dict)
     propagated: dict[int, Stored] = field(default_factory=dict)
     new_prompted: dict[int, Stored] = field(default_factory=dict)
     new_propagated: dict[int, Stored] = field(default_factory=dict)
     points: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    tracked: dict[int, bool] = field(default_factory=dict)
+    """Points, (1, points, 2), and their labels, (1, points)."""
+    propagated_in_reverse: dict[int, bool] = field(default_factory=dict)
+    """Whether propagation went downwards when it last came to the slice."""
 
 
 class PublishedPredictor:
-    """Clicks, tracking and search on one stack of slices."""
+    """Clicks, propagation and search on one stack of slices, as in the published app."""
 
     def __init__(
         self,
@@ -84,15 +91,19 @@ class PublishedPredictor:
         self.alternatives: dict[str, Alternatives] = {}
         self._features = features
 
-    def features(self, number: int) -> SliceFeatures:
-        """Each slice is encoded once, also for several predictors with the same encoder; the
-        published cache of one slice gives the same numbers."""
-        if number not in self._features:
-            self._features[number] = self.model.encode(self.images[number : number + 1])
-        return self._features[number]
+    def features(self, slice_index: int) -> SliceFeatures:
+        """Return a slice's features, encoded once for all predictors that share the dictionary.
+
+        The published cache of one slice gives the same figures.
+        """
+        if slice_index not in self._features:
+            self._features[slice_index] = self.model.encode(
+                self.images[slice_index : slice_index + 1]
+            )
+        return self._features[slice_index]
 
     def to_video(self, logits: Tensor) -> Tensor:
-        """Low-resolution logits at the scan's own size, where masks are put together."""
+        """Enlarge low-resolution logits to the scan's own size, where masks are put together."""
         return F.interpolate(logits.cpu(), self.shape, mode="bilinear", align_corners=False)
 
     # ---- prompts ---------------------------------------------------------------------------
@@ -100,15 +111,18 @@ class PublishedPredictor:
     def click(
         self,
         state: ObjectState,
-        number: int,
+        slice_index: int,
         points: Iterable,
         labels: Iterable[int],
         prefix: str = "",
         keep_earlier: bool = False,
         scale_to_model: float | None = None,
-        owner: int | None = 1,
+        object_id: int | None = 1,
     ) -> Decoded:
-        """Points in scan pixels (or scaled to model pixels); ``owner`` None adds no exemplar."""
+        """Decode points in scan pixels, or in others that ``scale_to_model`` makes model pixels.
+
+        With an ``object_id`` of None the click adds no exemplar.
+        """
         size = self.model.config.image_size
         points = torch.tensor(np.array(points, dtype=np.float32)).reshape(1, -1, 2)
         if scale_to_model is None:
@@ -116,140 +130,149 @@ class PublishedPredictor:
         else:
             points = points * scale_to_model
         labels = torch.tensor(list(labels)).reshape(1, -1)
-        if keep_earlier and number in state.points:
-            before = state.points[number]
+        if keep_earlier and slice_index in state.points:
+            before = state.points[slice_index]
             points = torch.cat((before[0], points), dim=1)
             labels = torch.cat((before[1], labels), dim=1)
-        state.points[number] = (points, labels)
+        state.points[slice_index] = (points, labels)
 
-        is_first = number not in state.tracked
-        features = self.features(number)
+        is_first = slice_index not in state.propagated_in_reverse
+        features = self.features(slice_index)
         if is_first:
             coarse = self.model.without_memory(features)
         else:
-            coarse = self._conditioned(state, number, state.tracked[number])
+            reverse = state.propagated_in_reverse[slice_index]
+            coarse = self._conditioned(state, slice_index, reverse)  # (1, width, side, side)
         store = state.new_prompted if is_first else state.new_propagated
-        earlier = store.get(number) or state.prompted.get(number) or state.propagated.get(number)
+        earlier = (
+            store.get(slice_index)
+            or state.prompted.get(slice_index)
+            or state.propagated.get(slice_index)
+        )
         logits = earlier.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT) if earlier else None
         there = self.model.device
         prompts = Prompts(points.to(there), labels.to(there), logits)
         decoded = self.model.decode(features, coarse, prompts)
-        stored = store[number] = self._stored(decoded, None)
+        stored = store[slice_index] = self._stored(decoded, None)
         memory = self.model.remember(features, stored.logits, decoded.score, from_clicks=True)
-        if owner is not None:
-            self._offer(f"{owner}_{number}_prompted", number, True, decoded, memory)
+        if object_id is not None:
+            self._offer(f"{object_id}_{slice_index}_prompted", slice_index, True, decoded, memory)
         self._record_decode(prefix, decoded, pix=coarse, mem_fp32=memory)
         self.record(f"{prefix}.video", self.to_video(stored.logits)[0, 0])
         self.alternatives[f"{prefix}.mem_fp32"] = partial(
-            self._memories_across_the_fence, features, stored
+            self.memories_for_each_sign, features, stored
         )
         return decoded
 
     @torch.no_grad()
-    def _memories_across_the_fence(
-        self, features: SliceFeatures, stored: Stored
-    ) -> Iterator[Tensor]:
-        """What a clicked mask would leave behind with the pixels whose logit is zero within
-        rounding on either side: a clicked mask is remembered as zeros and ones."""
+    def memories_for_each_sign(self, features: SliceFeatures, stored: Stored) -> Iterator[Tensor]:
+        """Yield the memory of a clicked mask for each choice of signs of its `SIGNLESS` pixels.
+
+        Memories of clicked masks are made of zeros and ones, so rounding at zero shows in them.
+        """
         size = self.model.config.image_size
         logits = F.interpolate(stored.logits, (size, size), mode="bilinear", align_corners=False)
-        places = (logits.abs() < ON_THE_FENCE).nonzero(as_tuple=True)
-        if len(places[0]) > MOST_ON_THE_FENCE:
+        places = (logits.abs() < SIGNLESS).nonzero(as_tuple=True)
+        if len(places[0]) > MOST_SIGNLESS:
             return
         for signs in product((-1.0, 1.0), repeat=len(places[0])):
             logits[places] = logits.new_tensor(signs)
             memory = self.model.remember(features, logits, stored.score, from_clicks=True)
             yield memory[0].float().cpu()
 
-    def box(self, state: ObjectState, number: int, corners: Iterable[float], prefix: str) -> None:
-        """A box is two points with labels of their own."""
-        self.click(state, number, corners, BOX_LABELS, prefix)
+    def box(
+        self, state: ObjectState, slice_index: int, corners: Iterable[float], prefix: str
+    ) -> None:
+        """Decode a box, which is two points with labels of their own."""
+        self.click(state, slice_index, corners, BOX_LABELS, prefix)
 
-    def mask(self, state: ObjectState, number: int, mask: Tensor, prefix: str) -> None:
-        """A mask at the scan's size, taken as it is (SLM-SAM 2's prompt)."""
+    def mask(self, state: ObjectState, slice_index: int, mask: Tensor, prefix: str) -> None:
+        """Take a mask at the scan's size as it is (SLM-SAM 2's prompt)."""
         size = self.model.config.image_size
         scaled = F.interpolate(
             mask[None, None].float(), (size, size), mode="bilinear", antialias=True
         )
-        features = self.features(number)
+        features = self.features(slice_index)
         scaled = (scaled >= 0.5).float()
         decoded = self.model.decode_mask(features, scaled)
         # Like every prompted slice: binarised from the low-resolution mask.
         memory = self.model.remember(features, decoded.logits, decoded.score, from_clicks=True)
-        state.prompted[number] = self._stored(decoded, memory)
+        state.prompted[slice_index] = self._stored(decoded, memory)
         self.record(f"{prefix}.obj_ptr", decoded.pointer[0])
         self.record(f"{prefix}.pred_masks", decoded.logits[0, 0])
         self.record(f"{prefix}.mem_fp32", memory[0])
 
-    # ---- tracking --------------------------------------------------------------------------
+    # ---- propagation -----------------------------------------------------------------------
 
     def preflight(self, state: ObjectState) -> None:
-        """New answers get memories and move to where tracking finds them.
+        """Give new masks their memories and move them to where propagation finds them.
 
         A correction of a prompted slice lands among the propagated ones and is thrown away again
         because the slice is prompted: the published code works so.
         """
         pairs = ((state.new_propagated, state.propagated), (state.new_prompted, state.prompted))
         for new, kept in pairs:
-            for number, stored in new.items():
+            for slice_index, stored in new.items():
                 memory = self.model.remember(
-                    self.features(number), stored.logits, stored.score, from_clicks=True
+                    self.features(slice_index), stored.logits, stored.score, from_clicks=True
                 )
-                kept[number] = replace(stored, memory=self._as_kept(memory))
+                kept[slice_index] = replace(stored, memory=self._as_kept(memory))
             new.clear()
-        for number in state.prompted:
-            state.propagated.pop(number, None)
+        for slice_index in state.prompted:
+            state.propagated.pop(slice_index, None)
 
-    def track(
+    def propagate(
         self,
         state: ObjectState,
         steps: int,
         reverse: bool,
         prefix: str = "",
         start: int | None = None,
-        owner: int | None = 1,
+        object_id: int | None = 1,
     ) -> dict[int, Tensor]:
-        """Propagate an object from its earliest prompted slice; masks at the scan's size."""
+        """Propagate an object from its earliest prompted slice; return masks at the scan's size."""
         self.preflight(state)
         first = min(state.prompted) if start is None else start
         last = len(self.images) - 1
         if reverse:
-            numbers = range(first, max(first - steps, 0) - 1, -1) if first > 0 else range(0)
+            slice_indices = range(first, max(first - steps, 0) - 1, -1) if first > 0 else range(0)
         else:
-            numbers = range(first, min(first + steps, last) + 1)
+            slice_indices = range(first, min(first + steps, last) + 1)
         masks = {}
-        for number in numbers:
-            name = f"{prefix}.f{number}"
-            if number not in state.prompted:
-                self._propagate(state, number, reverse, name, owner)
-            stored = state.prompted.get(number) or state.propagated[number]
-            state.tracked[number] = reverse
+        for slice_index in slice_indices:
+            name = f"{prefix}.f{slice_index}"
+            if slice_index not in state.prompted:
+                self._propagate_to(state, slice_index, reverse, name, object_id)
+            stored = state.prompted.get(slice_index) or state.propagated[slice_index]
+            state.propagated_in_reverse[slice_index] = reverse
             self.record(f"{name}.filled", stored.logits[0, 0])
-            masks[number] = self.to_video(stored.logits)[0, 0]
+            masks[slice_index] = self.to_video(stored.logits)[0, 0]
         return masks
 
-    def _propagate(
-        self, state: ObjectState, number: int, reverse: bool, name: str, owner: int | None
+    def _propagate_to(
+        self, state: ObjectState, slice_index: int, reverse: bool, name: str, object_id: int | None
     ) -> None:
-        features = self.features(number)
-        coarse = self._conditioned(state, number, reverse, name)
+        features = self.features(slice_index)
+        coarse = self._conditioned(state, slice_index, reverse, name)
         decoded = self.model.decode(features, coarse)
         memory = self.model.remember(features, decoded.logits, decoded.score, from_clicks=False)
-        state.propagated[number] = self._stored(decoded, memory)
-        if owner is not None:
-            self._offer(f"{owner}_{number}_nonprompted", number, False, decoded, memory)
+        state.propagated[slice_index] = self._stored(decoded, memory)
+        if object_id is not None:
+            self._offer(
+                f"{object_id}_{slice_index}_nonprompted", slice_index, False, decoded, memory
+            )
         self._record_decode(name, decoded, pix=coarse, mem_fp32=memory)
 
     def _conditioned(
-        self, state: ObjectState, number: int, reverse: bool, name: str = ""
+        self, state: ObjectState, slice_index: int, reverse: bool, name: str = ""
     ) -> Tensor:
         model, slices = self.model, len(self.images)
         config = model.config
-        seen = (state.prompted, state.propagated, number, reverse)
+        seen = (state.prompted, state.propagated, slice_index, reverse)
         maps = [(i, s.memory) for i, s in select_memories(*seen, config.memories)]
         pointers = select_pointers(*seen, slices, config.max_pointers)
         keys = model.memory_keys(maps, [(d, s.pointer) for d, s in pointers], slices)
-        features = self.features(number)
+        features = self.features(slice_index)
         long = model.attend_to_memory(model.memory_query(features), keys).float()
         if not isinstance(model, SlmSam2):
             return long
@@ -265,7 +288,7 @@ class PublishedPredictor:
     # ---- search ----------------------------------------------------------------------------
 
     def offered(self, keys: Iterable[str], most: int, only_prompted: bool) -> list[ExemplarView]:
-        """The published choice: prompted ones first, both in the order of the bank."""
+        """Choose exemplars as published: prompted ones first, both in the order of the bank."""
         views = [self.bank[key] for key in keys]
         chosen = [view for view in views if view.is_prompted][:most]
         if not only_prompted:
@@ -274,20 +297,20 @@ class PublishedPredictor:
 
     def search(
         self,
-        number: int,
+        slice_index: int,
         exemplars: list[ExemplarView] | None,
         prefix: str,
         gate: bool = True,
     ) -> Tensor:
-        """Everything on a slice that looks like the exemplars; None asks the learned tokens."""
+        """Search a slice for what looks like the exemplars; without any, by the learned tokens."""
         model = self.model
         assert isinstance(model, MoisSam2)
-        features = self.features(number)
+        features = self.features(slice_index)
         query = model.exemplar_query(features)
         if exemplars is None:
             coarse = model.attend_to_nothing(query)
         else:
-            coarse = model.attend_to_exemplars(query, model.exemplar_keys(exemplars), [number])
+            coarse = model.attend_to_exemplars(query, model.exemplar_keys(exemplars), [slice_index])
         decoded = model.decode_search(features, coarse.float(), gate)
         logits = fill_small_holes(decoded.logits) if self.fill_holes else decoded.logits
         self._record_decode(prefix, decoded, pix_ex=coarse)
@@ -306,13 +329,13 @@ class PublishedPredictor:
         return Stored(logits, decoded.pointer, decoded.score, kept)
 
     def _offer(
-        self, key: str, number: int, is_prompted: bool, decoded: Decoded, memory: Tensor
+        self, key: str, slice_index: int, is_prompted: bool, decoded: Decoded, memory: Tensor
     ) -> None:
         size = self.model.config.image_size
         high = F.interpolate(decoded.logits, (size, size), mode="bilinear", align_corners=False)
         if (high.sigmoid() > 0.5).any():
             kept = self._as_kept(memory)[0]
-            self.bank[key] = ExemplarView(number, is_prompted, kept, decoded.pointer[0])
+            self.bank[key] = ExemplarView(slice_index, is_prompted, kept, decoded.pointer[0])
 
     def _record_decode(self, prefix: str, decoded: Decoded, **maps: Tensor) -> None:
         record, raw = self.record, decoded.raw

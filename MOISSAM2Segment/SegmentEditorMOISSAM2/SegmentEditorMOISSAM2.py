@@ -1,4 +1,4 @@
-"""A hidden module that brings MOISSAM2 into the Segment Editor."""
+"""A hidden module that registers the effect MOISSAM2 with the Segment Editor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
 
 class SegmentEditorMOISSAM2(ScriptedLoadableModule):
-    """Registers the effect as soon as Slicer is ready for it; has no panel of its own."""
+    """The module's entry in Slicer, without a panel; registers the effect when Slicer is ready."""
 
     def __init__(self, parent) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -25,7 +25,7 @@ class SegmentEditorMOISSAM2(ScriptedLoadableModule):
 
 
 def register_effect() -> None:
-    """Make the effect known to every Segment Editor."""
+    """Register the effect, so that every Segment Editor offers it."""
     from qSlicerSegmentationsEditorEffectsPythonQt import qSlicerSegmentEditorScriptedEffect
 
     # Slicer calls a module after the folder that the source lies in, and the class after the file.

@@ -53,7 +53,7 @@ class OtherWay(Recipe):
     def model(self, score_bias: float | None = None) -> Sam2:
         return super().model(score_bias).to(self.device).set_precision(self.dtype)
 
-    def _encoder(self, model: Sam2) -> None:
+    def record_encoder(self, model: Sam2) -> None:
         """Features are compared at the precision they were made for, by the parity check."""
 
 

@@ -228,19 +228,19 @@ class VideoPair:
         state = self.objects.setdefault(owner, ObjectState())
         keeps = how.get("keep_earlier", False)
         decoded = self.flow.click(
-            state, slice_index, points, labels, keep_earlier=keeps, owner=None
+            state, slice_index, points, labels, keep_earlier=keeps, object_id=None
         )
         _, ids, theirs = self.theirs.add_new_points_or_box(
             self.state, slice_index, owner, points=points, labels=labels, clear_old_points=not keeps
         )
         ours = self.flow.to_video(decoded.logits)[0, 0]
-        bound = PROPAGATED if slice_index in state.tracked else DIRECT
+        bound = PROPAGATED if slice_index in state.propagated_in_reverse else DIRECT
         assert_equal(ours, theirs[ids.index(owner), 0], bound, f"click on {slice_index}")
         assert_same_mask(ours, theirs[ids.index(owner), 0], f"click on {slice_index}")
 
     def box(self, slice_index: int, corners: list, owner: int = 1) -> None:
         state = self.objects.setdefault(owner, ObjectState())
-        self.flow.click(state, slice_index, corners, [2, 3], owner=None)
+        self.flow.click(state, slice_index, corners, [2, 3], object_id=None)
         _, _, theirs = self.theirs.add_new_points_or_box(
             self.state, slice_index, owner, box=corners
         )
@@ -262,7 +262,7 @@ class VideoPair:
         # Theirs starts every object where the earliest of all was prompted.
         starts = [min(state.prompted | state.new_prompted) for state in self.objects.values()]
         for index, state in enumerate(self.objects.values()):
-            ours = self.flow.track(state, steps, reverse, start=min(starts), owner=None)
+            ours = self.flow.propagate(state, steps, reverse, start=min(starts), object_id=None)
             assert list(ours) == list(shown)
             for slice_index, mask in ours.items():
                 what = f"object {index} on slice {slice_index}"

@@ -29,7 +29,7 @@ def as_stack(mask, shape):
 
 @given(stacks)
 @settings(max_examples=100, deadline=None)
-def test_pieces_are_disjoint_and_make_up_the_whole(stack):
+def test_components_are_disjoint_and_make_up_the_whole(stack):
     components = connected_components(stack)
     total = sum(as_stack(component.mask, stack.shape).astype(int) for component in components)
 
@@ -43,15 +43,15 @@ def test_pieces_are_disjoint_and_make_up_the_whole(stack):
     assert len(components) == ndimage.label(stack, np.ones((3, 3, 3)))[1]
 
 
-def test_pieces_below_the_smallest_are_left_out():
+def test_components_below_the_smallest_are_left_out():
     stack = stack_with(((0, 1), (0, 3), (0, 3)), ((3, 5), (10, 12), (10, 12)))
 
-    assert [p.voxels for p in connected_components(stack, 8)] == [9, 8]
-    assert [p.voxels for p in connected_components(stack, 9)] == [9]
+    assert [component.voxels for component in connected_components(stack, 8)] == [9, 8]
+    assert [component.voxels for component in connected_components(stack, 9)] == [9]
     assert connected_components(stack, 10) == []
 
 
-def test_pieces_whose_boxes_overlap_keep_their_own_voxels():
+def test_components_whose_boxes_overlap_keep_their_own_voxels():
     stack = stack_with(((1, 2), (2, 12), (2, 12)))
     stack[1, 3:11, 3:11] = False
     stack[1, 6:8, 6:8] = True
@@ -88,9 +88,9 @@ def test_the_deepest_point_is_the_middle_of_the_largest_slice():
     mask = Mask.from_stack(
         stack_with(((1, 2), (5, 8), (5, 8)), ((2, 3), (4, 9), (4, 13)), ((3, 4), (4, 9), (4, 13)))
     )
-    number, x, y = deepest_point(mask, (1.0, 1.0))
+    slice_index, x, y = deepest_point(mask, (1.0, 1.0))
 
-    assert (number, y) == (2, 6)
+    assert (slice_index, y) == (2, 6)
     assert 6 <= x <= 10
 
 
@@ -111,10 +111,10 @@ def test_the_deepest_point_lies_in_the_mask(stack):
     mask = Mask.from_stack(stack)
     if not mask:
         return
-    number, x, y = deepest_point(mask, (0.6, 0.9))
+    slice_index, x, y = deepest_point(mask, (0.6, 0.9))
 
     assert (x, y) == (int(x), int(y))
-    assert stack[number, int(y), int(x)]
+    assert stack[slice_index, int(y), int(x)]
 
 
 def test_a_mask_at_the_edge_of_the_scan_does_not_go_on_outside():

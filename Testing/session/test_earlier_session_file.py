@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from engine_fixtures import SCENE, scan_of, volume_of
 from paths import DATA
+from session_days import the_next_day
 from stub_network import StubNetwork
-from test_session_file import more_life
 
 from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
@@ -47,7 +47,7 @@ def restored() -> Session:
     return restore(EARLIER / "session-1.zip", StubNetwork(), volume_of(scan_of(*SCENE)), INFO)
 
 
-def test_it_holds_what_was_saved(restored, expected):
+def test_an_earlier_file_holds_what_was_saved(restored, expected):
     assert told(restored) == expected["restored"]
     assert restored.settings.propagation_slices == expected["settings"]["window"]
     assert restored.settings.min_confidence == expected["settings"]["certainty"]
@@ -55,10 +55,10 @@ def test_it_holds_what_was_saved(restored, expected):
 
 
 def test_work_goes_on_as_it_would_have_then(restored, expected):
-    assert told(more_life(restored)) == expected["continued"]
+    assert told(the_next_day(restored)) == expected["continued"]
 
 
-def test_saved_again_it_is_a_file_of_today(restored, expected):
+def test_an_earlier_file_that_is_saved_again_is_a_file_of_today(restored, expected):
     again = restore(to_bytes(restored), restored.model, restored.volume, INFO)
 
     assert told(again) == expected["restored"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from engine_fixtures import FIRST, click_on, digest, is_exactly, stub_session
+from engine_fixtures import FIRST
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import MOIS, lively, some_slices
 from stub_network import STUB, StubNetwork
+from stub_sessions import click_on, digest, is_exactly, stub_session
 
 from mois_core.errors import Cancelled
 from mois_core.progress import CancelToken

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from engine_fixtures import (
-    FIRST,
-    SECOND,
-    THIRD,
-    Block,
-    click_on,
-    painted,
-    ras,
-    stub_session,
-)
+from engine_fixtures import FIRST, SECOND, THIRD, Block, painted
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stub_sessions import click_on, ras, stub_session
 
 from mois_core.errors import BadInput
 from mois_core.network.exemplar import ExemplarView
@@ -27,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 MEMORY, POINTER = torch.zeros(4, 2, 2), torch.zeros(16)
 
 
-def an_exemplar(lesion=1, number=0, is_prompted=True, changed=0):
-    return Exemplar(lesion, ExemplarView(number, is_prompted, MEMORY, POINTER), changed)
+def an_exemplar(lesion=1, slice_index=0, is_prompted=True, changed=0):
+    return Exemplar(lesion, ExemplarView(slice_index, is_prompted, MEMORY, POINTER), changed)
 
 
 exemplars = st.builds(
@@ -44,7 +36,7 @@ def keys(chosen):
 # ---- the paper's rule --------------------------------------------------------------------------
 
 
-def test_prompted_goes_before_inferred_then_newer_before_older_then_nearer_before_farther():
+def test_prompted_goes_before_propagated_then_newer_before_older_then_nearer_before_farther():
     bank = [
         an_exemplar(1, 10, False, changed=9),
         an_exemplar(2, 50, True, changed=1),
@@ -93,17 +85,12 @@ def test_the_published_choice_is_the_oldest_prompted_ones():
 MANY = [Block((n, n + 1), (4, 8), (4 + 6 * m, 8 + 6 * m)) for n in range(12) for m in range(2)]
 
 
-@pytest.fixture
-def session():
-    return stub_session()
-
-
 def test_a_new_lesion_offers_its_clicked_slice_and_those_it_was_propagated_to(session):
-    number = click_on(session, FIRST)
+    lesion_id = click_on(session, FIRST)
 
     bank = session.exemplars_for(0)
-    assert keys(bank)[0] == (number, 5, True)
-    assert sorted(keys(bank)[1:]) == [(number, n, False) for n in (3, 4, 6, 7)]
+    assert keys(bank)[0] == (lesion_id, 5, True)
+    assert sorted(keys(bank)[1:]) == [(lesion_id, n, False) for n in (3, 4, 6, 7)]
 
 
 @pytest.mark.parametrize("most", [1, 3, 10])
@@ -121,13 +108,13 @@ def test_a_bank_of_none_is_refused():
 
 def test_when_the_bank_is_full_the_newest_lesions_are_in_it():
     session = stub_session(*MANY, exemplars=4)
-    numbers = [click_on(session, block) for block in MANY[:9]]
-    assert [e.lesion for e in session.exemplars_for(0)] == numbers[-4:]
+    lesion_ids = [click_on(session, block) for block in MANY[:9]]
+    assert [e.lesion for e in session.exemplars_for(0)] == lesion_ids[-4:]
 
     middle = MANY[0].middle
-    session.click(ras(session, *middle), lesion=numbers[0])
+    session.click(ras(session, *middle), lesion=lesion_ids[0])
 
-    assert {e.lesion for e in session.exemplars_for(0)} == {numbers[0], *numbers[-3:]}
+    assert {e.lesion for e in session.exemplars_for(0)} == {lesion_ids[0], *lesion_ids[-3:]}
 
 
 def test_of_lesions_clicked_together_the_nearest_are_taken():
@@ -167,19 +154,19 @@ def test_findings_that_nobody_touched_are_no_exemplars(session):
     assert {e.lesion for e in session.exemplars_for(5)} == {1}
 
 
-def test_what_was_inferred_becomes_prompted_where_the_user_clicks(session):
-    number = click_on(session, FIRST)
-    session.click(ras(session, 6, 9, 8), lesion=number)
+def test_a_propagated_slice_becomes_a_prompted_one_where_the_user_clicks(session):
+    lesion_id = click_on(session, FIRST)
+    session.click(ras(session, 6, 9, 8), lesion=lesion_id)
 
     prompted = {key for key in keys(session.exemplars_for(0)) if key[2]}
-    assert prompted == {(number, 5, True), (number, 6, True)}
-    assert (number, 6, False) not in keys(session.exemplars_for(0))
+    assert prompted == {(lesion_id, 5, True), (lesion_id, 6, True)}
+    assert (lesion_id, 6, False) not in keys(session.exemplars_for(0))
 
 
 def test_a_slice_whose_mask_became_empty_is_no_exemplar_any_more(session):
-    number = click_on(session, FIRST)
+    lesion_id = click_on(session, FIRST)
     for row, column in ((7, 6), (7, 10), (11, 6), (11, 10)):
-        session.click(ras(session, 5, row, column), positive=False, lesion=number)
+        session.click(ras(session, 5, row, column), positive=False, lesion=lesion_id)
 
     assert not [key for key in keys(session.exemplars_for(0)) if key[2]]
 
@@ -195,13 +182,13 @@ def test_rejected_prompts_do_not_push_out_what_the_bank_would_still_take():
     for block in MANY[:6]:
         click_on(long, block)
     long.reject(1, 2, 3, 4, 5, 6)
-    number = click_on(long, FIRST)
+    lesion_id = click_on(long, FIRST)
 
     assert [e.lesion for e in session.exemplars_for(0)] == [7]
     assert keys(long.exemplars_for(5)) == [
-        (number, 5, True),
-        (number, 4, False),
-        (number, 6, False),
+        (lesion_id, 5, True),
+        (lesion_id, 4, False),
+        (lesion_id, 6, False),
     ]
 
 
@@ -222,7 +209,7 @@ def test_propagated_memories_are_not_kept_once_prompted_ones_fill_the_bank():
 
 def test_exemplars_from_elsewhere_count_as_prompted_and_age_like_others(session):
     session.add_exemplars(session.stack.to_volume(painted(SECOND)))
-    number = click_on(session, FIRST)
+    lesion_id = click_on(session, FIRST)
 
-    assert keys(session.exemplars_for(0))[:2] == [(0, 4, True), (number, 5, True)]
-    assert keys(choose(session.exemplars_for(0), 0, 1)) == [(number, 5, True)]
+    assert keys(session.exemplars_for(0))[:2] == [(0, 4, True), (lesion_id, 5, True)]
+    assert keys(choose(session.exemplars_for(0), 0, 1)) == [(lesion_id, 5, True)]

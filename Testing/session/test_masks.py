@@ -56,16 +56,16 @@ def test_masks_combine_like_the_sets_they_are(one, other):
 
 @given(stacks, st.integers(0, 3), hnp.arrays(bool, SHAPE[1:]))
 @settings(max_examples=100, deadline=None)
-def test_replacing_a_slice_leaves_the_others_and_the_old_mask_alone(stack, number, image):
+def test_replacing_a_slice_leaves_the_others_and_the_old_mask_alone(stack, slice_index, image):
     before = Mask.from_stack(stack)
-    after = before.with_slice(number, image)
+    after = before.with_slice(slice_index, image)
     expected = stack.copy()
-    expected[number] = image
+    expected[slice_index] = image
 
     assert np.array_equal(as_stack(after), expected)
     assert np.array_equal(as_stack(before), stack)
-    expected[number] = False
-    assert np.array_equal(as_stack(before.with_slice(number, None)), expected)
+    expected[slice_index] = False
+    assert np.array_equal(as_stack(before.with_slice(slice_index, None)), expected)
 
 
 @given(stacks)

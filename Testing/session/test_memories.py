@@ -13,36 +13,42 @@ from mois_core.session.memory_bank import (
 )
 from mois_core.session.propagation import around_every_prompt, around_first_prompt
 
-PROMPTED, CARRIED = {5: "p5", 9: "p9"}, {n: f"c{n}" for n in (3, 4, 6, 7, 8, 10)}
+PROMPTED = {5: "prompted 5", 9: "prompted 9"}
+PROPAGATED = {n: f"propagated {n}" for n in (3, 4, 6, 7, 8, 10)}
 
 
 # ---- what is seen ------------------------------------------------------------------------------
 
 
 def test_all_prompted_maps_are_seen_and_the_nearest_propagated_ones_from_behind():
-    assert select_memories(PROMPTED, CARRIED, 11, False, memories=4) == [
-        (3, "p5"),
-        (3, "p9"),
-        (2, "c8"),
-        (0, "c10"),
+    assert select_memories(PROMPTED, PROPAGATED, 11, False, memories=4) == [
+        (3, "prompted 5"),
+        (3, "prompted 9"),
+        (2, "propagated 8"),
+        (0, "propagated 10"),
     ]
-    assert select_memories(PROMPTED, CARRIED, 2, True, memories=3) == [
-        (2, "p5"),
-        (2, "p9"),
-        (1, "c4"),
-        (0, "c3"),
+    assert select_memories(PROMPTED, PROPAGATED, 2, True, memories=3) == [
+        (2, "prompted 5"),
+        (2, "prompted 9"),
+        (1, "propagated 4"),
+        (0, "propagated 3"),
     ]
 
 
 def test_propagated_maps_in_front_are_not_seen():
-    assert select_memories({5: "p5"}, {7: "c7"}, 6, False, 7) == [(6, "p5")]
-    assert select_memories({5: "p5"}, {7: "c7"}, 6, True, 7) == [(6, "p5"), (0, "c7")]
+    assert select_memories({5: "prompted 5"}, {7: "propagated 7"}, 6, False, 7) == [
+        (6, "prompted 5")
+    ]
+    assert select_memories({5: "prompted 5"}, {7: "propagated 7"}, 6, True, 7) == [
+        (6, "prompted 5"),
+        (0, "propagated 7"),
+    ]
 
 
-def test_prompted_pointers_are_seen_from_behind_only_and_propagate_their_distance():
-    assert select_pointers(PROMPTED, {}, 7, False, 20, 16) == [(2, "p5")]
-    assert select_pointers(PROMPTED, {}, 7, True, 20, 16) == [(2, "p9")]
-    assert select_pointers(PROMPTED, {}, 9, False, 20, 16) == [(4, "p5"), (0, "p9")]
+def test_prompted_pointers_are_seen_from_behind_only_with_their_distances():
+    assert select_pointers(PROMPTED, {}, 7, False, 20, 16) == [(2, "prompted 5")]
+    assert select_pointers(PROMPTED, {}, 7, True, 20, 16) == [(2, "prompted 9")]
+    assert select_pointers(PROMPTED, {}, 9, False, 20, 16) == [(4, "prompted 5"), (0, "prompted 9")]
 
 
 @pytest.mark.parametrize(("slices", "reach"), [(3, 2), (16, 15), (100, 15)])
@@ -59,9 +65,16 @@ def test_a_scan_of_one_slice_has_no_propagated_pointers():
 
 
 def test_the_short_memory_sees_only_what_is_near_prompted_or_not():
-    assert select_recent(PROMPTED, CARRIED, 11, False, 2) == [(1, "c10"), (2, "p9")]
-    assert select_recent(PROMPTED, CARRIED, 2, True, 3) == [(1, "c3"), (2, "c4"), (3, "p5")]
-    assert select_recent(PROMPTED, CARRIED, 20, False, 7) == []
+    assert select_recent(PROMPTED, PROPAGATED, 11, False, 2) == [
+        (1, "propagated 10"),
+        (2, "prompted 9"),
+    ]
+    assert select_recent(PROMPTED, PROPAGATED, 2, True, 3) == [
+        (1, "propagated 3"),
+        (2, "propagated 4"),
+        (3, "prompted 5"),
+    ]
+    assert select_recent(PROMPTED, PROPAGATED, 20, False, 7) == []
 
 
 # ---- where a lesion is propagated to -----------------------------------------------------------

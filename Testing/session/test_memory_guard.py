@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
-from engine_fixtures import (
-    FIRST,
-    SECOND,
-    click_on,
-    digest,
-    is_exactly,
-    painted,
-    ras,
-    stub_session,
-)
+from engine_fixtures import FIRST, SECOND, painted
+from stub_sessions import click_on, digest, is_exactly, ras, stub_session
 
 from mois_core.errors import BadInput
 from mois_core.session import embeddings
@@ -57,8 +51,7 @@ class Failing:
 
 
 @pytest.fixture
-def session():
-    session = stub_session()
+def session(session):
     session.notices = []
     session.guard.on_notice = session.notices.append
     return session
@@ -167,14 +160,23 @@ def test_errors_are_told_apart():
 def test_making_room_gives_back_all_that_was_computed_ahead(session, monkeypatch):
     monkeypatch.setattr(embeddings, "HOST", torch.device("cpu", 0))
     click_on(session, FIRST)
+    make, kept = session.model.exemplar_keys, []
+
+    def watched(exemplars):
+        keys = make(exemplars)
+        kept[:] = [weakref.ref(tensor) for tensor in keys]
+        return keys
+
+    session.model.exemplar_keys = watched
     session.find_similar()
-    assert session.search._keys is not None
+    assert all(tensor() is not None for tensor in kept)
     encoded = session.embeddings.encoded
     Failing(session.model, "decode", CUDA, 1)
 
     click_on(session, SECOND)
 
-    assert session.search._keys is None
+    assert kept
+    assert all(tensor() is None for tensor in kept)
     assert session.embeddings.encoded == encoded == 12
 
 

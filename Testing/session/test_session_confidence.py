@@ -27,14 +27,14 @@ def test_findings_that_the_search_is_nowhere_confident_of_are_left_out():
     confidence[1, 4:7, 4:7] = 10
     confidence[1, 1, 11], confidence[2, 6, 16] = 6, 5.5
     for min_confidence, kept in ((0.5, [2, 11, 16]), (0.58, [2, 11]), (1.0, [2])):
-        sure = confident_components(found, confidence, min_confidence)
-        assert not (sure & ~found).any()
-        assert [x for x in (2, 11, 16) if sure[:, :, x].any()] == kept
-    # Slices 0 and 1 share a corner: the part without a sure place stays with the one that has it.
-    assert sure.sum() == 18
+        confident = confident_components(found, confidence, min_confidence)
+        assert not (confident & ~found).any()
+        assert [x for x in (2, 11, 16) if confident[:, :, x].any()] == kept
+    # Slices 0 and 1 share a corner: the part without a confident voxel stays with the other.
+    assert confident.sum() == 18
 
 
-def test_one_place_that_a_search_is_oddly_sure_of_decides_nothing():
+def test_one_voxel_that_a_search_is_oddly_confident_of_decides_nothing():
     found = np.zeros((2, 40, 40), dtype=bool)
     found[0, :10, :10] = found[0, 20:30, 20:30] = True
     confidence = np.where(found, 8, 0).astype(np.float16)
@@ -42,12 +42,12 @@ def test_one_place_that_a_search_is_oddly_sure_of_decides_nothing():
     assert (confident_components(found, confidence, 1.0) == found).all()
 
 
-def test_a_search_that_marks_nothing_is_sure_of_nothing():
+def test_a_search_that_marks_nothing_is_confident_of_nothing():
     found = np.zeros((3, 8, 20), dtype=bool)
     assert not confident_components(found, found.astype(np.float16), 0.5).any()
 
 
-def test_the_network_says_how_sure_findings_must_be_unless_the_user_does():
+def test_the_network_says_which_confidence_findings_must_have_unless_the_user_does():
     model = MoisSam2(replace(MOIS, exemplars=replace(MOIS.exemplars, min_confidence=0.7))).eval()
     volume = volume_of(np.arange(4 * 32 * 32, dtype=np.float32).reshape(4, 32, 32))
     assert Session(model, volume).search.min_confidence == 0.7

@@ -15,65 +15,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_fixtures import (
-    FIRST,
-    OTHER_KIND,
-    SECOND,
-    THIRD,
-    Block,
-    click_on,
-    digest,
-    is_exactly,
-    painted,
-    ras,
-    scan_of,
-    stub_session,
-    volume_of,
-)
+from engine_fixtures import FIRST, OTHER_KIND, SECOND, THIRD, Block, scan_of, volume_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import SUPPORT
+from session_days import a_day_of_work, the_next_day
 from small_networks import MOIS, SAM, SLM, lively
 from stub_network import STUB, StubNetwork
+from stub_sessions import click_on, digest, is_exactly, stub_session
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.network.model_info import ModelInfo
-from mois_core.session import Session, session_file
+from mois_core.session import Session
 from mois_core.session.session_file import restore, save, to_bytes
 from mois_core.session.state import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def a_life(session):
-    """A little of everything that a file has to hold."""
-    click_on(session, FIRST)
-    session.click(ras(session, 4, 8, 7), positive=False, lesion=1)
-    session.box(ras(session, 5, 18, 18), ras(session, 5, 28, 28))
-    session.set_mask(None, session.stack.to_volume(painted(THIRD, session.stack.count)))
-    labels = painted(SECOND, session.stack.count).astype(np.uint8)
-    session.add_exemplars(session.stack.to_volume(labels))
-    if session.model.config.exemplars:
-        session.find_similar()
-    session.rename(3, "Nöt só „klein“")
-    session.new_lesion("nothing yet")
-    session.delete(2)
-    return session
-
-
-def more_life(session):
-    """What a user might do the next day."""
-    session.click(ras(session, 6, 10, 9), positive=False, lesion=1)
-    session.click(ras(session, 10, 10, 24), lesion=3)
-    session.propagate()
-    if session.model.config.exemplars:
-        session.find_similar()
-        session.accept()
-    click_on(session, OTHER_KIND)
-    session.delete_click(session.lesion(1).clicks[0].id)
-    session.undo()
-    return session
 
 
 def again(session, **how):
@@ -81,8 +39,8 @@ def again(session, **how):
 
 
 @pytest.fixture
-def session():
-    return a_life(stub_session())
+def session(session):
+    return a_day_of_work(session)
 
 
 # ---- there and back ----------------------------------------------------------------------------
@@ -120,17 +78,17 @@ def test_the_same_session_is_the_same_bytes_whenever_it_is_written(session, tmp_
 def test_work_goes_on_after_a_restore_as_without_it(session):
     restored = again(session)
 
-    assert to_bytes(more_life(restored)) == to_bytes(more_life(session))
+    assert to_bytes(the_next_day(restored)) == to_bytes(the_next_day(session))
 
 
 @pytest.mark.parametrize("config", [MOIS, SAM, SLM], ids=["MOIS-SAM2", "SAM 2.1", "SLM-SAM 2"])
 @pytest.mark.parametrize("reference", [False, True], ids=["ours", "reference"])
 def test_work_with_a_real_network_goes_on_bit_for_bit(config, reference):
     volume = volume_of(scan_of(FIRST, SECOND, THIRD, OTHER_KIND))
-    session = a_life(Session(lively(config), volume, reference=reference))
+    session = a_day_of_work(Session(lively(config), volume, reference=reference))
     restored = again(session)
 
-    assert to_bytes(more_life(restored)) == to_bytes(more_life(session))
+    assert to_bytes(the_next_day(restored)) == to_bytes(the_next_day(session))
 
 
 def test_the_file_holds_neither_the_scan_nor_anything_that_runs(session):
@@ -311,7 +269,8 @@ SLOW_WRITER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {testing!r})
-from engine_fixtures import FIRST, SECOND, click_on, stub_session
+from engine_fixtures import FIRST, SECOND
+from stub_sessions import click_on, stub_session
 from mois_core.session.session_file import save
 
 def slowly(self, content):
@@ -375,12 +334,14 @@ def test_settings_travel_with_the_session():
     assert again(session).settings == chosen
 
 
-def test_brain_floats_are_kept_as_they_are():
-    values = torch.randn(5, 3).bfloat16()
-    values[0] = torch.tensor([float("inf"), -0.0, 1e-40])
+def test_brain_floats_are_kept_as_they_are(session):
+    lesion = session.lesion(1)
+    slice_index, before = next(iter(lesion.prompted.items()))
+    memory = torch.randn(before.memory.shape).bfloat16()
+    memory.view(-1)[:3] = torch.tensor([float("inf"), -0.0, 1e-40])
+    prompted = {**lesion.prompted, slice_index: replace(before, memory=memory)}
+    session.history.present = session.state.with_lesions(replace(lesion, prompted=prompted))
 
-    stored = session_file._to_numpy(values)
+    restored = again(session).lesion(1).prompted[slice_index].memory
 
-    assert torch.equal(
-        torch.from_numpy(stored).view(torch.bfloat16).view(torch.uint16), values.view(torch.uint16)
-    )
+    assert torch.equal(restored.view(torch.uint16), memory.view(torch.uint16))

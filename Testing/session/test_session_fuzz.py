@@ -6,15 +6,10 @@ from random import Random
 
 import numpy as np
 import pytest
-from engine_fixtures import (
-    Block,
-    digest,
-    ras,
-    scan_of,
-    volume_of,
-)
+from engine_fixtures import Block, scan_of, volume_of
 from small_networks import MOIS, lively
 from stub_network import StubNetwork
+from stub_sessions import digest, ras
 
 from mois_core.errors import BadInput, Cancelled
 from mois_core.network.exemplar import MoisSam2
@@ -84,7 +79,7 @@ class Life:
     def extents(block):
         return block.slices, block.rows, block.columns
 
-    def number(self):
+    def lesion_id(self):
         """Mostly a lesion that is there, sometimes a new one, now and then nonsense."""
         kind = self.random.random()
         known = list(self.session.state.lesions)
@@ -92,8 +87,8 @@ class Life:
             return self.random.choice([-1, 0, 65536, 4000])
         return self.random.choice(known) if known else 1
 
-    def numbers(self):
-        return [self.number() for _ in range(self.random.randint(0, 3))]
+    def lesion_ids(self):
+        return [self.lesion_id() for _ in range(self.random.randint(0, 3))]
 
     def click_id(self):
         clicks = [c.id for lesion in self.session.lesions for c in lesion.clicks]
@@ -114,17 +109,17 @@ class Life:
     # ---- operations ----------------------------------------------------------------------------
 
     def do_new_lesion(self):
-        self.session.new_lesion("one", self.random.choice([None, None, self.number()]))
+        self.session.new_lesion("one", self.random.choice([None, None, self.lesion_id()]))
 
     def do_click(self):
-        lesion = self.random.choice([None, self.number(), self.number()])
+        lesion = self.random.choice([None, self.lesion_id(), self.lesion_id()])
         positive, propagate = self.random.random() < 0.7, self.random.random() < 0.8
         self.session.click(self.place(), positive, lesion, propagate)
 
     def do_clicks(self):
         new = [
             NewClick(self.place(), self.random.random() < 0.8, self.random.choice([None, n]))
-            for n in self.numbers()
+            for n in self.lesion_ids()
         ]
         self.session.clicks(new)
 
@@ -139,13 +134,13 @@ class Life:
         second = self.place()
         if self.random.random() < 0.8:  # on the same slice
             second[1] = first[1]
-        self.session.box(first, second, self.random.choice([None, self.number()]))
+        self.session.box(first, second, self.random.choice([None, self.lesion_id()]))
 
     def do_set_mask(self):
-        self.session.set_mask(self.random.choice([None, self.number()]), self.mask())
+        self.session.set_mask(self.random.choice([None, self.lesion_id()]), self.mask())
 
-    def do_carry(self):
-        self.session.propagate(self.random.choice([None, self.numbers()]), joined=False)
+    def do_propagate(self):
+        self.session.propagate(self.random.choice([None, self.lesion_ids()]), joined=False)
 
     def do_find_similar(self):
         region = self.random.choice([None, None, self.mask()])
@@ -168,25 +163,25 @@ class Life:
             self.session.find_similar(**how)
 
     def do_accept(self):
-        self.session.accept(*self.numbers())
+        self.session.accept(*self.lesion_ids())
 
     def do_reject(self):
-        self.session.reject(*self.numbers())
+        self.session.reject(*self.lesion_ids())
 
     def do_reconsider(self):
-        self.session.reconsider(*self.numbers())
+        self.session.reconsider(*self.lesion_ids())
 
     def do_rename(self):
-        self.session.rename(self.number(), self.random.choice(["", "a", "ä\n"]))
+        self.session.rename(self.lesion_id(), self.random.choice(["", "a", "ä\n"]))
 
     def do_delete(self):
-        self.session.delete(self.number())
+        self.session.delete(self.lesion_id())
 
     def do_merge(self):
-        self.session.merge(*self.numbers())
+        self.session.merge(*self.lesion_ids())
 
     def do_split(self):
-        self.session.split(self.number())
+        self.session.split(self.lesion_id())
 
     def do_add_exemplars(self):
         mask = self.mask()
@@ -237,7 +232,7 @@ class Life:
     def check_lesions(self, before, name):
         state = self.session.state
         assert list(state.lesions) == sorted(state.lesions)
-        assert all(number == lesion.id for number, lesion in state.lesions.items())
+        assert all(lesion_id == lesion.id for lesion_id, lesion in state.lesions.items())
         assert state.last_id >= max(state.lesions, default=0)
         clicks = [click.id for lesion in self.session.lesions for click in lesion.clicks]
         assert len(clicks) == len(set(clicks))
@@ -247,15 +242,15 @@ class Life:
         assert state.last_id >= before.last_id
         assert state.next_click >= before.next_click
         new = set(state.lesions) - set(before.lesions)
-        asked_for_by_number = name in ("new_lesion", "click", "clicks", "box", "set_mask")
-        assert asked_for_by_number or all(number > before.last_id for number in new)
+        asked_for_by_id = name in ("new_lesion", "click", "clicks", "box", "set_mask")
+        assert asked_for_by_id or all(lesion_id > before.last_id for lesion_id in new)
 
     def check_masks(self):
         session = self.session
         shown = np.zeros((SLICES, SIDE, SIDE), dtype=bool)
         for lesion in session.lesions:
-            for number, plane in lesion.mask:
-                assert 0 <= number < SLICES
+            for slice_index, plane in lesion.mask:
+                assert 0 <= slice_index < SLICES
                 assert plane.row >= 0 and plane.row + plane.pixels.shape[0] <= SIDE
                 assert plane.column >= 0 and plane.column + plane.pixels.shape[1] <= SIDE
                 assert plane.pixels.any()
@@ -263,8 +258,8 @@ class Life:
                 lesion.mask.paint(shown, True)
             assert set(lesion.prompted).isdisjoint(lesion.propagated)
             assert all(
-                number in lesion.prompted or number in lesion.painted
-                for number in {*(click.slice for click in lesion.clicks), *lesion.boxes}
+                slice_index in lesion.prompted or slice_index in lesion.painted
+                for slice_index in {*(click.slice for click in lesion.clicks), *lesion.boxes}
             )
         labels = session.labels()
         counting = {le.id for le in session.lesions if le.status.counts}
@@ -279,8 +274,8 @@ class Life:
             le.id for le in session.lesions if le.status in (Status.PROMPTED, Status.ACCEPTED)
         }
         offered = candidates(session.lesions, session.state.imported)
-        for number in (0, SLICES - 1):
-            bank = session.exemplars_for(number)
+        for slice_index in (0, SLICES - 1):
+            bank = session.exemplars_for(slice_index)
             keys = [exemplar.key for exemplar in bank]
             assert len(bank) <= most
             assert len(set(keys)) == len(keys)
@@ -298,12 +293,12 @@ class Life:
 
     def live(self, length):
         start = self.session.state
-        for number in range(length):
+        for step_index in range(length):
             try:
                 self.step()
             except Exception as error:
-                raise AssertionError(f"step {number}: {self.done[-5:]}") from error
-            if number % 20 == 19:
+                raise AssertionError(f"step {step_index}: {self.done[-5:]}") from error
+            if step_index % 20 == 19:
                 self.check_file()
         assert self.refused < length / 2
         while self.session.undo():
@@ -318,7 +313,7 @@ def test_any_sequence_of_operations_keeps_the_session_sound(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_so_it_does_with_a_real_network(seed):
+def test_any_sequence_of_operations_keeps_a_session_of_a_real_network_sound(seed):
     Life(seed, lively(MOIS)).live(LENGTH // 2)
 
 

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_fixtures import (
-    FIRST,
-    OTHER_KIND,
-    SECOND,
-    THIRD,
-    Block,
-    click_on,
-    digest,
-    is_exactly,
-    painted,
-    ras,
-    stack_of,
-    stub_session,
-)
+from engine_fixtures import FIRST, OTHER_KIND, SECOND, THIRD, Block, painted
+from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
 from mois_core.errors import BadInput, Cancelled
 from mois_core.progress import CancelToken
 from mois_core.session import NewClick
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture
-def session():
-    return stub_session()
 
 
 @pytest.fixture
@@ -55,7 +38,7 @@ def test_findings_are_accepted_rejected_and_reconsidered(searched):
     assert statuses(searched) == {1: "prompted", 2: "found", 3: "found"}
 
 
-def test_accepting_without_numbers_accepts_all_that_are_undecided(searched):
+def test_accepting_without_ids_accepts_all_that_are_undecided(searched):
     searched.reject(3)
     searched.accept()
 
@@ -156,16 +139,16 @@ def test_a_rejected_lesion_that_is_clicked_counts_again(searched):
 
 
 def test_names_stay_with_their_lesions(session):
-    number = session.new_lesion("left arm")
-    click_on(session, FIRST, lesion=number)
-    assert session.lesion(number).name == "left arm"
-    session.rename(number, "right arm")
-    assert session.lesion(number).name == "right arm"
+    lesion_id = session.new_lesion("left arm")
+    click_on(session, FIRST, lesion=lesion_id)
+    assert session.lesion(lesion_id).name == "left arm"
+    session.rename(lesion_id, "right arm")
+    assert session.lesion(lesion_id).name == "right arm"
     session.undo()
-    assert session.lesion(number).name == "left arm"
+    assert session.lesion(lesion_id).name == "left arm"
 
 
-def test_a_deleted_lesion_is_gone_and_its_number_is_not_given_again(searched):
+def test_a_deleted_lesion_is_gone_and_its_id_is_not_given_again(searched):
     searched.delete(1, 3)
 
     assert statuses(searched) == {2: "found"}
@@ -176,7 +159,7 @@ def test_a_deleted_lesion_is_gone_and_its_number_is_not_given_again(searched):
 # ---- merging and splitting ---------------------------------------------------------------------
 
 
-def test_merged_lesions_are_one_under_the_lowest_number(session):
+def test_merged_lesions_are_one_under_the_lowest_id(session):
     for block in (FIRST, SECOND, OTHER_KIND):
         click_on(session, block)
     assert session.merge(3, 1) == 1
@@ -229,18 +212,18 @@ def test_rejected_lesions_stay_rejected_when_merged(searched):
     assert statuses(searched) == {1: "prompted", 2: "rejected"}
 
 
-@pytest.mark.parametrize("numbers", [(), (1,), (1, 1)])
-def test_merging_takes_two(searched, numbers):
+@pytest.mark.parametrize("lesion_ids", [(), (1,), (1, 1)])
+def test_merging_takes_two(searched, lesion_ids):
     with pytest.raises(BadInput, match="at least two"):
-        searched.merge(*numbers)
+        searched.merge(*lesion_ids)
 
 
-def test_each_piece_of_a_lesion_becomes_a_lesion_with_its_own_clicks(session):
-    number = click_on(session, FIRST)
-    session.click(ras(session, 5, 23, 7), lesion=number)
-    both = stack_of(session, number)
-    session.rename(number, "arm")
-    assert session.split(number) == [1, 2]
+def test_each_component_of_a_lesion_becomes_a_lesion_with_its_own_clicks(session):
+    lesion_id = click_on(session, FIRST)
+    session.click(ras(session, 5, 23, 7), lesion=lesion_id)
+    both = stack_of(session, lesion_id)
+    session.rename(lesion_id, "arm")
+    assert session.split(lesion_id) == [1, 2]
 
     assert np.array_equal(stack_of(session, 1) | stack_of(session, 2), both)
     assert not (stack_of(session, 1) & stack_of(session, 2)).any()
@@ -250,25 +233,23 @@ def test_each_piece_of_a_lesion_becomes_a_lesion_with_its_own_clicks(session):
     assert keys == {(1, 5, True), (2, 5, True)}
 
 
-def test_a_slice_that_was_denied_or_erased_stays_so_in_the_pieces_of_a_split():
+def test_a_slice_that_was_denied_or_erased_stays_so_in_the_components_of_a_split():
     long = (Block((0, 12), (6, 13), (5, 12)), Block((4, 8), (20, 27), (4, 10)))
     session = stub_session(*long, propagation_slices=5)
-    number = session.click(ras(session, 6, 9, 8))
-    session.click(ras(session, 6, 23, 7), lesion=number)
+    lesion_id = session.click(ras(session, 6, 9, 8))
+    session.click(ras(session, 6, 23, 7), lesion=lesion_id)
     for row, column in ((7, 6), (7, 10), (11, 6), (11, 10), (22, 6), (22, 9), (25, 6), (25, 9)):
-        session.click(ras(session, 9, row, column), positive=False, lesion=number)
-    drawn = stack_of(session, number)
+        session.click(ras(session, 9, row, column), positive=False, lesion=lesion_id)
+    drawn = stack_of(session, lesion_id)
     drawn[3] = False
-    session.set_mask(number, session.stack.to_volume(drawn))
+    session.set_mask(lesion_id, session.stack.to_volume(drawn))
 
-    components = session.split(number)
-    session.propagate(components)
+    lesion_ids = session.split(lesion_id)
+    session.propagate(lesion_ids)
 
-    for component in components:
-        assert not {3, 9} & set(session.lesion(component).mask.slices)
-    assert (
-        len(session.lesion(components[0]).clicks) + len(session.lesion(components[1]).clicks) == 10
-    )
+    parts = [session.lesion(part) for part in lesion_ids]
+    assert not any({3, 9} & set(part.mask.slices) for part in parts)
+    assert len(parts[0].clicks) + len(parts[1].clicks) == 10
 
 
 def test_overlapping_lesions_show_what_was_pointed_at_over_what_was_found(searched):
@@ -412,10 +393,10 @@ def test_progress_grows_to_its_total_in_every_stage(busy, name):
     stages = list(dict.fromkeys(what for _, _, what in told))
     assert stages
     for stage in stages:
-        done = [(number, total) for number, total, what in told if what == stage]
-        assert len({total for _, total in done}) == 1
-        assert [number for number, _ in done] == sorted(number for number, _ in done)
-        assert done[-1][0] == done[-1][1]
+        steps = [(done, total) for done, total, what in told if what == stage]
+        assert len({total for _, total in steps}) == 1
+        assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+        assert steps[-1][0] == steps[-1][1]
 
 
 @pytest.mark.parametrize("after", range(4))

@@ -48,20 +48,22 @@ def whole_body():
     middles = []
     for row in range(10, ROWS - 40, 33):
         for column in range(5, COLUMNS - 28, 28):
-            number, reach = int(random.integers(2, SLICES - 2)), int(random.integers(0, 2))
-            scan[number - reach : number + reach + 1, row : row + 24, column : column + 20] = LESION
-            middles.append((number, row + 12, column + 10))
+            slice_index, reach = int(random.integers(2, SLICES - 2)), int(random.integers(0, 2))
+            scan[
+                slice_index - reach : slice_index + reach + 1, row : row + 24, column : column + 20
+            ] = LESION
+            middles.append((slice_index, row + 12, column + 10))
     return Volume(scan, CORONAL), middles[: LESIONS + MORE]
 
 
 def click_at(session, middle, **how):
-    number, row, column = middle
-    return NewClick(session.stack.point_to_ras(number, column, row), **how)
+    slice_index, row, column = middle
+    return NewClick(session.stack.point_to_ras(slice_index, column, row), **how)
 
 
 def nbytes(session):
     """Everything that the session, its history included, keeps in memory."""
-    kept = {id(session._normalised): session._normalised.nbytes}
+    kept = {"the scan in float32": 4 * session.volume.array.size}
 
     def keep(*values):
         kept.update({id(value): value.nbytes for value in values if value is not None})
@@ -154,8 +156,10 @@ def test_a_working_day_with_three_hundred_lesions_stays_within_the_budget():
     for index, middle in enumerate(middles[:LESIONS]):
         session.clicks([click_at(session, middle)])
         if index % 3 == 0:
-            number, row, column = middle
-            miss = click_at(session, (number, row - 6, column), positive=False, lesion=index + 1)
+            slice_index, row, column = middle
+            miss = click_at(
+                session, (slice_index, row - 6, column), positive=False, lesion=index + 1
+            )
             session.clicks([miss])
         peak = max(peak, resident())
     session.find_similar()

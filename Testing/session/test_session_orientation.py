@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_fixtures import (
-    CORONAL,
-    FIRST,
-    OTHER_KIND,
-    SECOND,
-    THIRD,
-    click_on,
-    ras,
-    scan_of,
-    volume_of,
-)
+from engine_fixtures import CORONAL, FIRST, OTHER_KIND, SECOND, THIRD, scan_of, volume_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orientations import STORAGE_ORDERS, stored_as
 from scipy.spatial.transform import Rotation
 from small_networks import MOIS, lively
 from stub_network import StubNetwork
+from stub_sessions import click_on, ras
 
 from mois_core.geometry import SliceStack, Volume
 from mois_core.session import Session
@@ -47,9 +38,9 @@ def scan_turned(rotation, rows=26) -> Volume:
     return Volume(scan_of(*BLOCKS, slices=SLICES)[:, :rows], affine)
 
 
-def in_the_patient(session, number):
+def in_the_patient(session, lesion_id):
     """Where a lesion's voxels are, RAS millimetres, in an order of their own."""
-    k, j, i = np.nonzero(session.mask(number))
+    k, j, i = np.nonzero(session.mask(lesion_id))
     affine = session.volume.ijk_to_ras
     points = np.stack([i, j, k], axis=1) @ affine[:3, :3].T + affine[:3, 3]
     return points[np.lexsort(np.round(points, 3).T)]
@@ -68,7 +59,7 @@ def assert_same_in_the_patient(model, volume, order, where):
     stack = SliceStack(volume)
     last = np.array(stack.array.shape) - 1
     indices = [np.round(place * last) for place in where]
-    clicks = [stack.point_to_ras(number, x, y) for number, y, x in indices]
+    clicks = [stack.point_to_ras(slice_index, x, y) for slice_index, y, x in indices]
     here = a_life(model, volume, clicks)
     there = a_life(model, stored_as(volume, *order), clicks)
 
@@ -99,11 +90,11 @@ def test_a_click_is_right_in_all_48_storage_orders(order, flips):
     upright = volume_of(scan_of(*BLOCKS, slices=SLICES))
     place = SliceStack(upright).point_to_ras(5, 8, 9)
     session = Session(StubNetwork(), stored_as(upright, order, flips))
-    number = session.click(place)
+    lesion_id = session.click(place)
 
     expected = np.zeros(session.stack.array.shape, dtype=bool)
     expected[FIRST.where] = True
-    assert np.array_equal(session.stack.from_volume(session.mask(number)), expected)
+    assert np.array_equal(session.stack.from_volume(session.mask(lesion_id)), expected)
 
 
 @pytest.mark.parametrize("axis", ["sagittal", "axial"])
@@ -114,17 +105,17 @@ def test_slices_along_another_axis_are_worked_on_the_same_way(axis):
         Settings(axis=axis, propagation_slices=40),
     )
     coronal = SliceStack(session.volume)
-    number = session.click(coronal.point_to_ras(5, 8, 9))
+    lesion_id = session.click(coronal.point_to_ras(5, 8, 9))
 
-    assert coronal.from_volume(session.mask(number))[FIRST.where].all()
+    assert coronal.from_volume(session.mask(lesion_id))[FIRST.where].all()
     assert session.find_similar()
 
 
 def test_an_oblique_scan_is_clicked_where_the_patient_is_pointed_at():
     volume = scan_turned((0.3, -0.2, 0.4), rows=32)
     session = Session(StubNetwork(), volume)
-    number = click_on(session, FIRST)
+    lesion_id = click_on(session, FIRST)
 
-    points = in_the_patient(session, number)
+    points = in_the_patient(session, lesion_id)
     assert len(points) == FIRST.voxels - 49
     assert np.allclose(points.mean(axis=0), ras(session, 4.5, 9, 8), atol=1e-6)

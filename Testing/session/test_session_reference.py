@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from engine_fixtures import ras, volume_of
+from engine_fixtures import volume_of
 from small_networks import GOLDEN
+from stub_sessions import ras, stack_of
 
 from mois_core.session import NewClick, Session
+from mois_core.session import session as session_module
 from mois_core.session.propagation import Target, around_first_prompt
 from mois_core.session.state import Settings
 from tools.golden_sets import Recipe, read_sets
@@ -38,10 +41,9 @@ def reference_session(name, **how):
     """A session on a golden volume, which is normalised already."""
     golden = SETS[name]
     recipe = Recipe(golden)
-    session = Session(
-        network(name), volume_of(golden.volume), Settings(smallest_cm3=0, **how), reference=True
-    )
-    session._normalised = golden.volume.astype(np.float32)
+    settings = Settings(smallest_cm3=0, **how)
+    with patch.object(session_module, "normalise", lambda array: array.astype(np.float32)):
+        session = Session(network(name), volume_of(golden.volume), settings, reference=True)
     session.decoder.fill_holes = recipe.fill_holes
     session.decoder.memory_dtype = recipe.memory_dtype
     return session
@@ -60,13 +62,9 @@ def clicked(name, **how):
     return session
 
 
-def golden_mask(golden, number):
-    bits = golden.arrays[f"obj{number}.app_mask_bits"]
+def golden_mask(golden, lesion_id):
+    bits = golden.arrays[f"obj{lesion_id}.app_mask_bits"]
     return np.unpackbits(bits, count=golden.volume.size).astype(bool).reshape(golden.volume.shape)
-
-
-def stack_of(session, number):
-    return session.stack.from_volume(session.mask(number))
 
 
 def same_mask(ours, golden):
@@ -78,12 +76,12 @@ def same_mask(ours, golden):
 # ---- clicks and propagation --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("lesion_id", [1, 2, 3])
 @pytest.mark.parametrize("name", MASKS)
-def test_a_click_gives_the_published_apps_mask(name, number):
+def test_a_click_gives_the_published_apps_mask(name, lesion_id):
     golden = SETS[name]
 
-    assert same_mask(stack_of(clicked(name), number), golden_mask(golden, number))
+    assert same_mask(stack_of(clicked(name), lesion_id), golden_mask(golden, lesion_id))
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -97,8 +95,8 @@ def test_clicks_given_together_give_the_published_masks_too(name):
         ]
     )
 
-    for number in (1, 2, 3):
-        differing = stack_of(session, number) != golden_mask(golden, number)
+    for lesion_id in (1, 2, 3):
+        differing = stack_of(session, lesion_id) != golden_mask(golden, lesion_id)
         assert differing.mean() <= 1e-4
 
 
@@ -145,13 +143,13 @@ def test_targets_in_reference_mode_go_up_and_then_down():
 def test_the_bank_holds_the_published_exemplars_in_the_published_order(name):
     golden, session = SETS[name], clicked(name)
     ours = [
-        f"{lesion.id}_{number}_{kind}"
+        f"{lesion.id}_{slice_index}_{kind}"
         for lesion in session.lesions
         for kind, slice_memories in (
             ("prompted", lesion.prompted),
             ("nonprompted", lesion.propagated),
         )
-        for number, slice_memory in slice_memories.items()
+        for slice_index, slice_memory in slice_memories.items()
         if slice_memory.found
     ]
 
@@ -168,23 +166,23 @@ def test_a_search_gives_the_published_masks(name, search, how):
     session.find_similar()
 
     checked = 0
-    for number in golden.facts[search]["slices"]:
+    for slice_index in golden.facts[search]["slices"]:
         for array in ("best", "video"):
-            expected = golden.arrays.get(f"{search}.s{number}.{array}")
+            expected = golden.arrays.get(f"{search}.s{slice_index}.{array}")
             if expected is None or (name == "tiny_fill" and array == "best"):
                 continue
             checked += 1
-            assert_same_mask(session, number, expected)
+            assert_same_mask(session, slice_index, expected)
     assert checked
 
 
-def assert_same_mask(session, number, expected):
+def assert_same_mask(session, slice_index, expected):
     """``expected`` are logits of a slice, as decoded or at the scan's own size."""
     logits = torch.from_numpy(expected)[None, None]
     if expected.shape != session.stack.shape:
         logits = torch.nn.functional.interpolate(logits, session.stack.shape, mode="bilinear")
     logits = logits[0, 0].numpy()
-    differing = session.semantic[number] != (logits > 0)
+    differing = session.semantic[slice_index] != (logits > 0)
     clear = np.abs(logits) > CLEAR_LOGIT * np.abs(logits).max()
     assert not (differing & clear).any()
     assert differing.mean() <= 1e-3
@@ -196,8 +194,8 @@ def test_a_search_of_what_the_network_itself_takes_for_lesions_is_the_published_
     session.find_similar(use_exemplars=False)
 
     slices = golden.facts["sem.auto"]["slices"]
-    for number in slices:
-        assert_same_mask(session, number, golden.arrays[f"sem.auto.s{number}.best"])
+    for slice_index in slices:
+        assert_same_mask(session, slice_index, golden.arrays[f"sem.auto.s{slice_index}.best"])
     assert slices
 
 
@@ -205,8 +203,8 @@ def test_what_is_searched_for_is_the_oldest_prompted_slices_cut_at_the_limit():
     session = reference_session("tiny", exemplars=2)
     click_all(session, SETS["tiny"])
 
-    for number in range(8):
-        assert [e.key for e in session.exemplars_for(number)] == [(1, 3, True), (2, 4, True)]
+    for slice_index in range(8):
+        assert [e.key for e in session.exemplars_for(slice_index)] == [(1, 3, True), (2, 4, True)]
     session.click(ras(session, 3, 231, 95), lesion=1)
     assert [e.lesion for e in session.exemplars_for(0)] == [1, 2]
 
@@ -218,13 +216,13 @@ def test_ours_takes_a_correction_where_the_app_discards_it():
     golden = SETS["tiny"]
     first = golden.facts["clicks"][0]
     session = Session(network("tiny"), volume_of(golden.volume))
-    number = session.click(ras(session, first["slice"], *first["positive_xy"][::-1]))
-    before = stack_of(session, number)
+    lesion_id = session.click(ras(session, first["slice"], *first["positive_xy"][::-1]))
+    before = stack_of(session, lesion_id)
 
     session.click(
-        ras(session, first["slice"], *first["second_negative_xy"][::-1]), False, lesion=number
+        ras(session, first["slice"], *first["second_negative_xy"][::-1]), False, lesion=lesion_id
     )
 
-    changed = (stack_of(session, number) != before).any(axis=(1, 2))
+    changed = (stack_of(session, lesion_id) != before).any(axis=(1, 2))
     assert changed[first["slice"]]
     assert changed.sum() > 1

@@ -14,18 +14,13 @@ from engine_fixtures import (
     THIRD,
     TINY,
     Block,
-    click_on,
-    digest,
-    is_exactly,
     painted,
-    ras,
     scan_of,
-    stack_of,
-    stub_session,
     volume_of,
 )
 from small_networks import MOIS, SAM, SLM, lively
 from stub_network import StubNetwork
+from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
@@ -36,11 +31,6 @@ from mois_core.session.state import Settings
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 VOXEL_CM3 = 0.62 * 0.62 * 7.8 / 1000
-
-
-@pytest.fixture
-def session():
-    return stub_session()
 
 
 def found_blocks(session, blocks=(FIRST, SECOND, THIRD, OTHER_KIND, TINY)):
@@ -56,10 +46,10 @@ def found_blocks(session, blocks=(FIRST, SECOND, THIRD, OTHER_KIND, TINY)):
 
 def test_each_lesion_like_the_exemplar_is_a_finding_of_its_own(session):
     click_on(session, FIRST)
-    numbers = session.find_similar()
+    found_ids = session.find_similar()
 
     assert found_blocks(session) == [SECOND, THIRD]
-    assert numbers == [2, 3]
+    assert found_ids == [2, 3]
 
 
 def test_what_looks_different_is_found_by_its_own_exemplar_only(session):
@@ -115,7 +105,7 @@ def test_holes_in_a_finding_are_filled():
     assert found_blocks(session, [Block((9, 11), (16, 28), (16, 28))])
 
 
-def test_a_piece_inside_a_filled_hole_is_no_finding_of_its_own():
+def test_a_component_inside_a_filled_hole_is_no_finding_of_its_own():
     scan = scan_of(FIRST, Block((9, 11), (14, 30), (14, 30)))
     scan[9:11, 16:28, 16:28] = OTHER
     scan[9:11, 20:24, 20:24] = LESION
@@ -149,13 +139,13 @@ def test_nothing_is_found_on_top_of_prompted_accepted_or_rejected_lesions(sessio
     assert session.lesion(third).status is Status.REJECTED
 
 
-def test_a_deleted_lesion_can_be_found_again_under_a_new_number(session):
+def test_a_deleted_lesion_can_be_found_again_under_a_new_id(session):
     click_on(session, FIRST)
     second, third = session.find_similar()
     session.delete(second)
-    numbers = session.find_similar()
+    found_ids = session.find_similar()
 
-    assert numbers == [4, third]
+    assert found_ids == [4, third]
     assert is_exactly(session, 4, SECOND)
 
 
@@ -178,7 +168,7 @@ def test_the_rim_around_a_known_lesion_is_that_lesion_seen_again():
     assert session.find_similar() == []
 
 
-def test_undecided_findings_keep_number_and_name_through_a_second_search(session):
+def test_undecided_findings_keep_id_and_name_through_a_second_search(session):
     click_on(session, FIRST)
     second, third = session.find_similar()
     session.rename(third, "neck")
@@ -256,34 +246,34 @@ def test_there_is_nothing_to_search_for_before_the_first_lesion(session):
 
 
 def test_without_exemplars_the_network_shows_what_it_takes_for_lesions(session):
-    numbers = session.find_similar(use_exemplars=False)
+    found_ids = session.find_similar(use_exemplars=False)
 
     bright_row = Block((0, 12), (0, 1), (0, 32))
     found = found_blocks(session, (FIRST, SECOND, THIRD, OTHER_KIND, bright_row))
-    assert len(found) == len(numbers) == 5
+    assert len(found) == len(found_ids) == 5
     assert session.model.calls["exemplar_keys"] == 0
 
 
 def test_in_reference_mode_propagated_exemplars_alone_are_nothing_to_search_for():
     session = stub_session(FIRST, reference=True)
-    number = click_on(session, FIRST)
-    session.click(ras(session, 5, 9, 8), positive=False, lesion=number, propagate=False)
+    lesion_id = click_on(session, FIRST)
+    session.click(ras(session, 5, 9, 8), positive=False, lesion=lesion_id, propagate=False)
     for row, column in ((7, 6), (7, 10), (11, 6), (11, 10)):
-        session.click(ras(session, 5, row, column), False, number, propagate=False)
-    assert not session.lesion(number).prompted[5].found
+        session.click(ras(session, 5, row, column), False, lesion_id, propagate=False)
+    assert not session.lesion(lesion_id).prompted[5].found
 
     with pytest.raises(BadInput, match="click on a lesion first"):
         session.find_similar()
 
 
 @pytest.mark.parametrize("config", [SAM, SLM], ids=["SAM 2.1", "SLM-SAM 2"])
-def test_models_without_exemplars_track_lesions_and_say_that_they_cannot_search(config):
+def test_models_without_exemplars_propagate_lesions_and_say_that_they_cannot_search(config):
     session = Session(lively(config), volume_of(scan_of(FIRST, SECOND, slices=8)))
-    number = click_on(session, FIRST)
-    session.click(ras(session, 4, 8, 8), positive=False, lesion=number)
+    lesion_id = click_on(session, FIRST)
+    session.click(ras(session, 4, 8, 8), positive=False, lesion=lesion_id)
     session.set_mask(None, session.stack.to_volume(painted(SECOND, 8)))
     session.propagate()
-    assert session.lesion(number).mask
+    assert session.lesion(lesion_id).mask
 
     for use_exemplars in (True, False):
         with pytest.raises(BadInput, match="cannot search"):
@@ -309,11 +299,11 @@ def test_a_real_network_searches_with_and_without_exemplars(gate):
 def test_findings_can_be_outlined_anew_from_their_deepest_points():
     session = stub_session(findings="reprompted")
     click_on(session, FIRST)
-    numbers = session.find_similar()
+    found_ids = session.find_similar()
 
     assert found_blocks(session) == [SECOND, THIRD]
-    assert all(not session.lesion(n).clicks for n in numbers)
-    assert all(session.lesion(n).status is Status.FOUND for n in numbers)
+    assert all(not session.lesion(n).clicks for n in found_ids)
+    assert all(session.lesion(n).status is Status.FOUND for n in found_ids)
 
 
 def test_two_findings_that_turn_out_to_be_one_lesion_are_merged():
@@ -343,7 +333,7 @@ def test_findings_asked_again_never_share_voxels():
 def findings_on(scan, how):
     session = Session(StubNetwork(), volume_of(scan), Settings(findings=how))
     click_on(session, FIRST)
-    return [stack_of(session, number) for number in session.find_similar()]
+    return [stack_of(session, lesion_id) for lesion_id in session.find_similar()]
 
 
 def test_a_finding_that_is_not_there_when_asked_again_stays_as_the_search_marked_it():
@@ -408,7 +398,7 @@ def test_lesions_of_an_earlier_scan_with_another_geometry_serve_as_exemplars(ses
 
     assert session.add_exemplars(labels, volume) == 1
     (exemplar,) = session.state.imported
-    middle = 20 + 15.6 * seed_slice(earlier)
+    middle = 20 + 15.6 * largest_slice(earlier)
     assert exemplar.view.slice == round(middle / 7.8)
     encoded = session.embeddings.encoded
     session.find_similar()
@@ -417,7 +407,7 @@ def test_lesions_of_an_earlier_scan_with_another_geometry_serve_as_exemplars(ses
     assert encoded == 0
 
 
-def seed_slice(scan):
+def largest_slice(scan):
     """The slice of a scan on which the lesion is largest, the first of equal ones."""
     return int((scan == LESION).sum(axis=(1, 2)).argmax())
 

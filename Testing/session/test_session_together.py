@@ -15,16 +15,12 @@ from engine_fixtures import (
     SECOND,
     THIRD,
     Block,
-    click_on,
-    digest,
     painted,
-    ras,
     scan_of,
-    stack_of,
-    stub_session,
     volume_of,
 )
 from stub_network import StubNetwork
+from stub_sessions import click_on, digest, ras, stack_of, stub_session
 
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.network.config import preset
@@ -35,11 +31,6 @@ from mois_core.session.propagation import around_every_prompt
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BLOCKS = (FIRST, SECOND, THIRD, OTHER_KIND)
-
-
-@pytest.fixture
-def session():
-    return stub_session()
 
 
 def all_clicks(session, blocks=BLOCKS):
@@ -53,9 +44,9 @@ def test_clicks_propagation_and_searching_on_encoded_slices_encode_nothing(sessi
     session.prepare()
     assert session.embeddings.encoded == session.model.calls["encode"] == 12
 
-    number = click_on(session, FIRST)
-    session.click(ras(session, 4, 8, 8), positive=False, lesion=number)
-    session.move_click(session.lesion(number).clicks[0].id, ras(session, 6, 9, 9))
+    lesion_id = click_on(session, FIRST)
+    session.click(ras(session, 4, 8, 8), positive=False, lesion=lesion_id)
+    session.move_click(session.lesion(lesion_id).clicks[0].id, ras(session, 6, 9, 9))
     session.box(ras(session, 5, 18, 3), ras(session, 5, 28, 12))
     session.set_mask(None, session.stack.to_volume(painted(THIRD)))
     found = session.find_similar()
@@ -67,20 +58,24 @@ def test_clicks_propagation_and_searching_on_encoded_slices_encode_nothing(sessi
     assert session.embeddings.encoded == session.model.calls["encode"] == 12
 
 
-def test_a_click_before_anything_is_encoded_encodes_its_own_slice_first():
-    session = stub_session()
-    seen = []
-    make = session.embeddings._image
+def test_a_click_before_anything_is_encoded_encodes_its_own_slice_first(session):
+    ready_before = []
+    encode = session.model.encode
 
-    def watched(number):
-        seen.append(number)
-        return make(number)
+    def watched(images):
+        ready_before.append(ready_slices(session))
+        return encode(images)
 
-    session.embeddings._image = watched
+    session.model.encode = watched
     click_on(session, FIRST)
 
-    assert seen[0] == FIRST.middle[0]
-    assert sorted(seen) == [2, 3, 4, 5, 6, 7, 8]
+    assert ready_before[:2] == [set(), {FIRST.middle[0]}]
+    assert ready_slices(session) == {2, 3, 4, 5, 6, 7, 8}
+    assert len(ready_before) == 7
+
+
+def ready_slices(session):
+    return {n for n in range(session.stack.count) if session.embeddings.is_ready(n)}
 
 
 def test_a_click_that_is_not_propagated_encodes_one_slice(session):
@@ -115,8 +110,8 @@ def test_exemplar_keys_are_computed_once_for_all_slices_and_searches_with_the_sa
 def test_exemplars_live_as_long_as_the_keys_that_are_kept_of_them():
     """Keys are found again by whose they are; nobody else may get that identity meanwhile."""
     session = stub_session(propagation_slices=0)
-    number = click_on(session, FIRST)
-    memory = weakref.ref(session.lesion(number).prompted[5].memory)
+    lesion_id = click_on(session, FIRST)
+    memory = weakref.ref(session.lesion(lesion_id).prompted[5].memory)
     session.find_similar()
     session.undo()
     session.undo()
@@ -155,12 +150,12 @@ def test_more_lesions_than_fit_into_a_pass_are_split_over_several():
         for column in range(1, 30, 5)
     ]
     session = stub_session(*blocks, propagation_slices=0)
-    numbers = session.clicks(all_clicks(session, blocks))
+    lesion_ids = session.clicks(all_clicks(session, blocks))
 
-    assert len(numbers) == 36
+    assert len(lesion_ids) == 36
     assert session.model.calls["decode"] == 3
-    for number, block in zip(numbers, blocks, strict=True):
-        assert np.array_equal(stack_of(session, number), painted(block))
+    for lesion_id, block in zip(lesion_ids, blocks, strict=True):
+        assert np.array_equal(stack_of(session, lesion_id), painted(block))
 
 
 @pytest.mark.parametrize("ends", [(2, 11), (5, 11), (5, 8), (2, 8)])
@@ -197,10 +192,10 @@ def test_the_order_in_which_a_lesion_is_propagated_does_not_depend_on_others():
     """Prompts in several places make several targets per round; others must not reorder them."""
     long = tuple(Block((0, 12), (row, row + 5), (4, 9)) for row in (3, 10, 17))
     places = ((6, 5, 6), (9, 12, 6), (3, 19, 6), (7, 19, 6), (8, 5, 6))
-    owners = (1, 2, 3, 3, 1)
+    lesion_ids = (1, 2, 3, 3, 1)
     session = stub_session(*long, propagation_slices=4)
     session.clicks(
-        [NewClick(ras(session, *p), True, o) for p, o in zip(places, owners, strict=True)]
+        [NewClick(ras(session, *p), True, n) for p, n in zip(places, lesion_ids, strict=True)]
     )
 
     for lesion in session.lesions:
@@ -213,22 +208,22 @@ def test_the_order_in_which_a_lesion_is_propagated_does_not_depend_on_others():
 
 def test_several_clicks_are_one_step_and_give_the_same_as_one_by_one(session):
     together = session.clicks(all_clicks(session))
-    masks = [digest(session.lesion(number).mask) for number in together]
+    masks = [digest(session.lesion(lesion_id).mask) for lesion_id in together]
     assert session.undo() == "clicks"
     assert session.lesions == ()
 
     one_by_one = [session.click(new.ras) for new in all_clicks(session)]
 
     assert one_by_one == together
-    assert [digest(session.lesion(number).mask) for number in one_by_one] == masks
+    assert [digest(session.lesion(lesion_id).mask) for lesion_id in one_by_one] == masks
 
 
 def test_several_clicks_on_one_lesion_are_taken_in_order(session):
-    slices, row, column = FIRST.middle
+    slice_index, row, column = FIRST.middle
     new = [
-        NewClick(ras(session, slices, row, column), True, 4),
-        NewClick(ras(session, slices, FIRST.rows[0] + 1, FIRST.columns[0] + 1), False, 4),
-        NewClick(ras(session, slices + 1, row, column), True, 4),
+        NewClick(ras(session, slice_index, row, column), True, 4),
+        NewClick(ras(session, slice_index, FIRST.rows[0] + 1, FIRST.columns[0] + 1), False, 4),
+        NewClick(ras(session, slice_index + 1, row, column), True, 4),
     ]
     assert session.clicks(new) == [4, 4, 4]
     together = digest(session.lesion(4).mask)

@@ -1,4 +1,4 @@
-"""Slicer's own libraries under pytest, from the slicer-core wheel: no Qt, no display.
+"""Fixtures for tests on Slicer's own libraries from the slicer-core wheel, without Qt and display.
 
 This folder must not be called `slicer`: the package of that name imports every file of every
 folder of that name that it finds on the path.
@@ -25,7 +25,7 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 @pytest.fixture
 def an_engine():
-    """The stub network on its two threads."""
+    """The engine with the stub network on its two threads."""
     from scene_setup import stub_engine
 
     engine = stub_engine()
@@ -44,12 +44,12 @@ def a_volume_node(a_scene):
 
 @pytest.fixture
 def a_workspace(a_scene, an_engine):
-    """A workspace without a scan, that tells what was said and is closed afterwards."""
+    """A workspace without a scan, with a list of its messages; it is closed afterwards."""
     from MOISSAM2SegmentLib.workspace.workspace import Workspace
 
     workspace = Workspace(a_scene, an_engine)
-    workspace.heard = []
-    workspace.message.connect(workspace.heard.append)
+    workspace.messages = []
+    workspace.message.connect(workspace.messages.append)
     yield workspace
     workspace.close()
 

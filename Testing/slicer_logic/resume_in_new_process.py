@@ -1,4 +1,4 @@
-"""Opens a bundle in a process of its own and goes on with the work in it."""
+"""Script that opens a bundle in a process of its own and resumes the work in it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import sys
 from pathlib import Path
 
-from engine_fixtures import SECOND, digest
+from engine_fixtures import SECOND
 from scans import place, settle
 from scene_setup import make_scene, stub_engine
+from stub_sessions import digest
 
 
 def continue_working(workspace) -> list[str]:
-    """The next click and the next search; gives what the masks are after each."""
+    """Make another click and another search; return a digest of the masks after each."""
     place(workspace, SECOND, "9+")
     settle(workspace)
     masks = [digest(workspace.session.labels())]
@@ -31,8 +32,8 @@ def main(bundle: str, folder: str) -> None:
     assert scene.ReadFromMRB(bundle)
     engine = stub_engine()
     workspace = Workspace(scene, engine)
-    heard: list[str] = []
-    workspace.message.connect(heard.append)
+    messages: list[str] = []
+    workspace.message.connect(messages.append)
     (stored,) = stored_sessions(scene)
     workspace.start(stored.referenced("MOISSAM2.volume"))
     settle(workspace)
@@ -43,7 +44,7 @@ def main(bundle: str, folder: str) -> None:
         "colour": segmentation.GetSegment("MOISSAM2_3").GetColor(),
         "layers": segmentation.GetNumberOfLayers(),
         "continued": continue_working(workspace),
-        "heard": heard,
+        "messages": messages,
     }
     Path(folder, "after.json").write_text(json.dumps(result), encoding="utf-8")
     workspace.close()

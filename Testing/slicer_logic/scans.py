@@ -1,4 +1,4 @@
-"""Scans in the scene, and ways to do with nodes what a user does."""
+"""Scans in the scene, and functions that change nodes as a user does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mois_core.geometry import Volume
 PATIENCE_S = 20.0
 
 MOST_S = 0.05
-"""Nothing may keep the main thread longer than this."""
+"""Longest time that anything may block the main thread."""
 
 
 def volume_node(scene, array: np.ndarray, ijk_to_ras: np.ndarray, name: str = "scan"):
@@ -33,17 +33,17 @@ def scan_node(scene, *blocks: Block, matrix: np.ndarray = CORONAL, slices: int =
 
 
 def scan_as_read(scene, name: str = "scan"):
-    """The usual scan the way Slicer has it after reading a file."""
+    """Add the usual scan as Slicer has it after reading a file."""
     volume = right_handed(Volume(scan_of(*SCENE), CORONAL))
     return volume_node(scene, volume.array, volume.ijk_to_ras, name)
 
 
 FINER = (2, 32, 10)
-"""How much finer than the usual scan one of clinical size is, along slices, rows and columns."""
+"""Pixels of a scan of clinical size for each of the usual scan, along slices, rows and columns."""
 
 
 def clinical_scan_node(scene, *blocks: Block):
-    """A scan of clinical size, 40 slices of 1024 x 320 pixels, the way Slicer reads it."""
+    """Add a scan of clinical size, 40 slices of 1024 x 320 pixels, as Slicer reads it."""
     large = np.kron(scan_of(*blocks, slices=20), np.ones(FINER, dtype=np.int16))
     matrix = np.array([[-0.7, 0, 0, 0], [0, 0, 7.8, 0], [0, -0.7, 0, 0], [0, 0, 0, 1]])
     volume = right_handed(Volume(large, matrix))
@@ -51,23 +51,23 @@ def clinical_scan_node(scene, *blocks: Block):
 
 
 def middle_of(workspace, block: Block) -> np.ndarray:
-    """Where in the world the middle of a lesion of a clinical scan lies."""
-    number, row, column = (s * n + s // 2 for n, s in zip(block.middle, FINER, strict=True))
-    return world_of(workspace, number, row, column)
+    """Return the place in the world of the middle of a lesion of a clinical scan."""
+    slice_index, row, column = (s * n + s // 2 for n, s in zip(block.middle, FINER, strict=True))
+    return world_of(workspace, slice_index, row, column)
 
 
 class Turn(NamedTuple):
-    """What one turn of the pump took of the main thread, in seconds."""
+    """The time of the main thread that one call of `pump` took, in seconds."""
 
     passed: float
-    """By the clock: with waiting for the worker on purpose, for the interpreter, and for other
+    """Time by the clock: with waiting for the worker on purpose, for the interpreter, and for other
     programs on the machine."""
     worked: float
-    """Of the processor, by the main thread itself."""
+    """Time of the processor that the main thread itself used."""
 
 
 def settle(workspace, seconds: float = PATIENCE_S) -> list[Turn]:
-    """Turn the pump as the module's timer does until nothing is left to do."""
+    """Call `pump` as the module's timer does until nothing is left to do."""
     turns = []
     end = time.monotonic() + seconds
     while workspace.needs_pump:
@@ -77,14 +77,14 @@ def settle(workspace, seconds: float = PATIENCE_S) -> list[Turn]:
 
 
 def timed(action: Callable[[], object]) -> Turn:
-    """What something done at once took of the main thread."""
+    """Return the time of the main thread that a call took."""
     passed, worked = time.perf_counter(), time.thread_time()
     action()
     return Turn(time.perf_counter() - passed, time.thread_time() - worked)
 
 
 def slowed_down(session, monkeypatch, seconds: float) -> None:
-    """An engine that takes its time for each step, without holding the interpreter."""
+    """Make each step of a session take longer, without holding the interpreter."""
     for name in ("clicks", "find_similar", "move_click", "prepare"):
         method = getattr(session, name)
 
@@ -100,9 +100,9 @@ def slowed_down(session, monkeypatch, seconds: float) -> None:
         monkeypatch.setattr(session, name, slow)
 
 
-def world_of(workspace, number: int, row: float, column: float) -> np.ndarray:
-    """Where in the world a pixel of a slice lies."""
-    ras = workspace.session.stack.point_to_ras(number, column, row)
+def world_of(workspace, slice_index: float, row: float, column: float) -> np.ndarray:
+    """Return the place in the world of a pixel of a slice."""
+    ras = workspace.session.stack.point_to_ras(slice_index, column, row)
     return to_world(workspace.volume_node, ras)[0]
 
 
@@ -117,60 +117,62 @@ def place_at(workspace, world, label: str = "") -> str:
     return node.GetNthControlPointID(index)
 
 
-def drag(workspace, point: str, world) -> None:
+def drag(workspace, point_id: str, world) -> None:
     node = workspace.points_node
-    index = node.GetNthControlPointIndexByID(point)
+    index = node.GetNthControlPointIndexByID(point_id)
     node.SetNthControlPointPositionWorld(index, *np.asarray(world, dtype=float).tolist())
 
 
-def remove(workspace, point: str) -> None:
+def remove(workspace, point_id: str) -> None:
     node = workspace.points_node
-    node.RemoveNthControlPoint(node.GetNthControlPointIndexByID(point))
+    node.RemoveNthControlPoint(node.GetNthControlPointIndexByID(point_id))
 
 
 def labels_in(node) -> list[str]:
     return [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
 
 
-def segment_mask(workspace, number: int) -> np.ndarray:
-    """A lesion's segment on the scan's grid, read the way any other module reads it."""
-    identifier = workspace.segments.segment_of(number)
+def segment_mask(workspace, lesion_id: int) -> np.ndarray:
+    """Return a lesion's segment on the scan's grid, read as any other module reads it."""
+    segment_id = workspace.segments.segment_of(lesion_id)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(
-        workspace.segments_node, identifier, workspace.volume_node
+        workspace.segments_node, segment_id, workspace.volume_node
     )
     return turned(workspace, np.array(array, dtype=bool))
 
 
-def paint(workspace, number: int, box) -> np.ndarray:
-    """Add a box to a segment as a script or an effect does; gives the mask it should have now."""
-    mask = segment_mask(workspace, number)
+def paint(workspace, lesion_id: int, box) -> np.ndarray:
+    """Add a box to a segment as a script or an effect does, and return the mask it has to have."""
+    mask = segment_mask(workspace, lesion_id)
     mask[box] = True
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         turned(workspace, mask).astype(np.uint8),
         workspace.segments_node,
-        workspace.segments.segment_of(number),
+        workspace.segments.segment_of(lesion_id),
         workspace.volume_node,
     )
     return mask
 
 
 def turned(workspace, array: np.ndarray) -> np.ndarray:
-    """An array on the node's grid as one on the session's, and the other way round: they differ
-    if the node's is left-handed."""
+    """Return an array on the node's grid as one on the session's, or the other way round.
+
+    They differ if the node's grid is left-handed.
+    """
     matrix = ijk_to_ras(workspace.volume_node)
     return array if np.linalg.det(matrix[:3, :3]) > 0 else array[::-1]
 
 
 def shows_exactly_its_session(workspace) -> bool:
-    """Whether every lesion that counts is a segment with just the voxels that labels give it."""
+    """Return whether the segments are the lesions that count, each with the voxels of its label."""
     labels = workspace.session.labels()
-    numbers = [lesion.id for lesion in workspace.session.lesions if lesion.status.counts]
+    lesion_ids = [lesion.id for lesion in workspace.session.lesions if lesion.status.counts]
     segmentation = workspace.segments_node.GetSegmentation()
-    if sorted(numbers) != sorted(n for n in numbers if workspace.segments.segment_of(n)):
+    if not all(workspace.segments.segment_of(lesion_id) for lesion_id in lesion_ids):
         return False
-    if segmentation.GetNumberOfSegments() != len(numbers):
+    if segmentation.GetNumberOfSegments() != len(lesion_ids):
         return False
-    return all(np.array_equal(segment_mask(workspace, n), labels == n) for n in numbers)
+    return all(np.array_equal(segment_mask(workspace, n), labels == n) for n in lesion_ids)
 
 
 def linear_transform(scene, *, shift=(30.0, -20.0, 10.0), degrees: float = 25.0):
@@ -183,7 +185,7 @@ def linear_transform(scene, *, shift=(30.0, -20.0, 10.0), degrees: float = 25.0)
 
 
 def warp(scene):
-    """A smooth displacement of some millimetres."""
+    """Add a transform that is a smooth displacement of some millimetres."""
     transform = vtk.vtkThinPlateSplineTransform()
     transform.SetBasisToR()
     corners = np.array([[x, y, z] for x in (-60, 60) for y in (-60, 160) for z in (-60, 60)], "d")

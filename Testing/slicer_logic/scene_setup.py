@@ -1,4 +1,4 @@
-"""What Slicer has in place before any module is used, for tests without Slicer."""
+"""The scene, logics and application object that Slicer makes at its start, for tests without it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import slicer
 
 
 def make_scene(folder: str) -> tuple[Any, Any]:
-    """A scene with the logics that Slicer would have made; and what to hold on to."""
+    """Return a scene with the logics that Slicer makes, and objects that have to be kept alive."""
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
@@ -43,7 +43,7 @@ def make_scene(folder: str) -> tuple[Any, Any]:
 
 
 def stub_engine() -> Any:
-    """The module's engine with the stub network ready, on its two threads."""
+    """Return the module's engine with the stub network loaded."""
     from MOISSAM2SegmentLib.worker.engine import Engine
     from stub_network import StubNetwork
 

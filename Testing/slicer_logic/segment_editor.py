@@ -1,4 +1,4 @@
-"""Slicer's own Segment Editor without its widget: selection, masks, undo, and strokes."""
+"""Slicer's own Segment Editor without its widget, with selection, masks, undo, and strokes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from scans import settle, world_of
 
 
 class Editor:
-    """What the Segment Editor's widget does for an effect."""
+    """Does for an effect what the Segment Editor's widget does."""
 
-    def __init__(self, workspace, node=None, segment: str = "mine") -> None:
+    def __init__(self, workspace, node=None, segment_id: str = "mine") -> None:
         self.workspace = workspace
         self.logic = slicer.vtkSlicerSegmentEditorLogic()
         self.logic.SetMRMLScene(workspace.scene)
@@ -29,49 +29,49 @@ class Editor:
         self.logic.SetSegmentationHistory(self.history)
         self.logic.SetSegmentationNode(node)
         self.logic.SetSourceVolumeNode(workspace.volume_node)
-        if node.GetSegmentation().GetSegment(segment) is None:
-            self.add("Mine", segment)
-        self.select(segment)
+        if node.GetSegmentation().GetSegment(segment_id) is None:
+            self.add("Mine", segment_id)
+        self.select(segment_id)
 
     @property
-    def segment(self) -> str:
+    def segment_id(self) -> str:
         return self.parameters.GetSelectedSegmentID()
 
-    def add(self, name: str, identifier: str = "") -> str:
+    def add(self, name: str, segment_id: str = "") -> str:
         segmentation = self.node.GetSegmentation()
-        return segmentation.AddEmptySegment(identifier or name.lower(), name)
+        return segmentation.AddEmptySegment(segment_id or name.lower(), name)
 
-    def select(self, segment: str) -> None:
-        self.parameters.SetSelectedSegmentID(segment)
+    def select(self, segment_id: str) -> None:
+        self.parameters.SetSelectedSegmentID(segment_id)
 
-    def write_picture(self, segment: str, picture) -> None:
-        """What our effect does with a mask of ours."""
-        with limited(picture, self.parameters, self.workspace.volume_node) as image:
-            self.write(segment, image)
+    def write_change(self, segment_id: str, change) -> None:
+        """Write a mask as our effect does."""
+        with limited(change, self.parameters, self.workspace.volume_node) as image:
+            self.write(segment_id, image)
 
-    def write(self, segment: str, image) -> None:
-        """What `modifySegmentByLabelmap` of an effect does."""
+    def write(self, segment_id: str, image) -> None:
+        """Write a mask as `modifySegmentByLabelmap` of an effect does."""
         self.logic.ModifySegmentByLabelmap(
-            self.node, segment, image, self.logic.ModificationModeSet, True, False
+            self.node, segment_id, image, self.logic.ModificationModeSet, True, False
         )
 
     def click(self, world, positive: bool = True) -> None:
-        """What comes of a click."""
+        """Click, and wait until the segment is written."""
         self.click_at_once(world, positive)
         settle(self.workspace)
 
     def click_at_once(self, world, positive: bool = True) -> None:
-        """What the effect itself does on a click."""
-        self.workspace.editing.edit_segment(self.node, self.segment, self.write_picture)
+        """Do what the effect itself does on a click."""
+        self.workspace.editing.edit_segment(self.node, self.segment_id, self.write_change)
         self.logic.SaveStateForUndo()
         self.workspace.editing.point_into_segment(world, positive)
 
     def paint(self, mask: np.ndarray) -> None:
-        """A stroke of the brush, with what it leaves behind."""
+        """Replace the segment by a mask, as a stroke of the brush does."""
         volume = self.workspace.session.volume
         box = tuple(slice(0, count) for count in mask.shape)
         self.logic.SaveStateForUndo()
-        self.write(self.segment, image_of(volume.ijk_to_ras, box, mask))
+        self.write(self.segment_id, image_of(volume.ijk_to_ras, box, mask))
 
     def undo(self) -> None:
         self.logic.Undo()
@@ -85,24 +85,24 @@ class Editor:
         self.workspace.editing.give_back()
         settle(self.workspace)
 
-    def mask(self, segment: str) -> np.ndarray:
-        """Read without our own code's help, but for the change of grids."""
+    def mask(self, segment_id: str) -> np.ndarray:
+        """Return a segment's mask, read by Slicer; only the change of grids is ours."""
         image = slicer.vtkOrientedImageData()
-        self.node.GetBinaryLabelmapRepresentation(segment, image)
+        self.node.GetBinaryLabelmapRepresentation(segment_id, image)
         volume = self.workspace.session.volume
         return on_grid(image, {1: 1}, volume.ijk_to_ras, volume.array.shape) > 0
 
 
 def click(editor: Editor, block: Block, positive: bool = True) -> None:
-    """Into the middle of a lesion."""
+    """Click into the middle of a lesion."""
     editor.click(world_of(editor.workspace, *block.middle), positive)
 
 
 def in_volume(editor: Editor, block: Block) -> np.ndarray:
-    """A block as a mask in the scan's own order."""
+    """Return a block as a mask in the scan's own order."""
     return editor.workspace.session.stack.to_volume(painted(block))
 
 
 def outlined(editor: Editor) -> np.ndarray:
-    """What the chosen segment shows."""
-    return editor.mask(editor.segment)
+    """Return the mask of the selected segment."""
+    return editor.mask(editor.segment_id)

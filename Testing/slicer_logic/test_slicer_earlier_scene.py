@@ -1,4 +1,4 @@
-"""A scene that an earlier version saved opens, and work goes on from it."""
+"""Test of a scene that an earlier version saved: it opens, and work goes on from it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_scene_of_an_earlier_version_goes_on(a_workspace):
     settle(workspace)
 
     session, before = workspace.session, expected["restored"]
-    assert workspace.heard == []
+    assert workspace.messages == []
     assert sha256(session.labels()) == before["labels"]
     assert [
         [le.id, le.status.value, le.name, len(le.clicks), sha256(session.mask(le.id))]

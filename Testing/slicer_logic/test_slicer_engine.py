@@ -1,4 +1,4 @@
-"""The network's life in the module: loading, devices, giving memory back, and the sample scan."""
+"""Tests of the engine: loading, devices, freeing memory, and work on the sample scan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 import torch
-from engine_fixtures import FIRST, SECOND, is_exactly
+from engine_fixtures import FIRST, SECOND
 from MOISSAM2SegmentLib.scene.transforms import ijk_to_ras, view_of
 from MOISSAM2SegmentLib.setup import sample_data
 from MOISSAM2SegmentLib.worker import devices
@@ -16,6 +16,7 @@ from MOISSAM2SegmentLib.worker.engine import NO_MODEL, Engine
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from scans import place, settle, shows_exactly_its_session
 from small_networks import MOIS, lively
+from stub_sessions import is_exactly
 
 from mois_core.network.config import preset
 from mois_core.network.loading import build
@@ -29,17 +30,17 @@ def turn(engine) -> None:
 
 
 def test_a_model_is_loaded_in_the_background():
-    engine, said, changes = Engine(), [], []
+    engine, reported, changes = Engine(), [], []
     engine.changed.connect(lambda: changes.append(engine.is_ready))
 
-    engine.load("phantom", device="cpu", done=lambda: said.append("ready"))
+    engine.load("phantom", device="cpu", done=lambda: reported.append("ready"))
     assert not engine.is_ready
     turn(engine)
-    engine.load("mois-tiny", "/nowhere/weights.pt", failed=said.append)
+    engine.load("mois-tiny", "/nowhere/weights.pt", failed=reported.append)
     turn(engine)
 
-    assert said[0] == "ready"
-    assert "weights.pt" in said[1]
+    assert reported[0] == "ready"
+    assert "weights.pt" in reported[1]
     assert engine.info.preset == "phantom"
     assert engine.info.checkpoint == "phantom.safetensors"
     engine.unload()
@@ -64,21 +65,21 @@ def test_a_file_tells_which_network_it_is_for_and_precision_can_be_chosen(tmp_pa
     engine.close()
 
 
-def test_without_a_model_a_scan_is_not_opened_and_it_is_said_why(a_scene, a_volume_node):
+def test_without_a_model_a_scan_is_not_opened_and_the_message_says_why(a_scene, a_volume_node):
     engine = Engine()
-    workspace, said = Workspace(a_scene, engine), []
-    workspace.message.connect(said.append)
+    workspace, messages = Workspace(a_scene, engine), []
+    workspace.message.connect(messages.append)
 
     workspace.start(a_volume_node)
     settle(workspace)
 
-    assert said == [NO_MODEL]
+    assert messages == [NO_MODEL]
     assert not workspace.is_open
     workspace.close()
     engine.close()
 
 
-def test_the_processor_is_always_there_and_a_wish_is_only_a_wish():
+def test_the_processor_is_always_there_and_a_device_that_is_missing_is_replaced():
     names = [device.name for device in devices.available_devices()]
 
     assert names[-1] == "cpu"
@@ -87,7 +88,7 @@ def test_the_processor_is_always_there_and_a_wish_is_only_a_wish():
     assert devices.free_memory_gib("cpu") is None
 
 
-def test_work_goes_on_after_memory_was_given_back(an_open_workspace, an_engine):
+def test_work_goes_on_after_memory_was_freed(an_open_workspace, an_engine):
     workspace = an_open_workspace
     place(workspace, FIRST)
     settle(workspace)
@@ -104,8 +105,8 @@ def test_work_goes_on_after_memory_was_given_back(an_open_workspace, an_engine):
 
 
 def test_the_sample_scan_is_made_here_and_can_be_worked_on(a_scene, monkeypatch):
-    """With a real network, small and with made-up weights: what it marks means nothing, but it
-    must come back to the scene voxel for voxel."""
+    """With a real network, small and with synthetic weights: its masks mean nothing, but they have
+    to come back to the scene voxel for voxel."""
     monkeypatch.setattr(sample_data, "SIZE", (128, 64))
     monkeypatch.setattr(sample_data, "SLICES", 8)
     monkeypatch.setattr(sample_data, "LESIONS", 6)
@@ -123,18 +124,22 @@ def test_the_sample_scan_is_made_here_and_can_be_worked_on(a_scene, monkeypatch)
     assert np.array_equal(view_of(node).array, view_of(source["customDownloader"]()).array)
     engine = Engine()
     engine.use(lively(MOIS), ModelInfo("small", "small.pt", "2" * 64))
-    workspace, said = Workspace(a_scene, engine), []
-    workspace.message.connect(said.append)
+    workspace, messages = Workspace(a_scene, engine), []
+    workspace.message.connect(messages.append)
     workspace.start(node)
     settle(workspace)
-    for number, row, column, label in ((4, 40, 30, "1+"), (4, 60, 20, "1-"), (5, 80, 40, "2+")):
-        ras = workspace.session.stack.point_to_ras(number, column, row)
+    for slice_index, row, column, label in (
+        (4, 40, 30, "1+"),
+        (4, 60, 20, "1-"),
+        (5, 80, 40, "2+"),
+    ):
+        ras = workspace.session.stack.point_to_ras(slice_index, column, row)
         workspace.points_node.AddControlPointWorld(*ras.tolist(), label)
     settle(workspace)
     workspace.commands.find_similar()
     settle(workspace)
 
-    assert said == []
+    assert messages == []
     assert workspace.session.lesion(1).mask
     assert shows_exactly_its_session(workspace)
     workspace.close()

@@ -1,4 +1,4 @@
-"""Installing what the engine needs, with doubles of Slicer's two ways to install packages."""
+"""Tests of the installation of packages, with doubles of Slicer's two ways to install them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ COMPLETE = {
 
 
 class Computer:
-    """What is installed, as records in a folder that Python looks for packages in; and who asked
-    for what."""
+    """A computer with installed packages, and a log of questions, messages and installations.
+
+    Packages are records in a folder that Python looks for packages in.
+    """
 
     def __init__(self, folder: Path, monkeypatch) -> None:
         self.folder = folder
         self.asked: list[str] = []
-        self.message: list[str] = []
+        self.messages: list[str] = []
         self.installed: list[str] = []
         self.constraints = ""
         self.answer = True
@@ -62,7 +64,7 @@ class Computer:
         return self.answer
 
     def install(self) -> bool:
-        return install.install(self.ask, self.message.append)
+        return install.install(self.ask, self.messages.append)
 
     def _pip(self, wanted, constraints: Path) -> None:
         self.constraints = constraints.read_text(encoding="utf-8")
@@ -128,7 +130,7 @@ class Computer:
 
 @pytest.fixture
 def a_computer(tmp_path, monkeypatch):
-    """Nothing but what Slicer brings along, and nothing of ours in memory."""
+    """A computer with nothing but the packages that Slicer brings along."""
     computer = Computer(tmp_path, monkeypatch)
     computer.has(**BUNDLED)
     monkeypatch.setattr(slicer, "app", SimpleNamespace(), raising=False)
@@ -143,9 +145,9 @@ def either_slicer(request, a_computer):
 
 @pytest.fixture
 def imports_work(monkeypatch):
-    """What the packages do when they are imported is not looked at."""
+    """Make every package importable; gives a list of the attempts."""
     tried = []
-    monkeypatch.setattr(install, "_try_out", lambda: tried.append(True))
+    monkeypatch.setattr(install, "_try_imports", lambda: tried.append(True))
     return tried
 
 
@@ -206,7 +208,7 @@ def test_one_who_declines_gets_nothing(either_slicer):
     assert len(either_slicer.asked) == 1
     assert "torch, safetensors" in either_slicer.asked[0]
     assert either_slicer.installed == []
-    assert either_slicer.message == [install.DECLINED]
+    assert either_slicer.messages == [install.DECLINED]
 
 
 def test_everything_is_installed_after_one_question(either_slicer, imports_work):
@@ -222,9 +224,9 @@ def test_everything_is_installed_after_one_question(either_slicer, imports_work)
         "filelock>=3.12",
         "pillow>=10",
     ]
-    assert "torch 2.7.1+cu128 is installed." in either_slicer.message
-    assert "filelock 3.18.0 is installed." in either_slicer.message
-    assert either_slicer.message[-1] == install.READY
+    assert "torch 2.7.1+cu128 is installed." in either_slicer.messages
+    assert "filelock 3.18.0 is installed." in either_slicer.messages
+    assert either_slicer.messages[-1] == install.READY
     assert imports_work
 
 
@@ -241,7 +243,7 @@ def test_what_works_already_is_held_at_its_version(either_slicer):
 
 @pytest.mark.usefixtures("imports_work")
 def test_after_a_restart_only_the_rest_is_installed(either_slicer):
-    """Somebody closed Slicer when torch was there and the rest was not."""
+    """Slicer was closed when torch was there and the other packages were not."""
     either_slicer.has(torch="2.7.1+cu128", filelock="3.18.0")
 
     assert either_slicer.install()
@@ -259,7 +261,7 @@ def test_another_torch_than_the_one_in_memory_needs_a_restart(either_slicer, mon
 
     assert not either_slicer.install()
 
-    assert either_slicer.message[-1] == install.RESTART
+    assert either_slicer.messages[-1] == install.RESTART
 
 
 def test_a_failure_tells_the_reason_and_the_way_without_internet(either_slicer):
@@ -274,7 +276,7 @@ def test_a_failure_tells_the_reason_and_the_way_without_internet(either_slicer):
     assert "--no-index" in str(failure.value)
 
 
-def test_pip_that_fails_is_told_in_words(a_computer, monkeypatch):
+def test_a_failure_of_pip_is_explained(a_computer, monkeypatch):
     a_computer.has(torch="2.7.1")
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
 
@@ -288,7 +290,7 @@ def test_pip_that_fails_is_told_in_words(a_computer, monkeypatch):
 
 
 def test_an_installation_that_was_skipped_is_noticed(a_computer):
-    """Slicer's own function does nothing in testing mode, and says nothing either."""
+    """Slicer's own function does nothing in testing mode, without an error."""
     a_computer.has_pytorch_extension()
     a_computer.is_slicer_5_12(skips=True)
 
@@ -304,11 +306,11 @@ def test_without_the_pytorch_extension_it_is_offered(either_slicer):
     assert len(either_slicer.asked) == 2
     assert model.calls == [("PyTorch", False, False)]
     assert model.interactive
-    assert either_slicer.message[-1] == install.RESTART_FOR_EXTENSION
+    assert either_slicer.messages[-1] == install.RESTART_FOR_EXTENSION
     assert either_slicer.installed == []
 
 
-def test_where_the_extension_cannot_be_got_it_is_said_how(either_slicer):
+def test_where_the_extension_cannot_be_installed_the_message_says_how(either_slicer):
     with pytest.raises(install.InstallFailed, match="Extensions Manager"):
         either_slicer.install()
 
@@ -317,7 +319,7 @@ def test_where_the_extension_cannot_be_got_it_is_said_how(either_slicer):
         either_slicer.install()
 
 
-def test_a_package_that_cannot_be_imported_is_told_by_name(a_computer, monkeypatch):
+def test_a_package_that_cannot_be_imported_is_named(a_computer, monkeypatch):
     a_computer.has(**COMPLETE)
     real = install.importlib.import_module
 

@@ -1,4 +1,4 @@
-"""The worker thread, and how little of the main thread's time it takes."""
+"""Tests of the worker thread, and of the main thread's time that it takes."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def run(worker: Worker) -> None:
 def test_results_come_back_in_order_and_on_the_main_thread(a_worker):
     seen = []
     main = threading.current_thread()
-    for number in range(3):
+    for n in range(3):
         a_worker.submit(
             Job(
                 "count",
-                lambda progress, cancel, n=number: (n, threading.current_thread()),
+                lambda progress, cancel, n=n: (n, threading.current_thread()),
                 lambda result: seen.append((*result, threading.current_thread())),
             )
         )
     assert seen == []
     run(a_worker)
 
-    assert [number for number, *_ in seen] == [0, 1, 2]
+    assert [n for n, *_ in seen] == [0, 1, 2]
     assert {delivered for *_, delivered in seen} == {main}
     workers = {worked for _, worked, _ in seen}
     assert len(workers) == 1
@@ -60,7 +60,7 @@ def test_one_thread_serves_all_jobs_of_a_lifetime(a_worker):
 
 
 def test_errors_become_messages(a_worker, caplog):
-    said = []
+    reported = []
 
     def bad(progress, cancel):
         raise BadInput("the point lies outside the scan")
@@ -68,19 +68,19 @@ def test_errors_become_messages(a_worker, caplog):
     def broken(progress, cancel):
         raise KeyError("pixels")
 
-    a_worker.submit(Job("bad", bad, failed=said.append))
-    a_worker.submit(Job("broken", broken, failed=said.append))
+    a_worker.submit(Job("bad", bad, failed=reported.append))
+    a_worker.submit(Job("broken", broken, failed=reported.append))
     with caplog.at_level(logging.ERROR):
         run(a_worker)
 
-    assert said[0] == "The point lies outside the scan."
-    assert "KeyError" in said[1]
-    assert "pixels" not in said[1]
+    assert reported[0] == "The point lies outside the scan."
+    assert "KeyError" in reported[1]
+    assert "pixels" not in reported[1]
     assert "pixels" in caplog.text
 
 
 def test_a_job_that_is_cancelled_says_so_and_the_next_one_runs(a_worker):
-    said = []
+    reported = []
     running = threading.Event()
 
     def wait(progress, cancel):
@@ -89,14 +89,14 @@ def test_a_job_that_is_cancelled_says_so_and_the_next_one_runs(a_worker):
             cancel.check()
             time.sleep(0.001)
 
-    a_worker.submit(Job("wait", wait, cancelled=lambda: said.append("cancelled")))
-    a_worker.submit(Job("waits too", wait, cancelled=lambda: said.append("never ran")))
+    a_worker.submit(Job("wait", wait, cancelled=lambda: reported.append("cancelled")))
+    a_worker.submit(Job("waits too", wait, cancelled=lambda: reported.append("never ran")))
     assert running.wait(5)
     a_worker.cancel()
-    a_worker.submit(Job("next", lambda *_: "done", said.append))
+    a_worker.submit(Job("next", lambda *_: "done", reported.append))
     run(a_worker)
 
-    assert said == ["cancelled", "never ran", "done"]
+    assert reported == ["cancelled", "never ran", "done"]
 
 
 def test_background_work_makes_way_and_goes_on_afterwards(a_worker):
@@ -104,11 +104,11 @@ def test_background_work_makes_way_and_goes_on_afterwards(a_worker):
     started = threading.Event()
 
     def prepare(progress, cancel):
-        for number in range(50):
+        for n in range(50):
             cancel.check()
-            if number not in done:
+            if n not in done:
                 time.sleep(0.002)
-                done.add(number)
+                done.add(n)
                 started.set()
 
     a_worker.submit(Job("prepare", prepare, lambda _: order.append("prepared"), background=True))
@@ -142,21 +142,21 @@ def test_results_that_take_long_to_show_come_in_turns_of_their_own(a_worker):
     assert not a_worker.is_busy
 
 
-def test_progress_is_told_on_the_main_thread_and_only_the_latest(a_worker):
-    told = []
-    a_worker.progressed.connect(lambda job, *progress: told.append((job.name, *progress)))
+def test_progress_arrives_on_the_main_thread_and_only_the_latest(a_worker):
+    progressed = []
+    a_worker.progressed.connect(lambda job, *progress: progressed.append((job.name, *progress)))
     waiting = threading.Event()
 
     def work(progress, cancel):
-        for number in range(100):
-            progress(number, 100, "searching slices")
+        for n in range(100):
+            progress(n, 100, "searching slices")
         waiting.set()
 
     a_worker.submit(Job("search", work))
     assert waiting.wait(5)
     run(a_worker)
 
-    assert told == [("search", 99, 100, "searching slices")]
+    assert progressed == [("search", 99, 100, "searching slices")]
 
 
 def test_what_is_abandoned_is_never_delivered(a_worker):
@@ -215,10 +215,10 @@ def test_the_main_thread_is_never_kept_while_the_engine_works(
         turns += settle(a_workspace)
     a_workspace.commands.find_similar()
     turns += settle(a_workspace)
-    a_workspace.undo()
+    a_workspace.commands.undo()
     turns += settle(a_workspace)
 
-    assert a_workspace.heard == []
+    assert a_workspace.messages == []
     assert len(a_workspace.session.lesions) == 2
     passed, worked = np.array(turns).T
     figures = {

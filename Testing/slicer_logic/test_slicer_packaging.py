@@ -1,4 +1,4 @@
-"""What an extension package holds works without the source tree."""
+"""Tests of an extension package, which has to work without the source tree."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ from mois_core.network.loading import load_model
 volume = Volume(np.random.default_rng(0).random((3, 32, 32)).astype("f4"), np.eye(4))
 session = Session(load_model("mois-tiny"), volume)
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates
-painter = LabelUpdates(session)
+label_updates = LabelUpdates(session)
 session.click((16, 16, 1), propagate=False)
-print(len(painter.update().patches), __import__("MOISSAM2SegmentLib").__file__)
+print(len(label_updates.update().patches), __import__("MOISSAM2SegmentLib").__file__)
 """
 
 STORYBOARD = """

@@ -1,4 +1,4 @@
-"""The clinician's way through the program, with real nodes, step by step."""
+"""Tests of the clinician's storyboard with real nodes, and of every way to change points."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import slicer
-from engine_fixtures import FIRST, SECOND, THIRD, is_exactly
+from engine_fixtures import FIRST, SECOND, THIRD
 from scans import (
     drag,
     labels_in,
@@ -19,6 +19,7 @@ from scans import (
     shows_exactly_its_session,
     world_of,
 )
+from stub_sessions import is_exactly
 
 from mois_core.results.colours import lesion_colour
 from mois_core.session.lesion import Status
@@ -109,7 +110,7 @@ def test_the_whole_storyboard(an_open_workspace, tmp_path):
         assert [row["lesion"] for row in csv.DictReader(file)] == [
             str(node.GetTable().GetValueByName(n, "lesion").ToInt()) for n in range(3)
         ]
-    assert workspace.heard == []
+    assert workspace.messages == []
 
 
 def test_the_views_jump_to_a_lesion(an_open_workspace):
@@ -122,8 +123,8 @@ def test_the_views_jump_to_a_lesion(an_open_workspace):
     assert workspace.commands.jump_to(1)
 
     ras = [view.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
-    number = workspace.session.stack.point_from_ras(np.array(ras))[0]
-    assert SECOND.slices[0] - 0.5 <= number < SECOND.slices[1] - 0.5
+    slice_position = workspace.session.stack.point_from_ras(np.array(ras))[0]
+    assert SECOND.slices[0] - 0.5 <= slice_position < SECOND.slices[1] - 0.5
     workspace.commands.delete(1)
     settle(workspace)
     assert workspace.entries() == []
@@ -191,8 +192,8 @@ def test_a_point_outside_the_scan_is_taken_away_with_a_message(an_open_workspace
     settle(workspace)
 
     assert labels_in(workspace.points_node) == ["1+"]
-    assert len(workspace.heard) == 2
-    assert "outside" in workspace.heard[0]
+    assert len(workspace.messages) == 2
+    assert "outside" in workspace.messages[0]
     world = workspace.points_node.GetNthControlPointPositionWorld(0)
     assert np.allclose(world, world_of(workspace, *FIRST.middle))
     assert is_exactly(workspace.session, 1, FIRST)
@@ -278,11 +279,11 @@ def test_the_clicked_slice_is_shown_before_its_neighbours(an_open_workspace, mon
     assert workspace.entries() == []
 
 
-def test_a_number_that_is_too_high_is_refused_in_words(an_open_workspace):
+def test_a_lesion_id_that_is_too_high_is_refused_with_a_message(an_open_workspace):
     workspace = an_open_workspace
     place(workspace, FIRST, "70000+")
     settle(workspace)
 
-    assert "too high" in workspace.heard[0]
+    assert "too high" in workspace.messages[0]
     assert workspace.points_node.GetNumberOfControlPoints() == 0
     assert workspace.session.lesions == ()

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from paths import LOGIC, MODULE, PANEL, ROOT, SUPPORT
 
-from tools.draw_icons import FOLDER, drawn
+from tools.draw_icons import FOLDER, icon_files
 
 HEAVY = ("torch", "scipy", "SimpleITK", "safetensors", "filelock", "tqdm", "PIL")
 
@@ -165,7 +165,7 @@ def test_every_text_of_the_panel_goes_through_the_translation(path):
 def test_icons_are_those_that_the_script_draws():
     committed = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.svg")}
 
-    assert committed == drawn()
+    assert committed == icon_files()
 
 
 def test_every_icon_can_be_drawn_in_both_themes(a_panel):

@@ -6,9 +6,10 @@ import csv
 
 import numpy as np
 import slicer
-from engine_fixtures import FIRST, SECOND, is_exactly
+from engine_fixtures import FIRST, SECOND
 from PySide6 import QtCore
 from scans import labels_in, scan_node, shows_exactly_its_session
+from stub_sessions import is_exactly
 
 from mois_core.session.lesion import Status
 
@@ -67,7 +68,7 @@ def test_the_whole_storyboard(a_started_panel, dialogs, tmp_path):
     user.wait()
 
     user.choose_row(1)
-    user.panel.more.actions["delete"].real.trigger()
+    user.panel.menu.actions["delete"].real.trigger()
     user.wait()
     user.press("searchButton")
     user.wait()

@@ -19,7 +19,7 @@ def test_without_a_library_of_the_system_the_tests_are_skipped_and_say_which(tmp
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HERE / "test_panel_report.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HERE / "test_panel_report_section.py"],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,

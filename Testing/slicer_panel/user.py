@@ -112,7 +112,7 @@ class User:
 
     def _is_going_on(self) -> bool:
         fills = self.panel.table._later.isActive()
-        return fills or self.panel.pump.is_turning or self.workspace.needs_pump
+        return fills or self.panel.pump_timer.is_running or self.workspace.needs_pump
 
     # ---- pressing --------------------------------------------------------------------------
 

@@ -39,7 +39,9 @@ CUT = 3
 MOVES = 2
 """How far a lesion may move from one slice to the next, in mask pixels."""
 
-SURE = 10.0
+LOGIT = 10.0
+"""What all masks and scores are made of: plus this where something is, minus it elsewhere."""
+
 PACK = 4
 """A mask is four times as fine as the maps, so 4 x 4 of its pixels fit into 16 channels."""
 
@@ -62,7 +64,7 @@ class StubNetwork(MoisSam2):
     # ---- slices ---------------------------------------------------------------------------
 
     def encode(self, images: Tensor) -> SliceFeatures:
-        """Brightness in the middle of every mask pixel, in the first channels of the map."""
+        """Put how bright the middle of each mask pixel is into the first channels of the map."""
         self.calls["encode"] += 1
         middle = F.avg_pool2d(images[..., 1:-1, 1:-1], kernel_size=2, stride=PACK)
         width, side = self.config.width, self.config.map_size
@@ -121,7 +123,7 @@ class StubNetwork(MoisSam2):
     def decode_mask(self, features: SliceFeatures, mask: Tensor) -> Decoded:
         self.calls["decode_mask"] += 1
         low = F.interpolate(
-            mask * 2 * SURE - SURE,
+            mask * 2 * LOGIT - LOGIT,
             (self.config.low_res_size,) * 2,
             mode="bilinear",
             antialias=True,
@@ -131,8 +133,8 @@ class StubNetwork(MoisSam2):
     def _decoded(self, mask: Tensor, present: Tensor | None = None) -> Decoded:
         if present is None:
             present = mask.flatten(1).any(dim=1, keepdim=True)
-        logits = mask * 2 * SURE - SURE
-        score = present * 2 * SURE - SURE
+        logits = mask * 2 * LOGIT - LOGIT
+        score = present * 2 * LOGIT - LOGIT
         pointer = torch.ones(len(mask), self.config.width, device=self.device)
         return Decoded(logits, logits, torch.ones_like(score), pointer, score, raw=None)
 
@@ -141,7 +143,7 @@ class StubNetwork(MoisSam2):
     def remember(
         self, features: SliceFeatures, logits: Tensor, score: Tensor, from_clicks: bool
     ) -> Tensor:
-        """How bright the slice is inside the mask, and nothing outside."""
+        """Remember how bright the slice is inside the mask, and nothing outside."""
         self.calls["remember"] += 1
         brightness = _unpacked(features.coarse).clamp(min=2**-8)
         return _packed((logits > 0) * brightness, self.config.memory_width)
@@ -154,7 +156,7 @@ class StubNetwork(MoisSam2):
         return tuple(_unpacked(memory.float()) > 0 for _, memory in maps)
 
     def attend_to_memory(self, query: Tensor, keys: Look) -> Tensor:
-        """Where something bright is about where the lesion was last."""
+        """Mark what is bright about where the lesion was last."""
         self.calls["attend_to_memory"] += 1
         last = keys[0]
         for mask in keys[1:]:
@@ -184,7 +186,7 @@ class StubNetwork(MoisSam2):
         return _packed(alike.float(), self.config.width)
 
     def attend_to_nothing(self, query: Tensor) -> Tensor:
-        """By itself it takes everything bright for a lesion."""
+        """Mark everything bright: without exemplars the network takes it for lesions."""
         return _packed((self._seen(query) > BRIGHT).float(), self.config.width)
 
 

@@ -36,12 +36,12 @@ def run_parity(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 HEADING = re.compile(r"(\S+) \((?:mois|slm)-\w+\): \d+ of \d+ rows")
-NUMBER = r"([\d.e+-]+|nan)"
-ROW = re.compile(rf"(\S.*?) +{NUMBER} +{NUMBER}  .{{34,}}? (\S.*)")
+FIGURE = r"([\d.e+-]+|nan)"
+ROW = re.compile(rf"(\S.*?) +{FIGURE} +{FIGURE}  .{{34,}}? (\S.*)")
 
 
 def rows_of(report: str) -> dict[str, dict[str, str]]:
-    """Set -> array -> verdict, as printed."""
+    """The verdict on each array of each set, as printed."""
     sets: dict[str, dict[str, str]] = {}
     for line in report.splitlines():
         if heading := HEADING.fullmatch(line):
@@ -182,7 +182,7 @@ def test_a_folder_without_sets_is_no_pass(tmp_path, capsys):
 
 
 def verdict_of_memory(alternatives: list[float]) -> str:
-    """Ours is off by 0.1; ``alternatives`` are by how much it is with pixels fallen otherwise."""
+    """Ours is off by 0.1, and by ``alternatives`` where the signs of pixels fall otherwise."""
     name, memory = "corr.iter.mem_fp32", torch.linspace(-1, 1, 64).reshape(4, 4, 4)
     golden = GoldenSet("made", {name: memory.numpy()}, {"kind": "mois-tiny"}, {}, {}, {})
     ours = Results({name: memory + 0.1}, {}, {name: lambda: (memory + a for a in alternatives)})
@@ -209,7 +209,7 @@ def test_only_pixels_without_a_sign_fall_otherwise():
 
     def memories() -> list[torch.Tensor]:
         stored = Stored(logits, pointer, torch.ones(1, 1))
-        return list(flow._memories_across_the_fence(features, stored))
+        return list(flow.memories_for_each_sign(features, stored))
 
     usual = flow.model.remember(features, logits, torch.ones(1, 1), from_clicks=True)[0]
     assert len(memories()) == 1
@@ -282,15 +282,15 @@ def another_set():
     for click in clicks:
         name, state = f"obj{click['object']}", ObjectState()
         where = [click["positive_xy"]]
-        flow.click(state, click["slice"], where, [1], f"{name}.click1", owner=click["object"])
+        flow.click(state, click["slice"], where, [1], f"{name}.click1", object_id=click["object"])
         for way, reverse in (("fwd", False), ("bwd", True)):
-            masks = flow.track(state, 2, reverse, f"{name}.{way}", owner=click["object"])
+            masks = flow.propagate(state, 2, reverse, f"{name}.{way}", object_id=click["object"])
             facts[f"{name}.{way}.frames"] = list(masks)
     facts["exemplar_keys_after_3_objects"] = list(flow.bank)
     for name, most, only_prompted in (("few", 2, True), ("many", 7, False)):
         offered = flow.offered(flow.bank, most, only_prompted)
-        for number in (FIRST, LAST):
-            flow.search(number, offered, f"sem.{name}.s{number}")
+        for slice_index in (FIRST, LAST):
+            flow.search(slice_index, offered, f"sem.{name}.s{slice_index}")
         facts[f"sem.{name}"] = {
             "exemplars": list(flow.bank),
             "num_max_exemplars": most,
@@ -302,19 +302,19 @@ def another_set():
 
 
 def add_scenarios(figures: Figures) -> None:
-    """A correction on the last slice, tracked back, and one with another gate."""
+    """A correction on the last slice, propagated back, and one with another gate."""
     right, wrong = [100.0, 30.0], [20.0, 60.0]
     flow, state = figures.flow("mois-tiny"), ObjectState()
     flow.click(state, LAST, [right], [1])
-    flow.track(state, 3, True)
+    flow.propagate(state, 3, True)
     flow.click(state, MIDDLE, [wrong], [0], "corr.tracked")
     figures.facts["corr.tracked.exemplar_keys"] = list(flow.bank)
-    masks = flow.track(state, 3, True, "corr.tracked.bwd")
+    masks = flow.propagate(state, 3, True, "corr.tracked.bwd")
     figures.facts["corr.tracked.bwd.frames"] = list(masks)
 
     flow, state = figures.flow("mois-tiny", -0.4), ObjectState()
     flow.click(state, FIRST, [wrong], [1])
-    flow.track(state, 1, False, "gated.fwd")
+    flow.propagate(state, 1, False, "gated.fwd")
     flow.search(3, flow.offered(flow.bank, 4, True), "gated.sem.s3")
     figures.facts |= {"gated.obj_score_bias": -0.4, "gated.exemplar_keys": list(flow.bank)}
     figures.facts["scenarios"] = {
@@ -384,8 +384,8 @@ def test_a_short_memory_of_any_length_and_place_passes(tmp_path, capsys):
     flow, state = figures.flow("slm-tiny"), ObjectState()
     flow.short_reach = 3
     flow.mask(state, LAST, torch.from_numpy(mask), "n3.prompt")
-    forward = flow.track(state, 0, False, "n3.fwd")
-    backward = flow.track(state, LAST, True, "n3.bwd")
+    forward = flow.propagate(state, 0, False, "n3.fwd")
+    backward = flow.propagate(state, LAST, True, "n3.bwd")
     facts["n3.order"] = [f"n3.fwd.f{n}" for n in forward] + [f"n3.bwd.f{n}" for n in backward]
     figures.arrays["in.mask_prompt"] = mask
 

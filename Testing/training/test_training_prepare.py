@@ -16,15 +16,14 @@ from mois_core.geometry import SliceStack, Volume
 from mois_core.io import write_image
 from mois_core.network.config import preset
 from mois_core.network.loading import build
-from mois_core.training.cases import TrainingCase
-from mois_core.training.config import Data, TrainConfig, read_config
+from mois_core.training.config import DataConfig, InteractionConfig, SamplingConfig, TrainConfig
+from mois_core.training.config_file import read_config
 from mois_core.training.initial_network import new_model
 from mois_core.training.prepare import folds_of, instances_of, read_table
 from mois_core.training.resized_case import ResizedCase
-from mois_core.training.run import Trainer
-from mois_core.training.sampling import Sampling
 from mois_core.training.scans import held_back, load_scans
-from mois_core.training.step import Task
+from mois_core.training.trainer import Trainer
+from mois_core.training.training_case import TrainingCase
 from mois_core.training.validation import measure_cases
 
 CONFIGS = ROOT / "mois_core" / "training" / "configs"
@@ -36,8 +35,8 @@ LPI = np.array([[-1.5, 0, 0, 9], [0, -7.8, 0, 4], [0, 0, -1.5, 2], [0, 0, 0, 1.0
 def a_table(tmp_path):
     """Three scans of two patients, one of them stored in another orientation."""
     lines = ["scan,labels,patient"]
-    for number, (affine, patient) in enumerate([(RSA, "a"), (LPI, "a"), (RSA, "b")]):
-        rng = np.random.default_rng(number)
+    for scan_index, (affine, patient) in enumerate([(RSA, "a"), (LPI, "a"), (RSA, "b")]):
+        rng = np.random.default_rng(scan_index)
         shape = (4, 40, 24) if affine is RSA else (40, 4, 24)
         scan = rng.integers(1, 900, size=shape).astype(np.int16)
         labels = np.zeros(shape, dtype=np.uint8)
@@ -46,9 +45,9 @@ def a_table(tmp_path):
         block[1:3, 5:12, 5:12] = 1
         block[2:4, 20:36, 10:20] = 1
         labels[...] = block if affine is RSA else block.transpose(1, 0, 2)
-        write_image(tmp_path / f"scan {number}.nii.gz", Volume(scan, affine))
-        write_image(tmp_path / f"labels {number}.nii.gz", Volume(labels, affine))
-        lines.append(f"scan {number}.nii.gz,labels {number}.nii.gz,{patient}")
+        write_image(tmp_path / f"scan {scan_index}.nii.gz", Volume(scan, affine))
+        write_image(tmp_path / f"labels {scan_index}.nii.gz", Volume(labels, affine))
+        lines.append(f"scan {scan_index}.nii.gz,labels {scan_index}.nii.gz,{patient}")
     path = tmp_path / "scans.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -69,11 +68,11 @@ def test_prepared_scans_can_be_trained_on(a_table, tmp_path, capsys):
     index = json.loads((out / "cases.json").read_text())
     folds = [case["fold"] for case in index["cases"]]
     assert folds[0] == folds[1] != folds[2]
-    data = Data(prepared=str(out), fold=folds[2])
+    data = DataConfig(prepared=str(out), fold=folds[2])
     learned, kept_back = load_scans(data, 64), held_back(data)
     assert [len(learned), len(kept_back)] == [2, 1]
     assert all(scan.images.shape == (4, 64, 64) for scan in learned)
-    assert {sight.lesion for sight in learned[0].sights} == {1, 2}
+    assert {lesion.lesion_id for lesion in learned[0].lesions_on_slices} == {1, 2}
     torch.manual_seed(0)
     values = measure_cases(build(preset("mois-tiny")).eval(), kept_back, exemplars=2)
     assert 0 <= values["scan"] == values["score"] <= 1 and 0 <= values["clicked"] <= 1
@@ -142,8 +141,8 @@ def test_a_step_at_full_size_runs_on_a_processor(tmp_path):
         start_is_sam2=False,
         steps=1,
         autocast=False,
-        sampling=Sampling(scans=1, consecutive=1, elsewhere=0),
-        task=Task(mean_corrections=0.0, painted=0.0),
+        sampling=SamplingConfig(scans=1, consecutive=1, elsewhere=0),
+        interaction=InteractionConfig(mean_corrections=0.0, painted=0.0),
     )
     trainer = Trainer(config, tmp_path, scans=scans)
     before = trainer.model.no_mem_embed.detach().clone()

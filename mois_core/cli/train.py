@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> None:
     import dataclasses
 
     from mois_core.network.model import Sam2
-    from mois_core.training import processes
-    from mois_core.training.config import read_config
-    from mois_core.training.run import Trainer
+    from mois_core.training import distributed
+    from mois_core.training.config_file import read_config
     from mois_core.training.scans import held_back
+    from mois_core.training.trainer import Trainer
     from mois_core.training.validation import measure, measure_cases, validation_phantoms
 
     config = read_config(args.config)
@@ -68,4 +68,4 @@ def run(args: argparse.Namespace) -> None:
     try:
         trainer.run()
     finally:
-        processes.leave()
+        distributed.leave()

@@ -25,7 +25,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         raise BadInput(f"{path} cannot be written: its folder does not exist.")
     if path.is_dir():
         raise BadInput(f"{path} cannot be written: it is a folder; give a file name.")
-    ending = "".join(path.suffixes[-2:])
+    ending = "".join(path.suffixes[-2:]).lower()
     temporary = path.with_name(f".mois-{secrets.token_hex(4)}{ending}")
     try:
         yield temporary

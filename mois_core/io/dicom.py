@@ -1,14 +1,15 @@
-"""Read one series out of a DICOM folder, if its slices make an even volume.
+"""Read one scan out of DICOM files: a series, a part of one, or stations that belong together.
 
-ITK stacks whatever it is given and takes the mean distance for all: with a slice missing, every
-position and every volume in cm3 would be wrong without a word. Such series are refused. Nothing
-that names the patient is read or shown.
+Nothing that names the patient is read or shown.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +17,22 @@ import numpy as np
 import SimpleITK
 
 from mois_core.errors import BadInput
-from mois_core.io.images import quiet
+from mois_core.geometry import Volume
+from mois_core.io.dicom_elements import is_dicom
+from mois_core.io.dicom_frames import CONTRAST, UNITS, Trait, frames_of, read_header
+from mois_core.io.frame_stacks import FrameStack, SeriesPart, parts_of
+from mois_core.io.images import grey_values, quiet, volume_from_image
+from mois_core.io.stations import StationPlan, compose_stations, plan_stations
 
-_DESCRIPTION = "0008|103e"
-_POSITION = "0020|0032"
-_ORIENTATION = "0020|0037"
+_DESCRIPTION, _SERIES, _STUDY = "0008|103e", "0020|000e", "0020|000d"
+_FRAME_OF_REFERENCE = "0020|0052"
 
-# A slice may lie this part of a slice distance off its place; scanners round positions.
-_OFF_PLACE = 0.1
-_SAME_POSITION_MM = 0.01
-_SAME_ORIENTATION = 1e-3
+PART_SIGN = "#"
+"""Between a series' UID and the number of one of its scans, as in ``1.2.840.99#2``."""
+
+_NUMBERED_STATION = re.compile(r"^(st|sta|stat|station|stack|step|pos|position|bed|level|part)\d+$")
+_MOST_LISTED = 12
+_SAME_TRAIT = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,24 +42,57 @@ class Series:
     uid: str
     description: str
     files: tuple[str, ...]
+    study: str = ""
+    frame_of_reference: str = ""
+    """Positions of series can be compared if this is the same."""
 
     def __str__(self) -> str:
-        return f"{self.uid} ({self.description or 'no description'}, {len(self.files)} files)"
+        files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
+        return f"{self.uid} ({self.description or 'no description'}, {files})"
 
 
-def read_dicom_folder(folder: Path, uid: str | None) -> SimpleITK.Image:
-    """Read the series with a UID, or the only one there is."""
-    series = _choose(find_series(folder), uid, folder)
-    try:
-        with quiet():
-            if len(series.files) == 1:
-                return SimpleITK.ReadImage(series.files[0])
-            return SimpleITK.ReadImage(_stacking_order(series, folder))
-    except RuntimeError as error:
-        raise BadInput(
-            f"Series {series} in {folder} is damaged, incomplete or compressed in a way that "
-            "cannot be read; export it again."
-        ) from error
+@dataclass(frozen=True, eq=False)
+class _Station:
+    """A stack of slices that may be one of several stations, and what messages call it."""
+
+    series: Series
+    stack: FrameStack
+    name: str
+    what: str
+    """The series or file that it lies in, for messages about that."""
+
+    @property
+    def traits(self) -> dict[str, Trait]:
+        """What its first slice says of its contrast."""
+        own = self.stack.frames[0].traits
+        return {name: own[name] for name in CONTRAST if name in own}
+
+
+def read_dicom(path: Path, wanted: Sequence[str] = (), compose: bool = False) -> Volume:
+    """Read a DICOM file, or from a DICOM folder the series that was asked for, or the only one.
+
+    `wanted` are UIDs, with ``#2`` at the end for the second scan of a series. With `compose` all of
+    them, or all of the folder, become one scan. Without it only stations that certainly belong
+    together do: those of one study and description, with equally many slices on one grid, one
+    below the other.
+    """
+    found = find_series(path) if path.is_dir() else [_series_of_file(path)]
+    chosen = _choose(found, wanted, path)
+    if len(chosen) == 1 or compose:
+        stations = [s for series, part in chosen for s in _stations_of(series, part, path)]
+    elif wanted:
+        raise BadInput("several series make one scan only with --compose; add it, or choose one")
+    else:
+        stations = _certain_stations(found, path)
+        if not stations:
+            raise BadInput(
+                f"{path} holds {len(found)} series; choose one with --series UID, or join the "
+                f"stations of one scan with --compose: {_listed(found)}."
+            )
+    if len(stations) == 1:
+        return _read_stack(stations[0])
+    plan = _plan(stations, path, is_certain=not compose, are_named=bool(wanted))
+    return compose_stations([_read_stack(station) for station in stations], plan)
 
 
 def find_series(folder: Path) -> list[Series]:
@@ -67,110 +107,209 @@ def find_series(folder: Path) -> list[Series]:
                 listed = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(below, uid)
                 files[uid] += listed
                 unlisted -= {os.path.basename(file) for file in listed}
-            if any(_claims_to_be_dicom(os.path.join(below, name)) for name in unlisted):
+            if any(is_dicom(Path(below, name)) for name in unlisted):
                 raise BadInput(
                     f"{folder} holds a DICOM file that is damaged or incomplete; copy or export "
                     "the folder again."
                 )
         for uid, names in sorted(files.items()):
             try:
-                header = _read_header(names[0])
+                header = read_header(names[0])
             except RuntimeError:  # reports, plans and other objects without an image
                 continue
-            found.append(Series(uid, _description(header), tuple(names)))
+            found.append(_series(uid, header, tuple(names)))
+    if not found:
+        raise BadInput(f"{folder} holds no DICOM images; give a scan's file or its DICOM folder.")
     return found
 
 
-def _claims_to_be_dicom(file: str) -> bool:
-    """Return whether a file begins as DICOM files do.
+def _series_of_file(path: Path) -> Series:
+    with quiet(), _readable(str(path)):
+        header = read_header(str(path))
+    uid = header.GetMetaData(_SERIES) if header.HasMetaDataKey(_SERIES) else ""
+    return _series(uid.strip("\0 "), header, (str(path),))
 
-    Such a file outside every series is one that the series reader gave up on in silence.
+
+def _series(uid: str, header: SimpleITK.ImageFileReader, files: tuple[str, ...]) -> Series:
+    texts = []
+    for tag in (_DESCRIPTION, _STUDY, _FRAME_OF_REFERENCE):
+        text = header.GetMetaData(tag) if header.HasMetaDataKey(tag) else ""
+        printable = "".join(c if c.isprintable() else " " for c in text)
+        texts.append(" ".join(printable.split()))
+    return Series(uid, texts[0], files, texts[1], texts[2])
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Say what GDCM could not read in words of our own."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise BadInput(
+            f"{what} is damaged, incomplete or compressed in a way that cannot be read; export it "
+            "again."
+        ) from error
+
+
+def _choose(
+    found: Sequence[Series], wanted: Sequence[str], path: Path
+) -> list[tuple[Series, int | None]]:
+    """Return the wanted series, each with the number of a part if one is asked for."""
+    if not wanted:
+        return [(series, None) for series in found]
+    chosen = []
+    for text in wanted:
+        uid, _, part = text.partition(PART_SIGN)
+        match = next((series for series in found if series.uid == uid), None)
+        if match is None:
+            raise BadInput(f"{path} holds no series {uid}; it holds: {_listed(found)}.")
+        if part and not part.isdecimal():
+            raise BadInput(f"--series {text}: give the number of a scan after {PART_SIGN}")
+        chosen.append((match, int(part) if part else None))
+    return chosen
+
+
+def _listed(things: Sequence[object]) -> str:
+    listed = "; ".join(str(thing) for thing in things[:_MOST_LISTED])
+    more = len(things) - _MOST_LISTED
+    return listed + (f"; and {more} more" if more > 0 else "")
+
+
+def _stations_of(series: Series, number: int | None, path: Path) -> list[_Station]:
+    """Return the stacks of slices that make one scan of a series."""
+    what = f"Series {series} in {path}" if path.is_dir() else str(path)
+    with quiet(), _readable(what):
+        is_alone = len(series.files) == 1
+        frames = [frame for file in series.files for frame in frames_of(file, what, is_alone)]
+    part = _part_of(parts_of(frames, what), number, series.uid, what)
+    name = f"series {series.uid}" if path.is_dir() else "the file"
+    if len(part.stations) == 1:
+        return [_Station(series, part.stations[0], name, what)]
+    return [
+        _Station(series, stack, f"station {n} of {name}", what)
+        for n, stack in enumerate(part.stations, start=1)
+    ]
+
+
+def _part_of(parts: list[SeriesPart], number: int | None, uid: str, what: str) -> SeriesPart:
+    if number is None and len(parts) == 1:
+        return parts[0]
+    if number is None:
+        listed = [
+            f"{uid}{PART_SIGN}{n} ({_in_words(part.traits)}, {part.images} images)"
+            for n, part in enumerate(parts, start=1)
+        ]
+        raise BadInput(
+            f"{what} holds {len(parts)} scans that differ in {' and '.join(parts[0].traits)}; "
+            f"choose one with --series: {_listed(listed)}."
+        )
+    if not 1 <= number <= len(parts):
+        holds = "1 scan" if len(parts) == 1 else f"{len(parts)} scans"
+        raise BadInput(f"{what} holds {holds}; there is no {PART_SIGN}{number}.")
+    return parts[number - 1]
+
+
+def _in_words(traits: dict[str, Trait]) -> str:
+    return ", ".join(
+        f"{name} {value:g}{UNITS.get(name, '')}"
+        if isinstance(value, float)
+        else f"{name} {value or 'not given'}"
+        for name, value in traits.items()
+    )
+
+
+def _certain_stations(found: Sequence[Series], path: Path) -> list[_Station]:
+    """Return the stations that the series of a folder certainly are, or none."""
+    # What the first header of each says settles most folders, without a look at every file.
+    if len({(series.study, series.description, len(series.files)) for series in found}) > 1:
+        return []
+    try:
+        stations = [station for series in found for station in _stations_of(series, None, path)]
+        _plan(stations, path, is_certain=True, are_named=False)
+    except BadInput:
+        return []
+    return stations
+
+
+def _plan(
+    stations: Sequence[_Station], path: Path, is_certain: bool, are_named: bool
+) -> StationPlan:
+    """Place stations on one grid; refuse what does not belong together.
+
+    If the user did not ask for it (`is_certain`), everything has to agree. If the user named the
+    series, their descriptions need not: some hospitals write the part of the body there.
     """
+    first = stations[0]
+    for other in stations[1:]:
+        reason = _why_not(first, other, is_certain, are_named)
+        if reason:
+            raise BadInput(f"{path}: {first.name} and {other.name} {reason}")
     try:
-        with open(file, "rb") as opened:
-            return opened.read(132)[128:] == b"DICM"
-    except OSError:  # a dead link, a file of somebody else's
-        return False
+        return plan_stations([s.stack.grid for s in stations], [s.name for s in stations])
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
 
 
-def _read_header(file: str) -> SimpleITK.ImageFileReader:
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(file)
-    reader.ReadImageInformation()
-    return reader
-
-
-def _description(header: SimpleITK.ImageFileReader) -> str:
-    if not header.HasMetaDataKey(_DESCRIPTION):
-        return ""
-    printable = "".join(c if c.isprintable() else " " for c in header.GetMetaData(_DESCRIPTION))
-    return " ".join(printable.split())
-
-
-def _choose(found: list[Series], uid: str | None, folder: Path) -> Series:
-    if not found:
-        raise BadInput(f"{folder} holds no DICOM images; give a scan's file or its DICOM folder.")
-    listed = "; ".join(str(series) for series in found)
-    if uid is not None:
-        for series in found:
-            if series.uid == uid:
-                return series
-        raise BadInput(f"{folder} holds no series {uid}; it holds: {listed}.")
-    if len(found) > 1:
-        raise BadInput(
-            f"{folder} holds {len(found)} series; choose one with --series UID: {listed}."
+def _why_not(first: _Station, other: _Station, is_certain: bool, are_named: bool) -> str:
+    """Return why two stations are not composed, as the end of a sentence, or an empty text."""
+    own, its = first.series, other.series
+    if own.study != its.study:
+        return "belong to different studies and cannot be composed."
+    same_description = (
+        own.description == its.description
+        if is_certain
+        else _without_numbers(own.description) == _without_numbers(its.description)
+    )
+    if not (same_description or are_named):
+        return (
+            f"are described differently ({own.description or 'not at all'}; "
+            f"{its.description or 'not at all'}); if they are stations of one scan, name each with "
+            "--series."
         )
-    return found[0]
-
-
-def _stacking_order(series: Series, folder: Path) -> list[str]:
-    """Return the files along their common normal; refuse them unless they make an even volume."""
-    what = f"Series {series} in {folder}"
-    headers = [_read_header(file) for file in series.files]
-    if not all(h.HasMetaDataKey(_POSITION) and h.HasMetaDataKey(_ORIENTATION) for h in headers):
-        raise BadInput(f"{what} does not say where its slices lie; export it as a volume.")
-    if len({header.GetSize() for header in headers}) > 1:
-        raise BadInput(f"{what} mixes images of different sizes; choose or export another series.")
-    positions = np.array([_numbers(header, _POSITION, 3, what) for header in headers])
-    orientations = np.array([_numbers(header, _ORIENTATION, 6, what) for header in headers])
-    if np.abs(orientations - orientations[0]).max() > _SAME_ORIENTATION:
-        raise BadInput(
-            f"{what} mixes images of different directions, as localizers do; choose another series."
+    for name in CONTRAST:
+        if not _agree(first.traits.get(name), other.traits.get(name)):
+            values = [_in_words({name: s.traits.get(name, "")}) for s in (first, other)]
+            return f"are of different contrast ({values[0]}; {values[1]}) and cannot be composed."
+    if is_certain and own.frame_of_reference != its.frame_of_reference:
+        return "may have been positioned anew in between; join them with --compose if not."
+    sizes = len(first.stack.frames), len(other.stack.frames)
+    if is_certain and sizes[0] != sizes[1]:
+        return (
+            f"have {sizes[0]} and {sizes[1]} slices; if they are stations of one scan, join them "
+            "with --compose."
         )
-    normal = np.cross(orientations[0, :3], orientations[0, 3:])
-    order = np.argsort(positions @ normal, kind="stable")
-    _check_even(positions[order], normal, what)
-    return [series.files[n] for n in order]
+    return ""
 
 
-def _numbers(header: SimpleITK.ImageFileReader, tag: str, count: int, what: str) -> list[float]:
-    try:
-        numbers = [float(text) for text in header.GetMetaData(tag).split("\\")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise BadInput(f"{what} gives its slices' positions in a way that cannot be read.")
-    return numbers
+def _without_numbers(description: str) -> list[str]:
+    """Return the words of a description without numbers of stations; T1 is no such number."""
+    words = re.split(r"[\W_]+", description.casefold())
+    return [_NUMBERED_STATION.sub(r"\1", word) for word in words if not word.isdecimal()]
 
 
-def _check_even(positions: np.ndarray, normal: np.ndarray, what: str) -> None:
-    heights = positions @ normal
-    gaps = np.diff(heights)
-    if gaps.min() < _SAME_POSITION_MM:
-        raise BadInput(
-            f"{what} has several images at one position (echoes, time points or contrasts); "
-            "export one of them as its own series."
-        )
-    usual = float(np.median(gaps))
-    even = np.linspace(heights[0], heights[-1], len(heights))
-    if np.abs(heights - even).max() > _OFF_PLACE * usual:
-        raise BadInput(
-            f"{what} has slices missing or unevenly spaced: usually {usual:.2f} mm apart, once "
-            f"{gaps[np.abs(gaps - usual).argmax()]:.2f} mm; export it completely."
-        )
-    sideways = positions - positions[0] - np.outer(heights - heights[0], normal)
-    if np.linalg.norm(sideways, axis=1).max() > _OFF_PLACE * usual:
-        raise BadInput(
-            f"{what} was acquired with tilted slices that are not stacked straight; resample it to "
-            "a regular grid first."
-        )
+def _agree(one: Trait | None, other: Trait | None) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return bool(np.isclose(one, other, rtol=_SAME_TRAIT))
+    return one == other
+
+
+def _read_stack(station: _Station) -> Volume:
+    frames = station.stack.frames
+    files = [frame.file for frame in frames]
+    with quiet(), _readable(station.what):
+        if all(frame.is_classic for frame in frames):
+            image = SimpleITK.ReadImage(files if len(files) > 1 else files[0])
+            return volume_from_image(image, station.what)
+        arrays = {
+            file: grey_values(SimpleITK.ReadImage(file), station.what)
+            for file in dict.fromkeys(files)
+        }
+    slices = [_rescaled(arrays[frame.file][frame.index], frame.rescaling) for frame in frames]
+    return Volume(np.stack(slices), station.stack.ijk_to_ras)
+
+
+def _rescaled(values: np.ndarray, rescaling: tuple[float, float]) -> np.ndarray:
+    slope, intercept = rescaling
+    if (slope, intercept) == (1.0, 0.0):
+        return values
+    return (values * slope + intercept).astype(np.float32)

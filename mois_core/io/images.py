@@ -2,17 +2,15 @@
 
 ITK works in LPS millimetres and Slicer and we in RAS; the two first axes change sign between
 them. ITK also forgives what a measuring program must not: it fills the missing half of a
-truncated NIfTI file with zeros, and does not notice a full disk. Both are checked here.
+truncated NIfTI file with zeros (see `nifti`), and does not notice a full disk.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
 import os
 import sys
+import tempfile
 import threading
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +21,11 @@ import SimpleITK
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume, same_grid
 from mois_core.io.atomic import atomic_write
+from mois_core.io.nifti import check_nifti
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NIFTI_ENDINGS = (".nii.gz", ".nii")
+_META_ENDINGS = (".mha", ".mhd")
 _STDERR = 2
 _stderr_lock = threading.RLock()
 
@@ -58,18 +59,60 @@ def quiet() -> Iterator[None]:
 
 def read_image(path: Path) -> SimpleITK.Image:
     """Read one image file with SimpleITK; refuse it if anything of it is missing."""
+    return read_image_and_gaps(path)[0]
+
+
+def read_image_and_gaps(path: Path) -> tuple[SimpleITK.Image, np.ndarray]:
+    """Read one image file, and say which of its values are no finite numbers.
+
+    They are counted as in the flattened array; ITK has put 0 in the place of some, not of all.
+    """
     if not path.exists():
         raise BadInput(f"{path} does not exist.")
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        with quiet():
+        with quiet(), _as_itk_knows_it(path) as known:
+            reader = SimpleITK.ImageFileReader()
+            reader.SetFileName(str(known))
+            if path.suffix.lower() in _META_ENDINGS:
+                reader.SetImageIO("MetaImageIO")
             reader.ReadImageInformation()
-            if reader.HasMetaDataKey("vox_offset"):
-                _check_nifti_is_whole(path, reader)
-            return reader.Execute()
+            is_nifti = image_io(known) == "NiftiImageIO"
+            gaps = check_nifti(path, reader) if is_nifti else None
+            image = reader.Execute()
     except RuntimeError as error:
         raise BadInput(_why_unreadable(path, str(error))) from error
+    if gaps is None:
+        values = SimpleITK.GetArrayViewFromImage(image)
+        has_gaps = values.dtype.kind in "fc" and not np.isfinite(values).all()
+        gaps = np.flatnonzero(~np.isfinite(values)) if has_gaps else np.zeros(0, dtype=np.int64)
+    return image, gaps
+
+
+def image_io(path: Path) -> str:
+    """Return ITK's name for the format of a file, or an empty text if it knows none."""
+    with quiet():
+        return SimpleITK.ImageFileReader.GetImageIOFromFileName(str(path))
+
+
+@contextmanager
+def _as_itk_knows_it(path: Path) -> Iterator[Path]:
+    """Give a path to a file with an ending that ITK accepts: it takes x.NII.GZ, but not x.nii.GZ.
+
+    The link is called ``image``, so that no name gets into a temporary folder.
+    """
+    name = path.name
+    ending = next((end for end in _NIFTI_ENDINGS if name.lower().endswith(end)), "")
+    own = name[len(name) - len(ending) :]
+    if own in (ending, ending.upper()):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, f"image{ending}")
+        try:
+            os.symlink(path.resolve(), link)
+        except OSError:  # Windows lets only some users make links, but its names ignore case
+            link = path.with_name(name[: len(name) - len(ending)] + ending)
+        yield link
 
 
 def _why_unreadable(path: Path, itk_message: str) -> str:
@@ -88,53 +131,39 @@ def _why_unreadable(path: Path, itk_message: str) -> str:
     return f"{path} cannot be read as an image: it is damaged or incomplete."
 
 
-def _check_nifti_is_whole(path: Path, reader: SimpleITK.ImageFileReader) -> None:
-    bits = int(reader.GetMetaData("bitpix"))
-    voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
-    expected = int(float(reader.GetMetaData("vox_offset"))) + voxels * bits // 8
-    data_file = path.with_suffix(".img") if path.suffix.lower() == ".hdr" else path
-    try:
-        size = _uncompressed_size(data_file)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path} is damaged or incomplete; copy or export it again.") from error
-    if size < expected:
-        raise BadInput(
-            f"{path} is incomplete: {size} of {expected} bytes are there; copy or export it again."
-        )
-
-
-def _uncompressed_size(path: Path) -> int:
-    with open(path, "rb") as file:
-        is_compressed = file.read(2) == b"\x1f\x8b"
-    if not is_compressed:
-        return path.stat().st_size
-    # Reading to the end also has gzip compare its checksum.
-    with gzip.open(path) as file:
-        return sum(len(block) for block in iter(lambda: file.read(1 << 20), b""))
-
-
-def volume_from_image(image: SimpleITK.Image, path: Path) -> Volume:
-    """Return a SimpleITK image as a `Volume`; refuse it if it is not 3-D with one grey value."""
+def grey_values(image: SimpleITK.Image, what: Path | str) -> np.ndarray:
+    """Return the voxels [k, j, i] of an image; refuse one that is not 3-D with one grey value."""
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise BadInput(
-            f"{path} has {image.GetNumberOfComponentsPerPixel()} values in each voxel (a colour "
+            f"{what} has {image.GetNumberOfComponentsPerPixel()} values in each voxel (a colour "
             "or vector image); an image of single grey values is needed."
         )
     if "complex" in image.GetPixelIDTypeAsString():
-        raise BadInput(f"{path} has complex values; save its magnitude image and use that.")
+        raise BadInput(f"{what} has complex values; save its magnitude image and use that.")
     size = " x ".join(str(n) for n in image.GetSize())
     if image.GetDimension() != 3:
         raise BadInput(
-            f"{path} is {image.GetDimension()}-D ({size}); one 3-D volume is needed"
+            f"{what} is {image.GetDimension()}-D ({size}); one 3-D volume is needed"
             + ("." if image.GetDimension() < 3 else ": save one of its volumes and use that.")
         )
+    return SimpleITK.GetArrayFromImage(image)
+
+
+def volume_from_image(image: SimpleITK.Image, what: Path | str) -> Volume:
+    """Return a SimpleITK image as a `Volume`; refuse it if it is not 3-D with one grey value."""
+    values = grey_values(image, what)
+    try:
+        return Volume(values, ijk_to_ras(image))
+    except BadInput as error:
+        raise BadInput(f"{what}: {error}") from error
+
+
+def ijk_to_ras(image: SimpleITK.Image) -> np.ndarray:
+    """Return the 4 x 4 matrix from voxels of a 3-D image to RAS millimetres."""
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     lps[:3, 3] = image.GetOrigin()
-    try:
-        return Volume(SimpleITK.GetArrayFromImage(image), LPS_TO_RAS @ lps)
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from error
+    return LPS_TO_RAS @ lps
 
 
 def write_image(

@@ -45,9 +45,10 @@ def _built(config_class: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise BadInput(f"{where} must be an object")
     hints = get_type_hints(config_class)
-    for key in sorted(values.keys() - hints.keys()):
+    unknown = sorted(values.keys() - hints.keys())
+    if unknown:
         known = ", ".join(sorted(hints))
-        raise BadInput(f"{where}: unknown option '{key}'; known are {known}")
+        raise BadInput(f"{where}: unknown option '{unknown[0]}'; known are {known}")
     return config_class(
         **{key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
     )

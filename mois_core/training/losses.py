@@ -30,7 +30,7 @@ class LossAccumulator:
     """The weight of each loss that was added."""
 
     def add(self, name: str, values: Tensor, factor: float, where: Tensor | None = None) -> None:
-        """Add one value per mask, weighted by ``factor``; with ``where`` only some of them count."""
+        """Add one value per mask with a weight; with ``where`` only some of them count."""
         if where is not None:
             values = torch.where(where, values, 0.0)
         count = float(values.numel() if where is None else where.sum())
@@ -112,10 +112,11 @@ def enlarged(logits: Tensor, truth: Tensor) -> Tensor:
 def add_instances(
     losses: LossAccumulator, name: str, raw: RawMasks, truth: Tensor, several: bool
 ) -> None:
-    """Add the losses of lesions that were prompted or propagated; ``truth`` is [n, 1, rows, columns].
+    """Add the losses of lesions that were prompted or propagated.
 
-    ``several`` says that the answer is the best of three, as after a single click. Masks only
-    count where the lesion is, and the quality of every candidate is learned.
+    ``truth`` is [n, 1, rows, columns]; ``several`` says that the answer is the best of three, as
+    after a single click. Masks only count where the lesion is, and the quality of every candidate
+    is learned.
     """
     weights = losses.weights
     present = truth.flatten(1).any(dim=1)  # (n,)

@@ -1,4 +1,4 @@
-"""Lesions prompted as a session prompts them: clicks, corrections and outlines, and what is kept."""
+"""Lesions prompted as by a user: clicks, corrections and outlines, and what is kept of them."""
 
 from __future__ import annotations
 

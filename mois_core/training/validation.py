@@ -41,7 +41,7 @@ def validation_phantoms(how: ValidationConfig) -> list[Phantom]:
 def measure(
     model: Sam2, phantoms: Sequence[Phantom], exemplars: int, pictures: Path | None = None
 ) -> dict[str, float]:
-    """Return the mean Dice of the search with right, wrong and no exemplars, and of clicked lesions.
+    """Return the mean Dice of clicked lesions, and of searches with right, wrong and no exemplars.
 
     ``pictures`` is a folder for one slice of each phantom as it comes out.
     """
@@ -53,9 +53,8 @@ def measure(
 def measure_cases(model: Sam2, cases: Sequence[TrainingCase], exemplars: int) -> dict[str, float]:
     """Return the scan-wise Dice of prepared cases and that of clicked lesions.
 
-    The largest lesions are clicked, then the scan is searched.
-
-    A model without exemplars is measured on the clicked lesions alone.
+    The largest lesions are clicked, then the scan is searched. A model without exemplars is
+    measured on the clicked lesions alone.
     """
     rows = [_measure_case(model, case, exemplars) for case in cases]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
@@ -122,7 +121,7 @@ def _click_and_search(
 
 
 def _draw(path: Path, session: Session, phantom: Phantom) -> None:
-    """Draw the slice with most to find: found filled red, the target outlined green, others blue."""
+    """Draw the slice with most to find: found filled red, target outlined green, others blue."""
     truth = session.stack.from_volume(phantom.semantic > 0)
     slice_index = int(truth.sum(axis=(1, 2)).argmax())
     image = session.stack.from_volume(normalise(phantom.scan))[slice_index]

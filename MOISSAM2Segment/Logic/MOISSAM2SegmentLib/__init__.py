@@ -1,4 +1,4 @@
-"""What lies between MOISSAM2's engine and its Slicer module: no Qt here, no arithmetic there.
+"""The part of the Slicer module that lies between its panel and the engine; without Qt.
 
 The package is called after the module because everything that modules install lands in one flat
 folder on Slicer's path, where a package called `Logic` would collide with the next extension's.

@@ -1,4 +1,4 @@
-"""A signal: whoever has something to say calls it, whoever wants to hear it connects."""
+"""Signals without Qt: one object announces something, others have functions of theirs called."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ class Signal:
         self._slots.append(slot)
 
     def disconnect(self, slot: Slot) -> None:
-        """No longer; it is no mistake if the function was not connected."""
+        """Stop calling a function; it is no mistake if it was not connected."""
         if slot in self._slots:
             self._slots.remove(slot)
 
     def clear(self) -> None:
-        """Disconnect everyone."""
+        """Disconnect all functions."""
         self._slots.clear()
 
     def __call__(self, *arguments: object) -> None:
-        """One listener that fails keeps neither the others nor the caller from going on."""
+        """Call the functions. One that fails keeps neither the others nor the caller from going
+        on."""
         for slot in list(self._slots):
             try:
                 slot(*arguments)

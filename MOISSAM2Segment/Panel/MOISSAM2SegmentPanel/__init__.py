@@ -1,6 +1,6 @@
-"""The module's panel: what the user sees and presses. One class for each part of it.
+"""The module's panel, with one class for each section of it.
 
-Nothing here computes. A part knows the widgets of its section, turns what is pressed into a step
-of the workspace, and shows what the workspace tells. All of it speaks Qt the way Slicer's Python
-does, so it can only be imported in Slicer (or over the adapter that the tests have).
+Nothing here computes. A section knows its widgets, turns what is pressed into commands of the
+workspace, and shows the workspace's state. The package uses Qt as Slicer's Python offers it, so it
+can only be imported in Slicer, or with the stand-ins that the tests have.
 """

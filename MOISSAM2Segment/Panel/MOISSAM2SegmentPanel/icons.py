@@ -1,4 +1,4 @@
-"""Icons that are visible on light and on dark: each is drawn twice."""
+"""Icons of the buttons, each drawn for light and for dark themes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import qt
 
 BUTTONS = ("newLesion", "undo", "redo", "search", "accept", "reject", "refine", "report")
 MIDDLE = 128
-"""Between a dark background and a light one, of 0 to 255."""
+"""Lightness between a dark background and a light one, of 0 to 255."""
 
 
-def dress(ui: Any, widget: Any, folder: Path) -> None:
+def set_icons(ui: Any, widget: Any, folder: Path) -> None:
     """Give the buttons the icons that suit the present theme."""
     theme = "dark" if is_dark(widget) else "light"
     for name in BUTTONS:
@@ -20,5 +20,5 @@ def dress(ui: Any, widget: Any, folder: Path) -> None:
 
 
 def is_dark(widget: Any) -> bool:
-    """Whether a widget has light text on a dark background."""
+    """Return whether a widget has light text on a dark background."""
     return widget.palette.color(qt.QPalette.Window).lightness() < MIDDLE

@@ -1,4 +1,4 @@
-"""Which lesions the table shows, in which order and in which words. No Qt here."""
+"""Rows of the lesion table as text: which are shown, in which order, and their wording."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from slicer.i18n import tr as _
 
 FOUND, PROMPTED, ACCEPTED, REJECTED = "found", "prompted", "accepted", "rejected"
 STATUSES = (FOUND, PROMPTED, ACCEPTED, REJECTED)
-"""In the order in which they want attention."""
+"""All statuses, those that the user has to look at first."""
 
 COLUMNS = ("name", "status", "volume", "slices")
 
 
-class View(NamedTuple):
-    """How the table is to be looked at."""
+class RowFilter(NamedTuple):
+    """Choice of the rows that are shown, and their order."""
 
     text: str = ""
+    """Part of the name; all names if empty."""
     status: str = ""
+    """The status; any if empty."""
     column: str = ""
-    """What it is sorted by; the number if empty."""
+    """Column by which rows are sorted; by the lesion's id if empty."""
     descending: bool = False
 
 
-def in_words(status: str) -> str:
-    """A status as a sign and a word, so that no colour is needed to tell them apart."""
+def status_text(status: str) -> str:
+    """Return a status as a sign and a word, so that no colour is needed to tell them apart."""
     words = {
         FOUND: _("? To check"),
         PROMPTED: _("\u25cf Clicked"),
@@ -36,13 +38,13 @@ def in_words(status: str) -> str:
     return words[status]
 
 
-def shown(entries: Sequence[LesionEntry], view: View) -> list[LesionEntry]:
-    """The entries that a view shows, in its order; equal ones in the order of their numbers."""
-    text = view.text.strip().casefold()
+def filtered(entries: Sequence[LesionEntry], row_filter: RowFilter) -> list[LesionEntry]:
+    """Return the entries that a filter shows in its order; equal ones in the order of their ids."""
+    text = row_filter.text.strip().casefold()
     chosen = [
         entry
         for entry in sorted(entries, key=lambda entry: entry.lesion_id)
-        if text in entry.name.casefold() and view.status in ("", entry.status)
+        if text in entry.name.casefold() and row_filter.status in ("", entry.status)
     ]
     keys = {
         "name": lambda entry: _natural(entry.name),
@@ -50,27 +52,27 @@ def shown(entries: Sequence[LesionEntry], view: View) -> list[LesionEntry]:
         "volume": lambda entry: entry.volume_cm3,
         "slices": lambda entry: entry.slices,
     }
-    if view.column:
-        chosen.sort(key=keys[view.column], reverse=view.descending)
+    if row_filter.column:
+        chosen.sort(key=keys[row_filter.column], reverse=row_filter.descending)
     return chosen
 
 
 def cells(entry: LesionEntry) -> tuple[str, ...]:
-    """A row's texts."""
-    return entry.name, in_words(entry.status), f"{entry.volume_cm3:.2f}", str(entry.slices)
+    """Return the texts of a row."""
+    return entry.name, status_text(entry.status), f"{entry.volume_cm3:.2f}", str(entry.slices)
 
 
-def lesions(count: int) -> str:
-    """How many lesions, in words."""
+def count_text(count: int) -> str:
+    """Return a number of lesions in words."""
     return _("1 lesion") if count == 1 else _("{count} lesions").format(count=count)
 
 
-def totals(entries: Sequence[LesionEntry]) -> str:
-    """What all lesions that count come to."""
+def totals_text(entries: Sequence[LesionEntry]) -> str:
+    """Return number and volume of all lesions that count, and how many have to be checked."""
     counting = [entry for entry in entries if entry.status != REJECTED and entry.slices]
     volume = sum(entry.volume_cm3 for entry in counting)
     text = _("{lesions}, {volume:.2f} cm\u00b3 in total").format(
-        lesions=lesions(len(counting)), volume=volume
+        lesions=count_text(len(counting)), volume=volume
     )
     waiting = sum(entry.status == FOUND for entry in counting)
     if waiting:
@@ -79,7 +81,7 @@ def totals(entries: Sequence[LesionEntry]) -> str:
 
 
 def _natural(name: str) -> tuple:
-    """Lesion 2 before Lesion 10."""
+    """Return a key that sorts Lesion 2 before Lesion 10."""
     digits = "".join(character if character.isdigit() else " " for character in name).split()
     letters = "".join(character for character in name.casefold() if not character.isdigit())
     return letters, [int(number) for number in digits]

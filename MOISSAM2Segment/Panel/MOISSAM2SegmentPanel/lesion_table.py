@@ -1,4 +1,4 @@
-"""The table of lesions: looking, choosing, deciding, naming."""
+"""The table of lesions: rows, sorting and filters, and the decisions on chosen rows."""
 
 from __future__ import annotations
 
@@ -11,50 +11,57 @@ from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
 from MOISSAM2SegmentPanel import lesion_rows
-from MOISSAM2SegmentPanel.lesion_rows import FOUND, View
-from MOISSAM2SegmentPanel.notice import Notice
+from MOISSAM2SegmentPanel.lesion_rows import FOUND, RowFilter
+from MOISSAM2SegmentPanel.message_line import MessageLine
 
 NAME, STATUS = 0, 1
 ROWS_AT_ONCE = 60
-"""New rows are made in portions, so that hundreds of findings do not hold up the program."""
+"""New rows are made in portions, so that hundreds of findings do not block the program."""
 
 SWATCH = 14
-"""Side of a lesion's colour beside its name, in pixels."""
+"""Side of the square with a lesion's colour beside its name, in pixels."""
 
 
 class LesionTable:
-    """Keeps the widget's rows like the workspace's entries; what did not change is not touched,
-    so that an edit in progress and the selection survive."""
+    """The table widget, its filters, and the buttons below it.
+
+    Cells that did not change are not written, so that an edit in progress and the selection stay.
+    ``refine`` is called with the id of a lesion that is to be corrected with points.
+    """
 
     def __init__(
-        self, ui: Any, workspace: Workspace, notice: Notice, refine: Callable[[int], None]
+        self,
+        ui: Any,
+        workspace: Workspace,
+        message_line: MessageLine,
+        refine: Callable[[int], None],
     ) -> None:
         self._ui = ui
         self._table = ui.lesionTable
         self._workspace = workspace
-        self._notice = notice
+        self._message_line = message_line
         self._refine = refine
         self._entries: list[LesionEntry] = []
         self._rows: list[LesionEntry] = []
-        self._view = View()
+        self._filter = RowFilter()
         self._is_filling = False
         self._swatches: dict[tuple, Any] = {}
         self._later = qt.QTimer(self._table)
         self._later.setSingleShot(True)
         self._set_up()
-        guard = notice.guard
+        guard = message_line.guard
         self._later.connect("timeout()", guard(self._fill_on))
         self._table.connect("itemSelectionChanged()", guard(self._selected))
         self._table.connect("cellActivated(int,int)", guard(lambda row, column: self.jump()))
         self._table.connect("cellChanged(int,int)", guard(self._edited))
         header = self._table.horizontalHeader()
         header.connect("sectionClicked(int)", guard(self._sort_by))
-        ui.filterBox.connect("textChanged(QString)", guard(self._filter))
-        ui.statusBox.connect("currentIndexChanged(int)", guard(lambda index: self._filter()))
-        ui.acceptButton.connect("clicked()", notice.act(self.accept))
-        ui.rejectButton.connect("clicked()", notice.act(self.reject))
-        ui.refineButton.connect("clicked()", notice.act(self.refine))
-        ui.acceptAllButton.connect("clicked()", notice.act(self._accept_all))
+        ui.filterBox.connect("textChanged(QString)", guard(self._filter_changed))
+        ui.statusBox.connect("currentIndexChanged(int)", guard(self._filter_changed))
+        ui.acceptButton.connect("clicked()", message_line.guard_and_clear(self.accept))
+        ui.rejectButton.connect("clicked()", message_line.guard_and_clear(self.reject))
+        ui.refineButton.connect("clicked()", message_line.guard_and_clear(self.refine))
+        ui.acceptAllButton.connect("clicked()", message_line.guard_and_clear(self._accept_all))
 
     def _set_up(self) -> None:
         table = self._table
@@ -73,15 +80,15 @@ class LesionTable:
         box = self._ui.statusBox
         box.addItem(_("All"))
         for status in lesion_rows.STATUSES:
-            box.addItem(lesion_rows.in_words(status))
+            box.addItem(lesion_rows.status_text(status))
 
     # ---- showing ---------------------------------------------------------------------------
 
     def show(self, entries: Sequence[LesionEntry]) -> None:
-        """Bring the table up to date."""
+        """Update the rows, the totals and the buttons."""
         self._entries = list(entries)
         chosen = self.chosen
-        rows = lesion_rows.shown(entries, self._view)
+        rows = lesion_rows.filtered(entries, self._filter)
         self._is_filling = True
         try:
             self._fill(rows)
@@ -91,11 +98,11 @@ class LesionTable:
             self._rows = rows
         finally:
             self._is_filling = False
-        self._ui.totalsLabel.text = lesion_rows.totals(entries) if entries else ""
+        self._ui.totalsLabel.text = lesion_rows.totals_text(entries) if entries else ""
         self.show_buttons()
 
     def show_buttons(self) -> None:
-        """What can be done with the rows that are chosen."""
+        """Enable the buttons that suit the rows that are chosen."""
         is_open = self._workspace.is_open
         chosen = self.chosen if is_open else []
         self._ui.acceptButton.enabled = self._ui.rejectButton.enabled = bool(chosen)
@@ -152,23 +159,23 @@ class LesionTable:
 
     @property
     def chosen(self) -> list[int]:
-        """The lesions whose rows are selected."""
+        """The ids of the lesions whose rows are selected."""
         rows = sorted({index.row() for index in self._table.selectionModel().selectedRows()})
         return [self._rows[row].lesion_id for row in rows if row < len(self._rows)]
 
     def choose(self, *lesion_ids: int) -> None:
-        """Select lesions' rows, and show the first of them in the views."""
+        """Select lesions' rows, and show the first lesion in the views."""
         self._choose(lesion_ids)
         self._selected()
 
     def choose_next(self, step: int = 1) -> None:
-        """Go to the next finding that is still to be checked; from the end back to the start."""
+        """Choose the next finding that has to be checked; after the last row comes the first."""
         following = self._following(step)
         if following is not None:
             self.choose(following)
 
     def _following(self, step: int = 1) -> int | None:
-        """The next finding to be checked; not one of those that are chosen."""
+        """Return the next finding to be checked that is not chosen; None if there is none."""
         chosen = self.chosen
         lesion_ids = [entry.lesion_id for entry in self._rows]
         here = lesion_ids.index(chosen[-1]) if chosen else -1 if step > 0 else 0
@@ -202,33 +209,33 @@ class LesionTable:
             self.jump()
 
     def jump(self) -> None:
-        """Show the chosen lesion in the views."""
+        """Show the first chosen lesion in the views."""
         chosen = self.chosen
         if chosen and self._workspace.is_open:
             self._workspace.commands.jump_to(chosen[0])
 
     def _sort_by(self, column: int) -> None:
         name = lesion_rows.COLUMNS[column]
-        descending = self._view.column == name and not self._view.descending
-        self._view = self._view._replace(column=name, descending=descending)
+        descending = self._filter.column == name and not self._filter.descending
+        self._filter = self._filter._replace(column=name, descending=descending)
         order = qt.Qt.DescendingOrder if descending else qt.Qt.AscendingOrder
         self._table.horizontalHeader().setSortIndicator(column, order)
         self.show(self._entries)
 
-    def _filter(self, *_: Any) -> None:
+    def _filter_changed(self, *_: Any) -> None:
         index = self._ui.statusBox.currentIndex
         status = lesion_rows.STATUSES[index - 1] if index > 0 else ""
-        self._view = self._view._replace(text=self._ui.filterBox.text, status=status)
+        self._filter = self._filter._replace(text=self._ui.filterBox.text, status=status)
         self.show(self._entries)
 
     # ---- deciding --------------------------------------------------------------------------
 
     def accept(self) -> None:
-        """Agree with what is chosen, and go to the next finding."""
+        """Accept the chosen findings, and choose the next one."""
         self._decide(self._workspace.commands.accept)
 
     def reject(self) -> None:
-        """Disagree with what is chosen, and go to the next finding."""
+        """Reject the chosen findings, and choose the next one."""
         self._decide(self._workspace.commands.reject)
 
     def _decide(self, step: Callable[..., Any]) -> None:
@@ -241,7 +248,7 @@ class LesionTable:
             self.choose(following)
 
     def refine(self) -> None:
-        """Correct the chosen lesion with points."""
+        """Begin to correct the chosen lesion with points."""
         chosen = self.chosen
         if len(chosen) == 1 and self._workspace.is_open:
             self._refine(chosen[0])

@@ -1,7 +1,8 @@
-"""The panel as a whole: its parts, and what they have to do with each other."""
+"""The panel as a whole: its sections, and what concerns several of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,97 +11,98 @@ from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
 from MOISSAM2SegmentPanel import icons, shortcuts
-from MOISSAM2SegmentPanel.click_box import ClickBox
-from MOISSAM2SegmentPanel.install_row import InstallRow
+from MOISSAM2SegmentPanel.advanced_section import AdvancedSection
+from MOISSAM2SegmentPanel.click_section import ClickSection
+from MOISSAM2SegmentPanel.install_section import InstallSection
+from MOISSAM2SegmentPanel.lesion_menu import LesionMenu
 from MOISSAM2SegmentPanel.lesion_table import LesionTable
-from MOISSAM2SegmentPanel.model_row import ModelRow
-from MOISSAM2SegmentPanel.more_menu import MoreMenu
-from MOISSAM2SegmentPanel.notice import Notice
-from MOISSAM2SegmentPanel.pump import Pump
-from MOISSAM2SegmentPanel.report_box import ReportBox
-from MOISSAM2SegmentPanel.scan_row import ScanRow
-from MOISSAM2SegmentPanel.search_box import SearchBox
-from MOISSAM2SegmentPanel.settings_box import SettingsBox
-from MOISSAM2SegmentPanel.shortcuts import Shortcuts, tell_in_tool_tips
+from MOISSAM2SegmentPanel.message_line import MessageLine
+from MOISSAM2SegmentPanel.model_section import ModelSection
+from MOISSAM2SegmentPanel.pump_timer import PumpTimer
+from MOISSAM2SegmentPanel.report_section import ReportSection
+from MOISSAM2SegmentPanel.scan_section import ScanSection
+from MOISSAM2SegmentPanel.search_section import SearchSection
+from MOISSAM2SegmentPanel.shortcuts import Shortcuts, add_to_tool_tips
 
 
 class Panel:
-    """The panel of one life of the module's widget; engine and workspace are those of a logic."""
+    """The panel of one module widget, with the engine and the workspace of the module's logic."""
 
     def __init__(self, ui: Any, parent: Any, icon_folder: Path, logic: Any) -> None:
         self.ui = ui
         self.engine: Engine = logic.engine
         self.workspace: Workspace = logic.workspace
-        self.notice = Notice(ui.messageLabel)
+        self.message_line = MessageLine(ui.messageLabel)
         self._parent = parent
         self._icon_folder = icon_folder
-        guard, act = self.notice.guard, self.notice.act
-        self.pump = Pump(self.workspace, guard)
-        self.install = InstallRow(ui, self.notice, self._installed)
-        self.model = ModelRow(ui, self.engine, self.notice, self._model_goes)
-        self.settings = SettingsBox(ui, self.workspace, self.notice, self._compute_on)
-        self.scan = ScanRow(ui, self.workspace, self.notice, self.model, self.settings)
-        self.clicks = ClickBox(ui, self.workspace, self.notice)
-        self.table = LesionTable(ui, self.workspace, self.notice, self.clicks.work_on)
-        self.more = MoreMenu(ui, self.workspace, self.table, self.notice)
-        self.search = SearchBox(ui, self.workspace, self.notice, self._found)
-        self.report = ReportBox(ui, self.workspace, self.notice)
+        guard, clear = self.message_line.guard, self.message_line.guard_and_clear
+        line = self.message_line
+        self.pump_timer = PumpTimer(self.workspace, guard)
+        self.install = InstallSection(ui, line, self._installed)
+        self.model = ModelSection(ui, self.engine, line, self._model_unloads)
+        self.advanced = AdvancedSection(ui, self.workspace, line, self._compute_on)
+        self.scan = ScanSection(ui, self.workspace, line, self.model, self.advanced)
+        self.clicks = ClickSection(ui, self.workspace, line)
+        self.table = LesionTable(ui, self.workspace, line, self.clicks.work_on)
+        self.menu = LesionMenu(ui, self.workspace, self.table, line)
+        self.search = SearchSection(ui, self.workspace, line, self._found)
+        self.report = ReportSection(ui, self.workspace, line)
         self.shortcuts = Shortcuts(
             parent,
             {
-                shortcuts.NEW: act(self._begin),
+                shortcuts.NEW: clear(self._begin),
                 shortcuts.PLACE: guard(self._switch_placing),
                 shortcuts.KIND: guard(self.clicks.switch_kind),
-                shortcuts.UNDO: act(self.clicks.undo),
-                shortcuts.REDO: act(self.clicks.redo),
-                shortcuts.SEARCH: act(self.search.search),
-                shortcuts.ACCEPT: act(self.table.accept),
-                shortcuts.REJECT: act(self.table.reject),
+                shortcuts.UNDO: clear(self.clicks.undo),
+                shortcuts.REDO: clear(self.clicks.redo),
+                shortcuts.SEARCH: clear(self.search.search),
+                shortcuts.ACCEPT: clear(self.table.accept),
+                shortcuts.REJECT: clear(self.table.reject),
                 shortcuts.NEXT: guard(self.table.choose_next),
                 shortcuts.PREVIOUS: guard(lambda: self.table.choose_next(-1)),
             },
         )
-        tell_in_tool_tips(ui)
+        add_to_tool_tips(ui)
         self.has_packages = False
-        self.workspace.message.connect(self.notice.say)
+        self.workspace.message.connect(self.message_line.show)
         for signal in (self.workspace.opened, self.workspace.changed, self.engine.changed):
             signal.connect(self.show)
         self.workspace.opened.connect(self._opened)
         self.workspace.ended.connect(lambda reason: self.show())
-        icons.dress(ui, parent, icon_folder)
+        icons.set_icons(ui, parent, icon_folder)
         self._look_for_packages()
         self.show()
 
     # ---- life ------------------------------------------------------------------------------
 
     def enter(self) -> None:
-        """The user comes to the panel."""
-        icons.dress(self.ui, self._parent, self._icon_folder)
+        """Make the panel ready when the user opens the module."""
+        icons.set_icons(self.ui, self._parent, self._icon_folder)
         self._look_for_packages()
         self.scan.preselect()
-        self.shortcuts.bring()
+        self.shortcuts.enable()
         self.show()
 
     def leave(self) -> None:
-        """The user goes elsewhere: keys, mouse and graphics memory are given back."""
-        self.shortcuts.take_away()
+        """Give keys, mouse and graphics memory back when the user leaves the module."""
+        self.shortcuts.disable()
         self.clicks.place(False)
         if not self.engine.worker.is_closed:
             self.engine.rest()
 
     def close(self) -> None:
-        """The widget goes."""
-        self.shortcuts.take_away()
+        """End the work, and disconnect from everything that outlives the widget."""
+        self.shortcuts.disable()
         self.clicks.place(False)
         self.workspace.end()
         self.scan.close()
         self.report.close()
-        self.pump.close()
+        self.pump_timer.close()
 
     # ---- showing ---------------------------------------------------------------------------
 
     def show(self, *_: object) -> None:
-        """Bring everything up to date."""
+        """Update all sections from the workspace and the engine."""
         entries = self.workspace.entries()
         for button in (self.ui.fileButton, self.ui.modelBox):
             button.enabled = self.has_packages
@@ -125,14 +127,14 @@ class Panel:
 
     def _opened(self) -> None:
         if self.workspace.state.lesions:
-            self.notice.say(_("The work that is stored with this scan goes on."))
+            self.message_line.show(_("The work that is stored with this scan goes on."))
         else:
-            self.notice.say(_("Press New lesion, then click into a lesion in a slice view."))
+            self.message_line.show(_("Press New lesion, then click into a lesion in a slice view."))
         warning = self.workspace.session.stack.acquisition_warning()
         if warning:
-            self.notice.say(warning)
+            self.message_line.show(warning)
 
-    # ---- what concerns several parts -------------------------------------------------------
+    # ---- what concerns several sections ----------------------------------------------------
 
     def _begin(self) -> None:
         if self.workspace.is_open:
@@ -142,15 +144,16 @@ class Panel:
         if self.workspace.is_open:
             self.ui.placeButton.click()
 
-    def _found(self, numbers: Any) -> None:
+    def _found(self, lesion_ids: Sequence[int]) -> None:
         self.clicks.place(False)
-        if numbers:
-            self.table.choose(numbers[0])
+        if lesion_ids:
+            self.table.choose(lesion_ids[0])
 
-    def _model_goes(self) -> None:
+    def _model_unloads(self) -> None:
         if self.workspace.volume_node is not None:
             self.workspace.end()
-            self.notice.say(_("The work is kept. Press Start to go on with the other model."))
+            text = _("The work is kept. Press Start to go on with the other model.")
+            self.message_line.show(text)
 
     def _compute_on(self, device: str, precision: str) -> None:
         changed = (device or None, precision or None) != (self.model.device, self.model.precision)

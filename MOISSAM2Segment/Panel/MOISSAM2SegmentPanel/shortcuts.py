@@ -1,7 +1,7 @@
-"""Keys for what is done a hundred times on one scan.
+"""Keyboard shortcuts for commands that are given a hundred times on one scan.
 
-They live only while the panel is entered, and leave alone what Slicer and its Segment Editor have:
-Esc, Space, Z, Y, Q, W, I, digits, / * , . < > and, in slice views, F, B, G, R, T, V and S.
+They are enabled only while the panel is entered, and none of them is used by Slicer or its Segment
+Editor: Esc, Space, Z, Y, Q, W, I, digits, / * , . < > and, in slice views, F, B, G, R, T, V and S.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ ACCEPT, REJECT, NEXT, PREVIOUS, PLACE = "A", "D", "J", "K", "P"
 
 
 class Shortcuts:
-    """Made on entering the panel, gone on leaving it."""
+    """The panel's shortcuts, which exist only while they are enabled."""
 
     def __init__(self, parent: Any, slots: Mapping[str, Callable[[], None]]) -> None:
         self._parent = parent
         self._slots = slots
-        self._living: list[Any] = []
+        self._enabled: list[Any] = []
 
     @property
     def keys(self) -> list[str]:
-        """The keys that are alive now."""
-        return [shortcut.key.toString() for shortcut in self._living]
+        """The keys that are enabled now."""
+        return [shortcut.key.toString() for shortcut in self._enabled]
 
-    def bring(self) -> None:
-        """Let the keys work."""
-        self.take_away()
+    def enable(self) -> None:
+        """Let the keys call their slots."""
+        self.disable()
         window = slicer.util.mainWindow() or self._parent
         for key, slot in self._slots.items():
             shortcut = qt.QShortcut(window)
             shortcut.setKey(qt.QKeySequence(key))
             shortcut.connect("activated()", slot)
-            self._living.append(shortcut)
+            self._enabled.append(shortcut)
 
-    def take_away(self) -> None:
-        """Let other panels have the keys."""
-        for shortcut in self._living:
+    def disable(self) -> None:
+        """Leave the keys to other panels."""
+        for shortcut in self._enabled:
             shortcut.enabled = False
             shortcut.deleteLater()
-        self._living.clear()
+        self._enabled.clear()
 
 
-def tell_in_tool_tips(ui: Any) -> None:
-    """Say at each button which key does the same."""
+def add_to_tool_tips(ui: Any) -> None:
+    """Add the key that does the same to the tool tip of each button."""
     for button, key in (
         (ui.newLesionButton, NEW),
         (ui.placeButton, PLACE),

@@ -1,7 +1,7 @@
 """The Segment Editor's effect: a click in a slice view outlines the lesion in the chosen segment.
 
 Everything is done by the workspace of the module MOISSAM2 Segment, so both show the same work. The
-effect only knows which segment is meant, and that the Segment Editor is to write it.
+effect adds the chosen segment, and has the Segment Editor write it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import qt
 import slicer
 import vtk
-from MOISSAM2SegmentLib.messages import words_for
+from MOISSAM2SegmentLib.messages import error_message
 from MOISSAM2SegmentLib.scene import intensity_range
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
@@ -21,11 +21,11 @@ from mois_core.errors import BadInput
 
 MODULE = "MOISSAM2Segment"
 SLICE_VIEW = "qMRMLSliceWidget"
-LARGEST_WINDOW = 50
+MOST_SLICES = 50
 
 
 def help_text() -> str:
-    """A function, because the language is chosen after this file was loaded."""
+    """Return the text that Slicer shows above the options."""
     return "<p>{}</p><p>{}</p>".format(
         _(
             "Click into a lesion in a slice view: it is outlined there and on the neighbouring "
@@ -41,7 +41,7 @@ def help_text() -> str:
 
 
 class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
-    """One is made to be registered, and one for every Segment Editor."""
+    """The effect MOISSAM2: one object that is registered, and a clone for every Segment Editor."""
 
     def __init__(self, scriptedEffect: Any) -> None:
         scriptedEffect.name = "MOISSAM2"
@@ -52,10 +52,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._workspace: Any = None
         self._is_showing = False
 
-    # ---- what Slicer asks for --------------------------------------------------------------
+    # ---- called by Slicer ------------------------------------------------------------------
 
     def clone(self) -> Any:
-        """The effect again, for another Segment Editor."""
+        """Return a copy of the effect for another Segment Editor."""
         from qSlicerSegmentationsEditorEffectsPythonQt import qSlicerSegmentEditorScriptedEffect
 
         clone = qSlicerSegmentEditorScriptedEffect(None)
@@ -63,44 +63,51 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return clone
 
     def icon(self) -> Any:
-        """For the effect's button."""
+        """Return the icon of the effect's button."""
         path = Path(__file__).with_name("SegmentEditorEffect.png")
         return qt.QIcon(str(path)) if path.is_file() else qt.QIcon()
 
     def helpText(self) -> str:
-        """Shown above the options."""
+        """Return the text that is shown above the options."""
         return help_text()
 
     def setupOptionsFrame(self) -> None:
-        """Called once, before the effect is used."""
+        """Make the options. Called once, before the effect is used."""
         self.messageLabel = qt.QLabel()
         self.messageLabel.wordWrap = True
         self.findButton = qt.QPushButton(_("Find similar lesions"))
         self.findButton.toolTip = _("Search the scan for lesions that look like those so far")
         self.cancelButton = qt.QPushButton(_("Cancel"))
         self.cancelButton.toolTip = _("Stop what is being computed; what is finished stays")
-        self.windowBox = qt.QSpinBox()
-        self.windowBox.maximum = LARGEST_WINDOW
-        self.windowBox.toolTip = _("Number of slices that a lesion is followed each way")
+        self.propagationSlicesBox = qt.QSpinBox()
+        self.propagationSlicesBox.maximum = MOST_SLICES
+        self.propagationSlicesBox.toolTip = _("Number of slices that a lesion is followed each way")
         self.moduleButton = qt.QPushButton(_("Open MOISSAM2 Segment"))
         self.moduleButton.toolTip = _("Model, lesion table and report are in the module's panel")
         add = self.scriptedEffect.addOptionsWidget
         add(self.messageLabel)
         add(self.findButton)
         add(self.cancelButton)
-        self.scriptedEffect.addLabeledOptionsWidget(_("Slices each way:"), self.windowBox)
+        self.scriptedEffect.addLabeledOptionsWidget(
+            _("Slices each way:"), self.propagationSlicesBox
+        )
         add(self.moduleButton)
         self.findButton.connect("clicked()", self._guarded(self.find_similar))
         self.cancelButton.connect("clicked()", self._guarded(self._cancel))
-        self.windowBox.connect("valueChanged(int)", self._guarded(self._set_window))
+        self.propagationSlicesBox.connect(
+            "valueChanged(int)", self._guarded(self._set_propagation_slices)
+        )
         self.moduleButton.connect("clicked()", self._open_module)
 
     def activate(self) -> None:
-        """The effect was chosen."""
+        """Begin to work on the source volume. Called when the effect is chosen."""
         self._guarded(self._begin)()
 
     def deactivate(self) -> None:
-        """Another effect was chosen, the module was left, or the segmentation is gone."""
+        """Give segments back, and disconnect from the workspace.
+
+        Called when another effect is chosen, the module is left, or the segmentation is gone.
+        """
         workspace, self._workspace = self._workspace, None
         if workspace is not None:
             for signal, slot in self._connections(workspace):
@@ -109,28 +116,28 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
                 workspace.editing.give_back()
 
     def cleanup(self) -> None:
-        """The Segment Editor goes."""
+        """Disconnect from the workspace. Called when the Segment Editor is deleted."""
         self.deactivate()
 
     def sourceVolumeNodeChanged(self) -> None:
-        """Another scan was chosen."""
+        """Open the scan that was chosen as the source volume."""
         if self._workspace is not None:
             self._guarded(self._open_scan)()
 
     def updateGUIFromMRML(self) -> None:
-        """Show what is so."""
+        """Update the options from the workspace."""
         self.show()
 
     def updateMRMLFromGUI(self) -> None:
-        """Nothing: what the user chooses belongs to the work on a scan, and is stored with it."""
+        """Do nothing: the options belong to the work on a scan, and are stored with it."""
 
     def processInteractionEvents(
         self, callerInteractor: Any, eventId: int, viewWidget: Any
     ) -> bool:
-        """A click in a slice view; everything else is left to Slicer."""
+        """Handle a click in a slice view; all other events are left to Slicer."""
         if eventId != vtk.vtkCommand.LeftButtonPressEvent or viewWidget.className() != SLICE_VIEW:
             return False
-        # Slicer's views do something with these themselves.
+        # Slicer's views use clicks with these keys themselves.
         if callerInteractor.GetShiftKey() or callerInteractor.GetAltKey():
             return False
         effect = self.scriptedEffect
@@ -141,45 +148,45 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._guarded(lambda: self.click(world, positive))()
         return True
 
-    # ---- what it does ----------------------------------------------------------------------
+    # ---- commands and display --------------------------------------------------------------
 
     def click(self, world: Any, positive: bool) -> None:
-        """A point for the chosen segment."""
+        """Place a point for the chosen segment."""
         workspace = self._ready_workspace()
-        node, segment = self._chosen_segment()
+        node, segment_id = self._chosen_segment()
         effect = self.scriptedEffect
 
-        def write(identifier: str, picture: Any) -> None:
+        def write(segment_id: str, change: Any) -> None:
             parameters = effect.parameterSetNode()
-            with intensity_range.limited(picture, parameters, workspace.volume_node) as image:
-                effect.modifySegmentByLabelmap(node, identifier, image, effect.ModificationModeSet)
+            with intensity_range.limited(change, parameters, workspace.volume_node) as image:
+                effect.modifySegmentByLabelmap(node, segment_id, image, effect.ModificationModeSet)
 
-        workspace.editing.edit_segment(node, segment, write)
+        workspace.editing.edit_segment(node, segment_id, write)
         effect.saveStateForUndo()
         workspace.editing.point_into_segment(world, positive)
 
     def find_similar(self) -> None:
-        """Findings come as segments beside the chosen one."""
+        """Search for similar lesions; findings become segments beside the chosen one."""
         workspace = self._ready_workspace()
         self.scriptedEffect.saveStateForUndo()
         workspace.commands.find_similar(then=self._found)
 
     def show(self) -> None:
-        """Bring the options up to date."""
+        """Update the options from the workspace."""
         workspace = self._workspace
         is_open = workspace is not None and workspace.is_open
         self.findButton.enabled = is_open and bool(workspace.state.lesions)
         self.cancelButton.enabled = is_open and workspace.engine.worker.is_busy
-        self.windowBox.enabled = is_open
+        self.propagationSlicesBox.enabled = is_open
         if is_open:
             self._is_showing = True
-            self.windowBox.value = workspace.session.settings.propagation_slices
+            self.propagationSlicesBox.value = workspace.session.settings.propagation_slices
             self._is_showing = False
 
     def _begin(self) -> None:
         self.deactivate()
-        logic = slicer.util.getModuleWidget(MODULE).logic
-        self._say("")
+        logic = slicer.util.getModuleLogic(MODULE)
+        self._show_message("")
         if not logic.engine.is_ready:
             raise BadInput(
                 _("There is no model yet. Open MOISSAM2 Segment, get one there, and come back.")
@@ -192,7 +199,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _connections(self, workspace: Any) -> list[tuple[Any, Any]]:
         return [
-            (workspace.message, self._say),
+            (workspace.message, self._show_message),
             (workspace.opened, self._opened),
             (workspace.changed, self.show),
             (workspace.ended, self._ended),
@@ -204,11 +211,12 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if scan is None:
             raise BadInput(_("Choose the scan as the source volume first."))
         if self._workspace.volume_node is not scan:
-            self._say(_("The scan is being prepared..."))
+            self._show_message(_("The scan is being prepared..."))
             self._workspace.start(scan)
 
     def _opened(self) -> None:
-        self._say(_("Click into a lesion. Ctrl and click where the outline is too large."))
+        text = _("Click into a lesion. Ctrl and click where the outline is too large.")
+        self._show_message(text)
         self.show()
 
     def _ended(self, reason: str) -> None:
@@ -219,7 +227,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _ready_workspace(self) -> Any:
         # The module may have been reloaded meanwhile, and has another workspace then.
-        if self._workspace is not slicer.util.getModuleWidget(MODULE).logic.workspace:
+        if self._workspace is not slicer.util.getModuleLogic(MODULE).workspace:
             self._begin()
         if self._workspace.volume_node is None:
             self._open_scan()
@@ -229,20 +237,20 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _chosen_segment(self) -> tuple[Any, str]:
         parameters = self.scriptedEffect.parameterSetNode()
-        node, segment = parameters.GetSegmentationNode(), parameters.GetSelectedSegmentID()
-        if node is None or not segment:
+        node, segment_id = parameters.GetSegmentationNode(), parameters.GetSelectedSegmentID()
+        if node is None or not segment_id:
             raise BadInput(_("Choose a segment first."))
-        return node, segment
+        return node, segment_id
 
-    def _found(self, numbers: Any) -> None:
-        count = len(numbers)
-        self._say(_("Found: {count}. Each is a segment now.").format(count=count))
+    def _found(self, lesion_ids: Any) -> None:
+        text = _("Found: {count}. Each is a segment now.").format(count=len(lesion_ids))
+        self._show_message(text)
 
     def _cancel(self) -> None:
         if self._workspace is not None:
             self._workspace.cancel()
 
-    def _set_window(self, value: int) -> None:
+    def _set_propagation_slices(self, value: int) -> None:
         workspace = self._workspace
         if self._is_showing or workspace is None or not workspace.is_open:
             return
@@ -253,16 +261,16 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def _open_module(self) -> None:
         slicer.util.selectModule(MODULE)
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self.messageLabel.text = text
 
     def _guarded(self, action: Any) -> Any:
-        """Errors in words, where the user looks: Slicer would only print them."""
+        """Return a slot whose errors are shown in the options: Slicer would only print them."""
 
         def guarded(*arguments: Any) -> None:
             try:
                 action(*arguments)
             except Exception as error:
-                self._say(words_for(error))
+                self._show_message(error_message(error))
 
         return guarded

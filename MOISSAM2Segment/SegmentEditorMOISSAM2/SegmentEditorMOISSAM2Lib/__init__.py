@@ -1,1 +1,1 @@
-"""The effect's source; Slicer loads it by its path."""
+"""The source of the Segment Editor's effect, which Slicer loads by its path."""

@@ -1,1 +1,1 @@
-"""What is in the MRML scene: points, segments, transforms, regions, stored sessions. No Qt."""
+"""Nodes of the MRML scene: points, segments, transforms, regions, stored sessions; without Qt."""

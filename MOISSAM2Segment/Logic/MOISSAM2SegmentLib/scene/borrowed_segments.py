@@ -1,8 +1,8 @@
-"""The user's own segments that show lesions while someone else writes them.
+"""Segments of the user's own that show lesions and are written by an editor, not by us.
 
-An effect of the Segment Editor does, with its masks and its undo. Borrowed segments count as apart
-from the shared labelmap, and what they show may be less than the lesion: the Segment Editor's
-masks decide.
+The editor is an effect of the Segment Editor, with its masks and its undo. Borrowed segments are
+separate from the shared labelmap, and may show less than the lesion: the Segment Editor's masks
+decide.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 from MOISSAM2SegmentLib.scene.grid_images import image_of
 from MOISSAM2SegmentLib.scene.segment_table import SegmentTable
 from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, tagged_segments
-from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps, nothing
+from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps, empty_patch
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.worker.label_updates import Box, Patch
-from MOISSAM2SegmentLib.worker.segment_edits import Returned, around_both, in_box
+from MOISSAM2SegmentLib.worker.segment_edits import Restored, around_both, in_box
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
@@ -28,73 +28,74 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A mask that is to become a segment's content."""
+class MaskChange:
+    """A mask that is to replace the content of a segment."""
 
     ijk_to_ras: np.ndarray
     box: Box
-    """Around what is in the mask and what is in the segment until now."""
+    """Box around the mask and the present content of the segment."""
     mask: np.ndarray
-    """Inside the box."""
+    """The new content, inside the box."""
     present: np.ndarray
-    """What is in the segment until now, inside the box too."""
+    """The content of the segment until now, inside the box."""
 
     def image(self, allowed: np.ndarray | None = None) -> Any:
-        """Return the mask as an image as small as it may be.
+        """Return the mask as a VTK image of the box.
 
-        Where a change is not allowed, what is there stays, as with all masks of the Segment
+        Where a change is not allowed, the present content stays, as with all masks of the Segment
         Editor.
         """
         mask = self.mask if allowed is None else np.where(allowed, self.mask, self.present)
         return image_of(self.ijk_to_ras, self.box, mask)
 
 
-Write = Callable[[str, Picture], None]
-"""Makes a picture a segment's content as far as masks allow."""
+WriteSegment = Callable[[str, MaskChange], None]
+"""Writes a mask into the segment with an id, as far as the editor's masks allow."""
 
 
 @dataclass(eq=False)
-class Borrowed:
+class BorrowedSegment:
     """One borrowed segment and the lesion in it."""
 
-    segment: str
+    segment_id: str
     lesion: FreshLesion
-    write: Write
+    write: WriteSegment
     shown: Patch | None = None
-    """What was handed to `write` last; what became of it may be less."""
+    """Patch that was handed to `write` last; the segment may show less of it."""
     mask: Mask | None = None
-    """The lesion's mask that this was. A step that leaves the lesion alone keeps the very same."""
+    """Mask of the lesion that `shown` was made of. A step that leaves the lesion alone keeps the
+    very same object."""
 
 
 class BorrowedSegments:
-    """All borrowed segments of a segmentation.
+    """The borrowed segments of one segmentation.
 
     A lesion that has not begun has no id yet and is found by its segment.
     """
 
-    def __init__(self, table: SegmentTable, apart: SeparateLabelmaps, volume: Volume) -> None:
+    def __init__(self, table: SegmentTable, separate: SeparateLabelmaps, volume: Volume) -> None:
         self.have_written = False
-        """Whether a segment was written since somebody looked: editors may have changed others
-        along with it."""
+        """Whether a segment was written since this was last reset: editors may have changed other
+        segments along with it."""
         self._table = table
-        self._apart = apart
+        self._separate = separate
         self._volume = volume
-        self._by_segment: dict[str, Borrowed] = {}
+        self._by_segment: dict[str, BorrowedSegment] = {}
 
-    # ---- which there are -------------------------------------------------------------------
+    # ---- looking up ------------------------------------------------------------------------
 
-    def of_segment(self, segment_id: str) -> Borrowed | None:
-        """Return what is known of a segment if it is borrowed."""
+    def of_segment(self, segment_id: str) -> BorrowedSegment | None:
+        """Return the entry of a segment; None if it is not borrowed."""
         return self._by_segment.get(segment_id)
 
-    def items(self) -> list[tuple[int, Borrowed]]:
-        """Return the lesions that have begun, with their borrowed segments."""
+    def items(self) -> list[tuple[int, BorrowedSegment]]:
+        """Return the ids of lesions that have begun, with their borrowed segments."""
         # A copy: the worker asks while the main thread may borrow another one.
         borrowed = list(self._by_segment.values())
         return [(one.lesion.lesion_id, one) for one in borrowed if one.lesion.lesion_id is not None]
 
     def lesions(self) -> set[int]:
-        """Return the lesions in borrowed segments. May be asked on any thread."""
+        """Return the ids of lesions in borrowed segments. May be called on any thread."""
         return {lesion_id for lesion_id, _ in self.items()}
 
     def __contains__(self, lesion_id: int) -> bool:
@@ -105,39 +106,40 @@ class BorrowedSegments:
 
     # ---- borrowing and giving back ---------------------------------------------------------
 
-    def borrow(self, segment_id: str, lesion: FreshLesion, write: Write) -> None:
-        """Show a lesion, which may not have begun yet, in a segment of the user's.
+    def borrow(self, segment_id: str, lesion: FreshLesion, write: WriteSegment) -> None:
+        """Show a lesion, which may not have begun yet, in a segment of the user's own.
 
-        The writing is left to whoever edits the segment.
+        Writing is left to the editor of the segment, by calls of ``write``.
         """
-        self._by_segment[segment_id] = Borrowed(segment_id, lesion, write)
+        self._by_segment[segment_id] = BorrowedSegment(segment_id, lesion, write)
         with self._table.writing():
             if lesion.lesion_id not in self._table:
                 self._table.segmentation.SeparateSegmentLabelmap(segment_id)
-            elif lesion.lesion_id not in self._apart:
-                self._apart.take_out(lesion.lesion_id)
+            elif lesion.lesion_id not in self._separate:
+                self._separate.take_out(lesion.lesion_id)
 
     def give_back(self) -> None:
-        """Write all segments ourselves again.
+        """Take the writing of all borrowed segments back from their editor.
 
-        What their editors kept out, or what the user called them, counts as the user's edit.
+        Voxels that the editor kept out, and names that the user gave, count as the user's edits.
         """
         for lesion_id, borrowed in self.items():
             if lesion_id in self._table:
                 self._table.expect_name(lesion_id, default_name(lesion_id))
-                self._apart.patches[lesion_id] = borrowed.shown or nothing()
+                self._separate.patches[lesion_id] = borrowed.shown or empty_patch()
         self._by_segment.clear()
 
     def bind(self, shown: Mapping[int, Lesion]) -> None:
-        """Have lesions that begin, or come back, shown in the segments borrowed for them."""
+        """Enter lesions that begin, or come back, with the segments borrowed for them."""
         for lesion_id, borrowed in self.items():
-            segment = self._table.segmentation.GetSegment(borrowed.segment)
+            segment_id = borrowed.segment_id
+            segment = self._table.segmentation.GetSegment(segment_id)
             if lesion_id in shown and lesion_id not in self._table and segment is not None:
-                self._table.enter(lesion_id, borrowed.segment, segment.GetName() or "")
+                self._table.enter(lesion_id, segment_id, segment.GetName() or "")
                 self._table.follow_colour(lesion_id)
-                if tagged_segments(self._table.node).get(lesion_id) != borrowed.segment:
+                if tagged_segments(self._table.node).get(lesion_id) != segment_id:
                     segment.SetTag(TAG, str(lesion_id))
-                self._apart.patches[lesion_id] = self._apart.read(borrowed.segment, lesion_id)
+                self._separate.patches[lesion_id] = self._separate.read(segment_id, lesion_id)
 
     # ---- writing and reading ---------------------------------------------------------------
 
@@ -149,27 +151,28 @@ class BorrowedSegments:
             # The latter was painted before the segment was borrowed; the next update has it.
             return
         borrowed.shown, borrowed.mask = patch, mask
-        before, after = self._apart.patches[lesion_id], patch or nothing()
+        before, after = self._separate.patches[lesion_id], patch or empty_patch()
         box = around_both(before.box, after.box)
         if not np.array_equal(in_box(after, box), in_box(before, box)):
-            borrowed.write(borrowed.segment, self._picture(borrowed.segment, lesion_id, after))
-            self._apart.patches[lesion_id] = self._apart.read(borrowed.segment, lesion_id)
+            segment_id = borrowed.segment_id
+            borrowed.write(segment_id, self._change(segment_id, lesion_id, after))
+            self._separate.patches[lesion_id] = self._separate.read(segment_id, lesion_id)
             self.have_written = True
 
-    def _picture(self, segment_id: str, lesion_id: int, patch: Patch) -> Picture:
-        """Together with what is to be emptied, which a stroke may have changed just now."""
-        present = self._apart.read(segment_id, lesion_id)
+    def _change(self, segment_id: str, lesion_id: int, patch: Patch) -> MaskChange:
+        # The present content is read anew: a stroke may have changed it just now.
+        present = self._separate.read(segment_id, lesion_id)
         box = around_both(present.box, patch.box)
         masks = (in_box(patch, box) == lesion_id, in_box(present, box) == lesion_id)
-        return Picture(self._volume.ijk_to_ras, box, *masks)
+        return MaskChange(self._volume.ijk_to_ras, box, *masks)
 
-    def returned(self) -> list[Returned]:
-        """Return the lesions that are gone, and are in their segments nevertheless."""
+    def restored(self) -> list[Restored]:
+        """Return an edit for each lesion that is gone although its segment shows voxels again."""
         edits = []
         for lesion_id, borrowed in self.items():
-            segment = self._table.segmentation.GetSegment(borrowed.segment)
+            segment = self._table.segmentation.GetSegment(borrowed.segment_id)
             if lesion_id not in self._table and segment is not None:
-                patch = self._apart.read(borrowed.segment, lesion_id)
+                patch = self._separate.read(borrowed.segment_id, lesion_id)
                 if patch.labels.any():
-                    edits.append(Returned(lesion_id, patch.box, patch.labels > 0))
+                    edits.append(Restored(lesion_id, patch.box, patch.labels > 0))
         return edits

@@ -1,7 +1,7 @@
-"""The Markups list that holds a scan's clicks: reading it whole, and changing single points.
+"""Reading a Markups list as a whole, and changing single control points of it.
 
-Points are told apart by Markups' own IDs, which stay when others are deleted. Events are no good
-for that: inside `NodeModify` they come without saying which point they are about.
+Points are told apart by Markups' own ids, which stay when others are deleted. Events are no good
+for that: inside `NodeModify` they come without the index of the point they are about.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from mois_core.io.click_labels import write_click_label
 
 POSITIVE_COLOUR = (0.20, 0.85, 0.55)
 NEGATIVE_COLOUR = (1.00, 0.42, 0.10)
-"""Bluish green and vermilion, which most colour-blind readers tell apart; the label says it too."""
+"""Bluish green and vermilion, which most colour-blind readers tell apart; labels differ too."""
 
 CLASS = "vtkMRMLMarkupsFiducialNode"
 
 
 class ControlPoint(NamedTuple):
-    """A point that has been placed."""
+    """A control point that has been placed."""
 
     id: str
     label: str
@@ -31,7 +31,7 @@ class ControlPoint(NamedTuple):
 
 
 def placed_points(node: Any) -> list[ControlPoint]:
-    """All points with a position; what is being placed or was left undefined is not there yet."""
+    """Return the points with a position; one that is being placed has none yet."""
     points = []
     for index in range(node.GetNumberOfControlPoints()):
         if _is_placed(node, index):
@@ -47,7 +47,7 @@ def _is_placed(node: Any, index: int) -> bool:
 
 
 def new_list(scene: Any, name: str) -> Any:
-    """A Markups list in which positive and negative clicks have different colours."""
+    """Add a Markups list in which positive and negative clicks have different colours."""
     node = scene.AddNewNodeByClass(CLASS, name)
     node.CreateDefaultDisplayNodes()
     colour_by_kind(node)
@@ -55,8 +55,11 @@ def new_list(scene: Any, name: str) -> Any:
 
 
 def colour_by_kind(node: Any) -> None:
-    """Markups have one colour for selected points and one for the others: ours are selected if
-    they are positive."""
+    """Give selected points the colour of positive clicks, and the others that of negative ones.
+
+    Markups have one colour for selected points and one for the others; `add_point` and
+    `mark_point` select the positive ones.
+    """
     display = node.GetDisplayNode()
     if display is not None:
         display.SetSelectedColor(*POSITIVE_COLOUR)
@@ -73,36 +76,36 @@ def one_change(node: Any) -> Iterator[None]:
         node.EndModify(was_modifying)
 
 
-def add_point(node: Any, world: np.ndarray, lesion: int, positive: bool) -> str:
-    """A new point for a click; gives its ID."""
+def add_point(node: Any, world: np.ndarray, lesion_id: int, positive: bool) -> str:
+    """Add a point for a click and return its id."""
     index = node.AddControlPointWorld(
-        *np.asarray(world).tolist(), write_click_label(lesion, positive)
+        *np.asarray(world).tolist(), write_click_label(lesion_id, positive)
     )
     node.SetNthControlPointSelected(index, positive)
     return node.GetNthControlPointID(index)
 
 
-def mark_point(node: Any, point: str, lesion: int, positive: bool) -> None:
+def mark_point(node: Any, point_id: str, lesion_id: int, positive: bool) -> None:
     """Label and colour a point as a lesion's click, if it is not so already."""
-    index = node.GetNthControlPointIndexByID(point)
+    index = node.GetNthControlPointIndexByID(point_id)
     if index < 0:
         return
-    label = write_click_label(lesion, positive)
+    label = write_click_label(lesion_id, positive)
     if node.GetNthControlPointLabel(index) != label:
         node.SetNthControlPointLabel(index, label)
     if bool(node.GetNthControlPointSelected(index)) != positive:
         node.SetNthControlPointSelected(index, positive)
 
 
-def move_point(node: Any, point: str, world: np.ndarray) -> None:
-    """Put a point elsewhere."""
-    index = node.GetNthControlPointIndexByID(point)
+def move_point(node: Any, point_id: str, world: np.ndarray) -> None:
+    """Move a point to a place in the world, if it is there."""
+    index = node.GetNthControlPointIndexByID(point_id)
     if index >= 0:
         node.SetNthControlPointPositionWorld(index, *np.asarray(world).tolist())
 
 
-def remove_point(node: Any, point: str) -> None:
-    """Take a point away; it may be gone already."""
-    index = node.GetNthControlPointIndexByID(point)
+def remove_point(node: Any, point_id: str) -> None:
+    """Remove a point, if it is there."""
+    index = node.GetNthControlPointIndexByID(point_id)
     if index >= 0:
         node.RemoveNthControlPoint(index)

@@ -1,4 +1,4 @@
-"""VTK images of masks and label values on a scan's grid, to and from arrays."""
+"""Conversion between VTK images on a scan's grid and arrays of label values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAME_MATRIX_MM = 1e-3
 
 
 def has_matrix(image: Any, ijk_to_ras: np.ndarray) -> bool:
-    """Return whether an image's voxels lie where those of a scan lie."""
+    """Return whether an image lies on the grid that a matrix describes."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return bool(np.abs(matrix_to_numpy(matrix) - ijk_to_ras).max() < _SAME_MATRIX_MM)
@@ -36,7 +36,7 @@ def image_labels(image: Any) -> tuple[Box, np.ndarray] | None:
 
 
 def image_of(ijk_to_ras: np.ndarray, box: Box, mask: np.ndarray) -> Any:
-    """Make a small image of one mask, in a box of a scan's grid."""
+    """Return one mask as an image that covers a box of a scan's grid."""
     image = slicer.vtkOrientedImageData()
     image.SetImageToWorldMatrix(numpy_to_matrix(ijk_to_ras))
     k, j, i = box
@@ -47,14 +47,14 @@ def image_of(ijk_to_ras: np.ndarray, box: Box, mask: np.ndarray) -> Any:
 
 
 def on_grid(
-    image: Any, lesions: Mapping[int, int], ijk_to_ras: np.ndarray, shape: tuple[int, ...]
+    image: Any, lesion_ids: Mapping[int, int], ijk_to_ras: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Return an image's label values as the lesions they stand for, on a scan's grid.
+    """Return an image's label values, replaced by lesions' ids, on a scan's grid.
 
-    An image on another grid is resampled.
+    ``lesion_ids`` are by label value. An image on another grid is resampled.
     """
     result = np.zeros(shape, dtype=np.uint16)
-    found = box_on_grid(image, lesions, ijk_to_ras, shape)
+    found = box_on_grid(image, lesion_ids, ijk_to_ras, shape)
     if found is not None:
         box, labels = found
         result[box] = labels
@@ -62,11 +62,11 @@ def on_grid(
 
 
 def box_on_grid(
-    image: Any, lesions: Mapping[int, int], ijk_to_ras: np.ndarray, shape: tuple[int, ...]
+    image: Any, lesion_ids: Mapping[int, int], ijk_to_ras: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[Box, np.ndarray] | None:
-    """Return the box of a scan's grid that an image covers, and the lesions in it.
+    """Return the box of a scan's grid that an image covers, and lesions' ids inside it.
 
-    None if it covers nothing of the grid.
+    ``lesion_ids`` are by label value. None if the image covers nothing of the grid.
     """
     if image is None or image_labels(image) is None:
         return None
@@ -84,22 +84,22 @@ def box_on_grid(
         part.append(slice(first - along.start, last - along.start))
     values = found[1][tuple(part)]
     k, j, i = inside
-    return (k, j, i), _renumbered(values, lesions)
+    return (k, j, i), _replaced(values, lesion_ids)
 
 
-def _renumbered(values: np.ndarray, lesions: Mapping[int, int]) -> np.ndarray:
-    """Turn label values into the lesions they stand for; zero for those that stand for none."""
-    if len(lesions) == 1:
-        ((value, lesion),) = lesions.items()
-        return np.multiply(values == value, lesion, dtype=np.uint16)
-    numbers = np.zeros(max(int(values.max()), 0, *lesions) + 1, dtype=np.uint16)
-    for value, lesion in lesions.items():
-        numbers[value] = lesion
+def _replaced(values: np.ndarray, lesion_ids: Mapping[int, int]) -> np.ndarray:
+    """Replace label values by lesions' ids; zero for values that stand for no lesion."""
+    if len(lesion_ids) == 1:
+        ((value, lesion_id),) = lesion_ids.items()
+        return np.multiply(values == value, lesion_id, dtype=np.uint16)
+    id_of_value = np.zeros(max(int(values.max()), 0, *lesion_ids) + 1, dtype=np.uint16)
+    for value, lesion_id in lesion_ids.items():
+        id_of_value[value] = lesion_id
     result = np.empty(values.shape, dtype=np.uint16)
     # Slice by slice, since an index takes four times the memory of a value.
-    for plane, renumbered in zip(values, result, strict=True):
-        places = plane.astype(np.intp, copy=False)
-        np.take(numbers, places, out=renumbered, mode="clip")
+    for plane, replaced in zip(values, result, strict=True):
+        indices = plane.astype(np.intp, copy=False)
+        np.take(id_of_value, indices, out=replaced, mode="clip")
     return result
 
 

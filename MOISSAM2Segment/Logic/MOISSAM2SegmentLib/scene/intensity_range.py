@@ -1,7 +1,8 @@
 """The Segment Editor's editable intensity range, applied inside the box that a mask changes.
 
-Slicer compares the whole scan and the whole segment for every mask, however small: more than the
-main thread may be kept on a whole body. Here it is asked not to, and gets what it would have made.
+Slicer compares the whole scan and the whole segment for every mask, however small: on a whole body
+that blocks the main thread for too long. Here Slicer's own comparison is switched off, and it is
+given the mask that it would have made.
 """
 
 from __future__ import annotations
@@ -14,27 +15,33 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from MOISSAM2SegmentLib.scene.borrowed_segments import Picture
+from MOISSAM2SegmentLib.scene.borrowed_segments import MaskChange
 from MOISSAM2SegmentLib.scene.transforms import view_of
 
 
 @contextmanager
-def limited(picture: Picture, parameters: Any, volume_node: Any) -> Iterator[Any]:
-    """A picture's image for a Segment Editor to write, whose limits it respects already. Slicer
-    applies none inside the `with`, unless they are meant for another scan than the picture's."""
+def limited(change: MaskChange, parameters: Any, volume_node: Any) -> Iterator[Any]:
+    """Give the image that a Segment Editor is to write, with its intensity range applied already.
+
+    ``parameters`` is its vtkMRMLSegmentEditorNode. Slicer applies no range of its own inside the
+    `with` block, unless the range is meant for another scan than the mask's.
+    """
     is_ours = parameters.GetSourceVolumeNode() is volume_node
     if not (parameters.GetSourceVolumeIntensityMask() and is_ours):
-        yield picture.image()
+        yield change.image()
         return
     limits = parameters.GetSourceVolumeIntensityMaskRange()
-    allowed = between(view_of(volume_node).array[picture.box], *limits)
+    allowed = between(view_of(volume_node).array[change.box], *limits)
     with _switched_off(parameters):
-        yield picture.image(allowed)
+        yield change.image(allowed)
 
 
 def between(values: np.ndarray, lowest: float, highest: float) -> np.ndarray:
-    """Where values lie within limits. Compared by VTK, as in Slicer: it has its own way to bring
-    limits with a fraction to whole numbers."""
+    """Return where values lie within limits.
+
+    Compared by VTK, as in Slicer: it has its own way to bring limits with a fraction to whole
+    numbers.
+    """
     image = vtk.vtkImageData()
     image.SetDimensions(*reversed(values.shape))
     image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values).ravel(), deep=True))
@@ -51,8 +58,11 @@ def between(values: np.ndarray, lowest: float, highest: float) -> np.ndarray:
 
 @contextmanager
 def _switched_off(parameters: Any) -> Iterator[None]:
-    """The one event that comes of it says that the limits are on again: the Segment Editor's
-    widget, which follows the segment that is written, has seen them off."""
+    """Switch the intensity range off, and cause one event when it is on again.
+
+    The event is for the Segment Editor's widget: it reads the parameters whenever the segment is
+    written, so it has seen the range switched off.
+    """
     was_modifying = parameters.StartModify()
     parameters.SetSourceVolumeIntensityMask(False)
     try:

@@ -1,8 +1,8 @@
 """Lesions as segments of one segmentation node: from the session to the scene, and back.
 
 Most lesions share one labelmap (`SharedLabelmap`). Those that the user painted over others have
-one of their own (`SeparateLabelmaps`), and those in the user's own segments are written by whoever
-edits these (`BorrowedSegments`). `SegmentTable` says which segment shows which lesion.
+one of their own (`SeparateLabelmaps`), and those in the user's own segments are written by the
+editor of these (`BorrowedSegments`). `SegmentTable` holds which segment shows which lesion.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ CLOSED_SURFACE = "Closed surface"
 _EVENTS = slicer.vtkSegmentation
 
 
-def segment_id(lesion_id: int) -> str:
-    """Return the id that a lesion's own segment gets."""
+def own_segment_id(lesion_id: int) -> str:
+    """Return the id of the segment that is made for a lesion."""
     return f"MOISSAM2_{lesion_id}"
 
 
 class LesionSegments:
-    """One segmentation node and the lesions it shows."""
+    """One segmentation node and the lesions that it shows."""
 
     def __init__(self, node: Any, volume: Volume, canvas: Canvas | None = None) -> None:
-        """``canvas`` is empty memory that was made ahead, of the scan's shape."""
+        """``canvas`` is empty memory of the scan's shape that was made ahead on the worker."""
         self.node = node
         self.volume = volume
         self.canvas = canvas or Canvas(volume.array.shape)
@@ -57,29 +57,24 @@ class LesionSegments:
         self.separate = SeparateLabelmaps(self.table, self.shared, volume)
         self.borrowed = BorrowedSegments(self.table, self.separate, volume)
 
-    @property
-    def apart(self) -> frozenset[int]:
-        """Lesions that the shared labelmap leaves out."""
-        return frozenset(self.separate.patches)
-
-    def lesion_of(self, segment: str) -> int | None:
-        """Return the lesion that a segment shows."""
-        return self.table.lesion_of(segment)
+    def lesion_of(self, segment_id: str) -> int | None:
+        """Return the id of the lesion that a segment shows; None if it shows none."""
+        return self.table.lesion_of(segment_id)
 
     def segment_of(self, lesion_id: int) -> str | None:
-        """Return the id of the segment that shows a lesion."""
+        """Return the id of the segment that shows a lesion; None if there is none."""
         return self.table.segment_of(lesion_id)
 
-    def read(self, segment: str) -> np.ndarray:
+    def read(self, segment_id: str) -> np.ndarray:
         """Return a segment's mask on the scan's grid."""
-        patch = self.read_box(segment)
+        patch = self.read_box(segment_id)
         mask = np.zeros(self.volume.array.shape, dtype=bool)
         mask[patch.box] = patch.labels > 0
         return mask
 
-    def read_box(self, segment: str) -> Patch:
+    def read_box(self, segment_id: str) -> Patch:
         """Return a segment's voxels as ones, in a box around them."""
-        return self.separate.read(segment)
+        return self.separate.read(segment_id)
 
     # ---- from the session to the scene -----------------------------------------------------
 
@@ -92,12 +87,12 @@ class LesionSegments:
             has_surfaces = has_surfaces and not update.is_whole
             is_written, touched = self._write_patches(update, has_surfaces)
             self._remove(set(self.table.lesions()) - set(shown))
-            self._show_apart(shown, update.apart)
+            self._show_separate(shown, update.separate)
             touched &= set(self.table.lesions())
             if is_written and has_surfaces and len(touched) <= MANY:
-                self._tell_with_surfaces(sorted(touched))
+                self._notify_with_surfaces(sorted(touched))
             elif is_written:
-                self.shared.tell()
+                self.shared.notify()
             for lesion_id, lesion in shown.items():
                 if lesion_id not in self.table:
                     self._add(lesion)
@@ -105,7 +100,7 @@ class LesionSegments:
                     self.table.write_name(lesion_id, lesion.name)
 
     def _write_patches(self, update: Update, want_touched: bool) -> tuple[bool, set[int]]:
-        """Write what changed; whether anything did, and the lesions concerned if wanted."""
+        """Write what changed; return whether anything did, and which lesions if wanted."""
         is_written, touched = False, set()
         for patch in update.patches:
             labels = self.separate.without(patch.labels)
@@ -121,7 +116,7 @@ class LesionSegments:
             self.shared.write(patch.box, labels)
         return is_written, touched
 
-    def _show_apart(self, shown: Mapping[int, Lesion], patches: Mapping[int, Patch]) -> None:
+    def _show_separate(self, shown: Mapping[int, Lesion], patches: Mapping[int, Patch]) -> None:
         for lesion_id in list(self.separate.patches):
             if lesion_id in self.borrowed:
                 self.borrowed.show(lesion_id, shown.get(lesion_id), patches.get(lesion_id))
@@ -130,12 +125,14 @@ class LesionSegments:
             else:
                 self.separate.show(lesion_id, patches.get(lesion_id))
 
-    def _tell_with_surfaces(self, touched: Sequence[int]) -> None:
-        """Have Slicer draw what was written, with surfaces in 3D made again for the lesions
-        concerned only: for hundreds of them it takes seconds."""
+    def _notify_with_surfaces(self, touched: Sequence[int]) -> None:
+        """Have Slicer draw what was written, and make surfaces in 3D again for these lesions only.
+
+        Surfaces of hundreds of lesions take seconds.
+        """
         segmentation = self.table.segmentation
-        # Told by its image, a segmentation would throw all surfaces away.
-        self.shared.tell_only_arrays()
+        # Notified by its image, a segmentation would throw all surfaces away.
+        self.shared.notify_arrays()
         for lesion_id in touched:
             self.table.segment(lesion_id).RemoveRepresentation(CLOSED_SURFACE)
         segmentation.CreateRepresentation(CLOSED_SURFACE)
@@ -154,15 +151,15 @@ class LesionSegments:
         segment.SetLabelValue(lesion.id)
         segment.AddRepresentation(BINARY_LABELMAP, self.shared.image)
         segmentation = self.table.segmentation
-        identifier = segment_id(lesion.id)
-        if segmentation.GetSegment(identifier) is not None:
-            identifier = segmentation.GenerateUniqueSegmentID(identifier)
-        segmentation.AddSegment(segment, identifier)
-        self.table.enter(lesion.id, identifier, name)
+        segment_id = own_segment_id(lesion.id)
+        if segmentation.GetSegment(segment_id) is not None:
+            segment_id = segmentation.GenerateUniqueSegmentID(segment_id)
+        segmentation.AddSegment(segment, segment_id)
+        self.table.enter(lesion.id, segment_id, name)
 
     def _remove(self, lesion_ids: Iterable[int]) -> None:
         for lesion_id in lesion_ids:
-            segment, identifier = self.table.segment(lesion_id), self.table.segment_of(lesion_id)
+            segment, segment_id = self.table.segment(lesion_id), self.table.segment_of(lesion_id)
             if lesion_id in self.borrowed and segment is not None:
                 # The segment is the user's; it stays, and takes the lesion up again after a redo.
                 self.borrowed.show(lesion_id, None, None)
@@ -171,7 +168,7 @@ class LesionSegments:
             elif segment is not None:
                 self.table.follow_colour(lesion_id)
                 _take_out_of_layer(segment)
-                self.table.segmentation.RemoveSegment(identifier)
+                self.table.segmentation.RemoveSegment(segment_id)
             self.table.drop(lesion_id)
             self.separate.patches.pop(lesion_id, None)
 
@@ -191,11 +188,13 @@ class LesionSegments:
             if name is not None:
                 edits.append(Renamed(lesion_id, name))
         self._adopt_copy()
-        return [*edits, *self._repainted(), *self.borrowed.returned()]
+        return [*edits, *self._repainted(), *self.borrowed.restored()]
 
     def _adopt_copy(self) -> None:
-        """An undo of the Segment Editor puts a copy in the place of the shared labelmap. Ours
-        again, without a change of anything: a change would make the editor forget its redo."""
+        """Use the copy that an undo of the Segment Editor put in the place of the shared labelmap.
+
+        Nothing is written: any change would make the editor forget its redo.
+        """
         shared = [
             (image, members)
             for image, members in self._images()
@@ -215,11 +214,11 @@ class LesionSegments:
                 edits += self._compare(self.shared.read(), self.shared.written, members.values())
                 continue
             for lesion_id in self.borrowed.lesions() & set(members.values()):
-                edits += self._repainted_apart(lesion_id)
+                edits += self._repainted_separate(lesion_id)
                 members = {value: n for value, n in members.items() if n != lesion_id}
             lesion_ids = list(members.values())
             if len(lesion_ids) == 1 and image is not self.shared.image:
-                edits += self._repainted_apart(lesion_ids[0])
+                edits += self._repainted_separate(lesion_ids[0])
             elif lesion_ids:
                 strays = True
                 shape = self.volume.array.shape
@@ -232,8 +231,7 @@ class LesionSegments:
         return edits
 
     def _images(self) -> list[tuple[Any, dict[int, int]]]:
-        """The labelmaps that lesions are in, the shared one first: what a lesion left there has to
-        be seen before what it took along."""
+        # The shared one first: what a lesion left there has to be seen before what it took along.
         segments = self.table.segments()
         return members_by_image(self.table.segmentation, segments, self.shared.image)
 
@@ -249,10 +247,10 @@ class LesionSegments:
         for edit in edits:
             written[edit.box][edit.removed] = 0
         for edit in edits:
-            written[edit.box][edit.added] = edit.lesion
+            written[edit.box][edit.added] = edit.lesion_id
         return edits
 
-    def _repainted_apart(self, lesion_id: int) -> list[Repainted]:
+    def _repainted_separate(self, lesion_id: int) -> list[Repainted]:
         if lesion_id not in self.separate:
             with self.table.writing():
                 self.separate.note(lesion_id)
@@ -266,22 +264,24 @@ class LesionSegments:
         with self.table.writing():
             self.shared.renew()
             self.separate.rejoin([n for n in self.table.lesions() if n not in self.separate])
-            self.shared.tell()
+            self.shared.notify()
 
-    def keep_foreign_apart(self) -> None:
-        """Give segments of the user's own a labelmap of their own, so that no lesion that comes
-        later gets their label value."""
+    def separate_foreign_segments(self) -> None:
+        """Move segments that show no lesion out of the shared labelmap.
+
+        Otherwise a lesion that comes later could get their label value.
+        """
         with self.table.writing():
-            for identifier in self.table.segmentation.GetSegmentIDs():
-                segment = self.table.segmentation.GetSegment(identifier)
+            for segment_id in self.table.segmentation.GetSegmentIDs():
+                segment = self.table.segmentation.GetSegment(segment_id)
                 image = segment.GetRepresentation(BINARY_LABELMAP)
-                if self.table.lesion_of(identifier) is None and image is self.shared.image:
-                    self.table.segmentation.SeparateSegmentLabelmap(identifier)
+                if self.table.lesion_of(segment_id) is None and image is self.shared.image:
+                    self.table.segmentation.SeparateSegmentLabelmap(segment_id)
 
-    # ---- taking over -----------------------------------------------------------------------
+    # ---- stored sessions and the end of the scene ------------------------------------------
 
     def adopt(self, update: Update) -> list[SegmentEdit]:
-        """Take over the segments that came with a stored session; return what differs from it."""
+        """Recognise the segments that came with a stored session; return what differs from it."""
         present = tagged_segments(self.node)
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
         self.shared.written[:] = update.patches[0].labels
@@ -297,9 +297,11 @@ class LesionSegments:
             self.show(update)
         return edits
 
-    def let_go(self) -> None:
-        """Empty all lesions' segments, because the scene is being closed: that takes Slicer ten
-        seconds otherwise if there are hundreds."""
+    def empty_for_closing(self) -> None:
+        """Empty all lesions' segments before the scene is closed.
+
+        Otherwise Slicer takes ten seconds to close a scene with hundreds of them.
+        """
         with self.table.writing():
             for lesion_id in self.table.lesions():
                 segment = self.table.segment(lesion_id)
@@ -308,6 +310,8 @@ class LesionSegments:
 
 
 def _take_out_of_layer(segment: Any) -> None:
-    """A segment on its own is removed at once; out of a layer that it shares Slicer cuts it with a
-    copy of everything, a tenth of a second for each."""
+    """Give a segment an empty labelmap of its own, so that it can be removed quickly.
+
+    To remove it from a layer that it shares, Slicer copies the layer: a tenth of a second each.
+    """
     segment.AddRepresentation(BINARY_LABELMAP, slicer.vtkOrientedImageData())

@@ -1,9 +1,8 @@
-"""VTK observers of which none is left behind.
+"""VTK observers that are removed with their owner.
 
-VTK keeps what it is given as a callback alive. Each of ours therefore knows its object only
-weakly: an owner that is dropped is dropped, and its observers call nothing any more. It also
-captures no node, because a closure that holds the node it observes crashes Slicer when both are
-collected.
+VTK keeps its callbacks alive. Each of ours therefore refers to its owner only weakly: an owner that
+is dropped is collected, and its observers call nothing any more. A callback also captures no node,
+because a closure that holds the node it observes crashes Slicer when both are collected.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ Callback = Callable[[Any, str], None]
 
 
 class Observers:
-    """The observers that one owner has."""
+    """The VTK observers of one owner."""
 
     def __init__(self) -> None:
         self._tags: list[tuple[Any, int]] = []
@@ -28,7 +27,10 @@ class Observers:
         self._tags.append((observed, observed.AddObserver(event, _weakly(method))))
 
     def add_with_object(self, observed: Any, event: int, method: Callable[..., None]) -> None:
-        """The same for events that bring an object along: ``method(caller, event, object)``."""
+        """Have a bound method called as ``method(caller, event, object)``.
+
+        For events that VTK sends with an object, such as the node that is being removed.
+        """
         forward = _weakly(method)
         forward.CallDataType = vtk.VTK_OBJECT
         self._tags.append((observed, observed.AddObserver(event, forward)))
@@ -41,7 +43,7 @@ class Observers:
         self._tags = [pair for pair in self._tags if pair[0] is not observed]
 
     def clear(self) -> None:
-        """Stop observing altogether."""
+        """Stop observing all objects."""
         for observed, tag in self._tags:
             observed.RemoveObserver(tag)
         self._tags.clear()

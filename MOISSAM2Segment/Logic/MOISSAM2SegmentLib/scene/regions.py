@@ -1,4 +1,4 @@
-"""Regions of interest as masks on a scan's grid: where a search looks, and where it does not.
+"""Regions of interest as masks on a scan's grid, which limit a search.
 
 What is needed of the nodes is copied on the main thread; the masks are computed on the worker.
 """
@@ -26,7 +26,7 @@ voxel of a whole body would take minutes, and warps of patients are smooth."""
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A box, turned or not, as seen from the voxels of one scan."""
+    """A box in any orientation, as seen from the voxels of one scan."""
 
     shape: tuple[int, int, int]
     spacing: tuple[float, ...]
@@ -40,14 +40,14 @@ class Region:
     ijk_to_ras: np.ndarray | None = None
 
     def mask(self) -> np.ndarray:
-        """The voxels whose centres lie inside, in the volume's own order [k, j, i]."""
+        """Return the voxels whose centres lie in the region, in the volume's order [k, j, i]."""
         inside = np.ones(self.shape, dtype=bool)
         for axis in range(3):
             inside &= np.abs(self._along(axis)) <= self.half_size[axis]
         return inside != self.is_turned_out
 
     def _along(self, axis: int) -> np.ndarray:
-        """Every voxel's coordinate along one of the box's axes, from its middle."""
+        """Return every voxel's coordinate along one of the box's axes, from its middle."""
         if self.warp is not None:
             return self._warped[axis]
         size_k, size_j, size_i = self.shape
@@ -71,7 +71,7 @@ class Region:
 
 
 def region_of(roi_node: Any, volume_node: Any) -> Region:
-    """What a region node means for a scan; transforms of both are followed."""
+    """Return the region that a vtkMRMLMarkupsROINode marks on a scan; both may have transforms."""
     object_to_world = vtk.vtkMatrix4x4()
     object_to_world.DeepCopy(roi_node.GetObjectToWorldMatrix())
     # The matrix may carry the scale of a transform; the size is given before it.
@@ -90,7 +90,7 @@ def region_of(roi_node: Any, volume_node: Any) -> Region:
 
 
 def union(regions: Sequence[Region]) -> np.ndarray | None:
-    """The voxels that lie in any of several regions; None if there are none."""
+    """Return the voxels that lie in any of several regions; None if there are no regions."""
     masks = [region.mask() for region in regions]
     return np.logical_or.reduce(masks) if masks else None
 
@@ -100,7 +100,7 @@ def _on_lattice(
     spacing: Sequence[float],
     function: Callable[[np.ndarray], np.ndarray],
 ) -> list[np.ndarray]:
-    """A function of (i, j, k) for every voxel, from its values on a coarse lattice."""
+    """Interpolate a function of (i, j, k) at every voxel from its values on a coarse lattice."""
     from scipy.ndimage import map_coordinates
 
     axes = []

@@ -1,4 +1,4 @@
-"""The lesion report as a table node, typed so that Slicer sorts numbers as numbers."""
+"""The lesion report as a table node, with typed columns so that Slicer sorts numbers as numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEXT = ("status",)
 
 
 def fill_table(node: Any, rows: Sequence[LesionRow], provenance: Provenance) -> None:
-    """Replace a table node's content by a report; what made it is told in the description."""
+    """Fill a table node with a report, and write the report's provenance into its description."""
     from mois_core.results.lesion_report import COLUMNS
 
     table = vtk.vtkTable()

@@ -1,7 +1,7 @@
-"""What happens to the nodes of a workspace, gathered until there is time to deal with it.
+"""Events of the nodes that a workspace uses, kept as flags until there is time for them.
 
-Events only raise flags. They come in the middle of other people's changes, hundreds during one
-drag, and inside `NodeModify` without saying what they are about.
+Events come in the middle of changes by others, hundreds during one drag, and inside `NodeModify`
+without the index of the point that they are about.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SEGMENT_EVENTS = (
 
 
 class SceneEvents:
-    """Observes one workspace's nodes."""
+    """Observer of the nodes of one workspace."""
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene
@@ -44,14 +44,14 @@ class SceneEvents:
         self.on_pump_requested: Callable[[], None] = lambda: None
         """Called when a flag is raised."""
         self.on_moved: Callable[[], None] = lambda: None
-        """Called at once when the scan comes to lie elsewhere: a point that is placed in the next
-        moment must find the list where the scan is."""
+        """Called at once when the scan is moved by a transform: a point that is placed in the next
+        moment must find the list of points where the scan is."""
         self.on_removed: Callable[[Any], None] = lambda node: None
         """Called just before a node is removed from the scene."""
         self.on_closing: Callable[[], None] = lambda: None
         """Called when the scene begins to close."""
         self.is_ours: Callable[[], bool] = lambda: False
-        """Asked whether changes of segments are being made by ourselves."""
+        """Called to find out whether changes of segments are being made by ourselves."""
         self._observers = Observers()
         observers = self._observers
         observers.add(scene, slicer.vtkMRMLScene.StartCloseEvent, self._on_close)
@@ -60,7 +60,7 @@ class SceneEvents:
         )
 
     def watch_scan(self, node: Any) -> None:
-        """Observe a scan's voxels and where it lies."""
+        """Observe a scan's voxels and its transform."""
         self._observers.add(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._on_scan)
         self._observers.add(node, vtk.vtkCommand.ModifiedEvent, self._on_scan)
         event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
@@ -74,8 +74,10 @@ class SceneEvents:
         self._observers.add(node, _MARKUPS.PointEndInteractionEvent, self._on_drop)
 
     def watch_segments(self, node: Any) -> None:
-        """Observe a segmentation. The node passes its segmentation's events on, even if that is
-        exchanged for another one."""
+        """Observe a segmentation.
+
+        The node passes its vtkSegmentation's events on, even if that is exchanged for another one.
+        """
         for event in _SEGMENT_EVENTS:
             self._observers.add(node, event, self._on_segments)
 
@@ -84,7 +86,7 @@ class SceneEvents:
         self._observers.remove(node)
 
     def clear(self) -> None:
-        """Stop observing."""
+        """Stop observing all nodes."""
         self._observers.clear()
 
     def __len__(self) -> int:
@@ -92,7 +94,7 @@ class SceneEvents:
 
     @property
     def is_flagged(self) -> bool:
-        """Whether there is something to deal with."""
+        """Whether an event has come that was not dealt with."""
         points = self.points_changed and not self.is_dragging
         return points or self.segments_changed or self.scan_changed
 

@@ -1,7 +1,7 @@
-"""Which segment of a segmentation shows which lesion, under which name and in which colour.
+"""Table of the segments that show lesions, with their names and colours.
 
 A segment knows its lesion by a tag, which survives renaming and saving. Its name and colour belong
-to the user once it is there. Segments without the tag are none of ours and are left alone.
+to the user once it is there. Segments without the tag are not ours and are left alone.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class SegmentTable:
     def __init__(self, node: Any) -> None:
         self.node = node
         self.colours: dict[int, Colour] = {}
-        """Colours in use, kept for lesions that come back by an undo."""
+        """Colours by lesion, kept for lesions that come back by an undo."""
         self.is_writing = False
-        """Whether the events that arrive now are of our own making."""
+        """Whether the events that arrive now are caused by ourselves."""
         self._segments: dict[int, str] = {}
         self._names: dict[int, str] = {}
 
@@ -55,7 +55,7 @@ class SegmentTable:
         del self._segments[lesion_id], self._names[lesion_id]
 
     def lesions(self) -> list[int]:
-        """Return the lesions that have a segment."""
+        """Return the ids of lesions that have a segment."""
         return list(self._segments)
 
     def segments(self) -> dict[int, str]:
@@ -66,11 +66,11 @@ class SegmentTable:
         return lesion_id in self._segments
 
     def segment_of(self, lesion_id: int) -> str | None:
-        """Return the id of the segment that shows a lesion."""
+        """Return the id of the segment that shows a lesion; None if there is none."""
         return self._segments.get(lesion_id)
 
     def lesion_of(self, segment_id: str) -> int | None:
-        """Return the lesion that a segment shows."""
+        """Return the id of the lesion that a segment shows; None if it shows none."""
         return next((n for n, own in self._segments.items() if own == segment_id), None)
 
     def segment(self, lesion_id: int) -> Any:
@@ -82,7 +82,7 @@ class SegmentTable:
         self.colours[lesion_id] = tuple(self.segment(lesion_id).GetColor())
 
     def write_name(self, lesion_id: int, name: str) -> None:
-        """Give a lesion's segment a name; without one it gets the name that it has by itself."""
+        """Give a lesion's segment a name, or the default name if it is empty."""
         name = name or default_name(lesion_id)
         if self._names[lesion_id] != name:
             segment = self.segment(lesion_id)
@@ -91,13 +91,13 @@ class SegmentTable:
                 segment.SetName(name)
 
     def expect_name(self, lesion_id: int, name: str) -> None:
-        """Count any other name than this, which was not written, as one that the user gave."""
+        """Report any other name than this as one that the user gave."""
         self._names[lesion_id] = name
 
     def new_name(self, lesion_id: int) -> str | None:
-        """Return the name that the user gave since the last time, once; None if there is none.
+        """Return the name that the user gave since the last call; None if there is none.
 
-        It is empty where the user took the name that the lesion has by itself.
+        It is empty where the user gave the lesion its default name.
         """
         name = self.segment(lesion_id).GetName() or ""
         if name == self._names[lesion_id]:
@@ -109,13 +109,13 @@ class SegmentTable:
 def members_by_image(
     segmentation: Any, segments: Mapping[int, str], first: Any = None
 ) -> list[tuple[Any, dict[int, int]]]:
-    """Return the labelmaps that lesions' segments are in, and which value of each is which lesion.
+    """Return the labelmaps that lesions' segments are in, each with its lesions by label value.
 
     ``segments`` are segment ids by lesion; the labelmap ``first`` comes first if any is in it.
     """
     found: dict[int, tuple[Any, dict[int, int]]] = {id(first): (first, {})}
-    for lesion_id, identifier in segments.items():
-        segment = segmentation.GetSegment(identifier)
+    for lesion_id, segment_id in segments.items():
+        segment = segmentation.GetSegment(segment_id)
         image = segment.GetRepresentation(BINARY_LABELMAP)
         members = found.setdefault(id(image), (image, {}))[1]
         members[segment.GetLabelValue()] = lesion_id

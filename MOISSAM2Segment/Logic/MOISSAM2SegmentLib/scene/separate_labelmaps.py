@@ -1,7 +1,7 @@
-"""Lesions in labelmaps of their own, apart from the shared one.
+"""Lesions in labelmaps of their own, separate from the shared one.
 
-The user may paint a lesion over others and keep both, and whoever edits a borrowed segment writes
-it as it likes; neither fits into a labelmap in which each voxel belongs to one lesion.
+The user may paint a lesion over others and keep both, and the editor of a borrowed segment writes
+whatever it likes; neither fits into a labelmap in which each voxel belongs to one lesion.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
 
 
 class SeparateLabelmaps:
-    """The lesions of one segmentation that are apart, with what was last written of each."""
+    """The lesions of one segmentation that have labelmaps of their own."""
 
     def __init__(self, table: SegmentTable, shared: SharedLabelmap, volume: Volume) -> None:
         self.patches: dict[int, Patch] = {}
+        """What was last written of each lesion."""
         self._table = table
         self._shared = shared
         self._volume = volume
@@ -36,14 +37,18 @@ class SeparateLabelmaps:
     def __contains__(self, lesion_id: int) -> bool:
         return lesion_id in self.patches
 
+    def lesions(self) -> frozenset[int]:
+        """Return the ids of lesions in labelmaps of their own."""
+        return frozenset(self.patches)
+
     def without(self, labels: np.ndarray) -> np.ndarray:
-        """Return label values with the lesions left out that are apart."""
+        """Return label values from which the lesions in labelmaps of their own are left out."""
         if not self.patches:
             return labels
         return np.where(np.isin(labels, list(self.patches)), 0, labels)
 
     def note(self, lesion_id: int) -> Patch:
-        """Count a lesion as apart that left the shared labelmap; return what it had there."""
+        """Note that a lesion has left the shared labelmap; return its voxels there."""
         there = self._shared.written == lesion_id
         box = box_around(there) or NOWHERE
         patch = Patch(box, np.where(there[box], lesion_id, 0).astype(np.uint16))
@@ -59,10 +64,10 @@ class SeparateLabelmaps:
         if patch.labels.any():
             image = image_of(self._volume.ijk_to_ras, patch.box, patch.labels > 0)
         _set_image(self._table.segment(lesion_id), 1, image)
-        self._shared.tell()
+        self._shared.notify()
 
     def show(self, lesion_id: int, patch: Patch | None) -> None:
-        """Show a lesion's mask apart as long as it overlaps another lesion, and else shared."""
+        """Show a lesion's mask in its own labelmap if it overlaps another lesion, else shared."""
         if patch is None:
             return
         mask = patch.labels == lesion_id
@@ -74,7 +79,7 @@ class SeparateLabelmaps:
             written = self._shared.written[patch.box]
             self._shared.write(patch.box, np.where(mask, lesion_id, written))
             self.rejoin([lesion_id])
-            self._shared.tell()
+            self._shared.notify()
 
     def rejoin(self, lesion_ids: Iterable[int]) -> None:
         """Have lesions' segments show the shared labelmap."""
@@ -83,7 +88,7 @@ class SeparateLabelmaps:
             self.patches.pop(lesion_id, None)
 
     def read(self, segment_id: str, lesion_id: int = 1) -> Patch:
-        """Return what a segment shows now, as a lesion's label value, in a box around it."""
+        """Return a segment's present voxels as a lesion's label value, in a box around them."""
         segment = self._table.segmentation.GetSegment(segment_id)
         image, members = (
             segment.GetRepresentation(BINARY_LABELMAP),
@@ -92,11 +97,11 @@ class SeparateLabelmaps:
         volume = self._volume
         found = box_on_grid(image, members, volume.ijk_to_ras, volume.array.shape)
         if found is None:
-            return nothing()
+            return empty_patch()
         box, labels = found
         inner = box_around(labels > 0)
         if inner is None:
-            return nothing()
+            return empty_patch()
         k, j, i = (
             slice(outer.start + part.start, outer.start + part.stop)
             for outer, part in zip(box, inner, strict=True)
@@ -104,7 +109,7 @@ class SeparateLabelmaps:
         return Patch((k, j, i), labels[inner])
 
 
-def nothing() -> Patch:
+def empty_patch() -> Patch:
     """Return the patch of a lesion without voxels."""
     return Patch(NOWHERE, np.zeros((0, 0, 0), dtype=np.uint16))
 

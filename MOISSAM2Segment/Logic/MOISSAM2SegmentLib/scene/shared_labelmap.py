@@ -1,8 +1,8 @@
-"""The labelmap that all lesions of a scan share: one layer, however many there are.
+"""The labelmap that all lesions of a scan share: one layer, however many lesions there are.
 
-A view of VTK's memory is painted into, so a changed lesion costs its box and not the scan. The
-Segment Editor cuts a layer down to what is on it and may change its number format; both are
-undone before our next stroke.
+Label values are written into a view of VTK's memory, so a changed lesion costs its box and not the
+scan. The Segment Editor cuts a layer down to its content and may change its number format; both
+are undone before we write again.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from MOISSAM2SegmentLib.worker.label_updates import Box
 
 
 class Canvas:
-    """Memory for the label values of a whole scan, twice: what is shown, and what was written.
+    """Memory for the label values of a whole scan, twice: as shown, and as written by us.
 
-    A system hands memory out when it is first touched, page by page, which for a whole body takes
-    longer than the main thread may be kept. So a canvas is made on the worker.
+    A system hands memory out when it is first touched, page by page, which for a whole body would
+    block the main thread for too long. So a canvas is made on the worker.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         # Not `np.zeros`, which touches nothing.
         self.written = np.full(shape, 0, dtype=np.uint16)
-        # VTK owns what is shown: the segmentation may live longer than we do.
+        # VTK owns this part: the segmentation may live longer than we do.
         self.scalars = _scalars(shape)
         _array_of(self.scalars, shape).fill(0)
 
     def clear(self) -> None:
-        """Empty the canvas for the next labelmap that uses it."""
+        """Empty the canvas, so that another labelmap can use it."""
         self.written.fill(0)
         _array_of(self.scalars, self.written.shape).fill(0)
 
 
 class SharedLabelmap:
-    """Label values on a scan's own grid, in memory that VTK and we share."""
+    """Label values on a scan's own grid, in memory shared with VTK."""
 
     def __init__(self, volume: Volume, canvas: Canvas) -> None:
         """``canvas`` is of the scan's shape and empty."""
@@ -58,30 +58,30 @@ class SharedLabelmap:
         self._show()
 
     def renew(self) -> None:
-        """Begin a new image that shows what was written, in memory of its own."""
+        """Replace the image by one that shows what was written, in memory of its own."""
         scalars = _scalars(self.shape)
         _array_of(scalars, self.shape)[:] = self.written
         self._begin(scalars)
 
     def write(self, box: Box, labels: np.ndarray) -> None:
-        """Write label values into a box. Nobody is told; see `tell`."""
+        """Write label values into a box, without an event; see `notify`."""
         if not self.is_ours:
             self._copy()
             self._show()
         self._array[box] = labels
         self.written[box] = labels
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Have Slicer draw what was written."""
-        self.tell_only_arrays()
+        self.notify_arrays()
         self.image.Modified()
 
-    def tell_only_arrays(self) -> None:
-        """Have the next drawing take what was written, without an event that causes one."""
+    def notify_arrays(self) -> None:
+        """Have the next drawing use what was written, without an event that causes one."""
         self.image.GetPointData().GetScalars().Modified()
 
     def read(self) -> np.ndarray:
-        """Return the present label values, to be looked at only."""
+        """Return the present label values, not to be written into."""
         if not self.is_ours:
             self._copy()
         return self._array
@@ -98,8 +98,10 @@ class SharedLabelmap:
         return has_matrix(self.image, self.ijk_to_ras)
 
     def _copy(self) -> None:
-        """Bring what somebody has made of the image into our memory. The image stays as it is,
-        and nobody is told."""
+        """Copy the image, which another module has changed, into our memory.
+
+        The image stays as it is, and there is no event.
+        """
         found = image_labels(self.image)
         # Memory that is ours alone is used again: to get some takes longer than to fill it.
         if self._memory.GetReferenceCount() > 1:
@@ -113,7 +115,7 @@ class SharedLabelmap:
         self._memory, self._array = scalars, _array_of(scalars, self.shape)
 
     def _show(self) -> None:
-        """Have the image consist of our memory."""
+        """Make the image consist of our memory."""
         self.image.SetExtent(extent_of(self.shape))
         self.image.GetPointData().SetScalars(self._memory)
 

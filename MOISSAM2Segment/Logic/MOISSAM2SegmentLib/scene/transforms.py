@@ -1,7 +1,7 @@
-"""Where a scan lies: its node as the engine's `Volume`, and the way from the world to it.
+"""Scans as the engine's `Volume`, and coordinates of the world in those of a scan.
 
 The engine works on the scan's own grid. A scan under a transform is not resampled: points are
-brought from the world to the scan, and the results, which lie on the scan's grid, are put under
+transformed from the world to the scan, and the results, which lie on the scan's grid, are put under
 the same transform.
 """
 
@@ -16,42 +16,50 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
+from MOISSAM2SegmentLib.messages import tr as _
+
+NO_IMAGE = _("{name} has no image; choose a scan that is loaded.")
 
 Points = np.ndarray
-"""[n, 3], millimetres."""
+"""Positions [n, 3] in RAS millimetres."""
 
 
 def matrix_to_numpy(matrix: Any) -> np.ndarray:
-    """A vtkMatrix4x4 as an array."""
+    """Return a vtkMatrix4x4 as an array."""
     return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
 def numpy_to_matrix(array: np.ndarray) -> Any:
-    """An array as a vtkMatrix4x4."""
+    """Return an array as a vtkMatrix4x4."""
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(np.asarray(array, dtype=np.float64).ravel().tolist())
     return matrix
 
 
 def ijk_to_ras(node: Any) -> np.ndarray:
-    """From a volume node's voxels to its own RAS millimetres; transforms are left out."""
+    """Return the matrix from a volume node's voxels to its own RAS, without parent transforms."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return matrix_to_numpy(matrix)
 
 
 def volume_of(node: Any) -> Volume:
-    """A scan as the engine takes it: with a copy of the voxels, so that no edit can reach them
-    while another thread works on them."""
+    """Return a scan as the engine's volume, with a copy of its voxels.
+
+    No edit of the scan can reach the copy while another thread works on it.
+    """
     volume = view_of(node)
     return Volume(volume.array.copy(), volume.ijk_to_ras)
 
 
 def view_of(node: Any) -> Volume:
-    """The same without the copy, for a look in between. `BadInput` for what is no scan."""
+    """Return a scan as the engine's volume, with the node's own voxels.
+
+    Raises `BadInput` if the node has no image.
+    """
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
-        raise BadInput(f"{node.GetName()} has no image; choose a scan that is loaded.")
+        raise BadInput(NO_IMAGE.format(name=node.GetName()))
     array = vtk_to_numpy(image.GetPointData().GetScalars())
     shape = tuple(reversed(image.GetDimensions()))
     components = image.GetNumberOfScalarComponents()
@@ -60,7 +68,7 @@ def view_of(node: Any) -> Volume:
 
 
 def right_handed(volume: Volume) -> Volume:
-    """The same voxels in the same places, counted so that i, j and k are right-handed.
+    """Return a volume whose axes i, j and k are right-handed, with the same voxels in place.
 
     Slicer turns left-handed scans round when it reads them from a file. They can be in the scene
     nevertheless, made by a script; saved and opened again they would be another scan to us.
@@ -73,7 +81,7 @@ def right_handed(volume: Volume) -> Volume:
 
 
 def in_node_order(array: np.ndarray, node: Any) -> np.ndarray:
-    """Return an array in the engine's order of a scan in that of the scan's node.
+    """Return an array in the voxel order of a scan's node, given in the engine's order.
 
     They differ if the node is left-handed, see `right_handed`.
     """
@@ -81,14 +89,17 @@ def in_node_order(array: np.ndarray, node: Any) -> np.ndarray:
 
 
 def transform_between(source: Any, target: Any) -> Any:
-    """From the coordinates inside one transform node (None: the world) to those inside another."""
+    """Return the transform from the coordinates inside one transform node to those inside another.
+
+    None stands for the world.
+    """
     transform = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
     return transform
 
 
 def linear_between(source: Any, target: Any) -> np.ndarray | None:
-    """The same as a matrix; None if it is not linear."""
+    """Return the transform between two transform nodes as a matrix; None if it is not linear."""
     for node in (source, target):
         if node is not None and not node.IsTransformToWorldLinear():
             return None
@@ -97,18 +108,18 @@ def linear_between(source: Any, target: Any) -> np.ndarray | None:
     return matrix_to_numpy(matrix)
 
 
-def moved(points: Points, transform: Any) -> Points:
-    """Points [n, 3] through a VTK transform."""
+def transformed(points: Points, transform: Any) -> Points:
+    """Apply a VTK transform to points [n, 3]."""
     return np.array([transform.TransformPoint(point) for point in np.asarray(points).tolist()])
 
 
 def from_world(node: Any, points: Points) -> Points:
-    """Points of the world in a node's own coordinates."""
+    """Return points of the world in a node's own coordinates."""
     return _through(points, None, node.GetParentTransformNode())
 
 
 def to_world(node: Any, points: Points) -> Points:
-    """Points in a node's own coordinates, in the world."""
+    """Return points in a node's own coordinates as points of the world."""
     return _through(points, node.GetParentTransformNode(), None)
 
 
@@ -116,4 +127,4 @@ def _through(points: Points, source: Any, target: Any) -> Points:
     points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
     if source is target or not len(points):
         return points
-    return moved(points, transform_between(source, target))
+    return transformed(points, transform_between(source, target))

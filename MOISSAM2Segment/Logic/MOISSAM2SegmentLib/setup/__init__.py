@@ -1,1 +1,1 @@
-"""Installing packages, the sample scan, and the self tests."""
+"""Installation of packages, the sample scan, and the self tests."""

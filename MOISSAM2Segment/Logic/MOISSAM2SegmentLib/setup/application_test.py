@@ -1,4 +1,4 @@
-"""Self tests that need Slicer itself: modules, event loop, Segment Editor, mouse."""
+"""Self tests that need the Slicer application: modules, event loop, Segment Editor, mouse."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from MOISSAM2SegmentLib.setup.self_test import (
 MODULE = "MOISSAM2Segment"
 EFFECT = "MOISSAM2"
 VIEW = "Red"
-_TURN_S = 0.002
+_PAUSE_S = 0.002
 
 
 def run_in_panel() -> list[str]:
-    """The storyboard with the workspace of the module's own panel, turned by the panel's timer."""
+    """Run the storyboard in the workspace of the module's panel, pumped by the panel's timer."""
     panel = _panel()
     try:
         return run_storyboard(panel.workspace, wait_for(panel))
@@ -37,7 +37,7 @@ def run_in_panel() -> list[str]:
 
 
 def run_in_segment_editor() -> list[str]:
-    """A click with the mouse through a Segment Editor of our own, its undo and its redo."""
+    """Run a click with the mouse in a Segment Editor, with its undo and redo; return the steps."""
     panel = _panel()
     wait = wait_for(panel)
     give_model(panel.engine)
@@ -55,13 +55,13 @@ def run_in_segment_editor() -> list[str]:
 
 
 def wait_for(panel: Any) -> Wait:
-    """Lets Qt's event loop turn until the panel has nothing left to do."""
+    """Return a function that runs Qt's event loop until the panel has nothing left to do."""
 
     def wait() -> None:
         end = time.monotonic() + PATIENCE_S
         while panel.workspace.needs_pump:
             slicer.app.processEvents()
-            time.sleep(_TURN_S)
+            time.sleep(_PAUSE_S)
             check(time.monotonic() < end, "the panel comes to rest")
 
     return wait
@@ -80,12 +80,12 @@ def _clicks(workspace: Any, editor: Any, wait: Wait) -> Iterator[str]:
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Effect test segments")
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(scan)
-    segment = node.GetSegmentation().AddEmptySegment("effect-test", "Mine")
+    segment_id = node.GetSegmentation().AddEmptySegment("effect-test", "Mine")
     editor.setMRMLScene(scene)
     editor.setMRMLSegmentEditorNode(scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
     editor.setSegmentationNode(node)
     editor.setSourceVolumeNode(scan)
-    editor.setCurrentSegmentID(segment)
+    editor.setCurrentSegmentID(segment_id)
     editor.setActiveEffectByName(EFFECT)
     check(editor.activeEffect() is not None, "the Segment Editor knows the effect")
     wait()
@@ -97,26 +97,26 @@ def _clicks(workspace: Any, editor: Any, wait: Wait) -> Iterator[str]:
     check(workspace.segments_node is node, "the work is in the user's segmentation")
     mask = workspace.session.mask(1)
     check(bool(mask.any()), "a click outlines something")
-    check(np.array_equal(workspace.segments.read(segment), mask), "the segment shows it")
+    check(np.array_equal(workspace.segments.read(segment_id), mask), "the segment shows it")
     yield "A click with the mouse fills the segment"
 
     editor.undo()
     wait()
     check(not workspace.state.lesions, "the editor's undo takes the lesion back")
-    check(not workspace.segments.read(segment).any(), "and empties the segment")
+    check(not workspace.segments.read(segment_id).any(), "and empties the segment")
     editor.redo()
     wait()
-    check(np.array_equal(workspace.segments.read(segment), mask), "redo brings it back")
+    check(np.array_equal(workspace.segments.read(segment_id), mask), "redo brings it back")
     yield "Undo and redo of the Segment Editor are followed"
 
     editor.setActiveEffectByName("")
     wait()
-    check(np.array_equal(workspace.segments.read(segment), mask), "leaving changes nothing")
+    check(np.array_equal(workspace.segments.read(segment_id), mask), "leaving changes nothing")
     yield "The effect is left"
 
 
 def _click(world: np.ndarray) -> None:
-    """With the left button, at a place in a coronal view."""
+    """Click with the left button at a place in a coronal slice view."""
     manager = slicer.app.layoutManager()
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
     widget = manager.sliceWidget(VIEW)

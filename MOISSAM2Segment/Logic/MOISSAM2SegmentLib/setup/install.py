@@ -1,11 +1,11 @@
-"""Getting the packages that the engine needs and Slicer does not bring along.
+"""Installation of the packages that the engine needs and Slicer does not bring along.
 
-Nothing happens before the user agreed, and nothing that Slicer brings along is exchanged: what is
-there is held at its version while the rest is installed. torch comes through Slicer's PyTorch
-extension, which knows the build that suits the graphics card.
+Nothing happens before the user agreed, and no package that Slicer brings along is replaced:
+packages that are there are held at their version while the others are installed. torch comes
+through Slicer's PyTorch extension, which knows the build that suits the graphics card.
 
-What is missing is found out anew every time, from what is installed. So a restart in between, a
-failed download or packages that somebody copied by hand need no bookkeeping.
+Missing packages are looked up anew every time. So a restart in between, a failed download or
+packages that somebody copied by hand need no bookkeeping.
 """
 
 from __future__ import annotations
@@ -24,62 +24,72 @@ from typing import Any, NamedTuple
 
 import slicer
 
+from MOISSAM2SegmentLib.messages import tr as _
+
 Ask = Callable[[str], bool]
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 EXTENSION = "PyTorch"
 REQUESTER = "MOISSAM2"
 
-QUESTION = (
+QUESTION = _(
     "MOISSAM2 needs packages that are not part of Slicer: {names}. They are downloaded from the "
     "Internet and installed into this Slicer only.{size} Install them now?"
 )
-SIZE_OF_TORCH = " With torch this can take ten minutes and several gigabytes on disk."
-ASK_FOR_EXTENSION = (
+SIZE_OF_TORCH = _(" With torch this can take ten minutes and several gigabytes on disk.")
+ASK_FOR_EXTENSION = _(
     "torch is installed by Slicer's extension PyTorch, which is not there yet. Download and "
     "install that extension now? Slicer has to be restarted afterwards."
 )
-DECLINED = "Nothing was installed. MOISSAM2 cannot segment without these packages."
-RESTART = (
+DECLINED = _("Nothing was installed. MOISSAM2 cannot segment without these packages.")
+INSTALLING = _("Installing {names}...")
+INSTALLING_EXTENSION = _("Installing the extension PyTorch...")
+INSTALLED = _("{name} {version} is installed.")
+RESTART = _(
     "Restart Slicer now, then open this module again: packages that were in use were replaced."
 )
-RESTART_FOR_EXTENSION = (
+RESTART_FOR_EXTENSION = _(
     "The extension PyTorch is installed. Restart Slicer, then open this module again to go on."
 )
-READY = "Everything that MOISSAM2 needs is installed."
-GET_EXTENSION = (
+READY = _("Everything that MOISSAM2 needs is installed.")
+GET_EXTENSION = _(
     "The extension PyTorch could not be installed from here{reason}. Open View > Extensions "
     "Manager, install PyTorch, restart Slicer and open this module again."
 )
-OFFLINE = (
+OFFLINE = _(
     'Without the Internet: on a computer of the same kind, run "{python}" -m pip download --dest '
     'FOLDER {names}, bring the folder here, and run "{python}" -m pip install --no-index '
     "--find-links FOLDER {names}. Both are commands for a terminal, with Slicer closed."
 )
-FAILED = "Installing {names} did not work: {reason}. {offline}"
-STILL_MISSING = "After the installation this is still missing: {names}. {offline}"
-NOT_WORKING = (
+FAILED = _("Installing {names} did not work: {reason}. {offline}")
+NO_VERSION = _("there is no version afterwards")
+OLD_VERSION = _("there is {version} afterwards")
+STILL_MISSING = _("After the installation this is still missing: {names}. {offline}")
+NOT_WORKING = _(
     "{name} is installed but cannot be used: {reason}. Restart Slicer and try again; if that does "
     "not help, remove it with the extension PyTorch Utils and install it anew."
 )
 
 
 class InstallFailed(Exception):
-    """Its text says what went wrong and what to do about it."""
+    """An installation that failed. The message says what went wrong and what to do about it."""
 
 
 class Requirement(NamedTuple):
-    """A package as pip calls it, as Python imports it, and the oldest version that will do."""
+    """A package that the engine needs."""
 
     package: str
+    """Name for pip."""
     module: str
+    """Name for `import`."""
     oldest: str
+    """The oldest version that works."""
     is_bundled: bool = False
-    """Slicer brings it along; whatever version it has is taken as it is."""
+    """Whether Slicer brings it along; its version is not checked then."""
 
     @property
     def specifier(self) -> str:
-        """As pip is asked for it."""
+        """The requirement as pip reads it."""
         return f"{self.package}>={self.oldest}"
 
 
@@ -97,29 +107,29 @@ TORCH = REQUIREMENTS[0]
 
 
 def missing_packages() -> list[str]:
-    """The names of packages that have to be installed yet; none if the engine can be used."""
+    """Return the names of packages that have to be installed before the engine can be used."""
     return [requirement.package for requirement in _missing()]
 
 
-def install(ask: Ask, say: Say) -> bool:
-    """Install what is missing, if the user agrees.
+def install(ask: Ask, report: Report) -> bool:
+    """Install missing packages, if the user agrees.
 
-    ``ask`` is given a question, ``say`` what came of each step. True if the engine can be used
-    now; False if the user declined or Slicer has to be restarted first. `InstallFailed` tells
-    what did not work.
+    ``ask`` is given a question to be answered with yes or no, ``report`` the outcome of each step.
+    Returns True if the engine can be used now; False if the user declined or Slicer has to be
+    restarted first. Raises `InstallFailed` if a step fails.
     """
     missing = _missing()
     if missing:
         size = SIZE_OF_TORCH if TORCH in missing else ""
         if not ask(QUESTION.format(names=", ".join(_names(missing)), size=size)):
-            say(DECLINED)
+            report(DECLINED)
             return False
         before = _versions()
-        if TORCH in missing and not _install_torch(ask, say):
+        if TORCH in missing and not _install_torch(ask, report):
             return False
         rest = [requirement for requirement in _missing() if requirement is not TORCH]
         if rest:
-            _install_rest(rest, say)
+            _install_rest(rest, report)
         left = _missing()
         if left:
             names = _names(left)
@@ -127,15 +137,15 @@ def install(ask: Ask, say: Say) -> bool:
                 STILL_MISSING.format(names=", ".join(names), offline=_offline(names))
             )
         if _replaced_while_in_use(before):
-            say(RESTART)
+            report(RESTART)
             return False
-    _try_out()
+    _try_imports()
     if missing:
-        say(READY)
+        report(READY)
     return True
 
 
-# ---- what is there -------------------------------------------------------------------------
+# ---- installed packages --------------------------------------------------------------------
 
 
 def _missing() -> list[Requirement]:
@@ -152,7 +162,7 @@ def _is_there(requirement: Requirement) -> bool:
 
 
 def installed_version(package: str) -> str | None:
-    """As its record says; None if it is not installed."""
+    """Return the version in a package's record; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -160,7 +170,7 @@ def installed_version(package: str) -> str | None:
 
 
 def is_importable(module: str) -> bool:
-    """Whether Python finds a module. It is not imported."""
+    """Return whether Python finds a module, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
@@ -168,7 +178,7 @@ def is_importable(module: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, so that 2.13.0+cu128 is more than 2.5."""
+    """Return the leading numbers of a version, so that 2.13.0+cu128 is more than 2.5."""
     match = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in match[0].split(".")) if match else ()
 
@@ -182,7 +192,7 @@ def _versions() -> dict[str, str | None]:
 
 
 def _replaced_while_in_use(before: dict[str, str | None]) -> bool:
-    """Whether a package that is in memory is another version on disk now."""
+    """Return whether a package that is in memory has another version on disk now."""
     return any(
         before[r.package] is not None
         and installed_version(r.package) != before[r.package]
@@ -194,13 +204,13 @@ def _replaced_while_in_use(before: dict[str, str | None]) -> bool:
 # ---- torch ---------------------------------------------------------------------------------
 
 
-def _install_torch(ask: Ask, say: Say) -> bool:
-    """False if there is no way on without a restart, or without the user."""
+def _install_torch(ask: Ask, report: Report) -> bool:
+    """Install torch; return False if a restart has to come first or the user declined."""
     logic = _pytorch_logic()
     if logic is None:
-        return _install_extension(ask, say)
+        return _install_extension(ask, report)
     is_old_in_use = installed_version(TORCH.package) and TORCH.module in sys.modules
-    say("Installing torch...")
+    report(INSTALLING.format(names=TORCH.package))
     try:
         logic.installTorch(torchVersionRequirement=f">={TORCH.oldest}")
     except Exception as error:
@@ -208,10 +218,10 @@ def _install_torch(ask: Ask, say: Say) -> bool:
     importlib.invalidate_caches()
     version = installed_version(TORCH.package)
     if version is None or not _is_there(TORCH):
-        raise _failure([TORCH], f"there is {version or 'none'} afterwards")
-    say(f"torch {version} is installed.")
+        raise _failure([TORCH], OLD_VERSION.format(version=version) if version else NO_VERSION)
+    report(INSTALLED.format(name=TORCH.package, version=version))
     if is_old_in_use:
-        say(RESTART)
+        report(RESTART)
         return False
     return True
 
@@ -225,17 +235,17 @@ def _pytorch_logic() -> Any:
         return None
 
 
-def _install_extension(ask: Ask, say: Say) -> bool:
-    """Get the PyTorch extension; always ends without torch, because a restart comes first."""
+def _install_extension(ask: Ask, report: Report) -> bool:
+    """Install Slicer's extension PyTorch; return False, because torch needs a restart first."""
     model = getattr(slicer.app, "extensionsManagerModel", lambda: None)()
     if model is None or not hasattr(model, "installExtensionFromServer"):
         raise InstallFailed(f"{GET_EXTENSION.format(reason='')} {_offline([TORCH.package])}")
     if not ask(ASK_FOR_EXTENSION):
-        say(DECLINED)
+        report(DECLINED)
         return False
-    say("Installing the extension PyTorch...")
+    report(INSTALLING_EXTENSION)
     was_interactive = model.interactive
-    # We have asked already, and say ourselves what has to be done next.
+    # The user was asked already, and is told below to restart.
     model.interactive = False
     try:
         # The second argument would restart at once, without a chance to save the scene.
@@ -246,22 +256,22 @@ def _install_extension(ask: Ask, say: Say) -> bool:
         model.interactive = was_interactive
     if not done:
         raise InstallFailed(f"{GET_EXTENSION.format(reason='')} {_offline([TORCH.package])}")
-    say(RESTART_FOR_EXTENSION)
+    report(RESTART_FOR_EXTENSION)
     return False
 
 
-# ---- the rest ------------------------------------------------------------------------------
+# ---- other packages ------------------------------------------------------------------------
 
 
-def _install_rest(missing: Sequence[Requirement], say: Say) -> None:
+def _install_rest(missing: Sequence[Requirement], report: Report) -> None:
     names = ", ".join(_names(missing))
-    say(f"Installing {names}...")
+    report(INSTALLING.format(names=names))
     wanted = [requirement.specifier for requirement in missing]
     try:
         with _held_versions() as constraints:
             ensure = _pip_ensure()
             if ensure is not None:
-                # The question was asked already; whether to restart we find out ourselves.
+                # The user was asked already, and whether a restart is needed is checked later.
                 ensure(
                     wanted,
                     constraints=constraints,
@@ -277,11 +287,11 @@ def _install_rest(missing: Sequence[Requirement], say: Say) -> None:
     for requirement in missing:
         version = installed_version(requirement.package)
         if version is not None:
-            say(f"{requirement.package} {version} is installed.")
+            report(INSTALLED.format(name=requirement.package, version=version))
 
 
 def _pip_ensure() -> Callable[..., Any] | None:
-    """Slicer's own way from 5.12 on; None before that."""
+    """Return Slicer's own function to install packages; None before Slicer 5.12."""
     try:
         packaging = importlib.import_module("slicer.packaging")
     except ImportError:
@@ -291,7 +301,7 @@ def _pip_ensure() -> Callable[..., Any] | None:
 
 @contextmanager
 def _held_versions() -> Iterator[Path]:
-    """A file for pip that holds everything of ours that works already at its version."""
+    """Give a constraints file for pip that holds our packages that are there at their versions."""
     there = [r for r in REQUIREMENTS if _is_there(r)]
     held = [(r.package, installed_version(r.package)) for r in there]
     # A local build such as 2.13.0+cu128 is no version that pip could compare with an index.
@@ -302,29 +312,33 @@ def _held_versions() -> Iterator[Path]:
         yield path
 
 
-# ---- the end -------------------------------------------------------------------------------
+# ---- check and failure ---------------------------------------------------------------------
 
 
-def _try_out() -> None:
-    """A package can be there and not work, such as torch without Microsoft's C++ libraries."""
+def _try_imports() -> None:
+    """Import every package, since one can be there and not work.
+
+    An example is torch without Microsoft's C++ libraries.
+    """
     for requirement in REQUIREMENTS:
         try:
             importlib.import_module(requirement.module)
         except Exception as error:
             logging.exception("MOISSAM2: %s cannot be imported", requirement.module)
             raise InstallFailed(
-                NOT_WORKING.format(name=requirement.package, reason=_words(error))
+                NOT_WORKING.format(name=requirement.package, reason=_first_line(error))
             ) from error
 
 
 def _failure(missing: Sequence[Requirement], reason: BaseException | str) -> InstallFailed:
     names = _names(missing)
     logging.error("MOISSAM2: installing %s failed: %s", names, reason)
-    text = FAILED.format(names=", ".join(names), reason=_words(reason), offline=_offline(names))
+    offline = _offline(names)
+    text = FAILED.format(names=", ".join(names), reason=_first_line(reason), offline=offline)
     return InstallFailed(text)
 
 
-def _words(reason: BaseException | str) -> str:
+def _first_line(reason: BaseException | str) -> str:
     text = str(reason).strip() or type(reason).__name__
     return text.splitlines()[0].rstrip(".")
 

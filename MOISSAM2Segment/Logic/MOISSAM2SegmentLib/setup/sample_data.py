@@ -1,7 +1,7 @@
-"""A scan to try everything on: a phantom, made here and now by our own code.
+"""The sample scan: a phantom that is made on this computer.
 
-Sample data is usually downloaded. Ours need not be: it is the same voxels in every place and for
-every version of it, works without a network, and shows nobody's body.
+Sample data is usually downloaded. A phantom need not be: it has the same voxels on every computer,
+works without a network, and shows no patient.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ NAME = "MOISSAM2Phantom"
 NODE_NAME = "Whole-body phantom"
 
 SEED = 100_001
-"""Seeds from 100000 on are never trained on."""
+"""From 100000 on, seeds are never used for training."""
 
 SIZE, SLICES, LESIONS = (512, 160), 20, 20
 """Half the resolution of a real scan in each direction: made in seconds, and quick to search."""
 
 
 def make_phantom_volume() -> Volume:
-    """The phantom's scan. No scene needed, so it can be made on any thread."""
+    """Return the phantom's scan. Needs no scene, so it may be called on any thread."""
     from mois_core.phantom import PhantomSettings, make_phantom
 
     settings = PhantomSettings(lesions=LESIONS, slices=SLICES, size=SIZE)
@@ -34,7 +34,7 @@ def make_phantom_volume() -> Volume:
 
 
 def add_volume(scene: Any, volume: Volume, name: str = NODE_NAME) -> Any:
-    """A volume node for a scan."""
+    """Add a volume node with a scan to a scene."""
     volume = right_handed(volume)
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(node, volume.array)
@@ -44,16 +44,26 @@ def add_volume(scene: Any, volume: Volume, name: str = NODE_NAME) -> Any:
 
 
 def load_phantom(source: Any = None) -> Any:
-    """Put the phantom into the scene. Sample Data calls this with its own description of it."""
+    """Add the phantom to the scene and return its node.
+
+    Slicer's Sample Data module calls this with the entry that was registered.
+    """
     return add_volume(slicer.mrmlScene, make_phantom_volume())
 
 
 def register(sample_data_logic: Any, thumbnail: str | None = None) -> None:
-    """Offer the phantom in Slicer's Sample Data module."""
+    """Offer the phantom in Slicer's Sample Data module.
+
+    The lists of files to download are empty; left out they would be refused. They also make
+    ``SampleData.downloadSample`` load nothing, because it calls no downloader of ours: scripts use
+    `load_phantom`.
+    """
     sample_data_logic.registerCustomSampleDataSource(
         category=CATEGORY,
         sampleName=NAME,
         thumbnailFileName=thumbnail,
-        nodeNames=NODE_NAME,
+        uris=[],
+        fileNames=[],
+        nodeNames=[],
         customDownloader=load_phantom,
     )

@@ -1,9 +1,8 @@
-"""The storyboard on a small phantom: what the extension checks of itself wherever it is installed.
+"""The self test of the extension: the clinician's storyboard on a small phantom.
 
-With the weights that ship with the program the masks are held against the phantom's truth; as long
-as none ship, made-up ones are used, whose masks mean nothing, and only what has to be right for
-any mask is checked. Everything is made here; nothing is downloaded, and nothing is written but
-into a folder of its own.
+With the weights that ship with the program the masks are compared with the phantom's lesions.
+Without them, synthetic weights are used, whose masks mean nothing, and only what has to be right
+for any mask is checked. Nothing is downloaded, and files are written into a temporary folder only.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from MOISSAM2SegmentLib.workspace.workspace import Workspace
 PATIENCE_S = 300.0
 SIZE, SLICES, LESIONS = (128, 64), 8, 6
 LIVELY = "e"
-"""Made-up weights with which clicks mark something, and a search finds something."""
+"""Seed of synthetic weights with which clicks mark something, and a search finds something."""
 GOOD_DICE = 0.5
-"""Of a clicked lesion, with weights that were trained for phantoms. Far below what they reach on
-the phantoms that they are measured on, which are larger."""
+"""Least Dice of a clicked lesion with weights that were trained for phantoms. It is far below what
+they reach on the phantoms that they are measured on, which are larger."""
 
 Wait = Callable[[], None]
 
 
 class SelfTestFailed(AssertionError):
-    """What did not come out as it has to."""
+    """A check of the self test that failed."""
 
 
 def run_storyboard(workspace: Workspace | None = None, wait: Wait | None = None) -> list[str]:
-    """From a scan to a report and back from the scene; gives the steps that were taken.
+    """Run the storyboard from a scan to a report and back from the scene; return its steps.
 
-    Without arguments with a workspace of its own. With those of a panel, ``wait`` has to let the
-    panel's own timer work until there is nothing left to do. Raises what goes wrong.
+    Without arguments it makes a workspace. For a panel's workspace, ``wait`` has to let the panel's
+    own timer run until there is nothing left to do. Raises `SelfTestFailed` if a check fails.
     """
     if workspace is not None:
         return list(_steps(workspace, wait or _pump_of(workspace)))
@@ -67,17 +66,17 @@ def _pump_of(workspace: Workspace) -> Wait:
 
 
 def _steps(workspace: Workspace, wait: Wait) -> Iterator[str]:
-    said: list[str] = []
-    workspace.message.connect(said.append)
+    messages: list[str] = []
+    workspace.message.connect(messages.append)
     try:
         is_trained = give_model(workspace.engine)
         wait()
-        check(workspace.engine.is_ready, f"a model is ready; {said}")
+        check(workspace.engine.is_ready, f"a model is ready; {messages}")
         yield f"The model {workspace.engine.info.preset} is ready"
         yield from _work(workspace, wait, is_trained)
-        check(said == [], f"nothing was complained of; {said}")
+        check(messages == [], f"no message was shown; {messages}")
     finally:
-        workspace.message.disconnect(said.append)
+        workspace.message.disconnect(messages.append)
         workspace.end()
 
 
@@ -91,11 +90,12 @@ def _work(workspace: Workspace, wait: Wait, is_trained: bool) -> Iterator[str]:
 
     first, second = _clicked(workspace, places[0], wait), _clicked(workspace, places[1], wait)
     check((first, second) == (1, 2), "two clicks make two lesions")
-    for number in (first, second):
-        check(workspace.session.mask(number).any(), f"the click on lesion {number} outlines it")
+    for lesion_id in (first, second):
+        mask = workspace.session.mask(lesion_id)
+        check(mask.any(), f"the click on lesion {lesion_id} outlines it")
     if is_trained:
-        for number, (value, _) in zip((first, second), places, strict=False):
-            check(_dice(workspace, number, truth == value) > GOOD_DICE, "the click hits")
+        for lesion_id, (value, _) in zip((first, second), places, strict=False):
+            check(_dice(workspace, lesion_id, truth == value) > GOOD_DICE, "the click hits")
     yield "Two lesions are clicked"
 
     workspace.commands.work_on(second)
@@ -122,14 +122,14 @@ def _work(workspace: Workspace, wait: Wait, is_trained: bool) -> Iterator[str]:
     workspace.commands.rename(first, "Knee")
     wait()
     check(workspace.entries()[0].name == "Knee", "the table has the new name")
-    statuses = [workspace.state.lesion(number).status.value for number in found]
+    statuses = [workspace.state.lesion(lesion_id).status.value for lesion_id in found]
     expected = ["rejected", *["accepted"] * (len(found) - 1)][: len(found)]
     check(statuses == expected, "one finding is rejected and the others are accepted")
     _check_segments(workspace)
     yield "Findings are accepted and rejected"
 
     yield from _report(workspace, wait)
-    yield from _return(workspace, node, wait)
+    yield from _resume(workspace, node, wait)
 
 
 def _report(workspace: Workspace, wait: Wait) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _report(workspace: Workspace, wait: Wait) -> Iterator[str]:
     yield "The report is made"
 
 
-def _return(workspace: Workspace, node: Any, wait: Wait) -> Iterator[str]:
+def _resume(workspace: Workspace, node: Any, wait: Wait) -> Iterator[str]:
     labels = workspace.session.labels()
     workspace.end()
     check(not workspace.is_open, "work has ended")
@@ -160,11 +160,11 @@ def _return(workspace: Workspace, node: Any, wait: Wait) -> Iterator[str]:
     yield "The work is taken up again from the scene"
 
 
-# ---- what it is done with ------------------------------------------------------------------
+# ---- model, scan and clicks ----------------------------------------------------------------
 
 
 def give_model(engine: Engine) -> bool:
-    """Have the engine use a small model; whether its weights were trained."""
+    """Have the engine use a small model; return whether its weights were trained."""
     from mois_core import models
     from mois_core.bench.synthetic_weights import fill_synthetic
     from mois_core.network.config import preset
@@ -175,12 +175,12 @@ def give_model(engine: Engine) -> bool:
         engine.load(models.SHIPPED)
         return True
     model = fill_synthetic(build(preset("mois-tiny")), LIVELY).requires_grad_(False).eval()
-    engine.use(model, ModelInfo("mois-tiny with made-up weights"))
+    engine.use(model, ModelInfo("mois-tiny with synthetic weights"))
     return False
 
 
 def small_phantom() -> tuple[Volume, np.ndarray, list[tuple[int, np.ndarray]]]:
-    """A scan, its lesions as label values, and a place inside each of the largest."""
+    """Return a scan, its lesions as label values, and value and place of the largest two."""
     from mois_core.phantom import PhantomSettings, make_phantom
 
     phantom = make_phantom(SEED, PhantomSettings(lesions=LESIONS, slices=SLICES, size=SIZE))
@@ -214,26 +214,26 @@ def _labels(workspace: Workspace) -> list[str]:
     return [point.label for point in control_points.placed_points(node)]
 
 
-def _dice(workspace: Workspace, number: int, truth: np.ndarray) -> float:
-    mask = workspace.session.mask(number)
+def _dice(workspace: Workspace, lesion_id: int, truth: np.ndarray) -> float:
+    mask = workspace.session.mask(lesion_id)
     both = np.logical_and(mask, truth).sum()
     return float(2 * both / max(mask.sum() + truth.sum(), 1))
 
 
 def _check_segments(workspace: Workspace) -> None:
-    """Every lesion that counts is a segment with just its voxels, and no other one is there."""
+    """Check that the segments are the lesions that count, each with just its voxels."""
     labels = workspace.session.labels()
     counted = [le.id for le in workspace.state.lesions.values() if le.status.counts]
     segmentation = workspace.segments_node.GetSegmentation()
     check(segmentation.GetNumberOfSegments() == len(counted), "one segment for each lesion")
-    for number in counted:
-        segment = workspace.segments.segment_of(number)
-        check(segment is not None, f"lesion {number} has a segment")
-        shown = workspace.segments.read(segment)
-        check(np.array_equal(shown, labels == number), f"segment of lesion {number} is its mask")
+    for lesion_id in counted:
+        segment_id = workspace.segments.segment_of(lesion_id)
+        check(segment_id is not None, f"lesion {lesion_id} has a segment")
+        shown = workspace.segments.read(segment_id)
+        check(np.array_equal(shown, labels == lesion_id), f"the segment of {lesion_id} is its mask")
 
 
 def check(is_so: bool, what: str) -> None:
-    """Not an assert statement: those are left out of an optimised Python."""
+    """Raise `SelfTestFailed` if something is not so; an optimised Python leaves out asserts."""
     if not is_so:
         raise SelfTestFailed(f"The self test failed: it is not so that {what}")

@@ -1,1 +1,1 @@
-"""What runs on the worker thread, or is handed to it: neither scene nor Qt."""
+"""Code that runs on the worker thread and what is handed to it; without the scene and Qt."""

@@ -1,4 +1,4 @@
-"""What changed among the points of a scan, as steps for the session."""
+"""Changes of the points of a scan, as clicks for the session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class FreshLesion:
     """A lesion that has been begun and has no id yet.
 
-    The session gives it one when its first click is made, which may be after a search that needs
+    The session gives it an id when its first click is made, which may be after a search that needs
     ids too.
     """
 
@@ -28,7 +28,7 @@ class FreshLesion:
 class PlacedPoint:
     """A point that the user placed."""
 
-    point: str
+    point_id: str
     ras: np.ndarray
     lesion: int | FreshLesion
     positive: bool
@@ -38,8 +38,8 @@ class PlacedPoint:
 class DraggedPoint:
     """A known point that the user dragged elsewhere."""
 
-    point: str
-    click: int
+    point_id: str
+    click_id: int
     ras: np.ndarray
 
 
@@ -47,8 +47,8 @@ class DraggedPoint:
 class RemovedPoint:
     """A known point that the user removed."""
 
-    point: str
-    click: int
+    point_id: str
+    click_id: int
 
 
 ClickEdit = PlacedPoint | DraggedPoint | RemovedPoint
@@ -56,12 +56,12 @@ ClickEdit = PlacedPoint | DraggedPoint | RemovedPoint
 
 @dataclass(frozen=True)
 class AppliedClicks:
-    """What became of the edits of points."""
+    """Result of applying edits of points to a session."""
 
-    became: dict[str, int]
-    """The click that each new point became."""
+    click_ids: dict[str, int]
+    """The click of each new point, by the point's id."""
     to_propagate: list[int]
-    """Lesions that are to be propagated to their neighbouring slices yet."""
+    """Lesions that are not yet propagated to their neighbouring slices."""
 
 
 def apply(
@@ -69,9 +69,8 @@ def apply(
 ) -> AppliedClicks:
     """Make the clicks that edits ask for, on the slices with the points only.
 
-    The neighbours are left to `Session.propagate`.
-
-    Points that were placed together are one step, so one undo takes them back together.
+    Neighbouring slices are left to `Session.propagate`. Points that were placed together are one
+    step, so one undo takes them back together.
     """
     from mois_core.session import NewClick
 
@@ -79,13 +78,13 @@ def apply(
         click.id: lesion.id for lesion in session.state.lesions.values() for click in lesion.clicks
     }
     # A click may be gone already, by an undo that was asked for in between.
-    removed = [e for e in edits if isinstance(e, RemovedPoint) and e.click in owners]
-    dragged = [e for e in edits if isinstance(e, DraggedPoint) and e.click in owners]
+    removed = [e for e in edits if isinstance(e, RemovedPoint) and e.click_id in owners]
+    dragged = [e for e in edits if isinstance(e, DraggedPoint) and e.click_id in owners]
     for edit in removed:
-        session.delete_click(edit.click, progress=progress, cancel=cancel)
+        session.delete_click(edit.click_id, progress=progress, cancel=cancel)
     for edit in dragged:
-        session.move_click(edit.click, edit.ras, propagate=False)
-    moved = [owners[edit.click] for edit in dragged]
+        session.move_click(edit.click_id, edit.ras, propagate=False)
+    moved = [owners[edit.click_id] for edit in dragged]
     placed = [edit for edit in edits if isinstance(edit, PlacedPoint)]
     if not placed:
         return AppliedClicks({}, moved)
@@ -96,12 +95,12 @@ def apply(
     for edit, lesion_id in zip(placed, lesion_ids, strict=True):
         if isinstance(edit.lesion, FreshLesion):
             edit.lesion.lesion_id = lesion_id
-    became = {edit.point: first + n for n, edit in enumerate(placed)}
-    return AppliedClicks(became, list(dict.fromkeys([*moved, *lesion_ids])))
+    click_ids = {edit.point_id: first + n for n, edit in enumerate(placed)}
+    return AppliedClicks(click_ids, list(dict.fromkeys([*moved, *lesion_ids])))
 
 
 def _lesion_ids(session: Session, placed: Iterable[PlacedPoint]) -> list[int]:
-    """The ids of the points' lesions; fresh ones follow the highest there has been."""
+    """Return the ids of the points' lesions; new ids follow the highest that was ever used."""
     placed = list(placed)
     named = [edit.lesion for edit in placed if isinstance(edit.lesion, int)]
     following = max([session.state.next_id, *(lesion_id + 1 for lesion_id in named)])

@@ -1,4 +1,4 @@
-"""What the network can run on, and giving its memory back."""
+"""Devices that the network can run on, and the memory that it takes there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from MOISSAM2SegmentLib.messages import tr as _
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -14,44 +16,51 @@ if TYPE_CHECKING:
 
 _GIB = 2**30
 
+CARD = _("{name} ({memory:.0f} GB)")
+MAC = _("graphics processor of this Mac")
+PROCESSOR = _("processor ({cores} cores; slower)")
+
 
 @dataclass(frozen=True)
 class Device:
-    """A place to compute."""
+    """A device that torch can compute on."""
 
     name: str
-    """As torch calls it: ``cuda:0``, ``mps``, ``cpu``."""
-    words: str
-    """As the user knows it."""
+    """Torch's name for it: ``cuda:0``, ``mps``, ``cpu``."""
+    title: str
+    """The user's name for it."""
     memory_gib: float | None = None
 
 
 def available_devices() -> list[Device]:
-    """All there are, the best first; the processor is always there."""
+    """Return all devices of this computer, the best first; the processor is the last."""
     import torch
 
     devices = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            about = torch.cuda.get_device_properties(index)
-            memory = about.total_memory / _GIB
-            devices.append(Device(f"cuda:{index}", f"{about.name} ({memory:.0f} GB)", memory))
+            card = torch.cuda.get_device_properties(index)
+            memory = card.total_memory / _GIB
+            title = CARD.format(name=card.name, memory=memory)
+            devices.append(Device(f"cuda:{index}", title, memory))
         devices.sort(key=lambda device: -(device.memory_gib or 0))
     if torch.backends.mps.is_available():
-        devices.append(Device("mps", "graphics processor of this Mac"))
-    devices.append(Device("cpu", f"processor ({os.cpu_count()} cores; slower)"))
+        devices.append(Device("mps", MAC))
+    devices.append(Device("cpu", PROCESSOR.format(cores=os.cpu_count())))
     return devices
 
 
 def choose_device(wanted: str | None = None) -> Device:
-    """The one that is wanted if it is there, else the best: a scene or a setting may come from
-    another computer."""
+    """Return the device with a name, or the best one if it is not there.
+
+    A scene or a setting may come from another computer.
+    """
     devices = available_devices()
     return next((device for device in devices if device.name == wanted), devices[0])
 
 
 def free_memory_gib(name: str) -> float | None:
-    """How much of a graphics card's memory is free; None where the system does not say."""
+    """Return the free memory of a graphics card; None where the system does not report it."""
     import torch
 
     if not name.startswith("cuda") or not torch.cuda.is_available():
@@ -60,7 +69,7 @@ def free_memory_gib(name: str) -> float | None:
 
 
 def move_to_host(model: Any, sessions: Iterable[Session]) -> None:
-    """Give a device's memory back without forgetting what was computed."""
+    """Free a device's memory, keeping what was computed in the computer's own memory."""
     for session in sessions:
         session.embeddings.release_device()
     model.to("cpu")
@@ -68,14 +77,14 @@ def move_to_host(model: Any, sessions: Iterable[Session]) -> None:
 
 
 def move_to_device(model: Any, sessions: Iterable[Session], name: str) -> None:
-    """Go on where the memory was given back, or on another device."""
+    """Move a network to a device, after its memory was freed or to replace another device."""
     for session in sessions:
         session.embeddings.release_device()
     model.to(name)
 
 
 def empty_caches() -> None:
-    """Hand memory that nothing uses any more from torch to the system."""
+    """Return memory that torch does not use any more to the system."""
     import torch
 
     gc.collect()

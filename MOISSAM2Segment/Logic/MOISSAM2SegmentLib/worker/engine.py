@@ -1,4 +1,4 @@
-"""The network and the thread it runs on: one of each, however many scans are worked on."""
+"""The network and the thread that it runs on: one of each, however many scans are worked on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from mois_core.errors import BadInput
+from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker import devices
 from MOISSAM2SegmentLib.worker.jobs import Job, Worker
@@ -17,19 +18,20 @@ if TYPE_CHECKING:
     from mois_core.session import Session
     from mois_core.session.state import Settings
 
-NO_MODEL = "No model is loaded yet; download one or choose a file first."
+NO_MODEL = _("No model is loaded yet; download one or choose a file first.")
+LOADING = _("loading the model")
 
 
 class Engine:
-    """Loads a network and opens sessions with it. What takes time runs on `worker`."""
+    """Loads a network and opens sessions with it. Everything that takes time runs on `worker`."""
 
     def __init__(self, worker: Worker | None = None, save_worker: Worker | None = None) -> None:
         self.worker = worker or Worker("MOISSAM2 engine")
-        self.save_worker = save_worker or Worker("MOISSAM2 save_worker")
-        """Packs sessions for the scene meanwhile. States are immutable, so it can read them
-        while the engine works on, and no click has to wait for it."""
+        self.save_worker = save_worker or Worker("MOISSAM2 saving")
+        """Worker that packs sessions for the scene. States are immutable, so it can read them while
+        the engine works on, and no click has to wait for it."""
         self.changed = Signal()
-        """Called when another model is there, or none."""
+        """Called when a model was loaded or unloaded."""
         self.device = "cpu"
         self.model: Any = None
         self.info: ModelInfo | None = None
@@ -49,7 +51,7 @@ class Engine:
         return self.worker.is_busy or self.save_worker.is_busy
 
     def pump(self) -> None:
-        """Deliver what is finished. Gives way only once, however many threads work."""
+        """Deliver finished jobs, and let the threads run for a moment: once, not once for each."""
         self.save_worker.pump(give_way=0)
         if self.worker.is_busy:
             self.worker.pump()
@@ -57,7 +59,7 @@ class Engine:
             self.save_worker.pump()
 
     def use(self, model: Any, info: ModelInfo, device: str = "cpu") -> None:
-        """Work with a network that is loaded already."""
+        """Use a network that is loaded already."""
         self.model, self.info, self.device = model, info, device
         self._is_resting = False
         self.changed()
@@ -71,14 +73,17 @@ class Engine:
         failed: Callable[[str], None] = lambda text: None,
         precision: str | None = None,
     ) -> Job:
-        """Load a network in the background; without a checkpoint its weights are those that come
-        with the preset, and without a preset a checkpoint's weights tell which it is. The
-        precision is `float32` or `bfloat16`; if none is given, what suits the device."""
+        """Load a network in the background.
+
+        Without a checkpoint its weights are those of the preset, and without a preset the
+        checkpoint's weights show which one it is. The precision is ``float32`` or ``bfloat16``; by
+        default the one that suits the device.
+        """
 
         def work(progress: Any, cancel: Any) -> tuple:
             from mois_core.weights import open_checkpoint
 
-            progress(0, 1, "loading the model")
+            progress(0, 1, LOADING)
             chosen = devices.choose_device(device).name
             opened = open_checkpoint(checkpoint or preset, preset, chosen, precision)
             return opened.network, opened.info, chosen
@@ -90,18 +95,18 @@ class Engine:
         return self.worker.submit(Job("Load the model", work, take, failed, owner=self))
 
     def rest(self) -> None:
-        """Give graphics memory back until the next operation; nothing is forgotten."""
+        """Free graphics memory until the next operation; nothing that was computed is lost."""
         if self.model is not None and not self._is_resting:
-            self.worker.submit(Job("Give memory back", lambda *_: self._rest(), owner=self))
+            self.worker.submit(Job("Free memory", lambda *how: self._rest(), owner=self))
 
     def tidy(self) -> None:
-        """Hand memory that a session has left back to the system."""
+        """Free memory that a session which has ended does not need any more."""
         if not self.worker.is_closed:
-            job = Job("Give memory back", lambda *_: devices.empty_caches(), owner=self)
+            job = Job("Free memory", lambda *how: devices.empty_caches(), owner=self)
             self.worker.submit(job)
 
     def unload(self) -> None:
-        """Drop the network. Sessions that were opened with it keep it until they are dropped."""
+        """Unload the network. Sessions that were opened with it keep it until they are dropped."""
         self.worker.abandon(self)
         self.model = self.info = None
         self.tidy()
@@ -117,13 +122,13 @@ class Engine:
     # ---- worker thread ---------------------------------------------------------------------
 
     def wake(self) -> None:
-        """To be called before every operation: takes the device again after a `rest`."""
+        """Move the network to its device again after a `rest`. Called before every operation."""
         if self._is_resting and self.model is not None:
             devices.move_to_device(self.model, self._sessions, self.device)
             self._is_resting = False
 
     def open(self, volume: Volume, settings: Settings | None = None) -> Session:
-        """A session without lesions."""
+        """Return a new session without lesions."""
         from mois_core.session import Session
 
         session = Session(self._model(), volume, settings, model_info=self.info)
@@ -131,7 +136,7 @@ class Engine:
         return session
 
     def resume(self, content: bytes, volume: Volume) -> Session:
-        """Return the session that a session file's content holds."""
+        """Return the session that the content of a session file holds."""
         from mois_core.session.session_file import restore
 
         session = restore(content, self._model(), volume, self.info)

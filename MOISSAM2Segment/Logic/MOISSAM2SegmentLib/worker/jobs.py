@@ -1,8 +1,9 @@
-"""Work that takes time, on one thread that lives as long as the module.
+"""Jobs that take time, on one thread that lives as long as the module.
 
 One thread, because the network and its sessions are not made for several, and because a graphics
-card's plans are kept per thread: a new one for each click would make the click ten times dearer.
-Results wait until the main thread asks for them, for only the main thread may touch the scene.
+card's plans are kept per thread: a new thread for each click would make the click take ten times as
+long. Results wait until the main thread asks for them, for only the main thread may touch the
+scene.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import Any
 
 from mois_core.errors import Cancelled
 from mois_core.progress import CancelToken, Progress
-from MOISSAM2SegmentLib.messages import words_for
+from MOISSAM2SegmentLib.messages import error_message
 from MOISSAM2SegmentLib.signal import Signal
 
 GIVE_WAY_S = 0.004
-"""How long a turn of the pump lets the other thread run. Slicer's Python gives a thread time only
+"""How long a call of `pump` lets the other thread run. Slicer's Python gives a thread time only
 while the main one waits; with a 5 ms timer this was measured to give it full speed."""
 
 ENOUGH_S = 0.02
-"""When a turn has delivered for so long, whatever else is finished waits for the next one, so that
-the user can do something in between. One result should take no more than 50 ms."""
+"""When a call of `pump` has delivered results for so long, the others wait for the next call, so
+that the user can do something in between. One result should take no more than 50 ms."""
 
 Work = Callable[[Progress, CancelToken], Any]
 
@@ -36,7 +37,7 @@ def _nothing(*_: Any) -> None:
 
 @dataclass(eq=False)
 class Job:
-    """Something to do on the worker, and what to do with its result on the main thread."""
+    """Work for the worker thread, and what the main thread does with its result."""
 
     name: str
     work: Work
@@ -44,24 +45,25 @@ class Job:
     failed: Callable[[str], None] = _nothing
     cancelled: Callable[[], None] = _nothing
     background: bool = False
-    """Makes way for others at once and goes on afterwards; it must be able to start again."""
+    """Whether it makes way for other jobs at once and is started again afterwards."""
     owner: object = None
+    """Object by which jobs are cancelled together."""
     always_runs: bool = False
-    """Is run even if it was cancelled while it waited, because it has more to do than the work."""
+    """Whether it is run even if it was cancelled while it waited."""
     token: CancelToken = field(default_factory=CancelToken, init=False)
     made_way: bool = field(default=False, init=False)
     abandoned: bool = field(default=False, init=False)
 
 
 class Worker:
-    """The thread, its queue, and the way back."""
+    """A thread with a queue of jobs, and the delivery of their results to the main thread."""
 
     def __init__(self, name: str = "MOISSAM2") -> None:
         self.name = name
         self.progressed = Signal()
         """Called with (job, units done, units in total, what is being done)."""
         self.busy_changed = Signal()
-        """Called with True when there is something to wait for, and with False afterwards."""
+        """Called with True when `pump` has to be called, and with False when it need not."""
         self._lock = threading.Condition()
         self._news = threading.Event()
         self._queue: deque[Job] = deque()
@@ -77,22 +79,22 @@ class Worker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything is running, waiting, or finished and not yet delivered."""
+        """Whether any job is running, waiting, or finished and not yet delivered."""
         with self._lock:
             return self._has_work() or bool(self._finished)
 
     @property
     def current(self) -> Job | None:
-        """What is running now."""
+        """The job that is running; None if there is none."""
         return self._current
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can be submitted any more."""
+        """Whether the worker was closed and takes no more jobs."""
         return self._closing
 
     def submit(self, job: Job) -> Job:
-        """Do something as soon as what was submitted before is done."""
+        """Run a job as soon as those submitted before it are done, and return it."""
         with self._lock:
             if self._closing:
                 raise RuntimeError("the worker is closed")
@@ -106,11 +108,11 @@ class Worker:
                 self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
             self._lock.notify()
-        self._tell_if_busy()
+        self._signal_busy()
         return job
 
     def cancel(self, owner: object = None) -> None:
-        """Stop what is running and forget what waits; of one owner only, if one is given."""
+        """Cancel the job that is running and those that wait; of one owner only, if given."""
         with self._lock:
             for job in self._jobs():
                 if owner is None or job.owner is owner:
@@ -118,7 +120,7 @@ class Worker:
                     job.token.cancel()
 
     def abandon(self, owner: object) -> None:
-        """Cancel an owner's jobs and deliver nothing of them any more."""
+        """Cancel an owner's jobs, and deliver no result of them any more."""
         with self._lock:
             for job in [*self._jobs(), *(job for job, _ in self._finished)]:
                 if job.owner is owner:
@@ -126,10 +128,10 @@ class Worker:
                     job.token.cancel()
 
     def pump(self, give_way: float = GIVE_WAY_S) -> None:
-        """Deliver what is finished, in several turns if that takes long, then let the worker run
-        for a moment if it has work.
+        """Deliver finished jobs, then let the worker run for a moment if it has work.
 
-        To be called from a timer while the worker is busy.
+        To be called from a timer while the worker is busy. If delivery takes long, the rest is left
+        to the next call.
         """
         self._news.clear()
         if self._progress is not None:
@@ -141,12 +143,12 @@ class Worker:
             job, deliver = self._finished.popleft()
             if not job.abandoned:
                 deliver()
-        self._tell_if_busy()
+        self._signal_busy()
         if give_way and self._was_busy and not self._finished:
             self._news.wait(give_way)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """End the thread; True if it ended in time. What it still computes is thrown away."""
+        """End the thread, drop the result of its job, and return whether it ended in time."""
         with self._lock:
             self._closing = True
             for job in self._jobs():
@@ -156,12 +158,12 @@ class Worker:
             self._background.clear()
             self._finished.clear()
             self._lock.notify()
-        self._tell_if_busy()
+        self._signal_busy()
         if self._thread is not None:
             self._thread.join(timeout)
         return self._thread is None or not self._thread.is_alive()
 
-    def _tell_if_busy(self) -> None:
+    def _signal_busy(self) -> None:
         busy = self.is_busy
         if busy != self._was_busy:
             self._was_busy = busy
@@ -177,7 +179,7 @@ class Worker:
     # ---- worker thread ---------------------------------------------------------------------
 
     def post(self, deliver: Callable[[], None], owner: object = None) -> None:
-        """Deliver something in the middle of a job."""
+        """Have a function called on the main thread in the middle of a job."""
         with self._lock:
             self._finished.append((Job("", lambda *_: None, owner=owner), deliver))
         self._news.set()
@@ -204,7 +206,7 @@ class Worker:
             self._news.set()
 
     def _result_of(self, job: Job) -> Callable[[], None] | None:
-        """What is left to do on the main thread; None if the job made way and is to go on."""
+        """Run a job, and return its delivery; None if it made way and has to start again."""
 
         def progress(done: int, total: int, what: str) -> None:
             self._progress = (job, done, total, what)
@@ -216,6 +218,6 @@ class Worker:
         except Cancelled:
             return None if job.made_way else job.cancelled
         except BaseException as error:
-            text = words_for(error)
+            text = error_message(error)
             return lambda: job.failed(text)
         return lambda: job.done(result)

@@ -1,4 +1,4 @@
-"""What has to be painted anew after a step: the label values of one box, or of everything.
+"""Label values that have changed with a step, in boxes around them or in the whole scan.
 
 This runs on the worker. Only finished boxes go to the main thread, which then has no more to do
 than to copy them.
@@ -42,31 +42,31 @@ class Update:
     state: State
     patches: tuple[Patch, ...]
     is_whole: bool
-    """Whether there is one patch that covers everything."""
-    apart: Mapping[int, Patch]
-    """The masks of lesions that the shared label values leave out."""
+    """Whether there is one patch that covers the whole scan."""
+    separate: Mapping[int, Patch]
+    """Masks, by lesion, of the lesions that the shared label values leave out."""
 
 
 class LabelUpdates:
-    """Remembers which state was painted last."""
+    """Maker of the updates of one session, which remembers the state of the last one."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.apart: frozenset[int] = frozenset()
-        """Lesions that have layers of their own, because the user painted them over others."""
-        self.held: Callable[[], Collection[int]] = frozenset
-        """Asked for lesions in segments that somebody else writes. They are known only when they
-        have begun, which is on this thread and before anybody could tell us."""
+        self.separate: frozenset[int] = frozenset()
+        """Lesions in labelmaps of their own, because the user painted them over others."""
+        self.borrowed: Callable[[], Collection[int]] = frozenset
+        """Called for the lesions in borrowed segments. It is a function because a lesion in a
+        borrowed segment begins on this thread, before the main thread can pass its id on."""
         self._painted: Mapping[int, Lesion] = {}
 
     def whole(self) -> Update:
-        """Everything, for whoever starts with an empty segmentation."""
+        """Return an update with the whole scan, for a segmentation that is empty."""
         state = self.session.state
         box = _everything(self.session.stack.array)
         return self._update(state, [box], is_whole=True)
 
     def update(self) -> Update:
-        """What changed since the last time."""
+        """Return what has changed since the last update."""
         state = self.session.state
         boxes = changed_boxes(self._painted, state.lesions)
         if len(boxes) > MANY:
@@ -75,32 +75,32 @@ class LabelUpdates:
 
     def _update(self, state: State, boxes: list[Box], is_whole: bool) -> Update:
         self._painted = state.lesions
-        stack, apart = self.session.stack, self.apart.union(self.held())
-        shared = [lesion for lesion in state.lesions.values() if lesion.id not in apart]
+        stack, separate = self.session.stack, self.separate.union(self.borrowed())
+        shared = [lesion for lesion in state.lesions.values() if lesion.id not in separate]
         patches = tuple(painted(stack, shared, box) for box in boxes)
-        alone = [le for le in state.lesions.values() if le.id in apart and le.status.counts]
+        alone = [le for le in state.lesions.values() if le.id in separate and le.status.counts]
         around = {lesion.id: (lesion, _around([lesion.mask])) for lesion in alone}
         masks = {
-            number: painted(stack, [lesion], box)
-            for number, (lesion, box) in around.items()
+            lesion_id: painted(stack, [lesion], box)
+            for lesion_id, (lesion, box) in around.items()
             if box is not None
         }
         return Update(state, patches, is_whole, masks)
 
 
 def values_in(labels: np.ndarray) -> set[int]:
-    """Which label values occur. Sorting them, as numpy does, takes ten times longer."""
+    """Return the label values that occur. Sorting them, as numpy does, takes ten times longer."""
     occurs = np.zeros(2**16, dtype=bool)
     occurs[labels] = True
     return set(np.flatnonzero(occurs).tolist())
 
 
 def changed_boxes(before: Mapping[int, Lesion], after: Mapping[int, Lesion]) -> list[Box]:
-    """A box of the stack for every lesion that looks different, around both of its shapes."""
+    """Return a box of the stack for each lesion that looks different, around both of its masks."""
     boxes = []
-    for number in before.keys() | after.keys():
-        masks = [_shown(before.get(number)), _shown(after.get(number))]
-        if masks[0] is masks[1] and before[number].status is after[number].status:
+    for lesion_id in before.keys() | after.keys():
+        masks = [_shown(before.get(lesion_id)), _shown(after.get(lesion_id))]
+        if masks[0] is masks[1] and before[lesion_id].status is after[lesion_id].status:
             continue
         box = _around(mask for mask in masks if mask)
         if box is not None:
@@ -114,29 +114,29 @@ def _shown(lesion: Lesion | None) -> Mask | None:
 
 def _around(masks: Iterable[Mask]) -> Box | None:
     planes = [
-        (number, plane.row, plane.column, *plane.pixels.shape)
+        (slice_index, plane.row, plane.column, *plane.pixels.shape)
         for mask in masks
-        for number, plane in mask
+        for slice_index, plane in mask
     ]
     if not planes:
         return None
-    numbers, rows, columns, heights, widths = np.array(planes).T
+    slices, rows, columns, heights, widths = np.array(planes).T
     return (
-        slice(int(numbers.min()), int(numbers.max()) + 1),
+        slice(int(slices.min()), int(slices.max()) + 1),
         slice(int(rows.min()), int((rows + heights).max())),
         slice(int(columns.min()), int((columns + widths).max())),
     )
 
 
 def painted(stack: SliceStack, lesions: Iterable[Lesion], box: Box) -> Patch:
-    """The label values of a box of the stack, whatever lesions reach into it."""
+    """Return the label values in a box of the stack, of all lesions that reach into it."""
     from mois_core.session.lesion import painting_order
 
-    numbers, rows, columns = box
+    slices, rows, columns = box
     crop = np.zeros([part.stop - part.start for part in box], dtype=np.uint16)
     for lesion in painting_order(lesions):
-        for number, plane in lesion.mask:
-            if not numbers.start <= number < numbers.stop:
+        for slice_index, plane in lesion.mask:
+            if not slices.start <= slice_index < slices.stop:
                 continue
             top, left = plane.row - rows.start, plane.column - columns.start
             height, width = plane.pixels.shape
@@ -146,7 +146,7 @@ def painted(stack: SliceStack, lesions: Iterable[Lesion], box: Box) -> Patch:
                 inside = plane.pixels[
                     down.start - top : down.stop - top, along.start - left : along.stop - left
                 ]
-                crop[number - numbers.start, down, along][inside] = lesion.id
+                crop[slice_index - slices.start, down, along][inside] = lesion.id
     return Patch(stack.box_to_volume(box), stack.crop_to_volume(crop))
 
 

@@ -1,4 +1,4 @@
-"""What the user did to lesions' segments elsewhere in Slicer, as steps for the session."""
+"""Edits that the user made of lesions' segments elsewhere in Slicer, as steps of the session."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Repainted:
-    """Voxels that a lesion won and lost, in a box of the volume."""
+    """Voxels that a lesion has gained and lost, in a box of the volume."""
 
-    lesion: int
+    lesion_id: int
     box: Box
     added: np.ndarray
     removed: np.ndarray
@@ -28,9 +28,9 @@ class Repainted:
 
 @dataclass(frozen=True)
 class Renamed:
-    """A lesion's new name; empty for the one that it has by itself."""
+    """A lesion's new name; empty for its default name."""
 
-    lesion: int
+    lesion_id: int
     name: str
 
 
@@ -38,26 +38,26 @@ class Renamed:
 class Deleted:
     """A lesion whose segment is gone."""
 
-    lesion: int
+    lesion_id: int
 
 
 @dataclass(frozen=True, eq=False)
-class Returned:
-    """A lesion that is gone and whose segment shows something again: the Segment Editor's redo."""
+class Restored:
+    """A lesion that is gone and whose segment has voxels again, by the Segment Editor's redo."""
 
-    lesion: int
+    lesion_id: int
     box: Box
     mask: np.ndarray
 
 
-SegmentEdit = Repainted | Renamed | Deleted | Returned
+SegmentEdit = Repainted | Renamed | Deleted | Restored
 
 
 def apply(session: Session, edits: Sequence[SegmentEdit]) -> None:
-    """Bring edits of segments into the session; lesions that it lost already are left alone."""
+    """Apply edits of segments to the session; those of lesions that are gone do nothing."""
     for edit in edits:
-        lesion = session.state.lesions.get(edit.lesion)
-        if isinstance(edit, Returned):
+        lesion = session.state.lesions.get(edit.lesion_id)
+        if isinstance(edit, Restored):
             if lesion is None:
                 _bring_back(session, edit)
             continue
@@ -65,30 +65,31 @@ def apply(session: Session, edits: Sequence[SegmentEdit]) -> None:
             continue
         if isinstance(edit, Renamed):
             if lesion.name != edit.name:
-                session.rename(edit.lesion, edit.name)
+                session.rename(edit.lesion_id, edit.name)
         elif isinstance(edit, Deleted):
-            session.delete(edit.lesion)
+            session.delete(edit.lesion_id)
         else:
             _repaint(session, edit)
 
 
 def _repaint(session: Session, edit: Repainted) -> None:
-    """Where a lesion is hidden under another, the user did not see it and it stays."""
-    mask = session.mask(edit.lesion)
+    # Where a lesion is hidden under another, the user did not see it, so it stays there.
+    mask = session.mask(edit.lesion_id)
     before = mask[edit.box].copy()
     mask[edit.box] = (before | edit.added) & ~edit.removed
     if np.array_equal(mask[edit.box], before):
         return
-    _become(session, edit.lesion, mask)
+    _become(session, edit.lesion_id, mask)
 
 
-def _bring_back(session: Session, edit: Returned) -> None:
+def _bring_back(session: Session, edit: Restored) -> None:
     mask = np.zeros(session.volume.array.shape, dtype=bool)
     mask[edit.box] = edit.mask
-    _become(session, edit.lesion, mask)
+    _become(session, edit.lesion_id, mask)
 
 
 def _become(session: Session, lesion_id: int, mask: np.ndarray) -> None:
+    """Give a lesion a mask, by an undo or a redo of the session if one of them leads there."""
     from mois_core.session.masks import Mask
 
     history = session.history
@@ -102,9 +103,11 @@ def _become(session: Session, lesion_id: int, mask: np.ndarray) -> None:
 
 
 def _leads_to(state: State, present: State, lesion_id: int, wanted: Mask) -> bool:
-    """Whether a neighbouring state differs from the present in just what the user did to one
-    lesion. Then the Segment Editor's undo or redo was used, and ours follows: the points that made
-    the mask go and come with it."""
+    """Return whether a neighbouring state differs from the present one in just one lesion's mask.
+
+    Then the Segment Editor's undo or redo was used, and the session's follows it: the points that
+    made the mask go and come with it.
+    """
     there, here = dict(state.lesions), dict(present.lesions)
     lesion = there.pop(lesion_id, None)
     here.pop(lesion_id, None)
@@ -113,9 +116,9 @@ def _leads_to(state: State, present: State, lesion_id: int, wanted: Mask) -> boo
 
 
 def repainted(
-    labels: np.ndarray, expected: np.ndarray, lesions: Collection[int]
+    labels: np.ndarray, expected: np.ndarray, lesion_ids: Collection[int]
 ) -> list[Repainted]:
-    """Compare label values with what was written, for some lesions."""
+    """Return how label values differ from those that were written, for some lesions."""
     box = _changed_box(labels, expected)
     if box is None:
         return []
@@ -125,12 +128,13 @@ def repainted(
     return [
         Repainted(n, box, changed & (now == n), changed & (then == n))
         for n in sorted(concerned)
-        if n in lesions
+        if n in lesion_ids
     ]
 
 
 def _changed_box(labels: np.ndarray, expected: np.ndarray) -> Box | None:
-    """Around what differs. Plane by plane, since memory for a whole scan takes long to get."""
+    """Return the box around differences; None if there are none."""
+    # Plane by plane: memory for a whole scan takes long to get.
     planes = zip(labels, expected, strict=True)
     differ = [n for n, pair in enumerate(planes) if not np.array_equal(*pair)]
     if not differ:
@@ -140,13 +144,13 @@ def _changed_box(labels: np.ndarray, expected: np.ndarray) -> Box | None:
     return along, rows, columns
 
 
-def repainted_patch(then: Patch, now: Patch, lesion: int) -> list[Repainted]:
-    """Compare one lesion's voxels before and now; only its surroundings are looked at."""
+def repainted_patch(then: Patch, now: Patch, lesion_id: int) -> list[Repainted]:
+    """Return how one lesion's voxels now differ from those before, inside the box around both."""
     box = around_both(then.box, now.box)
-    before, after = in_box(then, box) == lesion, in_box(now, box) == lesion
+    before, after = in_box(then, box) == lesion_id, in_box(now, box) == lesion_id
     if np.array_equal(before, after):
         return []
-    return [Repainted(lesion, box, after & ~before, before & ~after)]
+    return [Repainted(lesion_id, box, after & ~before, before & ~after)]
 
 
 def around_both(first: Box, second: Box) -> Box:

@@ -1,1 +1,1 @@
-"""One scan being worked on: its session, what each button does, report and saving."""
+"""The scan that is being worked on: its session, the commands on it, report and saving."""

@@ -1,6 +1,6 @@
-"""What the user can do to the lesions, one method for each button.
+"""Commands on the lesions of the scan that is open, one method for each button of the panel.
 
-Each is a step on the worker: it returns at once, and what came of it is shown when it is done.
+A command is a step on the worker: it returns at once, and its outcome is shown when it is done.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Commands:
-    """Commands for the scan that is open; `BadInput` says so if none is."""
+    """Commands on the lesions of the scan that is open; they raise `BadInput` if none is."""
 
     def __init__(self, open_work: Callable[[], ScanWork]) -> None:
         self._open_work = open_work
@@ -28,29 +28,29 @@ class Commands:
     # ---- clicks ----------------------------------------------------------------------------
 
     def begin_lesion(self) -> None:
-        """Have the points that are placed from now on belong to a lesion of their own."""
+        """Let the points that are placed from now on begin a new lesion."""
         clicks = self._open_work().clicks
         clicks.active = FreshLesion()
         clicks.positive = True
 
     def work_on(self, lesion_id: int | None) -> None:
-        """Have the points that are placed from now on belong to this lesion."""
+        """Let the points that are placed from now on belong to this lesion."""
         self._open_work().clicks.active = lesion_id
 
     @property
     def active_lesion(self) -> int | None:
-        """The lesion that new points belong to; None if they begin a new one."""
+        """The id of the lesion that new points belong to; None if they begin a new one."""
         active = self._open_work().clicks.active
         return active.lesion_id if isinstance(active, FreshLesion) else active
 
     @property
     def has_active_lesion(self) -> bool:
-        """Whether new points belong to a lesion, begun or not, instead of one each."""
+        """Whether new points belong to one lesion, begun or not, instead of a new one each."""
         return self._open_work().clicks.active is not None
 
     @property
     def positive(self) -> bool:
-        """Whether new points belong to the lesion, or say what does not."""
+        """Whether new points lie inside the lesion; if not, they mark what is outside."""
         return self._open_work().clicks.positive
 
     @positive.setter
@@ -58,17 +58,17 @@ class Commands:
         self._open_work().clicks.positive = value
 
     def jump_to(self, lesion_id: int) -> bool:
-        """Have all slice views show a lesion; False if there is nothing of it to show."""
+        """Show a lesion in all slice views; return False if it has no voxels."""
         return self._open_work().jump_to(lesion_id)
 
     # ---- the list --------------------------------------------------------------------------
 
     def accept(self, *lesion_ids: int) -> Job:
-        """Agree with findings; without ids, with all undecided ones."""
+        """Accept findings; without ids, all that are undecided."""
         return self._run("Accept", lambda session, *_: session.accept(*lesion_ids))
 
     def reject(self, *lesion_ids: int) -> Job:
-        """Disagree with findings."""
+        """Reject findings."""
         return self._run("Reject", lambda session, *_: session.reject(*lesion_ids))
 
     def reconsider(self, *lesion_ids: int) -> Job:
@@ -80,33 +80,33 @@ class Commands:
         return self._run("Rename", lambda session, *_: session.rename(lesion_id, name.strip()))
 
     def delete(self, *lesion_ids: int) -> Job:
-        """Remove lesions."""
+        """Delete lesions."""
         return self._run("Delete", lambda session, *_: session.delete(*lesion_ids))
 
     def merge(self, *lesion_ids: int, then: Then = ignore) -> Job:
-        """Make several lesions one; ``then`` is given its id."""
+        """Merge lesions into one; ``then`` is given its id."""
         return self._run("Merge", lambda session, *_: session.merge(*lesion_ids), then)
 
     def split(self, lesion_id: int, then: Then = ignore) -> Job:
-        """Make each component of a lesion a lesion; ``then`` is given their ids."""
+        """Split a lesion into its components; ``then`` is given the ids of the new lesions."""
         return self._run("Split", lambda session, *_: session.split(lesion_id), then)
 
     @property
     def undo_name(self) -> str | None:
-        """The name of the step that `undo` takes back; None if there is none."""
+        """The name of the step that `undo` would take back; None if there is none."""
         return self._open_work().undo_name
 
     @property
     def redo_name(self) -> str | None:
-        """The name of the step that `redo` does again; None if there is none."""
+        """The name of the step that `redo` would do again; None if there is none."""
         return self._open_work().redo_name
 
     def undo(self) -> Job:
-        """Take back the last step."""
+        """Undo the last step."""
         return self._run("Undo", lambda session, *_: session.undo())
 
     def redo(self) -> Job:
-        """Do again what was taken back last."""
+        """Redo the step that was undone last."""
         return self._run("Redo", lambda session, *_: session.redo())
 
     # ---- search ----------------------------------------------------------------------------
@@ -118,7 +118,11 @@ class Commands:
         use_exemplars: bool = True,
         then: Then = ignore,
     ) -> Job:
-        """Search the scan, limited to and by region nodes; ``then`` is given the findings' ids."""
+        """Search the scan for similar lesions; ``then`` is given the ids of the findings.
+
+        The search is limited to the regions of the nodes ``inside`` and leaves out those of the
+        nodes ``outside``. Without ``use_exemplars`` it uses no lesion as an example.
+        """
         scan = self._open_work().volume_node
         allowed = [regions.region_of(node, scan) for node in inside]
         forbidden = [regions.region_of(node, scan) for node in outside]
@@ -154,22 +158,22 @@ class Commands:
         return self._run("Add exemplars", add, then)
 
     def clear_exemplars(self) -> Job:
-        """Forget the imported exemplars."""
+        """Remove the imported exemplars."""
         return self._run("Clear exemplars", lambda session, *_: session.clear_exemplars())
 
-    # ---- choices ---------------------------------------------------------------------------
+    # ---- settings --------------------------------------------------------------------------
 
     def adjust(self, propagation_slices: int, smallest_cm3: float, exemplars: int) -> Job:
-        """Change settings in the middle of the work.
+        """Change settings of the session for what is done from now on.
 
-        What was done stays as it is. They are kept with the session, and no undo changes them.
+        They are stored with the session, and no undo changes them.
         """
-        choices = {
+        settings = {
             "propagation_slices": propagation_slices,
             "smallest_cm3": smallest_cm3,
             "exemplars": exemplars,
         }
-        return self._run("Settings", lambda session, *_: session.adjust(**choices))
+        return self._run("Settings", lambda session, *_: session.adjust(**settings))
 
     def _run(self, name: str, action: Callable[..., Any], then: Then = ignore) -> Job:
         return self._open_work().run(name, action, then)

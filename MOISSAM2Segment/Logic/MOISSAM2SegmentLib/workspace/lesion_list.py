@@ -1,4 +1,4 @@
-"""What the panel's table shows of each lesion, and where to look to see it."""
+"""Rows of the panel's lesion table, and the place at which a lesion is shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LesionEntry(NamedTuple):
 
 
 class LesionList:
-    """Makes the table of a state; what did not change is not measured again."""
+    """Maker of the table's rows; lesions that did not change are not measured again."""
 
     def __init__(self, stack: SliceStack) -> None:
         self.stack = stack

@@ -1,8 +1,8 @@
-"""Opening a scan: going on with what the scene holds of it, or beginning anew.
+"""Opening a scan: resuming a session that the scene holds of it, or beginning a new one.
 
-Nothing that is stored is ever overwritten by beginning anew. A session that cannot be continued,
-because another model is loaded or its file is damaged, stays in the scene for the day when it
-can; its lesions are taken over as if the user had painted them.
+A new session never overwrites a stored one. A session that cannot be resumed, because another model
+is loaded or its file is damaged, stays in the scene for the day when it can; its lesions are taken
+over as if the user had painted them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.results.colours import Colour
-from MOISSAM2SegmentLib.messages import words_for
+from MOISSAM2SegmentLib.messages import error_message
+from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.grid_images import image_labels, on_grid
 from MOISSAM2SegmentLib.scene.segment_table import members_by_image
 from MOISSAM2SegmentLib.scene.segment_tags import default_name, tagged_segments
@@ -37,34 +38,37 @@ if TYPE_CHECKING:
     from mois_core.session.state import Settings
     from MOISSAM2SegmentLib.worker.engine import Engine
 
-TAKEN_OVER = (
+TAKEN_OVER = _(
     "{reason} Its lesions were taken over as outlined ones; the earlier work stays in the scene."
 )
+READING = _("reading the scan")
+TAKING_OVER = _("taking over lesions")
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """A stored session as the worker gets it."""
+class EarlierSession:
+    """A stored session, and the text of its node for the worker."""
 
     stored: StoredSession
     text: str
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
-    """A session that is ready, and how it came about."""
+class OpenedScan:
+    """A session on a scan that is ready to be worked on."""
 
     session: Session
     label_updates: LabelUpdates
     update: Update
     canvas: Canvas
     resumed: StoredSession | None
+    """The stored session that goes on; None if the session is new."""
     problem: str = ""
-    """Why what is stored could not be continued."""
+    """Why a stored session could not be resumed, in words for the user."""
 
 
 @dataclass(frozen=True, eq=False)
-class Outlined:
+class OutlinedLesion:
     """A lesion as its segment shows it."""
 
     lesion_id: int
@@ -72,41 +76,41 @@ class Outlined:
     colour: Colour
     box: tuple[slice, slice, slice]
     mask: np.ndarray
-    """Inside the box."""
+    """The lesion's voxels, inside the box."""
 
 
-def earlier_sessions(scene: Any, volume_node: Any) -> list[Earlier]:
+def earlier_sessions(scene: Any, volume_node: Any) -> list[EarlierSession]:
     """Return the sessions that the scene holds of a scan, the newest first."""
     own = [s for s in stored_sessions(scene) if s.referenced(VOLUME) is volume_node]
-    return [Earlier(stored, stored.content) for stored in reversed(own)]
+    return [EarlierSession(stored, stored.content) for stored in reversed(own)]
 
 
 def open_scan(
     engine: Engine,
     volume: Volume,
     settings: Settings | None,
-    earlier: Sequence[Earlier],
+    earlier: Sequence[EarlierSession],
     progress: Progress,
-) -> Opened:
+) -> OpenedScan:
     """Return the session for a scan, stored or new. Runs on the worker."""
-    progress(0, 1, "reading the scan")
+    progress(0, 1, READING)
     canvas = Canvas(volume.array.shape)
     problem = ""
     for candidate in earlier:
         try:
             session = engine.resume(decode(candidate.text), volume) if candidate.text else None
         except BadInput as error:
-            problem = problem or words_for(error)
+            problem = problem or error_message(error)
             continue
         if session is not None:
             updates = LabelUpdates(session)
-            return Opened(session, updates, updates.whole(), canvas, candidate.stored)
+            return OpenedScan(session, updates, updates.whole(), canvas, candidate.stored)
     session = engine.open(volume, settings)
     updates = LabelUpdates(session)
-    return Opened(session, updates, updates.whole(), canvas, None, problem)
+    return OpenedScan(session, updates, updates.whole(), canvas, None, problem)
 
 
-def outlined_lesions(earlier: Sequence[Earlier], volume_node: Any) -> list[Outlined]:
+def outlined_lesions(earlier: Sequence[EarlierSession], volume_node: Any) -> list[OutlinedLesion]:
     """Return the lesions of the newest stored session that has any in the scene."""
     for candidate in earlier:
         node = candidate.stored.referenced(SEGMENTS)
@@ -116,7 +120,7 @@ def outlined_lesions(earlier: Sequence[Earlier], volume_node: Any) -> list[Outli
     return []
 
 
-def _outlined(segmentation: Any, node: Any, volume_node: Any) -> list[Outlined]:
+def _outlined(segmentation: Any, node: Any, volume_node: Any) -> list[OutlinedLesion]:
     from scipy.ndimage import find_objects
 
     scan, segments = view_of(volume_node), tagged_segments(node)
@@ -130,17 +134,17 @@ def _outlined(segmentation: Any, node: Any, volume_node: Any) -> list[Outlined]:
                 segment = segmentation.GetSegment(segments[lesion_id])
                 name, colour = segment.GetName(), tuple(segment.GetColor())
                 mask = labels[box] == lesion_id
-                lesions.append(Outlined(lesion_id, name, colour, box, mask))
+                lesions.append(OutlinedLesion(lesion_id, name, colour, box, mask))
     return sorted(lesions, key=lambda lesion: lesion.lesion_id)
 
 
 def take_over(
-    session: Session, lesions: Sequence[Outlined], progress: Progress, cancel: CancelToken
+    session: Session, lesions: Sequence[OutlinedLesion], progress: Progress, cancel: CancelToken
 ) -> None:
-    """Make outlined lesions a session's own, as if the user had painted them."""
+    """Add outlined lesions to a session, as if the user had painted them."""
     for done, lesion in enumerate(lesions):
         cancel.check()
-        progress(done, len(lesions), "taking over lesions")
+        progress(done, len(lesions), TAKING_OVER)
         whole = np.zeros(session.volume.array.shape, dtype=bool)
         whole[lesion.box] = lesion.mask
         session.set_mask(lesion.lesion_id, whole)

@@ -1,6 +1,6 @@
 """The lesion report of the scan that is open: a table node in the scene, a file, and totals.
 
-Measuring lesions takes a while when there are hundreds, so it is a job on the worker too.
+Measuring hundreds of lesions takes a while, so it is a job on the worker.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.report_table import CLASS, fill_table
 from MOISSAM2SegmentLib.scene.stored_session import TABLE
 from MOISSAM2SegmentLib.worker.jobs import Job
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from mois_core.session import Session
     from MOISSAM2SegmentLib.worker.engine import Engine
 
-_TOLD = (
+MEASURING = _("measuring lesions")
+
+_REPORTED_SETTINGS = (
     "axis",
     "propagation_slices",
     "exemplars",
@@ -31,14 +34,15 @@ _TOLD = (
 
 
 class Reports:
-    """Makes reports of the lesions as they are now."""
+    """Maker of reports on the lesions as they are now."""
 
     def __init__(
-        self, open_work: Callable[[], ScanWork], engine: Engine, say: Callable[[str], None]
+        self, open_work: Callable[[], ScanWork], engine: Engine, message: Callable[[str], None]
     ) -> None:
+        """``message`` is called with a sentence for the user if a report fails."""
         self._open_work = open_work
         self._engine = engine
-        self._say = say
+        self._message = message
 
     def table(self, then: Callable[[Any, Totals], None] = lambda node, totals: None) -> Job:
         """Measure all lesions into a table node; ``then`` is given the node and the totals."""
@@ -53,7 +57,7 @@ class Reports:
         return self._measured("Report", lambda *result: result, take)
 
     def write(self, path: str, then: Callable[[str], None] = lambda path: None) -> Job:
-        """Write the report as .csv or .json; ``then`` is given the path."""
+        """Write the report to a .csv or .json file; ``then`` is given its path."""
 
         def write(rows: list[LesionRow], totals: Totals, provenance: Provenance) -> str:
             from mois_core.results.lesion_report import write_report
@@ -70,11 +74,11 @@ class Reports:
         def measure(progress: Any, cancel: Any) -> Any:
             from mois_core.results.lesion_report import measure_lesions, totals
 
-            progress(0, 1, "measuring lesions")
+            progress(0, 1, MEASURING)
             table = measure_lesions(session.stack, session.lesions)
             return use(table, totals(table), _provenance(session))
 
-        job = Job(name, measure, then, self._say, owner=open_work)
+        job = Job(name, measure, then, self._message, owner=open_work)
         return self._engine.worker.submit(job)
 
 
@@ -91,4 +95,4 @@ def _provenance(session: Session) -> Provenance:
     from mois_core.results.lesion_report import Provenance
 
     settings = asdict(session.settings)
-    return Provenance(session.model_info, {key: settings[key] for key in _TOLD})
+    return Provenance(session.model_info, {key: settings[key] for key in _REPORTED_SETTINGS})

@@ -1,7 +1,7 @@
-"""The work on one scan: its session, the nodes that show it, and how the two follow each other.
+"""The work on one scan: its session and the nodes that show it, kept in step with each other.
 
-What the user does to nodes is gathered and becomes steps of the session; what comes of a step is
-shown when it is done. Nothing here waits.
+Changes that the user makes of nodes are gathered and become steps of the session; the outcome of a
+step is shown when it is done. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 import slicer
 
 from mois_core.errors import BadInput
+from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene import control_points
+from MOISSAM2SegmentLib.scene.borrowed_segments import WriteSegment
 from MOISSAM2SegmentLib.scene.click_points import ClickPoints
 from MOISSAM2SegmentLib.scene.lesion_segments import CLASS as SEGMENTATION_CLASS
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
@@ -21,9 +23,10 @@ from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
 from MOISSAM2SegmentLib.scene.stored_session import POINTS, SEGMENTS, StoredSession
 from MOISSAM2SegmentLib.scene.transforms import to_world, view_of
 from MOISSAM2SegmentLib.worker import click_edits, segment_edits
+from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry, LesionList
-from MOISSAM2SegmentLib.workspace.open_scan import Opened
+from MOISSAM2SegmentLib.workspace.open_scan import OpenedScan
 from MOISSAM2SegmentLib.workspace.session_saver import SessionSaver
 from MOISSAM2SegmentLib.workspace.steps import Action, Outcome, StepRunner, Then, ignore
 
@@ -33,38 +36,38 @@ if TYPE_CHECKING:
     from MOISSAM2SegmentLib.signal import Signal
     from MOISSAM2SegmentLib.worker.engine import Engine
 
-POINTS_REMOVED = "The list of points was removed. A new one was made from what is known."
+POINTS_REMOVED = _("The list of points was removed. A new one was made from what is known.")
 
 
 class ScanWork:
-    """A session on a scan, shown in a segmentation and a list of points."""
+    """A session on one scan, shown in a segmentation and a list of points."""
 
     def __init__(
         self,
         engine: Engine,
         volume_node: Any,
-        opened: Opened,
+        opened: OpenedScan,
         events: SceneEvents,
         changed: Signal,
         message: Signal,
     ) -> None:
-        """``changed`` is called when another state is shown, ``message`` with words to the user.
+        """``changed`` is called when another state is shown, ``message`` with text for the user.
 
-        Nodes that the scene holds of earlier work are used again; what differs in them from the
-        session becomes steps, as if the user did it now.
+        Nodes that the scene holds of earlier work are used again; where they differ from the
+        session, the differences become steps, as if the user made them now.
         """
         self.scene = volume_node.GetScene()
         self.volume_node = volume_node
         self.session: Session = opened.session
         self.state: State = opened.update.state
-        """The state that is shown; the session may be a step ahead."""
+        """The state that is shown; that of the session may be a step ahead."""
         self.undo_name: str | None = None
         self.redo_name: str | None = None
         self.events = events
         self._changed, self._message = changed, message
         self._label_updates = opened.label_updates
         self._lesions = LesionList(opened.session.stack)
-        self._transform: str | None = None
+        self._transform_id: str | None = None
         self._points_gone = False
         self.steps = StepRunner(engine, self.session, self._label_updates, self, message)
         stored = opened.resumed or StoredSession.create(self.scene, volume_node)
@@ -80,7 +83,7 @@ class ScanWork:
             edits = self.segments.adopt(opened.update)
         else:
             self.segments.show(opened.update)
-        self._label_updates.apart = self.segments.apart
+        self._label_updates.separate = self.segments.separate.lesions()
         if had_points:
             self.clicks.adopt(self.state)
             removed = self.clicks.unmatched(self.state)
@@ -93,7 +96,7 @@ class ScanWork:
         self.saver.save()
 
     def _node(self, stored: StoredSession, role: str, make: Callable[[], Any]) -> tuple[Any, bool]:
-        """The node in a role, and whether it was there before."""
+        """Return the node in a role, made if it is not there, and whether it was there before."""
         node = stored.referenced(role)
         if node is not None:
             return node, True
@@ -117,12 +120,12 @@ class ScanWork:
     # ---- from the scene to the session -----------------------------------------------------
 
     @property
-    def has_news(self) -> bool:
-        """Whether `follow` has something to do."""
+    def has_changes(self) -> bool:
+        """Whether the user has changed nodes since the last `pass_on_changes`."""
         return self.events.is_flagged or self._points_gone
 
-    def follow(self) -> None:
-        """Pass on what the user did to the points and the segments."""
+    def pass_on_changes(self) -> None:
+        """Pass changes of the points and the segments on to the session."""
         events = self.events
         if self._points_gone:
             self._replace_points()
@@ -131,13 +134,13 @@ class ScanWork:
             self._submit_clicks(self.clicks.edits())
         if events.segments_changed:
             events.segments_changed = False
-            self.segments.keep_foreign_apart()
+            self.segments.separate_foreign_segments()
             self.pass_on_segments()
 
     def pass_on_segments(self) -> None:
-        """Pass on what the user did to the segments."""
+        """Pass changes of the segments on to the session."""
         edits = self.segments.edits()
-        self._tell_label_updates()
+        self._update_label_updates()
         self._submit_segments(edits)
 
     def is_same_scan(self) -> bool:
@@ -151,20 +154,20 @@ class ScanWork:
         return in_place and np.array_equal(now.array, volume.array)
 
     def follow_transform(self) -> None:
-        """Put the results where the scan lies.
+        """Put the segments and points under the transform of the scan.
 
-        So are the points, unless the user put them under another transform.
+        Points that the user put under another transform stay there.
         """
         now = self.volume_node.GetTransformNodeID()
-        if now == self._transform:
+        if now == self._transform_id:
             return
         self.segments_node.SetAndObserveTransformNodeID(now)
-        if self.points_node.GetTransformNodeID() == self._transform:
+        if self.points_node.GetTransformNodeID() == self._transform_id:
             self.points_node.SetAndObserveTransformNodeID(now)
-        self._transform = now
+        self._transform_id = now
 
     def points_were_removed(self) -> None:
-        """Make a new list of points at the next `follow`: now the old one is still going."""
+        """Replace the list of points at the next `pass_on_changes`: its removal is not over yet."""
         self.events.forget(self.points_node)
         self._points_gone = True
 
@@ -174,15 +177,15 @@ class ScanWork:
         self.points_node = self._new_points()
         self.clicks = self._click_points()
         self.clicks.active, self.clicks.positive = active, positive
-        if self._transform is not None:
-            self.points_node.SetAndObserveTransformNodeID(self._transform)
+        if self._transform_id is not None:
+            self.points_node.SetAndObserveTransformNodeID(self._transform_id)
         self.clicks.show(self.state)
         self.saver.refer(POINTS, self.points_node)
         self.events.watch_points(self.points_node)
         self._message(POINTS_REMOVED)
 
     def use_segmentation(self, node: Any) -> None:
-        """Have lesions shown in another segmentation; ours is removed if it holds nothing."""
+        """Show lesions in another segmentation; remove ours if it has no segments."""
         before = self.segments_node
         self.events.forget(before)
         self.segments_node = node
@@ -191,26 +194,26 @@ class ScanWork:
         if canvas is not None:
             canvas.clear()
         self.segments = LesionSegments(node, self.session.volume, canvas)
-        self._tell_label_updates()
+        self._update_label_updates()
         self.saver.refer(SEGMENTS, node)
         self.events.watch_segments(node)
         if is_free:
             self.scene.RemoveNode(before)
 
-    def borrow_segment(self, identifier: str, lesion: Any, write: Any) -> None:
-        """Show a lesion in a segment of the user's that someone else writes."""
-        self.segments.borrowed.borrow(identifier, lesion, write)
-        self._tell_label_updates()
+    def borrow_segment(self, segment_id: str, lesion: FreshLesion, write: WriteSegment) -> None:
+        """Show a lesion in a segment of the user's own that an editor writes."""
+        self.segments.borrowed.borrow(segment_id, lesion, write)
+        self._update_label_updates()
 
     def give_back_segments(self) -> None:
-        """Write all segments ourselves again; what their editors kept out is an edit."""
+        """Take the writing of all segments back; voxels that editors kept out become an edit."""
         self.segments.borrowed.give_back()
         self.pass_on_segments()
 
     # ---- steps -----------------------------------------------------------------------------
 
     def run(self, name: str, action: Action, then: Then = ignore) -> Job:
-        """Run a step; ``then`` is given what it returned, if anything."""
+        """Run a step; ``then`` is given what it returns, if that is not None."""
         return self.steps.run(name, action, lambda outcome: self._shown(outcome, then))
 
     def _shown(self, outcome: Outcome, then: Then) -> None:
@@ -220,7 +223,7 @@ class ScanWork:
 
     def _show(self, outcome: Outcome) -> None:
         self.segments.show(outcome.update)
-        self._tell_label_updates()
+        self._update_label_updates()
         if self.segments.borrowed.have_written:
             # At once: whatever is shown next would hide what an editor did to other segments.
             self.segments.borrowed.have_written = False
@@ -237,7 +240,7 @@ class ScanWork:
         self._changed()
 
     def _submit_clicks(self, edits: Sequence[click_edits.ClickEdit]) -> None:
-        """The slices with the points are shown as soon as they are there, then the others."""
+        """Make clicks as one step that shows the slices with the points before their neighbours."""
         if not edits:
             return
         settled: list[click_edits.AppliedClicks] = []
@@ -251,7 +254,7 @@ class ScanWork:
         def show_first(outcome: Outcome) -> None:
             settled.append(outcome.value)
             self._show(outcome)
-            self.clicks.settle(edits, outcome.value.became, outcome.update.state)
+            self.clicks.settle(edits, outcome.value.click_ids, outcome.update.state)
             self._changed()
 
         def done(outcome: Outcome) -> None:
@@ -268,18 +271,18 @@ class ScanWork:
         if edits:
             self.run("Edit", lambda session, *_: segment_edits.apply(session, edits))
 
-    def _tell_label_updates(self) -> None:
-        self._label_updates.apart = self.segments.apart
-        self._label_updates.held = self.segments.borrowed.lesions
+    def _update_label_updates(self) -> None:
+        self._label_updates.separate = self.segments.separate.lesions()
+        self._label_updates.borrowed = self.segments.borrowed.lesions
 
-    # ---- looking ---------------------------------------------------------------------------
+    # ---- the table and the views -----------------------------------------------------------
 
     def entries(self) -> list[LesionEntry]:
         """Return the rows of the panel's table."""
         return self._lesions.entries(self.state, self.segments.table.colours)
 
     def jump_to(self, lesion_id: int) -> bool:
-        """Have all slice views show a lesion; False if there is nothing of it to show."""
+        """Show a lesion in all slice views; return False if it has no voxels."""
         ras = self._lesions.middle(self.state.lesion(lesion_id))
         if ras is None:
             return False

@@ -1,4 +1,4 @@
-"""Working on a segment of the user's own segmentation: what the Segment Editor's effect needs."""
+"""Work on segments of the user's own segmentation, as the Segment Editor's effect needs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mois_core.errors import BadInput
-from MOISSAM2SegmentLib.scene.borrowed_segments import Write
+from MOISSAM2SegmentLib.messages import tr as _
+from MOISSAM2SegmentLib.scene.borrowed_segments import WriteSegment
 from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
@@ -17,27 +18,28 @@ if TYPE_CHECKING:
     from mois_core.session import Session
     from MOISSAM2SegmentLib.worker.label_updates import Patch
 
-ANOTHER_SEGMENTATION = (
+ANOTHER_SEGMENTATION = _(
     "The lesions of this scan are in the segmentation {name}. Choose that one to go on with them."
 )
-BEGIN_INSIDE = "Click into the lesion first; what does not belong to it comes afterwards."
+BEGIN_INSIDE = _("Click into the lesion first; what does not belong to it comes afterwards.")
 
 
 class SegmentEditing:
-    """Work inside the user's own segments.
+    """Work on the segments that an effect of the Segment Editor has chosen.
 
-    A segment that is being worked on is written through whoever edits it, so that masks of the
-    Segment Editor hold. What those leave out comes to the session when the segment is given back,
-    as one edit; until then the network's whole mask is what further clicks correct.
+    A segment that is being worked on is borrowed: its editor writes it, so that masks of the
+    Segment Editor hold. Voxels that these leave out come to the session when the segment is given
+    back, as one edit; until then further clicks correct the network's whole mask.
     """
 
     def __init__(self, open_work: Callable[[], ScanWork]) -> None:
         self._open_work = open_work
 
-    def edit_segment(self, segmentation_node: Any, segment_id: str, write: Write) -> None:
-        """Have the points that are placed from now on belong to a segment.
+    def edit_segment(self, segmentation_node: Any, segment_id: str, write: WriteSegment) -> None:
+        """Let the points that are placed from now on belong to a segment, and borrow it.
 
-        It need not have been ours before. Raises `BadInput` where that cannot be.
+        It may be a segment that shows no lesion yet. Raises `BadInput` if the segmentation cannot
+        be used for this scan.
         """
         work = self._open_work()
         if segmentation_node is not work.segments_node:
@@ -54,27 +56,27 @@ class SegmentEditing:
         work.clicks.active = borrowed.lesion
 
     def point_into_segment(self, world: Any, positive: bool) -> None:
-        """Place a point for the segment that is worked on, as if it were placed by hand."""
+        """Place a point for the segment that is being worked on, as if it were placed by hand."""
         work = self._open_work()
         active = work.clicks.active
         is_new = isinstance(active, FreshLesion) and active.lesion_id is None
         if is_new and not positive:
             raise BadInput(BEGIN_INSIDE)
-        # What is pending belongs to another point, with a kind of its own.
-        work.follow()
+        # Changes that are pending belong to other points, of another kind perhaps.
+        work.pass_on_changes()
         work.clicks.positive = positive
         work.points_node.AddControlPointWorld(*np.asarray(world, dtype=float).tolist())
-        work.follow()
+        work.pass_on_changes()
         work.clicks.positive = True
 
     def give_back(self, work: ScanWork | None = None) -> None:
-        """Write all segments ourselves again, since the Segment Editor turns to something else.
+        """Take the writing of all segments back, because the Segment Editor leaves them.
 
-        What it kept out stays out.
+        Voxels that its masks kept out of a segment stay out.
         """
         work = work or self._open_work()
         if len(work.segments.borrowed):
-            work.follow()
+            work.pass_on_changes()
             work.give_back_segments()
             work.clicks.active = None
 
@@ -89,7 +91,7 @@ def _take_over(work: ScanWork, lesion: FreshLesion, present: Patch) -> None:
 
 
 def _show_in(work: ScanWork, node: Any) -> None:
-    """Have lesions shown in a segmentation of the user's, as long as there are none yet."""
+    """Show lesions in a segmentation of the user's own, as long as there are none elsewhere."""
     if work.state.lesions:
         raise BadInput(ANOTHER_SEGMENTATION.format(name=work.segments_node.GetName()))
     if node.GetParentTransformNode() is not work.volume_node.GetParentTransformNode():

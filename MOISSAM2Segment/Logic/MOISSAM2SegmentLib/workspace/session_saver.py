@@ -1,4 +1,4 @@
-"""Keeps the session that is stored in the scene up to date, beside the work, never in its way."""
+"""Keeping the session that is stored in the scene up to date, without blocking the work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SessionSaver:
-    """Packs one session on a thread of its own and puts the result into its node."""
+    """Packs one session on the worker for saving and puts the result into its node."""
 
     def __init__(self, worker: Worker, stored: StoredSession, session: Session) -> None:
         self._stored: StoredSession | None = stored
@@ -32,7 +32,7 @@ class SessionSaver:
         self._scene = stored.node.GetScene()
 
     def save(self) -> None:
-        """See to it that the present state is stored soon."""
+        """Store the present state in the background, if it is not stored yet."""
         if self._is_packing or self._saved is self._session.state:
             return
         self._is_packing = True
@@ -45,7 +45,7 @@ class SessionSaver:
         return self._references.get(role)
 
     def refer(self, role: str, node: Any) -> None:
-        """Note that a node has a role from now on."""
+        """Refer to a node in a role from now on."""
         if self._stored is not None:
             self._stored.refer(role, node)
         else:
@@ -55,15 +55,15 @@ class SessionSaver:
         """Return whether the session is stored in this node."""
         return self._stored is not None and self._stored.node is node
 
-    def lose(self) -> None:
-        """Let go of the node, which is being removed; the next state is stored in another one."""
+    def forget_node(self) -> None:
+        """Let go of the node, which is being removed; the next state is stored in a new one."""
         assert self._stored is not None
         roles = (VOLUME, SEGMENTS, POINTS, TABLE)
         self._references = {role: self._stored.referenced(role) for role in roles}
         self._stored = None
 
     def close(self, store: bool) -> None:
-        """Stop; with ``store`` the present state is stored now, and waited for."""
+        """Stop storing; with ``store`` the present state is stored first, and waited for."""
         self._worker.abandon(self)
         if store and self._saved is not self._session.state:
             self._put(self._pack())

@@ -1,7 +1,6 @@
-"""Steps of the work on a scan: each runs on the worker, and what came of it is then shown.
+"""Steps of the work on a scan: changes of its session that run on the worker.
 
-A step is one change of the session. It returns at once; its outcome arrives on the main thread,
-together with how the label values of the scan differ from those before.
+The outcome of a step arrives on the main thread, with the changes of the scan's label values.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mois_core.errors import Cancelled
-from MOISSAM2SegmentLib.messages import words_for
+from MOISSAM2SegmentLib.messages import error_message
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
 
@@ -25,20 +24,22 @@ Then = Callable[[Any], None]
 
 
 def ignore(_: Any) -> None:
-    """Do nothing with what came of a step."""
+    """Do nothing with the result of a step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a step, or of the first part of one."""
+    """The outcome of a step, or of the first part of one."""
 
     value: Any
+    """What the step returned."""
     update: Update
     undo: str | None
-    """The name of the step that an undo takes back."""
+    """The name of the step that an undo would take back."""
     redo: str | None
+    """The name of the step that a redo would do again."""
     error: str = ""
-    """What went wrong, in words for the user."""
+    """What went wrong, in words for the user; empty if nothing did."""
 
 
 class StepRunner:
@@ -50,14 +51,17 @@ class StepRunner:
         session: Session,
         label_updates: LabelUpdates,
         owner: object,
-        say: Callable[[str], None],
+        message: Callable[[str], None],
     ) -> None:
-        """Jobs belong to ``owner``, so that they can be cancelled together."""
+        """Jobs belong to ``owner``, so that they can be cancelled together.
+
+        ``message`` is called with a sentence for the user if slices cannot be encoded.
+        """
         self.session = session
         self._engine = engine
         self._label_updates = label_updates
         self._owner = owner
-        self._say = say
+        self._message = message
 
     def run(self, name: str, action: Action, done: Callable[[Outcome], None]) -> Job:
         """Run a step; ``done`` is given its outcome, also if it failed or was cancelled."""
@@ -71,29 +75,32 @@ class StepRunner:
             except Cancelled:
                 pass
             except Exception as problem:
-                error = words_for(problem)
+                error = error_message(problem)
             return self.outcome(value, error)
 
         # A job that is cancelled while it waits still reports, so that the scene is put right.
-        job = Job(name, work, done, self._say, owner=self._owner, always_runs=True)
+        job = Job(name, work, done, self._message, owner=self._owner, always_runs=True)
         return self._engine.worker.submit(job)
 
     def outcome(self, value: Any, error: str = "") -> Outcome:
-        """Return the session's present state as an outcome. Runs on the worker."""
+        """Return an outcome with the session's present state. Runs on the worker."""
         history = self.session.history
         undo, redo = (steps[-1][0] if steps else None for steps in (history.past, history.future))
         return Outcome(value, self._label_updates.update(), undo, redo, error)
 
     def post(self, deliver: Callable[[], None]) -> None:
-        """Deliver something to the main thread in the middle of a step."""
+        """Have a function called on the main thread in the middle of a step."""
         self._engine.worker.post(deliver, owner=self._owner)
 
     def prepare(self, look_at: int) -> Job:
-        """Encode slices ahead of the clicks; makes way for everything else."""
+        """Encode slices in the background, from the slice with this index on.
+
+        The job makes way for all others.
+        """
 
         def work(progress: Progress, cancel: CancelToken) -> None:
             self._engine.wake()
             self.session.prepare(look_at, progress, cancel)
 
-        job = Job("Encode slices", work, failed=self._say, background=True, owner=self._owner)
+        job = Job("Encode slices", work, failed=self._message, background=True, owner=self._owner)
         return self._engine.worker.submit(job)

@@ -1,6 +1,6 @@
-"""The module's workspace: which scan is being worked on, from its opening to its end.
+"""The module's workspace: the scan that is being worked on, from its opening to its end.
 
-Whoever owns a workspace calls `pump` from a timer while `needs_pump` says so; nothing here waits.
+The owner of a workspace calls `pump` from a timer while `needs_pump` is true; nothing here waits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mois_core.errors import BadInput
+from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
 from MOISSAM2SegmentLib.scene.transforms import volume_of
@@ -18,8 +19,8 @@ from MOISSAM2SegmentLib.workspace.commands import Commands
 from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from MOISSAM2SegmentLib.workspace.open_scan import (
     TAKEN_OVER,
-    Earlier,
-    Opened,
+    EarlierSession,
+    OpenedScan,
     earlier_sessions,
     open_scan,
     outlined_lesions,
@@ -34,22 +35,22 @@ if TYPE_CHECKING:
     from mois_core.session.state import Settings, State
     from MOISSAM2SegmentLib.worker.engine import Engine
 
-NO_SCAN = "Open a scan first."
-SCAN_REMOVED = "The scan was removed, so work on it ended. Its lesions are still there."
-SCAN_CHANGED = "The scan was changed, so work on it ended. Its lesions are still there."
-SEGMENTS_REMOVED = (
+NO_SCAN = _("Open a scan first.")
+SCAN_REMOVED = _("The scan was removed, so work on it ended. Its lesions are still there.")
+SCAN_CHANGED = _("The scan was changed, so work on it ended. Its lesions are still there.")
+SEGMENTS_REMOVED = _(
     "The segmentation with the lesions was removed, so work on the scan ended. Start again to get "
     "them back."
 )
 CLOSED = ""
-"""The scene was closed: there is nothing left to talk about."""
+"""The reason when the scene was closed: there is nothing left to explain."""
 
 
 class Workspace:
-    """At most one scan at a time, and what can be done with it.
+    """The scan that is open, if any, and everything that can be done with it.
 
-    `commands` is what the panel's buttons do, `editing` what the Segment Editor's effect needs,
-    `reports` the lesion report. `work` is the scan that is open, None if none is.
+    `commands` holds the commands of the panel's buttons, `editing` those of the Segment Editor's
+    effect, `reports` makes lesion reports. `work` is the work on the open scan, None if none is.
     """
 
     def __init__(self, scene: Any, engine: Engine) -> None:
@@ -62,9 +63,9 @@ class Workspace:
         self.message = Signal()
         """Called with a sentence for the user."""
         self.ended = Signal()
-        """Called with the reason, which is empty if the user knows it."""
+        """Called with the reason when the work ends; it is empty if the user knows it."""
         self.pump_requested = Signal()
-        """Called when `pump` should be called again although nothing is running."""
+        """Called when `pump` has to be called although no job is running."""
         self.volume_node: Any = None
         """The scan that is open or being opened."""
         self.work: ScanWork | None = None
@@ -78,11 +79,11 @@ class Workspace:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a session to work with."""
+        """Whether a scan is open."""
         return self.work is not None
 
     def open_work(self) -> ScanWork:
-        """Return the work on the scan that is open; `BadInput` if none is."""
+        """Return the work on the scan that is open; raises `BadInput` if none is."""
         if self.work is None:
             raise BadInput(NO_SCAN)
         return self.work
@@ -94,12 +95,12 @@ class Workspace:
 
     @property
     def state(self) -> State:
-        """The state that is shown; the session may be a step ahead."""
+        """The state that is shown; that of the session may be a step ahead."""
         return self.open_work().state
 
     @property
     def segments(self) -> LesionSegments:
-        """The lesions' segments."""
+        """The segments of the lesions."""
         return self.open_work().segments
 
     @property
@@ -119,9 +120,10 @@ class Workspace:
     # ---- opening and ending ----------------------------------------------------------------
 
     def start(self, volume_node: Any, settings: Settings | None = None, look_at: int = 0) -> Job:
-        """Open a scan, going on where the scene says so; then encode its slices in the background.
+        """Open a scan, resuming a session that the scene holds, and encode its slices.
 
-        The slice with the index ``look_at`` comes first. Raises `BadInput` for what is no scan.
+        Slices are encoded in the background, beginning with the index ``look_at``. Raises
+        `BadInput` if the node is no scan.
         """
         self.end()
         volume = volume_of(volume_node)
@@ -133,10 +135,10 @@ class Workspace:
         self._events.on_pump_requested = self.pump_requested
         self._events.watch_scan(volume_node)
 
-        def work(progress: Any, cancel: Any) -> Opened:
+        def work(progress: Any, cancel: Any) -> OpenedScan:
             return open_scan(self.engine, volume, settings, earlier, progress)
 
-        def take(opened: Opened) -> None:
+        def take(opened: OpenedScan) -> None:
             self._begin(opened)
             if opened.problem:
                 self._take_over(opened.problem, earlier)
@@ -150,7 +152,7 @@ class Workspace:
         job = Job("Open the scan", work, take, give_up, give_up, owner=self)
         return self.engine.worker.submit(job)
 
-    def _begin(self, opened: Opened) -> None:
+    def _begin(self, opened: OpenedScan) -> None:
         assert self._events is not None
         self.work = ScanWork(
             self.engine, self.volume_node, opened, self._events, self.changed, self.message
@@ -159,7 +161,7 @@ class Workspace:
         self.opened()
         self.changed()
 
-    def _take_over(self, problem: str, earlier: Sequence[Earlier]) -> None:
+    def _take_over(self, problem: str, earlier: Sequence[EarlierSession]) -> None:
         work = self.open_work()
         lesions = outlined_lesions(earlier, self.volume_node)
         self.message(TAKEN_OVER.format(reason=problem) if lesions else problem)
@@ -168,7 +170,7 @@ class Workspace:
             work.run("Take over", lambda session, *how: take_over(session, lesions, *how))
 
     def end(self, reason: str = "", store: bool = True) -> None:
-        """Stop working on the scan. What is shown stays in the scene, and what is stored too."""
+        """End the work on the scan. Its nodes and its stored session stay in the scene."""
         if self.volume_node is None:
             return
         work, events = self.work, self._events
@@ -183,36 +185,35 @@ class Workspace:
         self.ended(reason)
 
     def close(self) -> None:
-        """End for good; nobody is told anything any more."""
+        """End the work for good, and call no connected function any more."""
         self.end()
         signals = (self.opened, self.changed, self.message, self.ended, self.pump_requested)
         for signal in signals:
             signal.clear()
 
-    # ---- the turn of the wheel -------------------------------------------------------------
+    # ---- pumping ---------------------------------------------------------------------------
 
     @property
     def needs_pump(self) -> bool:
         """Whether `pump` has something to do, or to wait for."""
-        return self.engine.is_busy or (self.work is not None and self.work.has_news)
+        return self.engine.is_busy or (self.work is not None and self.work.has_changes)
 
     def pump(self) -> None:
-        """Show what is finished, and pass on what the user did.
+        """Deliver the results of jobs, and pass changes of nodes on to the session.
 
-        Never calls itself: a listener may open a dialog, whose event loop goes on turning the
-        timer that calls this.
+        Calls from within itself do nothing: a connected function may open a dialog, whose event
+        loop keeps the timer running that calls this.
         """
         if self._is_pumping:
             return
         self._is_pumping = True
         try:
             self.engine.pump()
-            self.follow()
+            self._pass_on_changes()
         finally:
             self._is_pumping = False
 
-    def follow(self) -> None:
-        """Pass on what the user did to the nodes."""
+    def _pass_on_changes(self) -> None:
         work = self.work
         if work is None or self.scene.IsBatchProcessing():
             return
@@ -222,18 +223,18 @@ class Workspace:
                 self.end(SCAN_CHANGED)
                 self.message(SCAN_CHANGED)
                 return
-        work.follow()
+        work.pass_on_changes()
 
     def cancel(self) -> None:
-        """Stop what is running and what waits. Everything that was finished stays."""
+        """Cancel the jobs of the work that run or wait. What was finished stays."""
         self.engine.worker.cancel(self)
         if self.work is not None:
             self.engine.worker.cancel(self.work)
 
-    # ---- nodes that go ---------------------------------------------------------------------
+    # ---- removed nodes ---------------------------------------------------------------------
 
     def _on_removed(self, node: Any) -> None:
-        """Called in the middle of a removal, when the node can still be let go of."""
+        """Called just before a node is removed, when references to it can still be dropped."""
         work = self.work
         if node is self.volume_node:
             self.end(SCAN_REMOVED, store=False)
@@ -247,10 +248,10 @@ class Workspace:
             work.points_were_removed()
             self.pump_requested()
         elif work.saver.is_in(node):
-            work.saver.lose()
+            work.saver.forget_node()
 
     def _on_closing(self) -> None:
         work = self.work
         self.end(CLOSED, store=False)
         if work is not None:
-            work.segments.let_go()
+            work.segments.empty_for_closing()

@@ -1,0 +1,81 @@
+"""The lesion report as a table in the scene, as a file, and as totals in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
+from slicer.i18n import tr as _
+
+from MOISSAM2SegmentPanel.lesion_rows import STATUSES, count_text, status_text
+from MOISSAM2SegmentPanel.message_line import MessageLine
+from MOISSAM2SegmentPanel.table_layout import TableLayout
+
+
+class ReportSection:
+    """The section *Report*."""
+
+    def __init__(self, ui: Any, workspace: Workspace, message_line: MessageLine) -> None:
+        self._ui = ui
+        self._workspace = workspace
+        self._message_line = message_line
+        self._has_lesions = False
+        self._table = TableLayout(self._show_button)
+        ui.reportButton.connect("clicked()", message_line.guard(self._report))
+        ui.saveReportButton.connect("clicked()", message_line.guard(self._save))
+
+    def show(self) -> None:
+        """Update the buttons, and remove the totals of a report that is older than the lesions."""
+        is_open = self._workspace.is_open
+        self._has_lesions = is_open and bool(self._workspace.state.lesions)
+        self._ui.saveReportButton.enabled = self._has_lesions
+        self._ui.reportLabel.text = ""
+        self._ui.reportLabel.visible = False
+        self._show_button()
+
+    def close(self) -> None:
+        """Stop observing the layout, and leave it as it is."""
+        self._table.forget()
+
+    def _show_button(self) -> None:
+        button, is_shown = self._ui.reportButton, self._table.is_shown
+        button.enabled = self._has_lesions or is_shown
+        button.text = _("Hide table") if is_shown else _("Show table")
+        button.toolTip = (
+            _("Have the views lie as they did before the table")
+            if is_shown
+            else _("Measure all lesions into a table of the scene and show it")
+        )
+
+    def _report(self) -> None:
+        if self._table.is_shown:
+            self._table.go_back()
+        else:
+            self._workspace.reports.table(self._take)
+
+    def _take(self, node: Any, totals: Any) -> None:
+        parts = [
+            f"{status_text(status)}: {group.count} ({group.volume_cm3:.2f} cm\u00b3)"
+            for status in STATUSES
+            if (group := totals.by_status.get(status)) is not None and group.count
+        ]
+        text = _("{lesions}, {volume:.2f} cm\u00b3 in total").format(
+            lesions=count_text(totals.count), volume=totals.burden_cm3
+        )
+        self._ui.reportLabel.text = "\n".join([text, *parts])
+        self._ui.reportLabel.visible = True
+        self._table.show(node)
+
+    def _save(self) -> None:
+        caption = _("Save the report")
+        kinds = ";;".join((_("Comma-separated values (*.csv)"), _("JSON (*.json)")))
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), caption, "lesions.csv", kinds
+        )
+        if path:
+            message = _("The report was saved: {path}")
+            self._workspace.reports.write(
+                path, lambda written: self._message_line.show(message.format(path=written))
+            )

@@ -1,0 +1,159 @@
+"""Choice of a scan, the start of the work on it, and the progress of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from MOISSAM2SegmentLib.scene.slice_views import visible_slice
+from MOISSAM2SegmentLib.worker.jobs import Job
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+
+from MOISSAM2SegmentPanel.advanced_section import AdvancedSection
+from MOISSAM2SegmentPanel.message_line import MessageLine
+from MOISSAM2SegmentPanel.model_section import ModelSection
+
+SCAN = "vtkMRMLScalarVolumeNode"
+BYTES = 10_000_000
+"""A total above this is a number of bytes, shown in megabytes."""
+
+
+class ScanSection:
+    """The section *Scan*."""
+
+    def __init__(
+        self,
+        ui: Any,
+        workspace: Workspace,
+        message_line: MessageLine,
+        model: ModelSection,
+        advanced: AdvancedSection,
+    ) -> None:
+        self._ui = ui
+        self._workspace = workspace
+        self._message_line = message_line
+        self._model = model
+        self._advanced = advanced
+        self._worker = workspace.engine.worker
+        self._is_starting = False
+        self._before: Any = None
+        """The scan that was chosen before."""
+        ui.startButton.connect("clicked()", message_line.guard(self._start))
+        ui.sampleButton.connect("clicked()", message_line.guard(self._make_sample))
+        ui.cancelButton.connect("clicked()", message_line.guard(self._cancel))
+        ui.scanBox.connect("currentNodeChanged(vtkMRMLNode*)", message_line.guard(self._chosen))
+        self._worker.progressed.connect(self._show_progress)
+        self._worker.busy_changed.connect(self._show_busy)
+        workspace.opened.connect(self._show_open_scan)
+        self._show_busy(False)
+
+    def close(self) -> None:
+        """Disconnect from the worker."""
+        self._worker.progressed.disconnect(self._show_progress)
+        self._worker.busy_changed.disconnect(self._show_busy)
+
+    def show(self, has_packages: bool) -> None:
+        """Update the buttons from the workspace."""
+        scan = self._ui.scanBox.currentNode()
+        is_open = self._workspace.volume_node is not None
+        can_start = scan is not None and not is_open and not self._is_starting
+        self._ui.startButton.enabled = has_packages and can_start
+        self._ui.startButton.text = _("Started") if self._workspace.is_open else _("Start")
+        self._ui.sampleButton.enabled = has_packages
+
+    def preselect(self) -> None:
+        """Choose the scan in the slice views, or else the first of the scene, if none is chosen."""
+        if self._ui.scanBox.currentNode() is None and self._workspace.volume_node is None:
+            selection = slicer.app.applicationLogic().GetSelectionNode()
+            active = selection.GetActiveVolumeID() if selection is not None else None
+            scans = slicer.util.getNodesByClass(SCAN, self._workspace.scene)
+            node_ids = [node.GetID() for node in scans if node.GetClassName() == SCAN]
+            if node_ids:
+                chosen = active if active in node_ids else node_ids[0]
+                self._ui.scanBox.setCurrentNodeID(chosen)
+
+    def _show_open_scan(self) -> None:
+        # The Segment Editor's effect may have opened another scan than the one chosen here.
+        if self._ui.scanBox.currentNode() is not self._workspace.volume_node:
+            self._ui.scanBox.setCurrentNode(self._workspace.volume_node)
+
+    # ---- buttons ---------------------------------------------------------------------------
+
+    def _chosen(self, node: Any) -> None:
+        now, before, self._before = self._workspace.volume_node, self._before, node
+        if now is not None and before is now and node is not now:
+            self._workspace.end()
+            text = _("The work on {scan} is kept. Choose it again and start to go on with it.")
+            self._message_line.show(text.format(scan=now.GetName()))
+        self._workspace.changed()
+
+    def _start(self) -> None:
+        scan = self._ui.scanBox.currentNode()
+        if scan is None:
+            self._message_line.show(_("Choose a scan first."))
+            return
+        self._message_line.clear()
+        slicer.util.setSliceViewerLayers(background=scan)
+
+        def open_scan() -> None:
+            self._is_starting = False
+            if self._ui.scanBox.currentNode() is scan and self._workspace.volume_node is None:
+                look_at = visible_slice(self._workspace.scene, scan)
+                self._workspace.start(scan, self._advanced.settings(), look_at)
+            self._workspace.changed()
+
+        self._is_starting = True
+        self._model.load(self._message_line.guard(open_scan))
+        self._is_starting = self._is_starting and self._worker.is_busy
+        self._workspace.changed()
+
+    def _make_sample(self) -> None:
+        from MOISSAM2SegmentLib.setup import sample_data
+
+        scene = self._workspace.scene
+        making = _("making the sample scan")
+
+        def take(volume: Any) -> None:
+            node = sample_data.add_volume(scene, volume)
+            self._ui.scanBox.setCurrentNode(node)
+            slicer.util.setSliceViewerLayers(background=node, fit=True)
+            self._message_line.show(_("The sample scan is a drawing, not a patient. Press Start."))
+
+        def work(progress: Callable, cancel: Any) -> Any:
+            progress(0, 1, making)
+            return sample_data.make_phantom_volume()
+
+        self._worker.submit(Job(_("Sample scan"), work, take, self._message_line.show, owner=self))
+
+    def _cancel(self) -> None:
+        self._worker.cancel()
+        self._ui.progressLabel.text = _("Stopping...")
+
+    # ---- progress --------------------------------------------------------------------------
+
+    def _show_progress(self, job: Job, done: int, total: int, what: str) -> None:
+        bar, label = self._ui.progressBar, self._ui.progressLabel
+        bar.maximum = 100
+        bar.value = round(100 * done / total) if total else 0
+        text = translate("MOISSAM2Segment", what[:1].upper() + what[1:])
+        if total > BYTES:
+            text = _("{done:.0f} of {total:.0f} MB: {what}").format(
+                what=text, done=done / 1e6, total=total / 1e6
+            )
+        elif total > 1:
+            text = _("{done} of {total}: {what}").format(what=text, done=done, total=total)
+        if job.background:
+            text = _("{what}; click any time").format(what=text)
+        label.text = label.toolTip = text
+
+    def _show_busy(self, busy: bool) -> None:
+        self._ui.progressBar.value = 0
+        self._ui.progressBar.textVisible = busy
+        self._ui.progressLabel.text = self._ui.progressLabel.toolTip = ""
+        self._ui.cancelButton.enabled = busy
+        if not busy and self._is_starting:
+            self._is_starting = False
+            self._workspace.changed()

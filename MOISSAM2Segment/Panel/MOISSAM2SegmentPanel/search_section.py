@@ -1,0 +1,89 @@
+"""The search for similar lesions, with its regions and imported examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
+from slicer.i18n import tr as _
+
+from MOISSAM2SegmentPanel.message_line import MessageLine
+
+
+class SearchSection:
+    """The button *Find similar lesions* and the group below it.
+
+    ``found`` is called with the ids of the findings of each search.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        workspace: Workspace,
+        message_line: MessageLine,
+        found: Callable[[Sequence[int]], None],
+    ) -> None:
+        self._ui = ui
+        self._workspace = workspace
+        self._message_line = message_line
+        self._found = found
+        ui.searchButton.connect("clicked()", message_line.guard_and_clear(self.search))
+        ui.addExamplesButton.connect("clicked()", message_line.guard_and_clear(self._add))
+        ui.clearExamplesButton.connect("clicked()", message_line.guard(self._clear))
+
+    def search(self) -> None:
+        """Search the scan inside the regions that are chosen."""
+        workspace = self._workspace
+        if not workspace.is_open:
+            return
+        if not self._has_examples():
+            text = _("Click into at least one lesion first: the search looks for what is like it.")
+            self._message_line.show(text)
+            return
+        inside, outside = self._ui.insideBox.currentNode(), self._ui.outsideBox.currentNode()
+        workspace.commands.find_similar(
+            inside=[inside] if inside is not None else [],
+            outside=[outside] if outside is not None else [],
+            then=self._show_findings,
+        )
+
+    def show(self) -> None:
+        """Update the buttons and the label from the workspace."""
+        is_open = self._workspace.is_open
+        count = len(self._workspace.state.imported) if is_open else 0
+        self._ui.searchButton.enabled = is_open
+        self._ui.addExamplesButton.enabled = is_open
+        self._ui.clearExamplesButton.enabled = count > 0
+        text = _("{count} slices with brought-in examples are used.").format(count=count)
+        self._ui.exampleLabel.text = text if count else ""
+        self._ui.exampleLabel.visible = count > 0
+
+    def _has_examples(self) -> bool:
+        # Without any example, a search marks whatever is bright.
+        state = self._workspace.state
+        usable = (lesion for lesion in state.lesions.values() if lesion.status.counts)
+        return bool(state.imported) or any(lesion.mask for lesion in usable)
+
+    def _show_findings(self, lesion_ids: Sequence[int]) -> None:
+        if lesion_ids:
+            count = len(lesion_ids)
+            text = _("1 finding") if count == 1 else _("{count} findings").format(count=count)
+            message = _("{findings}. Look at each: accept, reject or refine it.")
+            self._message_line.show(message.format(findings=text))
+        else:
+            self._message_line.show(_("Nothing similar was found that is not in the list already."))
+        self._found(lesion_ids)
+
+    def _add(self) -> None:
+        segmentation = self._ui.exampleBox.currentNode()
+        if segmentation is None:
+            self._message_line.show(_("Choose a segmentation with outlined lesions first."))
+            return
+        earlier = self._ui.exampleScanBox.currentNode()
+        if earlier is self._workspace.volume_node:
+            earlier = None
+        self._workspace.commands.add_exemplars(segmentation, earlier_node=earlier)
+
+    def _clear(self) -> None:
+        self._workspace.commands.clear_exemplars()

@@ -1,0 +1,66 @@
+"""The layout of Slicer's views that shows a table, and the way back to the layout before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+import vtk
+from MOISSAM2SegmentLib.scene.observers import Observers
+
+WITH_TABLE = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+
+
+class TableLayout:
+    """Shows a table in the views, and remembers the layout before until the user chooses another.
+
+    ``changed`` is called when `is_shown` changes.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._before: int | None = None
+        self._observers = Observers()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a layout to go back to."""
+        return self._before is not None
+
+    def show(self, node: Any) -> None:
+        """Show a table node in the views."""
+        application = slicer.app.applicationLogic()
+        application.GetSelectionNode().SetReferenceActiveTableID(node.GetID())
+        application.PropagateTableSelection()
+        layout = _layout_node()
+        if layout is None or layout.GetViewArrangement() == WITH_TABLE:
+            return
+        before = layout.GetViewArrangement()
+        layout.SetViewArrangement(WITH_TABLE)
+        self._before = before
+        self._observers.add(layout, vtk.vtkCommand.ModifiedEvent, self._on_layout)
+        self._changed()
+
+    def go_back(self) -> None:
+        """Restore the layout that was there before the table."""
+        before, layout = self._before, _layout_node()
+        self.forget()
+        if before is not None and layout is not None:
+            layout.SetViewArrangement(before)
+
+    def forget(self) -> None:
+        """Leave the layout as it is."""
+        self._before = None
+        self._observers.clear()
+        self._changed()
+
+    def _on_layout(self, layout: Any, event: str) -> None:
+        if layout.GetViewArrangement() != WITH_TABLE:
+            self.forget()
+
+
+def _layout_node() -> Any:
+    """Return Slicer's layout node; None if Slicer runs without a window."""
+    manager = slicer.app.layoutManager()
+    return manager.layoutLogic().GetLayoutNode() if manager is not None else None

@@ -1,0 +1,319 @@
+"""Tests of nodes that are removed or changed, and of jobs that are cancelled.
+
+There is no exception, no observer is left behind, and no lesion is lost.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import slicer
+from engine_fixtures import FIRST, SECOND, THIRD
+from MOISSAM2SegmentLib.scene.stored_session import stored_session_of
+from MOISSAM2SegmentLib.workspace.workspace import Workspace
+from scans import (
+    drag,
+    labels_in,
+    paint,
+    place,
+    scan_node,
+    settle,
+    shows_exactly_its_session,
+    world_of,
+)
+from stub_sessions import digest, is_exactly
+
+from mois_core.session.lesion import Status
+
+
+@pytest.fixture
+def errors(monkeypatch):
+    """Make exceptions in observers count, which are only printed otherwise."""
+    seen = []
+    monkeypatch.setattr("sys.excepthook", lambda *error: seen.append(error))
+    yield seen
+    assert seen == []
+
+
+@pytest.fixture
+def a_slow_search(an_open_workspace, monkeypatch):
+    """A search that waits in the middle until it is let go or cancelled."""
+    workspace = an_open_workspace
+    running, go_on = threading.Event(), threading.Event()
+    find = workspace.session.find_similar
+
+    def slow(progress, cancel, *how):
+        running.set()
+        while not go_on.wait(0.002):
+            cancel.check()
+        return find(progress, cancel, *how)
+
+    monkeypatch.setattr(workspace.session, "find_similar", slow)
+    place(workspace, FIRST)
+    settle(workspace)
+    workspace.commands.find_similar()
+    assert running.wait(5)
+    workspace.go_on = go_on
+    return workspace
+
+
+def observers_of(*nodes) -> int:
+    """Return how many of our events are observed on the nodes."""
+    events = (
+        slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent,
+        slicer.vtkMRMLScene.StartCloseEvent,
+        slicer.vtkSegmentation.SourceRepresentationModified,
+    )
+    return sum(bool(node.HasObserver(event)) for node in nodes for event in events)
+
+
+def test_the_scene_is_closed_in_the_middle_of_a_job(a_slow_search, an_engine, errors):
+    workspace = a_slow_search
+    reasons = []
+    workspace.ended.connect(reasons.append)
+    scene = workspace.scene
+
+    scene.Clear(0)
+    assert not workspace.is_open
+    settle(workspace)
+    workspace.go_on.set()
+    settle(workspace)
+
+    assert reasons == [""]
+    assert workspace.messages == []
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 0
+    workspace.start(scan_node(scene))
+    settle(workspace)
+    place(workspace, FIRST)
+    settle(workspace)
+    assert is_exactly(workspace.session, 1, FIRST)
+
+
+@pytest.mark.parametrize("moment", ["at rest", "in the middle of a job"])
+def test_the_scan_is_removed(a_slow_search, errors, moment):
+    workspace = a_slow_search
+    if moment == "at rest":
+        workspace.go_on.set()
+        settle(workspace)
+    segments, points = workspace.segments_node, workspace.points_node
+
+    workspace.scene.RemoveNode(workspace.volume_node)
+    settle(workspace)
+
+    assert not workspace.is_open
+    assert "removed" in workspace.messages[-1]
+    assert segments.GetSegmentation().GetSegment("MOISSAM2_1") is not None
+    assert labels_in(points) == ["1+"]
+    assert observers_of(points, segments) == 0
+
+
+def test_the_segmentation_is_removed_and_comes_back_with_the_next_start(an_open_workspace, errors):
+    workspace = an_open_workspace
+    place(workspace, FIRST)
+    settle(workspace)
+    workspace.commands.find_similar()
+    settle(workspace)
+    workspace.commands.accept()
+    settle(workspace)
+    before, scan = digest(workspace.session.state), workspace.volume_node
+
+    workspace.scene.RemoveNode(workspace.segments_node)
+    assert not workspace.is_open
+    assert "Start again" in workspace.messages[-1]
+    workspace.start(scan)
+    settle(workspace)
+
+    assert digest(workspace.session.state) == before
+    assert workspace.session.lesion(2).status is Status.ACCEPTED
+    assert shows_exactly_its_session(workspace)
+
+
+def test_the_list_of_points_is_removed_and_comes_back(an_open_workspace, errors):
+    workspace = an_open_workspace
+    place(workspace, FIRST)
+    settle(workspace)
+    gone = workspace.points_node
+
+    workspace.scene.RemoveNode(gone)
+    settle(workspace)
+
+    assert workspace.points_node is not gone
+    assert labels_in(workspace.points_node) == ["1+"]
+    assert is_exactly(workspace.session, 1, FIRST)
+    drag(workspace, workspace.points_node.GetNthControlPointID(0), world_of(workspace, 10, 10, 24))
+    settle(workspace)
+    assert is_exactly(workspace.session, 1, THIRD)
+
+
+def test_the_stored_session_is_removed_and_stored_again(an_open_workspace, errors):
+    workspace = an_open_workspace
+    place(workspace, FIRST)
+    settle(workspace)
+    workspace.scene.RemoveNode(stored_session_of(workspace.scene, workspace.volume_node).node)
+
+    place(workspace, SECOND, "2+")
+    settle(workspace)
+
+    stored = stored_session_of(workspace.scene, workspace.volume_node)
+    assert stored.content
+    assert stored.referenced("MOISSAM2.points") is workspace.points_node
+
+
+def test_nodes_that_are_renamed_go_on_as_before(an_open_workspace, errors):
+    workspace = an_open_workspace
+    for node in (workspace.volume_node, workspace.segments_node, workspace.points_node):
+        node.SetName("anders")
+
+    place(workspace, FIRST)
+    settle(workspace)
+
+    assert is_exactly(workspace.session, 1, FIRST)
+    assert shows_exactly_its_session(workspace)
+
+
+@pytest.mark.parametrize("what", ["voxels", "place"])
+def test_a_scan_that_is_changed_ends_the_work_on_it(an_open_workspace, errors, what):
+    workspace = an_open_workspace
+    place(workspace, FIRST)
+    settle(workspace)
+    node = workspace.volume_node
+
+    if what == "voxels":
+        slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node) + 1)
+    else:
+        node.SetOrigin(1, 2, 3)
+    settle(workspace)
+
+    assert not workspace.is_open
+    assert "changed" in workspace.messages[-1]
+
+
+def test_window_and_level_are_no_change(an_open_workspace, errors):
+    workspace = an_open_workspace
+    workspace.volume_node.CreateDefaultDisplayNodes()
+    workspace.volume_node.GetDisplayNode().SetWindowLevel(100, 50)
+    workspace.volume_node.Modified()
+    settle(workspace)
+
+    assert workspace.is_open
+
+
+def test_a_job_that_is_cancelled_changes_nothing(a_slow_search, errors):
+    workspace = a_slow_search
+    before = digest(workspace.session.state)
+
+    workspace.cancel()
+    settle(workspace)
+
+    assert digest(workspace.session.state) == before
+    assert shows_exactly_its_session(workspace)
+    assert workspace.messages == []
+
+
+def test_a_click_that_is_cancelled_is_taken_back_in_the_scene(a_slow_search, errors):
+    workspace = a_slow_search
+    second = place(workspace, SECOND, "2+")
+    workspace.pump()
+    first = workspace.points_node.GetNthControlPointID(0)
+    drag(workspace, first, world_of(workspace, *THIRD.middle))
+    workspace.pump()
+    paint(workspace, 1, np.s_[3, 15:18, 5:12])
+    workspace.pump()
+
+    workspace.cancel()
+    settle(workspace)
+
+    assert workspace.points_node.GetNthControlPointIndexByID(second) < 0
+    world = workspace.points_node.GetNthControlPointPositionWorld(0)
+    assert np.allclose(world, world_of(workspace, *FIRST.middle))
+    assert is_exactly(workspace.session, 1, FIRST)
+    assert shows_exactly_its_session(workspace)
+
+
+def test_a_step_that_fails_says_why_and_puts_the_scene_right(
+    an_open_workspace, monkeypatch, errors
+):
+    workspace = an_open_workspace
+    place(workspace, FIRST)
+    settle(workspace)
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("never shown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace.session, "clicks", broken)
+        place(workspace, SECOND, "2+")
+        settle(workspace)
+
+    assert len(workspace.messages) == 1
+    assert "never shown" not in workspace.messages[0]
+    assert labels_in(workspace.points_node) == ["1+"]
+    workspace.commands.delete(99)
+    settle(workspace)
+    assert "no lesion 99" in workspace.messages[1]
+
+
+def test_points_placed_during_a_search_do_not_get_the_id_of_a_finding(a_slow_search, errors):
+    workspace = a_slow_search
+    workspace.commands.begin_lesion()
+    place(workspace, THIRD)
+    workspace.pump()
+    workspace.commands.accept()
+    workspace.go_on.set()
+    settle(workspace)
+
+    lesion_id = workspace.commands.active_lesion
+    assert workspace.session.lesion(lesion_id).clicks
+    others = [lesion for lesion in workspace.session.lesions if lesion.id not in (1, lesion_id)]
+    assert others
+    assert not any(lesion.clicks for lesion in others)
+    assert {lesion.status for lesion in others} == {Status.ACCEPTED}
+
+
+def test_nothing_is_left_behind_when_the_module_is_reloaded(
+    a_scene, an_engine, a_volume_node, errors
+):
+    workspace = Workspace(a_scene, an_engine)
+    workspace.start(a_volume_node)
+    settle(workspace)
+    place(workspace, FIRST)
+    settle(workspace)
+    points, segments = workspace.points_node, workspace.segments_node
+    session = weakref.ref(workspace.session)
+    assert observers_of(points, segments, a_scene) >= 3
+
+    workspace.close()
+    while an_engine.is_busy:
+        an_engine.pump()
+    gone = weakref.ref(workspace)
+    del workspace
+    gc.collect()
+
+    assert gone() is None
+    assert session() is None
+    assert not points.HasObserver(slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent)
+    points.RemoveNthControlPoint(0)
+    segments.GetSegmentation().GetSegment("MOISSAM2_1").SetName("still a good node")
+    again = Workspace(a_scene, an_engine)
+    again.start(a_volume_node)
+    settle(again)
+    assert again.session.lesion(1).name == "still a good node"
+    again.close()
+
+
+def test_another_scan_can_be_started_at_any_time(a_slow_search, errors):
+    workspace = a_slow_search
+    other = scan_node(workspace.scene, SECOND, THIRD)
+
+    workspace.start(other)
+    settle(workspace)
+    place(workspace, SECOND)
+    settle(workspace)
+
+    assert is_exactly(workspace.session, 1, SECOND)
+    assert workspace.volume_node is other

@@ -1,0 +1,421 @@
+"""What goes away under the panel, is exchanged or interrupted: it follows, and nothing is lost."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+import slicer
+from engine_fixtures import FIRST, SECOND
+from scans import scan_node, shows_exactly_its_session
+from stub_sessions import is_exactly
+
+from mois_core.session.lesion import Status
+
+
+@pytest.fixture(autouse=True)
+def errors(monkeypatch):
+    """Exceptions in slots and observers are only printed; here they count."""
+    seen = []
+    monkeypatch.setattr("sys.excepthook", lambda *error: seen.append(error))
+    yield seen
+    assert seen == []
+
+
+@pytest.fixture
+def a_search(a_started_panel, monkeypatch):
+    """A search that waits in the middle until it is let go or cancelled."""
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    running, go_on = threading.Event(), threading.Event()
+    find = user.workspace.session.find_similar
+
+    def slow(progress, cancel, *how):
+        progress(1, 7, "searching slices")
+        running.set()
+        while not go_on.wait(0.002):
+            cancel.check()
+        return find(progress, cancel, *how)
+
+    monkeypatch.setattr(user.workspace.session, "find_similar", slow)
+    user.press("searchButton")
+    assert running.wait(5)
+    while "searching" not in user.find("progressLabel").text().lower():
+        user.turn()
+    user.go_on = go_on
+    return user
+
+
+def test_progress_is_shown_and_cancel_stops_it(a_search):
+    user = a_search
+    assert user.find("progressLabel").text() == "1 of 7: Searching slices"
+    assert user.find("progressBar").value() == 14
+
+    user.press("cancelButton")
+    user.wait()
+
+    assert [row[0] for row in user.rows()] == ["Lesion 1"]
+    assert user.find("progressLabel").text() == ""
+    assert not user.can("cancelButton")
+    assert user.can("searchButton")
+
+
+def test_the_scene_is_closed_in_the_middle_of_a_search(a_search):
+    user = a_search
+
+    user.scene.Clear(0)
+    user.wait()
+
+    assert user.rows() == []
+    assert not user.workspace.is_open
+    for name in ("newLesionButton", "searchButton", "startButton", "undoButton", "reportButton"):
+        assert not user.can(name)
+    assert not user.find("placeButton").isChecked()
+    scan_node(user.scene)
+    user.start()
+    user.press("newLesionButton")
+    user.click_into(SECOND)
+    assert is_exactly(user.workspace.session, 1, SECOND)
+
+
+def test_the_scan_is_deleted_in_the_middle_of_a_search(a_search):
+    user = a_search
+
+    user.scene.RemoveNode(user.workspace.volume_node)
+    user.wait()
+
+    assert "scan was removed" in user.message
+    assert user.find("scanBox").currentNode() is None
+    assert user.rows() == []
+
+
+def test_the_segmentation_is_deleted_and_comes_back_at_the_next_start(a_search):
+    user = a_search
+    user.go_on.set()
+    user.wait()
+
+    user.scene.RemoveNode(user.workspace.segments_node)
+    user.wait()
+    assert "Start again" in user.message
+    user.press("startButton")
+    user.wait()
+
+    assert len(user.rows()) > 1
+    assert shows_exactly_its_session(user.workspace)
+
+
+def test_the_list_of_points_is_deleted_and_points_can_be_placed_on(a_started_panel):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+
+    user.scene.RemoveNode(user.workspace.points_node)
+    user.wait()
+    user.press("newLesionButton")
+    user.click_into(SECOND)
+
+    assert len(user.rows()) == 2
+    assert user.find("placeWidget").currentNode() is user.workspace.points_node
+
+
+def test_another_scan_is_chosen_and_the_first_one_goes_on_later(a_started_panel):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    first = user.workspace.volume_node
+    second = scan_node(user.scene)
+
+    user.find("scanBox").setCurrentNode(second)
+    user.wait()
+    assert "is kept" in user.message
+    assert user.rows() == []
+    assert not user.workspace.is_open
+    user.press("startButton")
+    user.wait()
+    assert user.workspace.volume_node is second
+    user.find("scanBox").setCurrentNode(first)
+    user.wait()
+    user.press("startButton")
+    user.wait()
+
+    assert "goes on" in user.message
+    assert [row[0] for row in user.rows()] == ["Lesion 1"]
+    assert is_exactly(user.workspace.session, 1, FIRST)
+
+
+def test_work_that_was_begun_elsewhere_is_followed_and_not_ended(a_panel):
+    """As the Segment Editor's effect begins it, on the same workspace."""
+    user = a_panel
+    mine, other = scan_node(user.scene), scan_node(user.scene)
+    user.find("scanBox").setCurrentNode(mine)
+
+    user.workspace.start(other)
+    user.scene.RemoveNode(mine)
+    user.wait()
+
+    assert user.workspace.volume_node is other
+    assert user.find("scanBox").currentNode() is other
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    assert len(user.rows()) == 1
+
+
+def test_leaving_gives_keys_mouse_and_memory_back_and_coming_back_works_on(a_started_panel):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    assert len(user.panel.shortcuts.keys) == 10
+
+    user.widget.exit()
+    user.wait()
+    assert user.panel.shortcuts.keys == []
+    assert not user.find("placeButton").isChecked()
+    assert user.panel.engine._is_resting
+    user.widget.enter()
+    user.press("newLesionButton")
+    user.click_into(SECOND)
+
+    assert not user.panel.engine._is_resting
+    assert is_exactly(user.workspace.session, 2, SECOND)
+
+
+def test_the_keys_are_none_of_those_that_others_have(a_panel):
+    taken = {"Esc", "Space", "Z", "Y", "Q", "W", "I", "/", "*", ",", ".", "<", ">"}
+    taken |= {*"0123456789", *"FBGRTVS"}
+
+    assert not taken & set(a_panel.panel.shortcuts.keys)
+    assert len(set(a_panel.panel.shortcuts.keys)) == 10
+
+
+def test_a_reload_in_the_middle_of_a_search_keeps_the_work(a_search, an_engine):
+    from user import User
+
+    user = a_search
+    node = user.workspace.volume_node
+    user.widget.cleanup()
+    assert not [t for t in threading.enumerate() if t.name.startswith("MOISSAM2")]
+    user.close()
+    again = User()
+    again.open()
+    again.panel.engine.use(an_engine_of_its_own(), a_model_info())
+    again.find("scanBox").setCurrentNode(node)
+    again.start()
+
+    assert [row[:2] for row in again.rows()] == [("Lesion 1", "\u25cf Clicked")]
+    assert is_exactly(again.workspace.session, 1, FIRST)
+    again.close()
+
+
+def an_engine_of_its_own():
+    from stub_network import StubNetwork
+
+    return StubNetwork()
+
+
+def a_model_info():
+    from mois_core.network.model_info import ModelInfo
+
+    return ModelInfo("stub", "stub.pt", "0" * 64)
+
+
+def test_nothing_of_a_closed_panel_is_held_by_the_scene(a_started_panel):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    panel, workspace = weakref.ref(user.panel), weakref.ref(user.workspace)
+    points = user.workspace.points_node
+
+    user.close()
+    user.widget.ui = user.widget.logic = None
+    gc.collect()
+
+    assert workspace() is None
+    assert panel() is None
+    points.AddControlPointWorld(0, 0, 0)
+    user.scene.Clear(0)
+
+
+def test_accepted_lesions_are_in_the_scene_whatever_ends_the_work(a_search):
+    user = a_search
+    user.go_on.set()
+    user.wait()
+    user.press("acceptAllButton")
+    user.wait()
+    accepted = [e.lesion_id for e in user.workspace.entries() if e.status == Status.ACCEPTED.value]
+    node = user.workspace.segments_node
+    assert accepted
+
+    user.widget.cleanup()
+
+    identifiers = node.GetSegmentation().GetSegmentIDs()
+    assert {f"MOISSAM2_{number}" for number in accepted} <= set(identifiers)
+
+
+def test_an_unexpected_error_is_told_in_words_and_nothing_stops(a_started_panel, monkeypatch):
+    user = a_started_panel
+
+    def broken(*_):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(user.workspace.session, "accept", broken)
+    monkeypatch.setattr(user.workspace.commands, "begin_lesion", broken)
+    user.press("newLesionButton")
+    assert "should not have (ZeroDivisionError)" in user.message
+    assert "Traceback" not in user.message
+    monkeypatch.undo()
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+
+    assert is_exactly(user.workspace.session, 1, FIRST)
+
+
+def test_a_region_limits_the_search_and_segments_can_be_examples(a_started_panel):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    roi = user.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "somewhere else")
+    roi.SetXYZ(1000, 1000, 1000)
+    roi.SetSize(1, 1, 1)
+
+    user.find("insideBox").setCurrentNode(roi)
+    user.press("searchButton")
+    user.wait()
+    assert "leaves nothing" in user.message
+    user.find("insideBox").setCurrentNode(None)
+    user.find("outsideBox").setCurrentNode(roi)
+    user.find("searchGroup").setChecked(True)
+    user.find("exampleBox").setCurrentNode(user.workspace.segments_node)
+    user.press("addExamplesButton")
+    user.wait()
+    assert "brought-in" in user.find("exampleLabel").text()
+    user.press("searchButton")
+    user.wait()
+    assert "finding" in user.message
+    user.press("clearExamplesButton")
+    user.wait()
+    assert not user.can("clearExamplesButton")
+
+
+def test_a_search_without_any_example_says_what_is_missing(a_started_panel):
+    a_started_panel.press("searchButton")
+    a_started_panel.wait()
+
+    assert "at least one lesion" in a_started_panel.message
+    assert a_started_panel.rows() == []
+
+
+def test_choices_go_with_the_scene_and_into_the_session(a_started_panel):
+    user = a_started_panel
+    box = user.find("propagationSlicesBox")
+    box.setValue(1)
+    user.wait()
+
+    assert user.workspace.session.settings.propagation_slices == 1
+    assert user.widget.parameters.propagationSlices == 1
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    slices = user.workspace.entries()[0].slices
+    assert slices == 3
+    assert user.widget.parameters.scan is user.workspace.volume_node
+
+
+def test_a_scan_that_is_none_is_refused_in_words(a_panel):
+    user = a_panel
+    user.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    user.panel.enter()
+    user.press("startButton")
+    user.wait()
+
+    assert "no image" in user.message
+    assert user.can("startButton")
+
+
+def test_the_sample_scan_is_made_without_blocking_and_chosen(a_panel, monkeypatch):
+    from MOISSAM2SegmentLib.setup import sample_data
+
+    from mois_core.geometry import Volume
+
+    made = scan_volume()
+    monkeypatch.setattr(sample_data, "make_phantom_volume", lambda: Volume(*made))
+    a_panel.press("sampleButton")
+    a_panel.wait()
+
+    assert a_panel.find("scanBox").currentNode().GetName() == sample_data.NODE_NAME
+    assert a_panel.can("startButton")
+
+
+def scan_volume():
+    from engine_fixtures import CORONAL, SCENE, scan_of
+
+    return scan_of(*SCENE), CORONAL
+
+
+def test_the_main_thread_is_never_held_for_long_while_the_engine_works(
+    a_started_panel, monkeypatch, record_property
+):
+    """With an engine that takes its time, as torch does: mostly without the interpreter."""
+    user = a_started_panel
+    session = user.workspace.session
+    find, propagate = session.find_similar, session.propagate
+
+    def slow(action):
+        def slowly(*how):
+            time.sleep(0.3)
+            return action(*how)
+
+        return slowly
+
+    monkeypatch.setattr(session, "find_similar", slow(find))
+    monkeypatch.setattr(session, "propagate", slow(propagate))
+    user.turns.clear()
+    for block in (FIRST, SECOND):
+        user.press("newLesionButton")
+        user.click_into(block)
+    user.press("searchButton")
+    user.wait()
+    user.press("acceptAllButton")
+    user.wait()
+
+    worked = max(turn.worked for turn in user.turns)
+    passed = sorted(turn.passed for turn in user.turns)
+    figures = {
+        "longest turn of the event loop in ms": round(1000 * passed[-1], 1),
+        "most work of the main thread in a turn in ms": round(1000 * worked, 1),
+        "turns": len(passed),
+    }
+    record_property("figures", figures)
+    print(figures)
+    assert len(user.turns) > 50
+    assert worked < 0.05
+    # By the clock only most of them: other programs may have the processor now and then.
+    assert passed[len(passed) * 9 // 10] < 0.05
+
+
+def test_points_that_another_module_places_are_left_alone(a_panel):
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.Place)
+
+    a_panel.widget.exit()
+    a_panel.panel.show()
+    a_panel.widget._scene_changed(None, None)
+
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+
+
+def test_new_lesion_switches_the_mouse_to_placing_and_the_box_switches_it_back(a_started_panel):
+    user = a_started_panel
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+
+    user.press("newLesionButton")
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    user.press("placeButton")
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    user.press("placeButton")
+    user.click_into(FIRST)
+
+    assert is_exactly(user.workspace.session, 1, FIRST)
