@@ -102,6 +102,8 @@ class Origin:
 
     mask: Mask
     status: Status
+    order: int
+    """Prompts that were made earlier, on what was merged, do not count any more."""
 
 
 def _nothing() -> Mapping[int, SliceMemory]:
@@ -117,9 +119,10 @@ class Lesion:
     mask: Mask
     name: str = ""
     clicks: tuple[Click, ...] = ()
-    boxes: Mapping[int, BoxPrompt] = field(default_factory=lambda: MappingProxyType({}))
-    paintings: Mapping[int, Painting] = field(default_factory=lambda: MappingProxyType({}))
-    """What the user drew, the last on each slice."""
+    boxes: tuple[BoxPrompt, ...] = ()
+    """The boxes that the user drew; the last one on a slice counts."""
+    paintings: tuple[Painting, ...] = ()
+    """What the user painted; the last one on a slice counts."""
     origin: Origin | None = None
     """What the lesion was before its first prompt, if it was something."""
     prompted: Mapping[int, SliceMemory] = field(default_factory=_nothing)
@@ -138,14 +141,16 @@ class Lesion:
 
     @property
     def prompts(self) -> list[Prompt]:
-        """All prompts of the user in the order in which they were made."""
-        boxes, paintings = self.boxes.values(), self.paintings.values()
-        return sorted((*self.clicks, *boxes, *paintings), key=_order)
+        """The prompts that count, in the order in which they were made."""
+        since = self.origin.order if self.origin is not None else 0
+        made = (*self.clicks, *self.boxes, *self.paintings)
+        return sorted((p for p in made if order_of(p) >= since), key=order_of)
 
     @property
     def painted(self) -> frozenset[int]:
         """Slices that are as the user drew them; the network does not touch them."""
-        return frozenset(n for n in self.paintings if not self.prompts_on(n))
+        slices = {painting.slice for painting in self.paintings}
+        return frozenset(n for n in slices if not self.prompts_on(n))
 
     def clicks_on(self, slice_index: int) -> tuple[Click, ...]:
         """Return the clicks that count on one slice, in the order they were made.
@@ -157,8 +162,9 @@ class Lesion:
 
     def box_on(self, slice_index: int) -> BoxPrompt | None:
         """Return the box on one slice, unless the slice was painted since."""
-        box = self.boxes.get(slice_index)
-        return box if box is not None and box.order >= self._painted_at(slice_index) else None
+        since = self._painted_at(slice_index)
+        boxes = [b for b in self.boxes if b.slice == slice_index and b.order > since]
+        return boxes[-1] if boxes else None
 
     def prompts_on(self, slice_index: int) -> bool:
         """Return whether clicks or a box of the user count on a slice."""
@@ -170,11 +176,11 @@ class Lesion:
         return bool(self.clicks or self.boxes or self.paintings)
 
     def _painted_at(self, slice_index: int) -> int:
-        painting = self.paintings.get(slice_index)
-        return painting.order if painting is not None else -1
+        return max((p.order for p in self.paintings if p.slice == slice_index), default=-1)
 
 
-def _order(prompt: Prompt) -> int:
+def order_of(prompt: Prompt) -> int:
+    """Return the number by which prompts are sorted: later ones have higher numbers."""
     return prompt.id if isinstance(prompt, Click) else prompt.order
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from mois_core.progress import CancelToken, Progress
-from mois_core.session.components import connected_components
+from mois_core.session.components import connected_components, touching_parts
 from mois_core.session.exemplars import candidates
 from mois_core.session.lesion import (
     BoxPrompt,
@@ -21,6 +21,7 @@ from mois_core.session.lesion import (
     Prompt,
     SliceMemory,
     Status,
+    order_of,
 )
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.prompting import Prompter
@@ -63,12 +64,25 @@ class LesionEditor:
             chosen = [(lesion, p.slice) for lesion, p in added if isinstance(p, kind)]
             if chosen:
                 results = self.prompter.decode(chosen, continued)
-                changed = zip(chosen, results, strict=True)
                 state = state.with_lesions(
-                    *(_prompted(lesion, n, result) for (lesion, n), result in changed)
+                    *(
+                        self._prompted(lesion, n, result)
+                        for (lesion, n), result in zip(chosen, results, strict=True)
+                    )
                 )
         painted = [(lesion, p) for lesion, p in added if isinstance(p, Painting)]
         return state.with_lesions(*(self._painted(lesion, p) for lesion, p in painted))
+
+    def _prompted(self, lesion: Lesion, slice_index: int, result: OnSlice) -> Lesion:
+        """The lesion with what came of its prompts on a slice."""
+        image = result.image
+        if self.propagator.connected:
+            image = _at_prompts(lesion, slice_index, image)
+        return replace(
+            lesion.with_image(slice_index, image),
+            prompted=MappingProxyType({**lesion.prompted, slice_index: result.memory}),
+            propagated=_without(lesion.propagated, slice_index),
+        )
 
     def _painted(self, lesion: Lesion, painting: Painting) -> Lesion:
         """The lesion with one slice exactly as the user drew it."""
@@ -99,6 +113,12 @@ class LesionEditor:
                 state, is_propagated = propagate(state), True
             state = self.add_prompts(state, [(lesion.id, prompt)])
             is_propagated = is_propagated and isinstance(prompt, Painting)
+        if not prompts:
+            # Nothing is left of the user's but what the lesion was before.
+            bare = state.lesions[lesion.id]
+            state = state.with_lesions(
+                replace(bare, origin=None if not bare.clicks else bare.origin)
+            )
         return state if is_propagated else propagate(state)
 
     def propagated(
@@ -149,7 +169,7 @@ class LesionEditor:
             name=lesions[0].name,
             clicks=tuple(sorted((c for le in lesions for c in le.clicks), key=lambda c: c.id)),
             paintings=_as_painted(mask, painted, order),
-            origin=Origin(mask, status) if mask else None,
+            origin=Origin(mask, status, order),
             prompted=MappingProxyType(prompted),
             propagated=_without(propagated, *shared, *prompted),
             changed=clock,
@@ -180,7 +200,7 @@ class LesionEditor:
                     name=lesion.name if index == 0 else "",
                     clicks=clicks,
                     paintings=_as_painted(mask, lesion.painted | set(prompted), order),
-                    origin=Origin(mask, _decided(lesion)),
+                    origin=Origin(mask, _decided(lesion), order),
                     prompted=MappingProxyType(prompted),
                     changed=clock,
                 )
@@ -191,36 +211,56 @@ class LesionEditor:
 def _with_prompt(lesion: Lesion, prompt: Prompt) -> Lesion:
     """Return a lesion that has a prompt more, before anything is decoded."""
     origin = lesion.origin
-    if not lesion.has_prompts and lesion.mask:
-        origin = Origin(lesion.mask, lesion.status)
+    if origin is None and not lesion.has_prompts and lesion.mask:
+        origin = Origin(lesion.mask, lesion.status, order_of(prompt))
     lesion = replace(lesion, status=Status.PROMPTED, origin=origin)
     if isinstance(prompt, Click):
         return replace(lesion, clicks=(*lesion.clicks, prompt))
     if isinstance(prompt, BoxPrompt):
-        return replace(lesion, boxes=MappingProxyType({**lesion.boxes, prompt.slice: prompt}))
-    paintings = MappingProxyType({**lesion.paintings, prompt.slice: prompt})
-    return replace(lesion, paintings=paintings)
+        return replace(lesion, boxes=(*lesion.boxes, prompt))
+    return replace(lesion, paintings=(*lesion.paintings, prompt))
 
 
 def _before_prompts(lesion: Lesion) -> Lesion:
     """Return what a lesion was before its first prompt."""
-    origin = lesion.origin or Origin(Mask(lesion.mask.shape), Status.PROMPTED)
-    return Lesion(lesion.id, origin.status, origin.mask, lesion.name, changed=lesion.changed)
-
-
-def _prompted(lesion: Lesion, slice_index: int, result: OnSlice) -> Lesion:
-    """Return a lesion with what came of its prompts on a slice."""
-    return replace(
-        lesion.with_image(slice_index, result.image),
-        prompted=MappingProxyType({**lesion.prompted, slice_index: result.memory}),
-        propagated=_without(lesion.propagated, slice_index),
+    origin = lesion.origin or Origin(Mask(lesion.mask.shape), Status.PROMPTED, 0)
+    return Lesion(
+        lesion.id,
+        origin.status,
+        origin.mask,
+        lesion.name,
+        clicks=tuple(click for click in lesion.clicks if click.id < origin.order),
+        origin=lesion.origin,
+        changed=lesion.changed,
     )
 
 
-def _as_painted(mask: Mask, slice_indices: Iterable[int], order: int) -> Mapping[int, Painting]:
+def _at_prompts(lesion: Lesion, slice_index: int, image: np.ndarray) -> np.ndarray:
+    """Return the components of a slice's mask that the user's prompts are in, or are nearest to.
+
+    Where only negative clicks are on the slice, nothing says which components are meant.
+    """
+    clicks = [click for click in lesion.clicks_on(slice_index) if click.positive]
+    box = lesion.box_on(slice_index)
+    if not image.any() or not (clicks or box):
+        return image
+    seeds = np.zeros_like(image)
+    pixels = np.argwhere(image)
+    for click in clicks:
+        nearest = np.square(pixels - (click.y, click.x)).sum(axis=1).argmin()
+        seeds[tuple(pixels[nearest])] = True
+    if box is not None:
+        rows, columns = (
+            slice(round(box.y0), round(box.y1) + 1),
+            slice(round(box.x0), round(box.x1) + 1),
+        )
+        seeds[rows, columns] = True
+    return touching_parts(image, seeds)
+
+
+def _as_painted(mask: Mask, slice_indices: Iterable[int], order: int) -> tuple[Painting, ...]:
     """Return slices of a mask as if the user had painted them just now."""
-    paintings = {n: Painting(n, mask.planes.get(n), order) for n in sorted(slice_indices)}
-    return MappingProxyType(paintings)
+    return tuple(Painting(n, mask.planes.get(n), order) for n in sorted(slice_indices))
 
 
 def _without(memories: Mapping[int, SliceMemory], *slice_indices: int) -> Mapping[int, SliceMemory]:

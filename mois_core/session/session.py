@@ -26,7 +26,7 @@ from mois_core.progress import CancelToken, Progress, silent
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.exemplar_import import OutlinedScan, exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
-from mois_core.session.findings import as_lesions, findings_of, redrawn
+from mois_core.session.findings import FindingRules, lesions_after_search
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
 from mois_core.session.lesion import BoxPrompt, Click, Lesion, Prompt, Status, painting_order
@@ -50,6 +50,10 @@ class NewClick(NamedTuple):
     ras: Point
     positive: bool = True
     lesion: int | None = None
+
+
+ADJUSTABLE = {"propagation_mm", "propagation_slices", "smallest_cm3", "exemplars"}
+"""The settings that can change in the middle of the work."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,8 @@ class Session:
         self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
         self.editor = LesionEditor(
             Prompter(self.decoder, reference),
-            Propagator(self.decoder, reference),
-            self.settings.propagation_slices,
+            Propagator(self.decoder, reference, self.settings.connected and not reference),
+            self.settings.reach(self.stack.slice_spacing),
         )
         self.history = History(State())
         self.semantic: np.ndarray | None = None
@@ -112,19 +116,17 @@ class Session:
         exemplars = self.model.config.exemplars
         return replace(settings, min_confidence=exemplars.min_confidence if exemplars else 0.0)
 
-    def adjust(self, *, propagation_slices: int, smallest_cm3: float, exemplars: int) -> None:
-        """Change those settings that can change in the middle of the work.
+    def adjust(self, **changes: object) -> None:
+        """Change those settings that can change in the middle of the work, see `ADJUSTABLE`.
 
         What was done stays as it is, and no step can undo this. Settings that make no sense are
         refused as a whole.
         """
-        self.settings = replace(
-            self.settings,
-            propagation_slices=propagation_slices,
-            smallest_cm3=smallest_cm3,
-            exemplars=exemplars,
-        )
-        self.editor.propagation_slices = propagation_slices
+        unknown = changes.keys() - ADJUSTABLE
+        if unknown:
+            raise BadInput(f"{', '.join(sorted(unknown))} cannot change in the middle of the work")
+        self.settings = replace(self.settings, **changes)
+        self.editor.propagation_slices = self.settings.reach(self.stack.slice_spacing)
 
     # ---- looking ---------------------------------------------------------------------------
 
@@ -223,21 +225,24 @@ class Session:
         lesion, old = self.state.find_click(click)
         slice_index, x, y = self._place(ras)
         moved = replace(old, slice=slice_index, x=x, y=y)
+        if old not in lesion.prompts:
+            raise BadInput(
+                "this click was made before the lesion was merged or split; set a new one"
+            )
         prompts = [moved if prompt is old else prompt for prompt in lesion.prompts]
         self._rebuild("move click", lesion, prompts, Spread(**how))
 
     def delete_click(self, click: int, **how: object) -> None:
         """Take a click back; the lesion is what it would be without it."""
         lesion, old = self.state.find_click(click)
-        prompts = [prompt for prompt in lesion.prompts if prompt is not old]
-        if old in lesion.clicks_on(old.slice):
+        if old in lesion.prompts:
+            prompts = [prompt for prompt in lesion.prompts if prompt is not old]
             self._rebuild("delete click", lesion, prompts, Spread(**how))
         else:
-            # The slice was painted since, so nothing depends on the click any more.
+            # It was made before the lesion was merged or split; nothing depends on it any more.
             clicks = tuple(own for own in lesion.clicks if own is not old)
-            self.history.commit(
-                "delete click", self.state.with_lesions(replace(lesion, clicks=clicks))
-            )
+            left = self.state.with_lesions(replace(lesion, clicks=clicks))
+            self.history.commit("delete click", left)
 
     def box(self, first: Point, second: Point, lesion: int | None = None, **how: object) -> int:
         """Draw a rectangle around a lesion on one slice, given by two opposite corners.
@@ -440,36 +445,29 @@ class Session:
         allowed = self._allowed(inside, outside)
         slices = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
         choice = self.exemplars_for if use_exemplars else None
+        rules = self._finding_rules()
         state = self.state
 
-        def run() -> tuple[np.ndarray, list[Lesion]]:
+        def run() -> tuple[np.ndarray, State, list[Lesion]]:
             found = self.search.run(slices, choice, progress, cancel)
             if allowed is not None:
                 found &= allowed
-            return found, self._findings(found, state, progress, cancel)
+            how = (self.editor, rules, progress, cancel)
+            return found, *lesions_after_search(found, allowed, state, *how)
 
-        self.semantic, findings = self.guard.run(run)
-        undecided = [le.id for le in self.lesions if le.status is Status.FOUND]
-        fresh = state.without_lesions(*undecided).with_lesions(*findings)
-        self.history.commit("find similar", fresh)
+        self.semantic, state, findings = self.guard.run(run)
+        self.history.commit("find similar", state)
         return [finding.id for finding in findings]
 
-    def _findings(
-        self, found: np.ndarray, state: State, progress: Progress, cancel: CancelToken | None
-    ) -> list[Lesion]:
-        known = np.zeros_like(found)
-        undecided = []
-        for lesion in state.lesions.values():
-            if lesion.status is Status.FOUND:
-                undecided.append(lesion)
-            else:
-                lesion.mask.paint(known, True)
-        smallest = max(1, int(np.ceil(self.settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
-        masks = findings_of(found, known, smallest)
-        if self.settings.findings == "reprompted":
-            spacing = self.stack.pixel_spacing
-            masks = redrawn(self.editor, masks, known, smallest, spacing, progress, cancel)
-        return as_lesions(masks, undecided, state.next_id)
+    def _finding_rules(self) -> FindingRules:
+        settings, stack = self.settings, self.stack
+        smallest = max(1, int(np.ceil(settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
+        return FindingRules(
+            smallest,
+            (stack.slice_spacing, *stack.pixel_spacing),
+            absorb=settings.absorb and not self.reference,
+            redraw=settings.findings == "reprompted",
+        )
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
         if inside is None and outside is None:
@@ -523,7 +521,8 @@ class Session:
                 f"the mask has {mask.shape} voxels and the scan has {self.volume.array.shape}; "
                 "they must be on the same grid"
             )
-        return self.stack.from_volume(mask)
+        # A view that runs backwards through memory is of no use to the network.
+        return np.ascontiguousarray(self.stack.from_volume(mask))
 
     def _input(self, slice_index: int) -> Tensor:
         """Return a slice as the network's input, (1, size, size)."""

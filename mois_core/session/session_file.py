@@ -204,6 +204,8 @@ def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
     settings = dict(document["settings"])
     settings["propagation_slices"] = settings.pop("window")
     settings["min_confidence"] = settings.pop("certainty")
+    # Rules that came later; the work goes on by those that it was begun with.
+    settings |= {"absorb": False, "connected": False}
     order = document["next_click"]
     lesions = []
     for lesion in document["lesions"]:
@@ -232,14 +234,15 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
         "name": lesion.name,
         "changed": lesion.changed,
         "clicks": [asdict(click) for click in lesion.clicks],
-        "boxes": [asdict(box) for box in lesion.boxes.values()],
+        "boxes": [asdict(box) for box in lesion.boxes],
         "paintings": [
-            [painting.order, _plane_to_json(n, painting.plane, put)]
-            for n, painting in lesion.paintings.items()
+            [painting.order, _plane_to_json(painting.slice, painting.plane, put)]
+            for painting in lesion.paintings
         ],
         "origin": lesion.origin
         and {
             "status": lesion.origin.status.value,
+            "order": lesion.origin.order,
             "planes": _mask_to_json(lesion.origin.mask, put),
         },
         "planes": _mask_to_json(lesion.mask, put),
@@ -296,7 +299,8 @@ def _state_from_json(document: Mapping, get: Get, stack: SliceStack) -> State:
 def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion:
     origin = item["origin"]
     if origin is not None:
-        origin = Origin(_mask_from_json(origin["planes"], get, shape), Status(origin["status"]))
+        mask = _mask_from_json(origin["planes"], get, shape)
+        origin = Origin(mask, Status(origin["status"]), origin["order"])
     paintings = [
         Painting(*_plane_from_json(plane, get), order) for order, plane in item["paintings"]
     ]
@@ -307,8 +311,8 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
         mask=_mask_from_json(item["planes"], get, shape),
         name=item["name"],
         clicks=tuple(Click(**click) for click in item["clicks"]),
-        boxes=MappingProxyType({box.slice: box for box in boxes}),
-        paintings=MappingProxyType({painting.slice: painting for painting in paintings}),
+        boxes=tuple(boxes),
+        paintings=tuple(paintings),
         origin=origin,
         prompted=MappingProxyType(
             {n: _slice_memory_from_json(m, get) for n, m in item["prompted"]}
