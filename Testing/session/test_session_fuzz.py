@@ -259,7 +259,7 @@ class Life:
             assert set(lesion.prompted).isdisjoint(lesion.propagated)
             assert all(
                 slice_index in lesion.prompted or slice_index in lesion.painted
-                for slice_index in {*(click.slice for click in lesion.clicks), *lesion.boxes}
+                for slice_index in {prompt.slice for prompt in lesion.prompts}
             )
         labels = session.labels()
         counting = {le.id for le in session.lesions if le.status.counts}

@@ -162,7 +162,7 @@ def test_settings_that_make_no_sense_are_refused_and_nothing_changes(session):
         session.adjust(propagation_slices=1, smallest_cm3=0.5, exemplars=0)
 
     assert session.settings is before
-    assert session.editor.propagation_slices == before.propagation_slices
+    assert session.editor.propagation_slices == before.reach(session.stack.slice_spacing) == 3
 
 
 def test_propagation_over_less_than_no_slices_is_refused():

@@ -150,7 +150,7 @@ def test_a_deleted_lesion_can_be_found_again_under_a_new_id(session):
 
 
 def test_only_what_lies_outside_a_known_lesion_is_new():
-    session = stub_session(FIRST, Block((4, 7), (18, 30), (4, 10)))
+    session = stub_session(FIRST, Block((4, 7), (18, 30), (4, 10)), absorb=False)
     half = painted(Block((4, 7), (18, 21), (4, 10)))
     session.set_mask(None, session.stack.to_volume(half))
     click_on(session, FIRST)
@@ -160,7 +160,7 @@ def test_only_what_lies_outside_a_known_lesion_is_new():
 
 
 def test_the_rim_around_a_known_lesion_is_that_lesion_seen_again():
-    session = stub_session(FIRST, Block((4, 7), (18, 30), (4, 12)))
+    session = stub_session(FIRST, Block((4, 7), (18, 30), (4, 12)), absorb=False)
     inner = painted(Block((4, 7), (19, 30), (5, 12)))
     session.set_mask(None, session.stack.to_volume(inner))
     click_on(session, FIRST)
@@ -357,7 +357,7 @@ def test_a_finding_that_is_not_there_when_asked_again_stays_as_the_search_marked
 
 def test_asking_again_never_grows_into_a_known_lesion():
     whole = Block((4, 7), (16, 28), (4, 28))
-    session = stub_session(FIRST, whole, findings="reprompted")
+    session = stub_session(FIRST, whole, findings="reprompted", absorb=False)
     known = painted(Block((4, 7), (16, 28), (4, 10)))
     session.set_mask(None, session.stack.to_volume(known))
     click_on(session, FIRST)

@@ -12,8 +12,8 @@ from stub_network import StubNetwork
 
 from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
-from mois_core.session.lesion import Lesion, SliceMemory
-from mois_core.session.masks import Mask
+from mois_core.session.lesion import Lesion, Origin, Painting, SliceMemory
+from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import Settings, State
 
 
@@ -56,13 +56,15 @@ def _feed(sha, value: object) -> None:
         value = value.contiguous().view(torch.uint8).numpy()
     if isinstance(value, np.ndarray):
         sha.update(repr((value.shape, value.dtype)).encode() + value.tobytes())
-    elif isinstance(value, (State, Lesion, SliceMemory)):
+    elif isinstance(value, (State, Lesion, SliceMemory, Origin, Painting)):
         for one in fields(value):
             sha.update(one.name.encode())
             _feed(sha, getattr(value, one.name))
     elif isinstance(value, Mask):
         for slice_index, plane in value:
-            _feed(sha, (slice_index, plane.row, plane.column, plane.pixels))
+            _feed(sha, (slice_index, plane))
+    elif isinstance(value, Plane):
+        _feed(sha, (value.row, value.column, value.pixels))
     elif hasattr(value, "items"):
         for key, item in value.items():
             _feed(sha, (key, item))

@@ -40,6 +40,12 @@ def connected_components(stack: np.ndarray, smallest: int = 1) -> list[Component
     return sorted(components, key=lambda component: -component.voxels)
 
 
+def touching_parts(image: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Return the connected components of a mask, in 2-D or 3-D, that contain any of the seeds."""
+    labels, _ = ndimage.label(image, structure=np.ones((3,) * image.ndim, dtype=bool))
+    return (labels > 0) & np.isin(labels, np.unique(labels[seeds & image]))
+
+
 def fill_holes(mask: Mask) -> Mask:
     """Fill every hole of a mask that is closed within its slice."""
     planes = {

@@ -1,22 +1,142 @@
-"""What a search marks becomes findings: lesions of their own, apart from those known already."""
+"""What a search marks becomes lesions: parts of clicked ones, and findings of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from mois_core.progress import CancelToken, Progress
-from mois_core.session.components import connected_components, deepest_point, fill_holes
+from mois_core.session.components import (
+    TOUCHING,
+    connected_components,
+    deepest_point,
+    fill_holes,
+)
 from mois_core.session.lesion import Click, Lesion, Status
 from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask, overlap
 from mois_core.session.propagation import around_every_prompt
+from mois_core.session.state import State
 
 MOSTLY = 0.5
 """A finding that covers known lesions by this part of itself is one of them; two findings that
 share this part of their union are the same."""
+
+
+@dataclass(frozen=True)
+class FindingRules:
+    """How lesions are made of what a search marks."""
+
+    smallest: int
+    """Voxels that a finding must have."""
+    spacing: tuple[float, float, float]
+    """Millimetres from one slice, row and column to the next."""
+    absorb: bool
+    """Whether clicked lesions take what is marked in contact with them."""
+    redraw: bool
+    """Whether the network outlines each finding again."""
+
+
+def lesions_after_search(
+    found: np.ndarray,
+    allowed: np.ndarray | None,
+    state: State,
+    editor: LesionEditor,
+    rules: FindingRules,
+    progress: Progress,
+    cancel: CancelToken | None,
+) -> tuple[State, list[Lesion]]:
+    """Return the state after a search and its findings, which take the place of undecided ones.
+
+    ``found`` is what the search marked [slices, rows, columns] inside ``allowed``.
+    """
+    undecided = [le for le in state.lesions.values() if le.status is Status.FOUND]
+    state = state.without_lesions(*(le.id for le in undecided))
+    if rules.absorb:
+        state = state.with_lesions(*absorb(found, list(state.lesions.values()), rules.spacing))
+    known = np.zeros_like(found)
+    for lesion in state.lesions.values():
+        lesion.mask.paint(known, True)
+    masks = findings_of(found, known, rules.smallest)
+    if rules.redraw:
+        blocked = known if allowed is None else known | ~allowed
+        spacing = rules.spacing[1:]
+        masks = redrawn(editor, masks, blocked, rules.smallest, spacing, progress, cancel)
+    findings = as_lesions(masks, undecided, state.next_id)
+    return state.with_lesions(*findings), findings
+
+
+def absorb(
+    found: np.ndarray, lesions: Sequence[Lesion], spacing: tuple[float, float, float]
+) -> list[Lesion]:
+    """Return the lesions that the user prompted with what is marked in contact with them.
+
+    What an earlier search had given them is taken back first. A connected component that touches
+    several of them is shared out, each voxel to the nearest.
+    """
+    own = [_without_absorbed(lesion) for lesion in lesions]
+    prompted = [lesion for lesion in own if lesion.status is Status.PROMPTED and lesion.mask]
+    owners = np.zeros(found.shape, dtype=np.uint16)
+    known = np.zeros_like(found)
+    for lesion in own:
+        lesion.mask.paint(known, True)
+    for lesion in prompted:
+        lesion.mask.paint(owners, lesion.id)
+    gained = np.zeros_like(owners)
+    labels, _ = ndimage.label(found, structure=TOUCHING)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        box = _wider(box, found.shape)
+        component = labels[box] == label
+        rest = component & ~known[box]
+        contact = ndimage.binary_dilation(component, structure=TOUCHING)
+        touched = np.unique(owners[box][contact])
+        touched = touched[touched > 0]
+        if not len(touched) or not rest.any():
+            continue
+        near = np.isin(owners[box], touched)
+        place = ndimage.distance_transform_edt(
+            ~near, spacing, return_distances=False, return_indices=True
+        )
+        gained[box][rest] = owners[box][tuple(place)][rest]
+    parts = {n: box for n, box in enumerate(ndimage.find_objects(gained), start=1) if box}
+    changed = []
+    for lesion in own:
+        box = parts.get(lesion.id)
+        if box is not None:
+            part = _mask_in(gained[box] == lesion.id, box, lesion.mask.shape)
+            lesion = replace(lesion, mask=lesion.mask.union(part), absorbed=part)
+        changed.append(lesion)
+    return changed
+
+
+def _without_absorbed(lesion: Lesion) -> Lesion:
+    if not lesion.absorbed:
+        return lesion
+    return replace(lesion, mask=lesion.mask.minus(lesion.absorbed), absorbed=None)
+
+
+def _wider(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """A box with one voxel more on each side, within an array."""
+    return tuple(
+        slice(max(cut.start - 1, 0), min(cut.stop + 1, count))
+        for cut, count in zip(box, shape, strict=True)
+    )
+
+
+def _mask_in(part: np.ndarray, box: tuple[slice, ...], shape: tuple[int, int]) -> Mask:
+    """The mask of a part of a stack, given inside a box of it."""
+    planes = {}
+    for offset, image in enumerate(part):
+        whole = np.zeros(shape, dtype=bool)
+        whole[box[1:]] = image
+        planes[box[0].start + offset] = whole
+    mask = Mask(shape)
+    for slice_index, image in planes.items():
+        mask = mask.with_slice(slice_index, image)
+    return mask
 
 
 def findings_of(found: np.ndarray, known: np.ndarray, smallest: int) -> list[Mask]:

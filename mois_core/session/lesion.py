@@ -7,13 +7,14 @@ history, so nothing has to be copied and nothing can be half changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+import numpy as np
 from torch import Tensor
 
-from mois_core.session.masks import Mask
+from mois_core.session.masks import Mask, Plane
 
 
 class Status(StrEnum):
@@ -54,6 +55,29 @@ class BoxPrompt:
     y0: float
     x1: float
     y1: float
+    order: int = 0
+    """Counted with the ids of clicks: what was made later has the higher number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """A mask that the user drew on one slice; prompts that were there before no longer count."""
+
+    slice: int
+    plane: Plane | None
+    """None if the user emptied the slice."""
+    order: int
+    """Counted with the ids of clicks."""
+
+    def image(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return the mask at a slice's full size."""
+        image = np.zeros(shape, dtype=bool)
+        if self.plane is not None:
+            image[self.plane.box] = self.plane.pixels
+        return image
+
+
+Prompt = Click | BoxPrompt | Painting
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +96,16 @@ class SliceMemory:
     """(1, low, low): what the next correction starts from; kept for prompted slices only."""
 
 
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What a lesion was before its first prompt: a finding, or the result of merging others."""
+
+    mask: Mask
+    status: Status
+    order: int
+    """Prompts that were made earlier, on what was merged, do not count any more."""
+
+
 def _nothing() -> Mapping[int, SliceMemory]:
     return MappingProxyType({})
 
@@ -85,23 +119,69 @@ class Lesion:
     mask: Mask
     name: str = ""
     clicks: tuple[Click, ...] = ()
-    boxes: Mapping[int, BoxPrompt] = field(default_factory=lambda: MappingProxyType({}))
-    painted: frozenset[int] = frozenset()
-    """Slices whose mask the user drew; the network does not touch them."""
+    boxes: tuple[BoxPrompt, ...] = ()
+    """The boxes that the user drew; the last one on a slice counts."""
+    paintings: tuple[Painting, ...] = ()
+    """What the user painted; the last one on a slice counts."""
+    origin: Origin | None = None
+    """What the lesion was before its first prompt, if it was something."""
     prompted: Mapping[int, SliceMemory] = field(default_factory=_nothing)
     """Slices that the user prompted, in the order in which that happened."""
     propagated: Mapping[int, SliceMemory] = field(default_factory=_nothing)
     """Slices that the network propagated the lesion to."""
+    absorbed: Mask | None = None
+    """The part of the mask that the last search marked beyond what was outlined."""
     changed: int = 0
     """The clock of the state in which the lesion was last prompted; newer exemplars go first."""
 
+    def with_image(self, slice_index: int, image: np.ndarray | None) -> Lesion:
+        """Return the lesion with another mask on one slice (None empties it)."""
+        absorbed = self.absorbed.with_slice(slice_index, None) if self.absorbed else None
+        return replace(self, mask=self.mask.with_slice(slice_index, image), absorbed=absorbed)
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts that count, in the order in which they were made."""
+        since = self.origin.order if self.origin is not None else 0
+        made = (*self.clicks, *self.boxes, *self.paintings)
+        return sorted((p for p in made if order_of(p) >= since), key=order_of)
+
+    @property
+    def painted(self) -> frozenset[int]:
+        """Slices that are as the user drew them; the network does not touch them."""
+        slices = {painting.slice for painting in self.paintings}
+        return frozenset(n for n in slices if not self.prompts_on(n))
+
     def clicks_on(self, slice_index: int) -> tuple[Click, ...]:
-        """Return the clicks on one slice, in the order they were made."""
-        return tuple(click for click in self.clicks if click.slice == slice_index)
+        """Return the clicks that count on one slice, in the order they were made.
+
+        Those made before the slice was painted do not count any more.
+        """
+        since = self._painted_at(slice_index)
+        return tuple(c for c in self.clicks if c.slice == slice_index and c.id > since)
+
+    def box_on(self, slice_index: int) -> BoxPrompt | None:
+        """Return the box on one slice, unless the slice was painted since."""
+        since = self._painted_at(slice_index)
+        boxes = [b for b in self.boxes if b.slice == slice_index and b.order > since]
+        return boxes[-1] if boxes else None
 
     def prompts_on(self, slice_index: int) -> bool:
-        """Return whether the user clicked or boxed the lesion on a slice."""
-        return slice_index in self.boxes or bool(self.clicks_on(slice_index))
+        """Return whether clicks or a box of the user count on a slice."""
+        return self.box_on(slice_index) is not None or bool(self.clicks_on(slice_index))
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether the user has clicked, boxed or painted the lesion."""
+        return bool(self.clicks or self.boxes or self.paintings)
+
+    def _painted_at(self, slice_index: int) -> int:
+        return max((p.order for p in self.paintings if p.slice == slice_index), default=-1)
+
+
+def order_of(prompt: Prompt) -> int:
+    """Return the number by which prompts are sorted: later ones have higher numbers."""
+    return prompt.id if isinstance(prompt, Click) else prompt.order
 
 
 def painting_order(lesions: Iterable[Lesion]) -> list[Lesion]:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from mois_core.progress import CancelToken, Progress
-from mois_core.session.components import connected_components
+from mois_core.session.components import connected_components, touching_parts
 from mois_core.session.exemplars import candidates
-from mois_core.session.lesion import Click, Lesion, SliceMemory, Status
-from mois_core.session.masks import Mask
+from mois_core.session.lesion import (
+    BoxPrompt,
+    Click,
+    Lesion,
+    Origin,
+    Painting,
+    Prompt,
+    SliceMemory,
+    Status,
+    order_of,
+)
+from mois_core.session.masks import Mask, Plane
 from mois_core.session.prompting import Prompter
 from mois_core.session.propagation import Propagator
+from mois_core.session.slice_decoder import OnSlice
 from mois_core.session.state import State
+
+Propagate = Callable[[State], State]
+"""Propagates the lesion that is being rebuilt."""
 
 
 class LesionEditor:
@@ -28,48 +42,84 @@ class LesionEditor:
         self.propagator = propagator
         self.propagation_slices = propagation_slices
 
-    def prompted(self, state: State, work: Sequence[tuple[int, int]], continued: bool) -> State:
-        """Return the state with the prompts of each (lesion id, slice index) decoded again.
+    def add_prompts(self, state: State, prompts: Sequence[tuple[int, Prompt]]) -> State:
+        """Return the state with prompts added to lesions (by id), in the given order.
 
-        ``continued`` says that only the last prompt of the slice is new. The slices of one lesion
-        follow one another, since a later one sees the earlier ones; different lesions go together.
+        A prompt sees those before it on the same lesion; those of different lesions go together.
         """
-        waiting = list(work)
+        waiting = list(prompts)
         while waiting:
             together, rest, busy = [], [], set()
-            for lesion_id, slice_index in waiting:
-                (rest if lesion_id in busy else together).append((lesion_id, slice_index))
+            for lesion_id, prompt in waiting:
+                (rest if lesion_id in busy else together).append((lesion_id, prompt))
                 busy.add(lesion_id)
-            state = self._prompted_together(state, together, continued)
+            state = self._add_together(state, together)
             waiting = rest
         return state
 
-    def _prompted_together(
-        self, state: State, work: Sequence[tuple[int, int]], continued: bool
+    def _add_together(self, state: State, prompts: Sequence[tuple[int, Prompt]]) -> State:
+        added = [(_with_prompt(state.lesions[lesion_id], p), p) for lesion_id, p in prompts]
+        state = state.with_lesions(*(lesion for lesion, _ in added))
+        for kind, continued in ((Click, True), (BoxPrompt, False)):
+            chosen = [(lesion, p.slice) for lesion, p in added if isinstance(p, kind)]
+            if chosen:
+                results = self.prompter.decode(chosen, continued)
+                state = state.with_lesions(
+                    *(
+                        self._prompted(lesion, n, result)
+                        for (lesion, n), result in zip(chosen, results, strict=True)
+                    )
+                )
+        painted = [(lesion, p) for lesion, p in added if isinstance(p, Painting)]
+        return state.with_lesions(*(self._painted(lesion, p) for lesion, p in painted))
+
+    def _prompted(self, lesion: Lesion, slice_index: int, result: OnSlice) -> Lesion:
+        """The lesion with what came of its prompts on a slice."""
+        image = result.image
+        if self.propagator.connected:
+            image = _at_prompts(lesion, slice_index, image)
+        return replace(
+            lesion.with_image(slice_index, image),
+            prompted=MappingProxyType({**lesion.prompted, slice_index: result.memory}),
+            propagated=_without(lesion.propagated, slice_index),
+        )
+
+    def _painted(self, lesion: Lesion, painting: Painting) -> Lesion:
+        """The lesion with one slice exactly as the user drew it."""
+        image, n = painting.image(lesion.mask.shape), painting.slice
+        prompted = _without(lesion.prompted, n)
+        if image.any():
+            memory = self.decoder.remember_mask(n, image)
+            prompted = MappingProxyType({**prompted, n: memory})
+        return replace(
+            lesion.with_image(n, image),
+            prompted=prompted,
+            propagated=_without(lesion.propagated, n),
+        )
+
+    def rebuilt(
+        self, state: State, lesion: Lesion, prompts: Sequence[Prompt], propagate: Propagate
     ) -> State:
-        for lesion_id, slice_index in work:
-            lesion = state.lesions[lesion_id]
-            if not lesion.prompts_on(slice_index) and slice_index not in lesion.painted:
-                state = state.with_lesions(_unprompted(lesion, slice_index))
-        decoded = [
-            (state.lesions[lesion_id], n)
-            for lesion_id, n in work
-            if state.lesions[lesion_id].prompts_on(n)
-        ]
-        if not decoded:
-            return state
-        results = self.prompter.decode(decoded, continued)
-        changed = [
-            replace(
-                lesion,
-                mask=lesion.mask.with_slice(slice_index, image),
-                painted=lesion.painted - {slice_index},
-                prompted=MappingProxyType({**lesion.prompted, slice_index: memory}),
-                propagated=_without(lesion.propagated, slice_index),
+        """Return the state with a lesion as it would be with these prompts alone.
+
+        It begins with what it was before its first prompt. Of the propagations that followed the
+        prompts only the last one counts, and those before a painting, which left the slices
+        around it as they were.
+        """
+        state = state.with_lesions(_before_prompts(lesion))
+        is_propagated = True
+        for prompt in prompts:
+            if isinstance(prompt, Painting) and not is_propagated:
+                state, is_propagated = propagate(state), True
+            state = self.add_prompts(state, [(lesion.id, prompt)])
+            is_propagated = is_propagated and isinstance(prompt, Painting)
+        if not prompts:
+            # Nothing is left of the user's but what the lesion was before.
+            bare = state.lesions[lesion.id]
+            state = state.with_lesions(
+                replace(bare, origin=None if not bare.clicks else bare.origin)
             )
-            for (lesion, slice_index), (memory, image) in zip(decoded, results, strict=True)
-        ]
-        return state.with_lesions(*changed)
+        return state if is_propagated else propagate(state)
 
     def propagated(
         self,
@@ -89,32 +139,17 @@ class LesionEditor:
             changed = [_without_propagated_memory(lesion) for lesion in changed]
         return state.with_lesions(*changed)
 
-    def painted(self, lesion: Lesion, stack: np.ndarray, clock: int) -> Lesion:
-        """Return a lesion with the user's own mask [slices, rows, columns]."""
-        prompted, propagated = dict(lesion.prompted), dict(lesion.propagated)
-        painted = set(lesion.painted)
-        for slice_index, image in enumerate(stack):
-            if np.array_equal(image, lesion.mask.image(slice_index)):
-                continue
-            painted.add(slice_index)
-            propagated.pop(slice_index, None)
-            prompted.pop(slice_index, None)
-            if image.any():
-                prompted[slice_index] = self.decoder.remember_mask(slice_index, image)
-        return replace(
-            lesion,
-            status=Status.PROMPTED,
-            mask=Mask.from_stack(stack),
-            painted=frozenset(painted),
-            prompted=MappingProxyType(prompted),
-            propagated=MappingProxyType(propagated),
-            changed=clock,
-        )
+    def paintings_in(self, lesion: Lesion, stack: np.ndarray, order: int) -> list[Painting]:
+        """Return the slices of a mask [slices, rows, columns] that differ from a lesion's own."""
+        return [
+            Painting(n, Plane.crop(image), order)
+            for n, image in enumerate(stack)
+            if not np.array_equal(image, lesion.mask.image(n))
+        ]
 
-    def merged(self, lesions: Sequence[Lesion], clock: int) -> Lesion:
-        """Return several lesions as one; slices that more than one lies on count as painted."""
-        first = lesions[0]
-        mask = first.mask
+    def merged(self, lesions: Sequence[Lesion], order: int, clock: int) -> Lesion:
+        """Return several lesions as one; all prompted slices count as painted."""
+        mask = lesions[0].mask
         for lesion in lesions[1:]:
             mask = mask.union(lesion.mask)
         memories = [(n, memory) for lesion in lesions for n, memory in lesion.prompted.items()]
@@ -124,20 +159,23 @@ class LesionEditor:
         for slice_index in sorted(shared & {n for n, _ in memories}):
             image = mask.image(slice_index)
             prompted[slice_index] = self.decoder.remember_mask(slice_index, image)
+        painted = frozenset(prompted).union(*(le.painted for le in lesions))
         propagated = {n: memory for le in lesions for n, memory in le.propagated.items()}
-        return replace(
-            first,
-            status=Status.PROMPTED if prompted else _decided(*lesions),
+        status = Status.PROMPTED if prompted else _decided(*lesions)
+        return Lesion(
+            id=lesions[0].id,
+            status=status,
             mask=mask,
+            name=lesions[0].name,
             clicks=tuple(sorted((c for le in lesions for c in le.clicks), key=lambda c: c.id)),
-            boxes=MappingProxyType({n: b for le in reversed(lesions) for n, b in le.boxes.items()}),
-            painted=frozenset().union(*(le.painted for le in lesions), shared & set(prompted)),
+            paintings=_as_painted(mask, painted, order),
+            origin=Origin(mask, status, order),
             prompted=MappingProxyType(prompted),
             propagated=_without(propagated, *shared, *prompted),
             changed=clock,
         )
 
-    def split(self, lesion: Lesion, next_id: int, clock: int) -> list[Lesion]:
+    def split(self, lesion: Lesion, next_id: int, order: int, clock: int) -> list[Lesion]:
         """Return the connected components of a lesion as lesions, the largest under its id.
 
         A click stays with the component it lies in, or else with the largest.
@@ -161,7 +199,8 @@ class LesionEditor:
                     mask=mask,
                     name=lesion.name if index == 0 else "",
                     clicks=clicks,
-                    painted=lesion.painted | set(prompted),
+                    paintings=_as_painted(mask, lesion.painted | set(prompted), order),
+                    origin=Origin(mask, _decided(lesion), order),
                     prompted=MappingProxyType(prompted),
                     changed=clock,
                 )
@@ -169,13 +208,59 @@ class LesionEditor:
         return parts
 
 
-def _unprompted(lesion: Lesion, slice_index: int) -> Lesion:
-    """Return a lesion after the last prompt of a slice was taken back."""
-    return replace(
-        lesion,
-        mask=lesion.mask.with_slice(slice_index, None),
-        prompted=_without(lesion.prompted, slice_index),
+def _with_prompt(lesion: Lesion, prompt: Prompt) -> Lesion:
+    """Return a lesion that has a prompt more, before anything is decoded."""
+    origin = lesion.origin
+    if origin is None and not lesion.has_prompts and lesion.mask:
+        origin = Origin(lesion.mask, lesion.status, order_of(prompt))
+    lesion = replace(lesion, status=Status.PROMPTED, origin=origin)
+    if isinstance(prompt, Click):
+        return replace(lesion, clicks=(*lesion.clicks, prompt))
+    if isinstance(prompt, BoxPrompt):
+        return replace(lesion, boxes=(*lesion.boxes, prompt))
+    return replace(lesion, paintings=(*lesion.paintings, prompt))
+
+
+def _before_prompts(lesion: Lesion) -> Lesion:
+    """Return what a lesion was before its first prompt."""
+    origin = lesion.origin or Origin(Mask(lesion.mask.shape), Status.PROMPTED, 0)
+    return Lesion(
+        lesion.id,
+        origin.status,
+        origin.mask,
+        lesion.name,
+        clicks=tuple(click for click in lesion.clicks if click.id < origin.order),
+        origin=lesion.origin,
+        changed=lesion.changed,
     )
+
+
+def _at_prompts(lesion: Lesion, slice_index: int, image: np.ndarray) -> np.ndarray:
+    """Return the components of a slice's mask that the user's prompts are in, or are nearest to.
+
+    Where only negative clicks are on the slice, nothing says which components are meant.
+    """
+    clicks = [click for click in lesion.clicks_on(slice_index) if click.positive]
+    box = lesion.box_on(slice_index)
+    if not image.any() or not (clicks or box):
+        return image
+    seeds = np.zeros_like(image)
+    pixels = np.argwhere(image)
+    for click in clicks:
+        nearest = np.square(pixels - (click.y, click.x)).sum(axis=1).argmin()
+        seeds[tuple(pixels[nearest])] = True
+    if box is not None:
+        rows, columns = (
+            slice(round(box.y0), round(box.y1) + 1),
+            slice(round(box.x0), round(box.x1) + 1),
+        )
+        seeds[rows, columns] = True
+    return touching_parts(image, seeds)
+
+
+def _as_painted(mask: Mask, slice_indices: Iterable[int], order: int) -> tuple[Painting, ...]:
+    """Return slices of a mask as if the user had painted them just now."""
+    return tuple(Painting(n, mask.planes.get(n), order) for n in sorted(slice_indices))
 
 
 def _without(memories: Mapping[int, SliceMemory], *slice_indices: int) -> Mapping[int, SliceMemory]:

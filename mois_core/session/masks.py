@@ -69,6 +69,14 @@ class Mask:
             _kept({n: Plane.crop(self.image(n) & ~other[n]) for n in self.planes}),
         )
 
+    def minus(self, other: Mask) -> Mask:
+        """Return the part of the mask that is not in another one."""
+        planes = dict(self.planes)
+        for slice_index in self.planes.keys() & other.planes.keys():
+            left = self.image(slice_index) & ~other.image(slice_index)
+            planes[slice_index] = Plane.crop(left)
+        return Mask(self.shape, _kept(planes))
+
     def union(self, other: Mask) -> Mask:
         """Return everything that is in either mask."""
         planes = dict(self.planes)

@@ -116,7 +116,7 @@ class Prompter:
         """Yield the prompts of a slice as they grew: the box, then one more click each time."""
         places: list[tuple[float, float]] = []
         labels: list[int] = []
-        box = lesion.boxes.get(slice_index)
+        box = lesion.box_on(slice_index)
         if box is not None:
             places += [self._to_model(box.x0, box.y0), self._to_model(box.x1, box.y1)]
             labels += [BOX_FIRST, BOX_SECOND]

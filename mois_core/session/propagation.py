@@ -12,8 +12,10 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from mois_core.progress import CancelToken, Progress, silent
+from mois_core.session.components import touching_parts
 from mois_core.session.lesion import Lesion, SliceMemory
 from mois_core.session.memory_bank import Selection
 from mois_core.session.slice_decoder import LESIONS_AT_ONCE, SliceDecoder, batches, grouped
@@ -21,6 +23,10 @@ from mois_core.session.slice_decoder import LESIONS_AT_ONCE, SliceDecoder, batch
 PROPAGATED_AT_ONCE = {"cpu": 4}
 """Propagated lesions per pass. The keys of each take 100 MiB and more at full size; a CPU gains
 little from more at once, and its memory holds everything else too."""
+
+
+REACH = 2
+"""Pixels that a lesion may move sideways from one slice to the next and still touch itself."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,19 @@ class _Chain:
     lost: set[tuple[int, bool]] = field(default_factory=set)
     """Sources and directions in which the lesion was not found any more."""
 
+    def image_before(self, target: Target) -> np.ndarray:
+        """Return the lesion's mask on the slice that it comes from to a target.
+
+        Slices that the user emptied are passed over.
+        """
+        emptied = self.lesion.painted - self.lesion.mask.planes.keys()
+        step = 1 if target.reverse else -1
+        before = target.slice + step
+        while before in emptied and before != target.source:
+            before += step
+        image = self.images.get(before)
+        return self.lesion.mask.image(before) if image is None else image
+
     def targets(self, round_index: int) -> list[Target]:
         """Return the targets of one round that the lesion was not lost on the way to."""
         own = self.rounds[round_index] if round_index < len(self.rounds) else []
@@ -96,10 +115,15 @@ class _Visit:
 class Propagator:
     """Propagates lesions through the slices of one scan."""
 
-    def __init__(self, decoder: SliceDecoder, reference: bool) -> None:
-        """With ``reference`` lesions take the published app's way through the slices."""
+    def __init__(self, decoder: SliceDecoder, reference: bool, connected: bool = True) -> None:
+        """With ``reference`` lesions take the published app's way through the slices.
+
+        With ``connected`` a lesion keeps on each slice what touches it on the slice before, and is
+        lost where nothing does.
+        """
         self.decoder = decoder
         self.reference = reference
+        self.connected = connected
 
     def rounds_of(self, lesion: Lesion, propagation_slices: int) -> Rounds:
         """Return where a lesion is propagated to; nowhere if it has no prompted slice."""
@@ -157,21 +181,28 @@ class Propagator:
         single = [decoded[index : index + 1] for index in range(len(batch))]
         made = self.decoder.remember(slice_index, single, from_clicks=False)
         for visit, (memory, image) in zip(batch, made, strict=True):
-            visit.chain.memories[slice_index] = memory
-            visit.chain.images[slice_index] = image
+            chain, target = visit.chain, visit.target
+            if self.connected:
+                image = _continued(image, chain.image_before(target))
+                memory = replace(memory, found=memory.found and bool(image.any()))
+            chain.memories[slice_index] = memory
+            chain.images[slice_index] = image
             if not memory.found and not self.reference:
-                visit.chain.lost.add((visit.target.source, visit.target.reverse))
+                chain.lost.add((target.source, target.reverse))
 
 
 def _propagated(chain: _Chain) -> Lesion:
     """Return the lesion with what was found on its targets instead of what was there before."""
     lesion = chain.lesion
-    mask = lesion.mask
     for slice_index in {*lesion.propagated, *(t.slice for own in chain.rounds for t in own)}:
-        mask = mask.with_slice(slice_index, None)
-    for slice_index, image in chain.images.items():
-        mask = mask.with_slice(slice_index, image)
-    return replace(lesion, mask=mask, propagated=MappingProxyType(chain.memories))
+        lesion = lesion.with_image(slice_index, chain.images.get(slice_index))
+    return replace(lesion, propagated=MappingProxyType(chain.memories))
+
+
+def _continued(image: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return the components of a slice's mask that touch the mask on the slice before."""
+    reach = ndimage.binary_dilation(before, structure=np.ones((3, 3)), iterations=REACH)
+    return touching_parts(image, reach)
 
 
 def _where(item: tuple[_Chain, Target]) -> tuple[int, bool]:

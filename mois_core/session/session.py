@@ -10,7 +10,7 @@ nothing, and undo is a step back in a list.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -26,10 +26,10 @@ from mois_core.progress import CancelToken, Progress, silent
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.exemplar_import import OutlinedScan, exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
-from mois_core.session.findings import as_lesions, findings_of, redrawn
+from mois_core.session.findings import FindingRules, lesions_after_search
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
-from mois_core.session.lesion import BoxPrompt, Click, Lesion, Status, painting_order
+from mois_core.session.lesion import BoxPrompt, Click, Lesion, Prompt, Status, painting_order
 from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask
 from mois_core.session.memory_guard import MemoryGuard
@@ -50,6 +50,19 @@ class NewClick(NamedTuple):
     ras: Point
     positive: bool = True
     lesion: int | None = None
+
+
+ADJUSTABLE = {"propagation_mm", "propagation_slices", "smallest_cm3", "exemplars"}
+"""The settings that can change in the middle of the work."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Whether and how a prompt reaches the neighbouring slices."""
+
+    propagate: bool = True
+    progress: Progress = silent
+    cancel: CancelToken | None = None
 
 
 class Session:
@@ -84,8 +97,8 @@ class Session:
         self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
         self.editor = LesionEditor(
             Prompter(self.decoder, reference),
-            Propagator(self.decoder, reference),
-            self.settings.propagation_slices,
+            Propagator(self.decoder, reference, self.settings.connected and not reference),
+            self.settings.reach(self.stack.slice_spacing),
         )
         self.history = History(State())
         self.semantic: np.ndarray | None = None
@@ -103,19 +116,17 @@ class Session:
         exemplars = self.model.config.exemplars
         return replace(settings, min_confidence=exemplars.min_confidence if exemplars else 0.0)
 
-    def adjust(self, *, propagation_slices: int, smallest_cm3: float, exemplars: int) -> None:
-        """Change those settings that can change in the middle of the work.
+    def adjust(self, **changes: object) -> None:
+        """Change those settings that can change in the middle of the work, see `ADJUSTABLE`.
 
         What was done stays as it is, and no step can undo this. Settings that make no sense are
         refused as a whole.
         """
-        self.settings = replace(
-            self.settings,
-            propagation_slices=propagation_slices,
-            smallest_cm3=smallest_cm3,
-            exemplars=exemplars,
-        )
-        self.editor.propagation_slices = propagation_slices
+        unknown = changes.keys() - ADJUSTABLE
+        if unknown:
+            raise BadInput(f"{', '.join(sorted(unknown))} cannot change in the middle of the work")
+        self.settings = replace(self.settings, **changes)
+        self.editor.propagation_slices = self.settings.reach(self.stack.slice_spacing)
 
     # ---- looking ---------------------------------------------------------------------------
 
@@ -199,64 +210,54 @@ class Session:
         if not new:
             return []
         state = self.state.ticked()
-        work: list[tuple[int, int]] = []
-        lesion_ids = []
+        prompts: list[tuple[int, Prompt]] = []
         for click in new:
-            state, lesion_id, slice_index = self._with_click(state, click)
-            lesion_ids.append(lesion_id)
-            work.append((lesion_id, slice_index))
-
-        def run() -> State:
-            edited = self.editor.prompted(state, list(dict.fromkeys(work)), len(new) == 1)
-            if not propagate:
-                return edited
-            return self._propagated(edited, list(dict.fromkeys(lesion_ids)), progress, cancel)
-
-        self.history.commit("click" if len(new) == 1 else "clicks", self.guard.run(run))
-        return lesion_ids
-
-    def _with_click(self, state: State, new: NewClick) -> tuple[State, int, int]:
-        slice_index, x, y = self._place(new.ras)
-        lesion = self._lesion_or_new(state, new.lesion)
-        click = Click(state.next_click, slice_index, x, y, new.positive)
-        lesion = replace(
-            lesion,
-            status=Status.PROMPTED,
-            clicks=(*lesion.clicks, click),
-            changed=state.clock,
-        )
-        return replace(state.with_lesions(lesion), next_click=click.id + 1), lesion.id, slice_index
+            slice_index, x, y = self._place(click.ras)
+            state, lesion = self._with_lesion(state, click.lesion)
+            state, click_id = state.next_prompt()
+            prompts.append((lesion.id, Click(click_id, slice_index, x, y, click.positive)))
+        what = "click" if len(new) == 1 else "clicks"
+        self._prompt(what, state, prompts, Spread(propagate, progress, cancel))
+        return [lesion_id for lesion_id, _ in prompts]
 
     def move_click(self, click: int, ras: Point, **how: object) -> None:
         """Drag a click elsewhere; the mask follows."""
         lesion, old = self.state.find_click(click)
         slice_index, x, y = self._place(ras)
         moved = replace(old, slice=slice_index, x=x, y=y)
-        clicks = tuple(moved if own.id == click else own for own in lesion.clicks)
-        self._reprompt(
-            "move click", replace(lesion, clicks=clicks), {old.slice, slice_index}, **how
-        )
+        if old not in lesion.prompts:
+            raise BadInput(
+                "this click was made before the lesion was merged or split; set a new one"
+            )
+        prompts = [moved if prompt is old else prompt for prompt in lesion.prompts]
+        self._rebuild("move click", lesion, prompts, Spread(**how))
 
     def delete_click(self, click: int, **how: object) -> None:
-        """Take a click back; the mask is what it would be without it."""
+        """Take a click back; the lesion is what it would be without it."""
         lesion, old = self.state.find_click(click)
-        clicks = tuple(own for own in lesion.clicks if own.id != click)
-        self._reprompt("delete click", replace(lesion, clicks=clicks), {old.slice}, **how)
+        if old in lesion.prompts:
+            prompts = [prompt for prompt in lesion.prompts if prompt is not old]
+            self._rebuild("delete click", lesion, prompts, Spread(**how))
+        else:
+            # It was made before the lesion was merged or split; nothing depends on it any more.
+            clicks = tuple(own for own in lesion.clicks if own is not old)
+            left = self.state.with_lesions(replace(lesion, clicks=clicks))
+            self.history.commit("delete click", left)
 
     def box(self, first: Point, second: Point, lesion: int | None = None, **how: object) -> int:
         """Draw a rectangle around a lesion on one slice, given by two opposite corners.
 
-        Return the lesion's id.
+        It takes the place of an earlier one on the slice. Return the lesion's id.
         """
         slice_index, x0, y0 = self._place(first)
         other, x1, y1 = self._place(second)
         if slice_index != other:
             raise BadInput("the corners of a box must lie on one slice")
-        before = self._lesion_or_new(self.state, lesion)
-        drawn = BoxPrompt(slice_index, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-        boxes = MappingProxyType({**before.boxes, slice_index: drawn})
-        changed = replace(before, boxes=boxes, status=Status.PROMPTED)
-        self._reprompt("box", changed, {slice_index}, **how)
+        state, before = self._with_lesion(self.state.ticked(), lesion)
+        state, order = state.next_prompt()
+        corners = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        drawn = BoxPrompt(slice_index, *corners, order)
+        self._prompt("box", state, [(before.id, drawn)], Spread(**how))
         return before.id
 
     def set_mask(self, lesion: int | None, mask: np.ndarray) -> int:
@@ -265,10 +266,11 @@ class Session:
         Slices that differ from before count as prompted, exactly as painted.
         """
         stack = self._mask_stack(mask)
-        state = self.state.ticked()
-        before = self._lesion_or_new(state, lesion)
-        painted = self.guard.run(lambda: self.editor.painted(before, stack, state.clock))
-        self.history.commit("paint", state.with_lesions(painted))
+        state, before = self._with_lesion(self.state.ticked(), lesion)
+        state, order = state.next_prompt()
+        paintings = self.editor.paintings_in(before, stack, order)
+        prompts: list[tuple[int, Prompt]] = [(before.id, painting) for painting in paintings]
+        self._prompt("paint", state, prompts, Spread(propagate=False))
         return before.id
 
     def propagate(
@@ -294,24 +296,38 @@ class Session:
         else:
             self.history.commit("propagate", propagated)
 
-    def _reprompt(
-        self,
-        what: str,
-        lesion: Lesion,
-        slices: Iterable[int],
-        propagate: bool = True,
-        progress: Progress = silent,
-        cancel: CancelToken | None = None,
+    def _prompt(
+        self, what: str, state: State, prompts: Sequence[tuple[int, Prompt]], spread: Spread
     ) -> None:
-        state = self.state.ticked()
-        state = state.with_lesions(replace(lesion, changed=state.clock))
+        """Commit a state with prompts added, as one step."""
+        lesion_ids = list(dict.fromkeys(lesion_id for lesion_id, _ in prompts))
 
         def run() -> State:
-            work = [(lesion.id, slice_index) for slice_index in sorted(slices)]
-            edited = self.editor.prompted(state, work, continued=False)
-            return self._propagated(edited, [lesion.id], progress, cancel) if propagate else edited
+            prompted = self.editor.add_prompts(state, prompts)
+            return self._spread(prompted, lesion_ids, spread)
 
         self.history.commit(what, self.guard.run(run))
+
+    def _rebuild(
+        self, what: str, lesion: Lesion, prompts: Sequence[Prompt], spread: Spread
+    ) -> None:
+        """Commit a state with a lesion as it would be with other prompts."""
+        state = self.state.ticked()
+        lesion = replace(lesion, changed=state.clock)
+
+        def propagate(present: State) -> State:
+            return self._spread(present, [lesion.id], spread)
+
+        def run() -> State:
+            rebuilt = self.editor.rebuilt(state, lesion, prompts, propagate)
+            return rebuilt.with_lesions(_keep_rest(lesion, rebuilt.lesion(lesion.id), spread))
+
+        self.history.commit(what, self.guard.run(run))
+
+    def _spread(self, state: State, lesion_ids: Sequence[int], spread: Spread) -> State:
+        if not spread.propagate:
+            return state
+        return self._propagated(state, lesion_ids, spread.progress, spread.cancel)
 
     def _propagated(
         self,
@@ -365,7 +381,8 @@ class Session:
         lesions = [state.lesion(lesion_id) for lesion_id in sorted(set(lesion_ids))]
         if len(lesions) < 2:
             raise BadInput("at least two lesions are needed to merge")
-        merged = self.guard.run(lambda: self.editor.merged(lesions, state.clock))
+        state, order = state.next_prompt()
+        merged = self.guard.run(lambda: self.editor.merged(lesions, order, state.clock))
         kept = state.without_lesions(*(lesion.id for lesion in lesions)).with_lesions(merged)
         self.history.commit("merge", kept)
         return merged.id
@@ -375,9 +392,9 @@ class Session:
 
         The largest keeps the id.
         """
-        state = self.state.ticked()
+        state, order = self.state.ticked().next_prompt()
         components = self.guard.run(
-            lambda: self.editor.split(state.lesion(lesion_id), state.next_id, state.clock)
+            lambda: self.editor.split(state.lesion(lesion_id), state.next_id, order, state.clock)
         )
         if len(components) > 1:
             self.history.commit("split", state.with_lesions(*components))
@@ -428,36 +445,29 @@ class Session:
         allowed = self._allowed(inside, outside)
         slices = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
         choice = self.exemplars_for if use_exemplars else None
+        rules = self._finding_rules()
         state = self.state
 
-        def run() -> tuple[np.ndarray, list[Lesion]]:
+        def run() -> tuple[np.ndarray, State, list[Lesion]]:
             found = self.search.run(slices, choice, progress, cancel)
             if allowed is not None:
                 found &= allowed
-            return found, self._findings(found, state, progress, cancel)
+            how = (self.editor, rules, progress, cancel)
+            return found, *lesions_after_search(found, allowed, state, *how)
 
-        self.semantic, findings = self.guard.run(run)
-        undecided = [le.id for le in self.lesions if le.status is Status.FOUND]
-        fresh = state.without_lesions(*undecided).with_lesions(*findings)
-        self.history.commit("find similar", fresh)
+        self.semantic, state, findings = self.guard.run(run)
+        self.history.commit("find similar", state)
         return [finding.id for finding in findings]
 
-    def _findings(
-        self, found: np.ndarray, state: State, progress: Progress, cancel: CancelToken | None
-    ) -> list[Lesion]:
-        known = np.zeros_like(found)
-        undecided = []
-        for lesion in state.lesions.values():
-            if lesion.status is Status.FOUND:
-                undecided.append(lesion)
-            else:
-                lesion.mask.paint(known, True)
-        smallest = max(1, int(np.ceil(self.settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
-        masks = findings_of(found, known, smallest)
-        if self.settings.findings == "reprompted":
-            spacing = self.stack.pixel_spacing
-            masks = redrawn(self.editor, masks, known, smallest, spacing, progress, cancel)
-        return as_lesions(masks, undecided, state.next_id)
+    def _finding_rules(self) -> FindingRules:
+        settings, stack = self.settings, self.stack
+        smallest = max(1, int(np.ceil(settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
+        return FindingRules(
+            smallest,
+            (stack.slice_spacing, *stack.pixel_spacing),
+            absorb=settings.absorb and not self.reference,
+            redraw=settings.findings == "reprompted",
+        )
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
         if inside is None and outside is None:
@@ -483,11 +493,12 @@ class Session:
 
     # ---- helpers ---------------------------------------------------------------------------
 
-    def _lesion_or_new(self, state: State, lesion_id: int | None) -> Lesion:
-        """Return the lesion with an id, or a new one without a mask."""
+    def _with_lesion(self, state: State, lesion_id: int | None) -> tuple[State, Lesion]:
+        """The state with a lesion that is being prompted, which may be a new one."""
         lesion_id = state.next_id if lesion_id is None else lesion_id
         new = Lesion(lesion_id, Status.PROMPTED, Mask(self.stack.shape))
-        return state.lesions.get(lesion_id) or new
+        lesion = replace(state.lesions.get(lesion_id, new), changed=state.clock)
+        return state.with_lesions(lesion), lesion
 
     def _beside(self, volume: Volume) -> Session:
         """Return a session on another scan with the same network and settings."""
@@ -510,9 +521,33 @@ class Session:
                 f"the mask has {mask.shape} voxels and the scan has {self.volume.array.shape}; "
                 "they must be on the same grid"
             )
-        return self.stack.from_volume(mask)
+        # A view that runs backwards through memory is of no use to the network.
+        return np.ascontiguousarray(self.stack.from_volume(mask))
 
     def _input(self, slice_index: int) -> Tensor:
         """Return a slice as the network's input, (1, size, size)."""
         make = published_input if self.reference else model_input
         return make(self._normalised[slice_index], self.model.config.image_size)
+
+
+def _keep_rest(before: Lesion, rebuilt: Lesion, spread: Spread) -> Lesion:
+    """Return a rebuilt lesion with what does not depend on its prompts.
+
+    That is what a search marked beyond its outline, and what was propagated if that was left for
+    later.
+    """
+    own = {*rebuilt.prompted, *rebuilt.painted}
+    if not spread.propagate:
+        left = {n: memory for n, memory in before.propagated.items() if n not in own}
+        for n in left:
+            rebuilt = rebuilt.with_image(n, before.mask.image(n))
+        rebuilt = replace(rebuilt, propagated=MappingProxyType(left))
+    if before.status is Status.REJECTED:
+        rebuilt = replace(rebuilt, status=Status.REJECTED)
+    if before.absorbed and rebuilt.prompted:
+        kept = Mask(
+            before.mask.shape,
+            {n: p for n, p in before.absorbed if n not in own and n not in rebuilt.propagated},
+        )
+        rebuilt = replace(rebuilt, mask=rebuilt.mask.union(kept), absorbed=kept or None)
+    return rebuilt

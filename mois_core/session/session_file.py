@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +31,7 @@ from mois_core.network.model import Sam2
 from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
 from mois_core.session.exemplars import Exemplar
-from mois_core.session.lesion import BoxPrompt, Click, Lesion, SliceMemory, Status
+from mois_core.session.lesion import BoxPrompt, Click, Lesion, Origin, Painting, SliceMemory, Status
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import Settings, State
 
@@ -204,10 +204,20 @@ def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
     settings = dict(document["settings"])
     settings["propagation_slices"] = settings.pop("window")
     settings["min_confidence"] = settings.pop("certainty")
-    lesions = [{**lesion, "propagated": lesion["carried"]} for lesion in document["lesions"]]
+    # Rules that came later; the work goes on by those that it was begun with.
+    settings |= {"absorb": False, "connected": False}
+    order = document["next_click"]
+    lesions = []
+    for lesion in document["lesions"]:
+        planes = {plane[0]: plane for plane in lesion["planes"]}
+        # A slice that counted as painted was just as its mask was.
+        paintings = [[order, planes.get(n, [n])] for n in lesion["painted"]]
+        now = {"propagated": lesion["carried"], "paintings": paintings}
+        lesions.append({**lesion, **now, "origin": None, "absorbed": []})
     return {
         **document,
         "format": FORMAT,
+        "next_click": order + 1,
         "settings": settings,
         "imported": document["seeds"],
         "lesions": lesions,
@@ -224,15 +234,33 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
         "name": lesion.name,
         "changed": lesion.changed,
         "clicks": [asdict(click) for click in lesion.clicks],
-        "boxes": [asdict(box) for box in lesion.boxes.values()],
-        "painted": sorted(lesion.painted),
-        "planes": [
-            [n, p.row, p.column, list(p.pixels.shape), put(np.packbits(p.pixels))]
-            for n, p in lesion.mask
+        "boxes": [asdict(box) for box in lesion.boxes],
+        "paintings": [
+            [painting.order, _plane_to_json(painting.slice, painting.plane, put)]
+            for painting in lesion.paintings
         ],
+        "origin": lesion.origin
+        and {
+            "status": lesion.origin.status.value,
+            "order": lesion.origin.order,
+            "planes": _mask_to_json(lesion.origin.mask, put),
+        },
+        "planes": _mask_to_json(lesion.mask, put),
+        "absorbed": _mask_to_json(lesion.absorbed, put) if lesion.absorbed else [],
         "prompted": [[n, _slice_memory_to_json(m, put)] for n, m in lesion.prompted.items()],
         "propagated": [[n, _slice_memory_to_json(m, put)] for n, m in lesion.propagated.items()],
     }
+
+
+def _mask_to_json(mask: Mask, put: Put) -> list[list]:
+    return [_plane_to_json(n, plane, put) for n, plane in mask]
+
+
+def _plane_to_json(slice_index: int, plane: Plane | None, put: Put) -> list:
+    if plane is None:
+        return [slice_index]
+    packed = put(np.packbits(plane.pixels))
+    return [slice_index, plane.row, plane.column, list(plane.pixels.shape), packed]
 
 
 def _slice_memory_to_json(slice_memory: SliceMemory, put: Put) -> dict[str, Any]:
@@ -269,27 +297,44 @@ def _state_from_json(document: Mapping, get: Get, stack: SliceStack) -> State:
 
 
 def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion:
-    planes = {}
-    for slice_index, row, column, size, packed in item["planes"]:
-        bits = np.unpackbits(get(packed), count=size[0] * size[1])
-        planes[slice_index] = Plane(row, column, bits.astype(bool).reshape(size))
+    origin = item["origin"]
+    if origin is not None:
+        mask = _mask_from_json(origin["planes"], get, shape)
+        origin = Origin(mask, Status(origin["status"]), origin["order"])
+    paintings = [
+        Painting(*_plane_from_json(plane, get), order) for order, plane in item["paintings"]
+    ]
     boxes = [BoxPrompt(**box) for box in item["boxes"]]
     return Lesion(
         id=item["id"],
         status=Status(item["status"]),
-        mask=Mask(shape, MappingProxyType(planes)),
+        mask=_mask_from_json(item["planes"], get, shape),
         name=item["name"],
         clicks=tuple(Click(**click) for click in item["clicks"]),
-        boxes=MappingProxyType({box.slice: box for box in boxes}),
-        painted=frozenset(item["painted"]),
+        boxes=tuple(boxes),
+        paintings=tuple(paintings),
+        origin=origin,
         prompted=MappingProxyType(
             {n: _slice_memory_from_json(m, get) for n, m in item["prompted"]}
         ),
         propagated=MappingProxyType(
             {n: _slice_memory_from_json(m, get) for n, m in item["propagated"]}
         ),
+        absorbed=_mask_from_json(item["absorbed"], get, shape) or None,
         changed=item["changed"],
     )
+
+
+def _mask_from_json(planes: Sequence[Sequence], get: Get, shape: tuple[int, int]) -> Mask:
+    return Mask(shape, MappingProxyType(dict(_plane_from_json(plane, get) for plane in planes)))
+
+
+def _plane_from_json(item: Sequence, get: Get) -> tuple[int, Plane | None]:
+    if len(item) == 1:
+        return item[0], None
+    slice_index, row, column, size, packed = item
+    bits = np.unpackbits(get(packed), count=size[0] * size[1])
+    return slice_index, Plane(row, column, bits.astype(bool).reshape(size))
 
 
 def _slice_memory_from_json(item: Mapping, get: Get) -> SliceMemory:

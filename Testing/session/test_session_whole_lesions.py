@@ -1,0 +1,203 @@
+"""One click, the whole lesion: how far it is followed, and what of the mask belongs to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from engine_fixtures import FIRST, SCENE, SIDE, THIRD, Block, painted, scan_of, volume_of
+from orientations import STORAGE_ORDERS, stored_as
+from stub_network import StubNetwork
+from stub_sessions import click_on, is_exactly, ras, stack_of, stub_session
+
+from mois_core.errors import BadInput
+from mois_core.geometry import Volume
+from mois_core.session import Session
+from mois_core.session.lesion import Status
+from mois_core.session.state import Settings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LONG = Block((0, 12), (8, 14), (8, 14))
+
+
+def thin(slice_mm: float, **how) -> Session:
+    """A session on a scan with slices of another thickness."""
+    volume = volume_of(scan_of(LONG))
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:3, 2] *= slice_mm / 7.8
+    return Session(StubNetwork(), Volume(volume.array, matrix), Settings(**how))
+
+
+# ---- painting ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("order", "flips"), STORAGE_ORDERS)
+def test_a_plain_mask_is_painted_in_all_48_storage_orders(order, flips):
+    """As Slicer and SimpleITK hand masks over: contiguous, in the order of the scan's array."""
+    scan = stored_as(volume_of(scan_of(*SCENE)), order, flips)
+    session = Session(StubNetwork(), scan)
+    mask = np.zeros(scan.array.shape, dtype=np.uint8)
+    mask[session.stack.to_volume(painted(FIRST))] = 1
+
+    lesion = session.set_mask(None, mask)
+
+    assert np.array_equal(session.mask(lesion), mask > 0)
+    assert session.find_similar()
+
+
+# ---- how far -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slice_mm", "first", "last"),
+    [(7.8, 3, 9), (8.0, 3, 9), (2.0, 0, 11), (6.0, 2, 10), (30, 6, 6)],
+)
+def test_a_lesion_is_followed_by_distance(slice_mm, first, last):
+    session = thin(slice_mm)
+    lesion = session.click(ras(session, 6, 11, 11))
+
+    assert session.lesion(lesion).mask.slices == tuple(range(first, last + 1))
+
+
+def test_a_number_of_slices_can_be_asked_for_instead():
+    session = thin(2.0, propagation_slices=1)
+    lesion = session.click(ras(session, 6, 11, 11))
+    assert session.lesion(lesion).mask.slices == (5, 6, 7)
+
+    session.adjust(propagation_slices=None, propagation_mm=4.0)
+    session.click(ras(session, 6, 11, 11), True, lesion)
+    assert session.lesion(lesion).mask.slices == (4, 5, 6, 7, 8)
+
+
+@pytest.mark.parametrize("how", [{"propagation_mm": -1}, {"propagation_mm": float("inf")}])
+def test_a_distance_that_makes_no_sense_is_refused(how):
+    with pytest.raises(BadInput, match="0 mm or more"):
+        Settings(**how)
+
+
+def test_only_what_may_change_in_the_middle_of_the_work_can_be_adjusted():
+    with pytest.raises(BadInput, match="axis cannot change"):
+        stub_session().adjust(axis="axial")
+
+
+# ---- what is connected -------------------------------------------------------------------------
+
+
+class Scattered(StubNetwork):
+    """Marks a spot far from every lesion besides what it is asked for."""
+
+    def decode(self, *how):
+        decoded = super().decode(*how)
+        decoded.logits[..., 28:31, 2:5] = 10.0
+        return decoded
+
+
+@pytest.mark.parametrize(("connected", "extra"), [(True, 0), (False, 9)])
+def test_what_is_not_connected_to_the_click_is_left_out(connected, extra):
+    volume = volume_of(scan_of(*SCENE))
+    session = Session(Scattered(), volume, Settings(connected=connected))
+    lesion = click_on(session, FIRST)
+
+    stack = stack_of(session, lesion)
+    assert stack[FIRST.middle[0], 28:31, 2:5].sum() == extra
+    assert stack[FIRST.where].all()
+
+
+def test_the_published_flow_keeps_what_is_not_connected():
+    session = Session(Scattered(), volume_of(scan_of(*SCENE)), reference=True)
+    lesion = click_on(session, FIRST)
+
+    assert stack_of(session, lesion)[FIRST.middle[0], 28:31, 2:5].all()
+
+
+# ---- what a search marks in contact with a clicked lesion ---------------------------------------
+
+
+def half_clicked(**how) -> tuple[Session, int]:
+    """A lesion of twelve slices of which a click follows five."""
+    scan = scan_of(LONG, THIRD)
+    scan[THIRD.where] = 20
+    session = Session(StubNetwork(), volume_of(scan), Settings(propagation_slices=2, **how))
+    return session, session.click(ras(session, 6, 11, 11))
+
+
+def test_it_becomes_part_of_the_lesion():
+    session, lesion = half_clicked()
+    assert session.find_similar() == []
+
+    assert is_exactly(session, lesion, LONG)
+    assert [le.id for le in session.lesions] == [lesion]
+
+
+def test_without_that_rule_it_is_a_finding():
+    session, lesion = half_clicked(absorb=False)
+
+    assert session.find_similar()
+    assert session.lesion(lesion).mask.slices == (4, 5, 6, 7, 8)
+
+
+def test_a_second_search_begins_from_what_was_clicked():
+    session, lesion = half_clicked()
+    session.find_similar()
+    session.find_similar(outside=session.stack.to_volume(painted(Block((0, 3), (0, 32), (0, 32)))))
+
+    assert session.lesion(lesion).mask.slices == tuple(range(3, 12))
+
+
+def test_undo_takes_it_back():
+    session, lesion = half_clicked()
+    session.find_similar()
+    session.undo()
+
+    assert session.lesion(lesion).mask.slices == (4, 5, 6, 7, 8)
+
+
+def test_a_correction_on_a_slice_that_was_gained_is_heeded():
+    session, lesion = half_clicked()
+    session.find_similar()
+    session.click(ras(session, 11, 9, 9), False, lesion)
+
+    assert not session.lesion(lesion).mask.image(11)[9, 9]
+    assert session.lesion(lesion).mask.image(0).any()
+
+
+def test_what_touches_two_clicked_lesions_is_shared_out():
+    upper, lower = Block((2, 8), (4, 10), (8, 14)), Block((2, 8), (20, 26), (8, 14))
+    between = Block((2, 8), (10, 20), (8, 14))
+    session = stub_session(upper, lower, between, propagation_slices=5)
+    ids = [
+        session.set_mask(None, session.stack.to_volume(painted(block))) for block in (upper, lower)
+    ]
+    assert session.find_similar() == []
+
+    stacks = [stack_of(session, lesion) for lesion in ids]
+    assert stacks[0][3, 4:15, 10].all() and not stacks[0][3, 15:, 10].any()
+    assert stacks[1][3, 15:26, 10].all() and not stacks[1][3, :15, 10].any()
+
+
+def test_an_accepted_finding_stays_as_it_was_accepted():
+    session, lesion = half_clicked(absorb=False)
+    finding = session.find_similar()[0]
+    session.accept(finding)
+    before = stack_of(session, finding)
+    session.adjust(propagation_slices=1)
+    session.find_similar()
+
+    assert np.array_equal(stack_of(session, finding), before)
+    assert session.lesion(finding).status is Status.ACCEPTED
+
+
+# ---- the region of a search --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("findings", ["components", "reprompted"])
+def test_no_finding_reaches_out_of_the_region(findings):
+    session = stub_session(*SCENE, findings=findings)
+    click_on(session, FIRST)
+    region = np.zeros((12, SIDE, SIDE), dtype=bool)
+    region[:, 22:] = True
+    found = session.find_similar(inside=session.stack.to_volume(region))
+
+    assert found
+    for lesion in found:
+        assert not (stack_of(session, lesion) & ~region).any()
