@@ -414,7 +414,6 @@ def test_a_home_that_cannot_be_written_is_nothing_to_speak_of(a_case, tiny_weigh
         env=environment,
         cwd=ROOT,
         capture_output=True,
-        text=True,
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, ran.stderr) == (0, b"")
     assert (a_case / "o.png").exists()

@@ -30,14 +30,16 @@ _SESSION_OPTIONS = {
     name: type(getattr(Settings(), name))
     for name in (
         "axis",
-        "propagation_slices",
+        "propagation_mm",
         "exemplars",
         "smallest_cm3",
         "fill_holes",
         "findings",
         "gate",
+        "absorb",
+        "connected",
     )
-} | {"min_confidence": float}
+} | {"propagation_slices": int, "min_confidence": float}
 
 
 @dataclass(frozen=True)
