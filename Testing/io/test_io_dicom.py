@@ -10,7 +10,7 @@ import pytest
 from dicom_files import DISTANCE, FIRST, NORMAL, write_series
 
 from mois_core.errors import BadInput
-from mois_core.io import read_scan
+from mois_core.io import read_labels, read_scan
 
 
 def refusal(folder, **options) -> str:
@@ -61,6 +61,13 @@ def test_one_file_of_a_series_is_a_lone_slice(a_folder):
     lone.mkdir()
     os.replace(file, lone / "x.dcm")
     assert read_scan(lone).array.shape == (1, 16, 12)
+
+
+def test_a_label_map_may_be_a_series_too(a_folder):
+    write_series(a_folder, "1.2.3.4", [2, 0, 1])
+    labels = read_labels(a_folder)
+    assert labels.array.dtype == np.uint8
+    assert np.array_equal(labels.array[:, 0, 0], [2, 3, 1])
 
 
 def test_a_lone_image_may_keep_to_itself_where_it_lies_but_several_may_not(a_folder):

@@ -328,6 +328,12 @@ def test_axial_stations_that_overlap_are_told_apart_by_their_acquisition(a_folde
     assert volume.seams_mm == (FIRST[2] + 8 * DISTANCE,)
 
 
+def test_odd_and_even_slices_are_no_stations(a_folder):
+    for number, places in (("1", (0, 2, 4, 6)), ("2", (1, 3))):
+        write_series(a_folder, "1.2.3.7", places, tags={"0020|0012": number}, prefix=number)
+    assert "slices missing" in dicom_refusal(a_folder)
+
+
 def test_echoes_in_one_series_are_told_apart(a_folder):
     for echo in ("2.3", "4.6"):
         write_series(a_folder, "1.2.3.7", range(3), tags={"0018|0081": echo}, prefix=echo[0])

@@ -146,7 +146,7 @@ def test_similar_lesions_become_segments(an_effect):
 
 def test_the_number_of_slices_is_kept_with_the_work(an_effect):
     box = an_effect.python.propagationSlicesBox
-    assert box.value == an_effect.workspace.session.settings.propagation_slices
+    assert box.value == -1 and an_effect.workspace.session.settings.propagation_slices is None
 
     box.real.setValue(1)
     an_effect.user.wait()

@@ -20,6 +20,7 @@ from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.io.dicom_frames import ACQUISITION, STACK, Frame, Trait
 from mois_core.io.images import LPS_TO_RAS
+from mois_core.io.stations import plan_stations
 
 # A slice may lie this part of a slice distance off its place; scanners round positions.
 _OFF_PLACE = 0.1
@@ -201,11 +202,20 @@ def _told_apart(
         if _OF_STATIONS.issuperset(names):
             groups = _grouped(frames, places, names).values()
             stacks = [_in_order(own) for own, _ in groups]
-            if all(len(set(own)) == len(own) > 1 for _, own in groups) and not any(
-                _fault(stack) for stack in stacks
-            ):
+            if all(len(set(own)) == len(own) > 1 for _, own in groups) and _are_stations(stacks):
                 return [SeriesPart(tuple(stacks), {})]
     return []
+
+
+def _are_stations(stacks: Sequence[FrameStack]) -> bool:
+    """Return whether stacks follow one another; odd and even slices, for one, do not."""
+    if any(_fault(stack) for stack in stacks):
+        return False
+    try:
+        plan_stations([stack.grid for stack in stacks], [""] * len(stacks))
+    except BadInput:
+        return False
+    return True
 
 
 def _varying_traits(frames: Sequence[Frame]) -> Iterator[tuple[str, ...]]:

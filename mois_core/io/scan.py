@@ -51,7 +51,7 @@ def read_scan(
     """
     path = Path(path)
     wanted = [series] if isinstance(series, str) else list(series or ())
-    if path.is_dir() or (path.exists() and image_io(path) == _DICOM_IO):
+    if _is_dicom(path):
         volume = read_dicom(path, wanted, compose)
         gaps = np.flatnonzero(~np.isfinite(volume.array))
     elif wanted:
@@ -64,6 +64,10 @@ def read_scan(
     if isinstance(volume, ComposedVolume):
         say(volume.note)
     return _repaired(volume, gaps, path, say)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_dir() or (path.exists() and image_io(path) == _DICOM_IO)
 
 
 def _repaired(volume: Volume, gaps: np.ndarray, path: Path, say: Callable[[str], None]) -> Volume:
@@ -89,6 +93,9 @@ def read_labels(path: str | os.PathLike, on: Volume | None = None) -> Volume:
     place on that grid; one that does not fit there comes as it is.
     """
     path = Path(path)
+    if _is_dicom(path):
+        volume = read_dicom(path)
+        return replace(volume, array=_whole_numbers(volume.array, False, path))
     image, gaps = read_image_and_gaps(path)
     is_from_slicer = is_segmentation(image)
     if is_from_slicer and image.GetNumberOfComponentsPerPixel() > 1:

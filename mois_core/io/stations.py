@@ -39,7 +39,7 @@ class ComposedVolume(Volume):
     @property
     def note(self) -> str:
         """One line that tells the user what was done."""
-        seams = " and ".join(f"{mm:.0f}" for mm in self.seams_mm)
+        seams = " and ".join(str(round(mm)) for mm in self.seams_mm)
         many = len(self.seams_mm) > 1
         return (
             f"{station_count(self)} stations were composed into one scan; the "

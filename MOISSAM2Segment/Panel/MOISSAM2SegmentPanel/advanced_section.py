@@ -17,6 +17,8 @@ from MOISSAM2SegmentPanel.settings import read_setting, write_setting
 if TYPE_CHECKING:
     from mois_core.session.state import Settings
 
+BY_DISTANCE = -1
+"""Shown for a lesion that is followed by distance instead of a number of slices."""
 PRECISIONS = ("", "float32", "bfloat16")
 GIB = 2**30
 
@@ -116,8 +118,9 @@ class AdvancedSection:
         return PRECISIONS[max(self._ui.precisionBox.currentIndex, 0)]
 
     def _adjustable(self) -> dict[str, Any]:
+        slices = self._ui.propagationSlicesBox.value
         return {
-            "propagation_slices": self._ui.propagationSlicesBox.value,
+            "propagation_slices": slices if slices >= 0 else None,
             "smallest_cm3": self._ui.smallestBox.value,
             "exemplars": self._ui.exemplarsBox.value,
         }
@@ -130,7 +133,8 @@ class AdvancedSection:
         # A session that is resumed keeps the settings that it was stored with.
         settings = self._workspace.session.settings
         self._is_filling = True
-        self._ui.propagationSlicesBox.value = settings.propagation_slices
+        slices = settings.propagation_slices
+        self._ui.propagationSlicesBox.value = BY_DISTANCE if slices is None else slices
         self._ui.smallestBox.value = settings.smallest_cm3
         self._ui.exemplarsBox.value = settings.exemplars
         self._is_filling = False

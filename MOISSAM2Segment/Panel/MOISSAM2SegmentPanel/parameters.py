@@ -24,7 +24,7 @@ class Parameters:
     outside: vtkMRMLMarkupsROINode
     example: vtkMRMLSegmentationNode
     exampleScan: vtkMRMLScalarVolumeNode
-    propagationSlices: Annotated[int, WithinRange(0, 50)] = 3
+    propagationSlices: Annotated[int, WithinRange(-1, 50)] = -1
     smallest: Annotated[float, WithinRange(0.0, 100.0)] = 0.1
     exemplars: Annotated[int, WithinRange(1, 100)] = 10
 

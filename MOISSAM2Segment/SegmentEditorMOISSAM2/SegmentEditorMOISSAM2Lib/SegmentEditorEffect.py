@@ -21,6 +21,8 @@ from mois_core.errors import BadInput
 
 MODULE = "MOISSAM2Segment"
 SLICE_VIEW = "qMRMLSliceWidget"
+BY_DISTANCE = -1
+"""Shown for a lesion that is followed by distance instead of a number of slices."""
 MOST_SLICES = 50
 
 
@@ -80,7 +82,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.cancelButton = qt.QPushButton(_("Cancel"))
         self.cancelButton.toolTip = _("Stop what is being computed; what is finished stays")
         self.propagationSlicesBox = qt.QSpinBox()
+        self.propagationSlicesBox.minimum = BY_DISTANCE
         self.propagationSlicesBox.maximum = MOST_SLICES
+        self.propagationSlicesBox.specialValueText = _("By distance (24 mm)")
         self.propagationSlicesBox.toolTip = _("Number of slices that a lesion is followed each way")
         self.moduleButton = qt.QPushButton(_("Open MOISSAM2 Segment"))
         self.moduleButton.toolTip = _("Model, lesion table and report are in the module's panel")
@@ -180,7 +184,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.propagationSlicesBox.enabled = is_open
         if is_open:
             self._is_showing = True
-            self.propagationSlicesBox.value = workspace.session.settings.propagation_slices
+            slices = workspace.session.settings.propagation_slices
+            self.propagationSlicesBox.value = BY_DISTANCE if slices is None else slices
             self._is_showing = False
 
     def _begin(self) -> None:
@@ -254,9 +259,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         workspace = self._workspace
         if self._is_showing or workspace is None or not workspace.is_open:
             return
-        settings = workspace.session.settings
-        if value != settings.propagation_slices:
-            workspace.commands.adjust(value, settings.smallest_cm3, settings.exemplars)
+        slices = None if value == BY_DISTANCE else value
+        if slices != workspace.session.settings.propagation_slices:
+            workspace.commands.adjust(propagation_slices=slices)
 
     def _open_module(self) -> None:
         slicer.util.selectModule(MODULE)

@@ -163,16 +163,11 @@ class Commands:
 
     # ---- settings --------------------------------------------------------------------------
 
-    def adjust(self, propagation_slices: int, smallest_cm3: float, exemplars: int) -> Job:
-        """Change settings of the session for what is done from now on.
+    def adjust(self, **settings: Any) -> Job:
+        """Change settings of the session for what is done from now on; see `Session.adjust`.
 
         They are stored with the session, and no undo changes them.
         """
-        settings = {
-            "propagation_slices": propagation_slices,
-            "smallest_cm3": smallest_cm3,
-            "exemplars": exemplars,
-        }
         return self._run("Settings", lambda session, *_: session.adjust(**settings))
 
     def _run(self, name: str, action: Callable[..., Any], then: Then = ignore) -> Job:

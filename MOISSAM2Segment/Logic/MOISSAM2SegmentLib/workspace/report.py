@@ -24,11 +24,14 @@ MEASURING = _("measuring lesions")
 
 _REPORTED_SETTINGS = (
     "axis",
+    "propagation_mm",
     "propagation_slices",
     "exemplars",
     "smallest_cm3",
     "min_confidence",
     "findings",
+    "absorb",
+    "connected",
 )
 """The settings that a reader needs to repeat a measurement."""
 
