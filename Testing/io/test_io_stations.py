@@ -11,7 +11,7 @@ from orientations import STORAGE_ORDERS, stored_as
 
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume, same_grid
-from mois_core.io import read_scan
+from mois_core.io import read_labels, read_scan
 from mois_core.io.stations import (
     ComposedVolume,
     compose_stations,
@@ -326,6 +326,13 @@ def test_axial_stations_that_overlap_are_told_apart_by_their_acquisition(a_folde
     assert isinstance(volume, ComposedVolume)
     assert np.array_equal(volume.array[:, 0, 0], range(17))
     assert volume.seams_mm == (FIRST[2] + 8 * DISTANCE,)
+
+
+def test_labels_are_not_blended(a_folder):
+    for number in (0, 1):
+        write_station(a_folder, "1.2.3.7", number)
+    with pytest.raises(BadInput, match="labels of stations are not composed"):
+        read_labels(a_folder)
 
 
 def test_odd_and_even_slices_are_no_stations(a_folder):

@@ -139,7 +139,7 @@ def _normalised(steps: BenchSteps) -> Tensor:
 def _memories(steps: BenchSteps) -> dict[int, dict[str, Any]]:
     """Return memories of a lesion in their format, by slice; the user clicked on slice 0."""
     side = steps.model.config.map_size
-    plane = steps.model.memory_plane().T.unflatten(1, (side, side)).unsqueeze(0)
+    plane = steps.model.memory_plane(side).T.unflatten(1, (side, side)).unsqueeze(0)
     return {
         PROPAGATED_TO - distance: {
             "maskmem_features": memory,

@@ -5,11 +5,8 @@ Nothing that names the patient is read or shown.
 
 from __future__ import annotations
 
-import os
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +15,11 @@ import SimpleITK
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
-from mois_core.io.dicom_elements import is_dicom
-from mois_core.io.dicom_frames import CONTRAST, UNITS, Trait, frames_of, read_header
+from mois_core.io.dicom_frames import CONTRAST, UNITS, Trait, frames_of
+from mois_core.io.dicom_series import Series, find_series, readable, series_of_file
 from mois_core.io.frame_stacks import FrameStack, SeriesPart, parts_of
 from mois_core.io.images import grey_values, quiet, volume_from_image
 from mois_core.io.stations import StationPlan, compose_stations, plan_stations
-
-_DESCRIPTION, _SERIES, _STUDY = "0008|103e", "0020|000e", "0020|000d"
-_FRAME_OF_REFERENCE = "0020|0052"
 
 PART_SIGN = "#"
 """Between a series' UID and the number of one of its scans, as in ``1.2.840.99#2``."""
@@ -33,22 +27,6 @@ PART_SIGN = "#"
 _STATION_NUMBER = re.compile(r"(st|sta|stat|station|stack|step|pos|position|bed|level|part)?\d+")
 _MOST_LISTED = 12
 _SAME_TRAIT = 0.01
-
-
-@dataclass(frozen=True)
-class Series:
-    """A series with what a user needs to choose it, and its files in no order."""
-
-    uid: str
-    description: str
-    files: tuple[str, ...]
-    study: str = ""
-    frame_of_reference: str = ""
-    """Positions of series can be compared if this is the same."""
-
-    def __str__(self) -> str:
-        files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
-        return f"{self.uid} ({self.description or 'no description'}, {files})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +54,7 @@ def read_dicom(path: Path, wanted: Sequence[str] = (), compose: bool = False) ->
     together do: those of one study and description, with equally many slices on one grid, one
     below the other.
     """
-    found = find_series(path) if path.is_dir() else [_series_of_file(path)]
+    found = find_series(path) if path.is_dir() else [series_of_file(path)]
     chosen = _choose(found, wanted, path)
     if len(chosen) == 1 or compose:
         stations = [s for series, part in chosen for s in _stations_of(series, part, path)]
@@ -93,62 +71,6 @@ def read_dicom(path: Path, wanted: Sequence[str] = (), compose: bool = False) ->
         return _read_stack(stations[0])
     plan = _plan(stations, path, is_certain=not compose, are_named=bool(wanted))
     return compose_stations([_read_stack(station) for station in stations], plan)
-
-
-def find_series(folder: Path) -> list[Series]:
-    """Return every series of images in a folder and the folders below it."""
-    files = defaultdict(list)
-    found = []
-    with quiet():
-        for below, folders, all_names in os.walk(folder):
-            folders.sort()
-            unlisted = set(all_names) - {"DICOMDIR"}
-            for uid in SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(below):
-                listed = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(below, uid)
-                files[uid] += listed
-                unlisted -= {os.path.basename(file) for file in listed}
-            if any(is_dicom(Path(below, name)) for name in unlisted):
-                raise BadInput(
-                    f"{folder} holds a DICOM file that is damaged or incomplete; copy or export "
-                    "the folder again."
-                )
-        for uid, names in sorted(files.items()):
-            try:
-                header = read_header(names[0])
-            except RuntimeError:  # reports, plans and other objects without an image
-                continue
-            found.append(_series(uid, header, tuple(names)))
-    if not found:
-        raise BadInput(f"{folder} holds no DICOM images; give a scan's file or its DICOM folder.")
-    return found
-
-
-def _series_of_file(path: Path) -> Series:
-    with quiet(), _readable(str(path)):
-        header = read_header(str(path))
-    uid = header.GetMetaData(_SERIES) if header.HasMetaDataKey(_SERIES) else ""
-    return _series(uid.strip("\0 "), header, (str(path),))
-
-
-def _series(uid: str, header: SimpleITK.ImageFileReader, files: tuple[str, ...]) -> Series:
-    texts = []
-    for tag in (_DESCRIPTION, _STUDY, _FRAME_OF_REFERENCE):
-        text = header.GetMetaData(tag) if header.HasMetaDataKey(tag) else ""
-        printable = "".join(c if c.isprintable() else " " for c in text)
-        texts.append(" ".join(printable.split()))
-    return Series(uid, texts[0], files, texts[1], texts[2])
-
-
-@contextmanager
-def _readable(what: str) -> Iterator[None]:
-    """Say what GDCM could not read in words of our own."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise BadInput(
-            f"{what} is damaged, incomplete or compressed in a way that cannot be read; export it "
-            "again."
-        ) from error
 
 
 def _choose(
@@ -178,7 +100,7 @@ def _listed(things: Sequence[object]) -> str:
 def _stations_of(series: Series, number: int | None, path: Path) -> list[_Station]:
     """Return the stacks of slices that make one scan of a series."""
     what = f"Series {series} in {path}" if path.is_dir() else str(path)
-    with quiet(), _readable(what):
+    with quiet(), readable(what):
         is_alone = len(series.files) == 1
         frames = [frame for file in series.files for frame in frames_of(file, what, is_alone)]
     part = _part_of(parts_of(frames, what), number, series.uid, what)
@@ -296,7 +218,7 @@ def _agree(one: Trait | None, other: Trait | None) -> bool:
 def _read_stack(station: _Station) -> Volume:
     frames = station.stack.frames
     files = [frame.file for frame in frames]
-    with quiet(), _readable(station.what):
+    with quiet(), readable(station.what):
         if all(frame.is_classic for frame in frames):
             image = SimpleITK.ReadImage(files if len(files) > 1 else files[0])
             return volume_from_image(image, station.what)

@@ -25,6 +25,8 @@ _BIG_ENDIAN = b"1.2.840.10008.1.2.2"
 
 _PIXELS = 0x7FE0_0008
 """The first of the elements that hold pixels; nothing that is looked for comes after them."""
+_AFTER_META = 0x0003_0000
+"""Elements below describe the file itself, and are explicit in every file."""
 _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
 _UNDEFINED = 0xFFFF_FFFF
 _WITH_LONG_LENGTH = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
@@ -62,29 +64,31 @@ def _read_file(data: mmap.mmap, sequences: frozenset[int]) -> Elements:
     start = _MAGIC_OFFSET + len(_MAGIC)
     if data[_MAGIC_OFFSET:start] != _MAGIC:
         raise UnreadableElements("the file does not begin as DICOM files do")
-    (length,) = struct.unpack_from("<I", data, start + 8)  # of the rest of group 2
-    body = start + 12 + length
-    meta, _ = _Parser(data, frozenset()).elements(start, body, explicit=True)
+    end = len(data)
+    meta, body = _Parser(data, frozenset(), _AFTER_META).elements(start, end, explicit=True)
     syntax = bytes(meta.get(_TRANSFER_SYNTAX, b"")).rstrip(b"\0 ")
     if syntax == _BIG_ENDIAN:
         raise UnreadableElements("the file's bytes are in the retired order")
     if syntax == _DEFLATED:
         inflated = zlib.decompress(data[body:], -zlib.MAX_WBITS)
         return _Parser(inflated, sequences).elements(0, len(inflated), explicit=True)[0]
-    return _Parser(data, sequences).elements(body, len(data), syntax != _IMPLICIT)[0]
+    return _Parser(data, sequences).elements(body, end, explicit=syntax != _IMPLICIT)[0]
 
 
 class _Parser:
-    """The elements in a block of little-endian bytes."""
+    """The elements in a block of little-endian bytes, up to the first with a tag from `stop` on."""
 
-    def __init__(self, data: mmap.mmap | bytes, sequences: frozenset[int]) -> None:
+    def __init__(
+        self, data: mmap.mmap | bytes, sequences: frozenset[int], stop: int = _PIXELS
+    ) -> None:
         self._data = data
         self._sequences = sequences
+        self._stop = stop
 
     def elements(
         self, start: int, end: int, explicit: bool, depth: int = 0
     ) -> tuple[Elements, int]:
-        """Read elements up to `end`, the end of their item, or the pixels; return where it is."""
+        """Read elements up to `end`, the end of their item, or `stop`; return where that is."""
         if depth > _DEEPEST:
             raise UnreadableElements("sequences lie in one another without end")
         found: Elements = {}
@@ -93,7 +97,7 @@ class _Parser:
             tag = self._tag(position)
             if tag == _END_OF_ITEM:
                 return found, position + 8
-            if depth == 0 and tag >= _PIXELS:
+            if depth == 0 and tag >= self._stop:
                 return found, position
             kind, length, position = self._header(position, explicit)
             # What another program did not know it stored as UN, and what is in it implicitly.

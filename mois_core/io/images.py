@@ -150,21 +150,22 @@ def grey_values(image: SimpleITK.Image, what: Path | str) -> np.ndarray:
     return SimpleITK.GetArrayFromImage(image)
 
 
-def volume_from_image(image: SimpleITK.Image, what: Path | str) -> Volume:
-    """Return a SimpleITK image as a `Volume`; refuse it if it is not 3-D with one grey value."""
-    values = grey_values(image, what)
-    try:
-        return Volume(values, ijk_to_ras(image))
-    except BadInput as error:
-        raise BadInput(f"{what}: {error}") from error
+def volume_from_image(
+    image: SimpleITK.Image, what: Path | str, values: np.ndarray | None = None
+) -> Volume:
+    """Return a SimpleITK image as a `Volume`; refuse it if it is not 3-D with one grey value.
 
-
-def ijk_to_ras(image: SimpleITK.Image) -> np.ndarray:
-    """Return the 4 x 4 matrix from voxels of a 3-D image to RAS millimetres."""
+    `values` are voxels [k, j, i] to put in the place of its own.
+    """
+    if values is None:
+        values = grey_values(image, what)
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     lps[:3, 3] = image.GetOrigin()
-    return LPS_TO_RAS @ lps
+    try:
+        return Volume(values, LPS_TO_RAS @ lps)
+    except BadInput as error:
+        raise BadInput(f"{what}: {error}") from error
 
 
 def write_image(

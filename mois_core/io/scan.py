@@ -13,13 +13,7 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.io.dicom import read_dicom
-from mois_core.io.images import (
-    grey_values,
-    ijk_to_ras,
-    image_io,
-    read_image_and_gaps,
-    volume_from_image,
-)
+from mois_core.io.images import grey_values, image_io, read_image_and_gaps, volume_from_image
 from mois_core.io.slicer_segments import is_segmentation, merged_layers, put_on_grid
 from mois_core.io.stations import ComposedVolume
 
@@ -95,19 +89,15 @@ def read_labels(path: str | os.PathLike, on: Volume | None = None) -> Volume:
     path = Path(path)
     if _is_dicom(path):
         volume = read_dicom(path)
+        if isinstance(volume, ComposedVolume):
+            raise BadInput(f"{path} holds several stations; labels of stations are not composed.")
         return replace(volume, array=_whole_numbers(volume.array, False, path))
     image, gaps = read_image_and_gaps(path)
     is_from_slicer = is_segmentation(image)
-    if is_from_slicer and image.GetNumberOfComponentsPerPixel() > 1:
-        values = merged_layers(image, path)
-        affine = ijk_to_ras(image)
-    else:
-        values = grey_values(image, path)
-        affine = ijk_to_ras(image)
-    volume = Volume(_whole_numbers(values, bool(gaps.size), path), affine)
-    if is_from_slicer and on is not None:
-        return put_on_grid(volume, on)
-    return volume
+    is_layered = is_from_slicer and image.GetNumberOfComponentsPerPixel() > 1
+    values = merged_layers(image, path) if is_layered else grey_values(image, path)
+    labels = volume_from_image(image, path, _whole_numbers(values, bool(gaps.size), path))
+    return put_on_grid(labels, on) if is_from_slicer and on is not None else labels
 
 
 def _whole_numbers(values: np.ndarray, has_gaps: bool, path: Path) -> np.ndarray:
