@@ -1,0 +1,103 @@
+"""What killed programs leave in a folder is removed by the next one, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from paths import ROOT
+
+from mois_core.io import atomic
+from mois_core.io.atomic import atomic_write
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from mois_core.io.atomic import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+WRITING = """
+import sys
+from mois_core.io.atomic import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print("written", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def a_program_that_has_just_begun(monkeypatch):
+    monkeypatch.setattr(atomic, "_tidied", set())
+
+
+def write(path) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text("whole")
+
+
+def started(script, path, **how) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT, **how)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
+def test_what_a_killed_program_left_is_removed_by_the_next(tmp_path):
+    (tmp_path / "table.csv").write_text("old")
+    assert started(KILLED_WHILE_WRITING, tmp_path / "table.csv").wait() == -9
+    (left,) = {path.name for path in tmp_path.iterdir()} - {"table.csv"}
+    assert re.fullmatch(r"\.mois-[0-9a-f]{6}-\d+-[0-9a-f]{8}\.csv", left)
+
+    write(tmp_path / "other.csv")
+
+    assert {path.name for path in tmp_path.iterdir()} == {"table.csv", "other.csv"}
+    assert (tmp_path / "table.csv").read_text() == "old"
+
+
+def test_what_another_program_is_writing_is_left_alone(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with started(WRITING, tmp_path / "table.csv", **pipes) as other:
+        assert other.stdout.readline().strip() == b"written"
+        write(tmp_path / "other.csv")
+        other.communicate(b"\n")
+        assert other.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"table.csv", "other.csv"}
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    ended = started("", tmp_path)
+    ended.wait()
+    here = f".mois-{atomic._place()}-"
+    names = {
+        f".mois-000000-{ended.pid}-0123abcd.csv",  # of another computer
+        f"{here}{ended.pid}-0123abcd.csv.bak",  # this one is ours, and the only one
+        f"{here}{os.getpid()}-0123abcd.csv",
+        f"{here}99999999999999999999-0123abcd.csv",
+        f"{here}0-0123abcd.csv",
+        f"{here}{ended.pid}-notes.csv",
+        f"x{here}{ended.pid}-0123abcd.csv",
+        ".mois-0123abcd.csv",
+        "notes.csv",
+    }
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / f"{here}{ended.pid}-0123abcd").mkdir()
+
+    write(tmp_path / "table.csv")
+
+    left = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert left == names - {f"{here}{ended.pid}-0123abcd.csv.bak"} | {"table.csv"}
+    assert len(list(tmp_path.iterdir())) == len(left) + 1
+
+
+def test_a_folder_is_looked_through_once(tmp_path):
+    write(tmp_path / "table.csv")
+    ended = started("", tmp_path)
+    ended.wait()
+    name = f".mois-{atomic._place()}-{ended.pid}-0123abcd.csv"
+    (tmp_path / name).touch()
+    write(tmp_path / "table.csv")
+    assert (tmp_path / name).exists()

@@ -1,0 +1,93 @@
+"""Find the series of DICOM files. Nothing that names the patient is read or shown."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK
+
+from mois_core.errors import BadInput
+from mois_core.io.dicom_elements import is_dicom
+from mois_core.io.dicom_frames import read_header
+from mois_core.io.images import quiet
+
+_DESCRIPTION, _SERIES, _STUDY = "0008|103e", "0020|000e", "0020|000d"
+_FRAME_OF_REFERENCE = "0020|0052"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series with what a user needs to choose it, and its files in no order."""
+
+    uid: str
+    description: str
+    files: tuple[str, ...]
+    study: str = ""
+    frame_of_reference: str = ""
+    """Positions of series can be compared if this is the same."""
+
+    def __str__(self) -> str:
+        files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
+        return f"{self.uid} ({self.description or 'no description'}, {files})"
+
+
+def find_series(folder: Path) -> list[Series]:
+    """Return every series of images in a folder and the folders below it."""
+    files = defaultdict(list)
+    found = []
+    with quiet():
+        for below, folders, all_names in os.walk(folder):
+            folders.sort()
+            unlisted = set(all_names) - {"DICOMDIR"}
+            for uid in SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(below):
+                listed = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(below, uid)
+                files[uid] += listed
+                unlisted -= {os.path.basename(file) for file in listed}
+            if any(is_dicom(Path(below, name)) for name in unlisted):
+                raise BadInput(
+                    f"{folder} holds a DICOM file that is damaged or incomplete; copy or export "
+                    "the folder again."
+                )
+        for uid, names in sorted(files.items()):
+            try:
+                header = read_header(names[0])
+            except RuntimeError:  # reports, plans and other objects without an image
+                continue
+            found.append(_series(uid, header, tuple(names)))
+    if not found:
+        raise BadInput(f"{folder} holds no DICOM images; give a scan's file or its DICOM folder.")
+    return found
+
+
+def series_of_file(path: Path) -> Series:
+    """Return the series that a file is a part of, as if it were all of it."""
+    with quiet(), readable(str(path)):
+        header = read_header(str(path))
+    uid = header.GetMetaData(_SERIES) if header.HasMetaDataKey(_SERIES) else ""
+    return _series(uid.strip("\0 "), header, (str(path),))
+
+
+def _series(uid: str, header: SimpleITK.ImageFileReader, files: tuple[str, ...]) -> Series:
+    texts = []
+    for tag in (_DESCRIPTION, _STUDY, _FRAME_OF_REFERENCE):
+        text = header.GetMetaData(tag) if header.HasMetaDataKey(tag) else ""
+        printable = "".join(c if c.isprintable() else " " for c in text)
+        texts.append(" ".join(printable.split()))
+    return Series(uid, texts[0], files, texts[1], texts[2])
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Say what GDCM could not read in words of our own."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise BadInput(
+            f"{what} is damaged, incomplete or compressed in a way that cannot be read; export it "
+            "again."
+        ) from error
