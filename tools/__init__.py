@@ -6,6 +6,7 @@ that take options list them with ``--help``.
 parity             compare our network with the figures of the published ones, array by array
 trial              measure a model on held-out phantoms, used as a user would
 shortfall          measure where a model's search falls short, and what its grid allows
+lesion_rules       measure what each rule for whole lesions is worth
 measure_touching   measure how a mask of all lesions should be cut into single ones
 average            average the weights of several runs into a file that can ship
 draw_icons         draw the icons of the module's buttons

@@ -94,7 +94,7 @@ BAD_IMPORTS = (
     bad(f"{LIB}/worker/jobs.py", "import slicer", "worker-without-slicer"),
     bad(f"{LIB}/signal.py", "import vtk", "worker-without-slicer"),
     bad(f"{LIB}/scene/regions.py", "import qt", "logic-without-qt"),
-    bad(f"{LIB}/workspace/steps.py", "import MOISSAM2SegmentPanel.icons", "logic-without-qt"),
+    bad(f"{LIB}/workspace/step_runner.py", "import MOISSAM2SegmentPanel.icons", "logic-without-qt"),
     bad(f"{LIB}/messages.py", "import MOISSAM2SegmentLib.signal", "logic-layers"),
     bad(f"{LIB}/a_new_room.py", "import mois_core.errors", "logic-layers"),
     bad(

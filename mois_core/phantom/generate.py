@@ -207,14 +207,17 @@ def draw_plan(seed: int, settings: PhantomSettings) -> PhantomPlan:
     )
 
 
-def render(plan: PhantomPlan, visit: int = 0) -> Phantom:
+def render(plan: PhantomPlan, visit: int = 0, slice_mm: float | None = None) -> Phantom:
     """Paint and scan a planned phantom.
 
-    At a later visit the same patient lies a little differently.
+    At a later visit the same patient lies a little differently. ``slice_mm`` is another thickness
+    of slices than the scanner's; there are as many as cover the same depth.
     """
     rows, columns = plan.settings.size
     scanner = plan.settings.scanner
-    grid = Grid(rows, columns, scanner.slices, plan.patient.height, scanner.slice_mm)
+    thickness = scanner.slice_mm if slice_mm is None else slice_mm
+    slices = round(scanner.slices * scanner.slice_mm / thickness)
+    grid = Grid(rows, columns, slices, plan.patient.height, thickness)
     body, inside = paint_body(
         random_stream(plan.seed, "body"),
         random_stream(plan.seed, "today", visit),

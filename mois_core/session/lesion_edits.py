@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import assert_never
 
 import numpy as np
 
@@ -218,7 +219,9 @@ def _with_prompt(lesion: Lesion, prompt: Prompt) -> Lesion:
         return replace(lesion, clicks=(*lesion.clicks, prompt))
     if isinstance(prompt, BoxPrompt):
         return replace(lesion, boxes=(*lesion.boxes, prompt))
-    return replace(lesion, paintings=(*lesion.paintings, prompt))
+    if isinstance(prompt, Painting):
+        return replace(lesion, paintings=(*lesion.paintings, prompt))
+    assert_never(prompt)
 
 
 def _before_prompts(lesion: Lesion) -> Lesion:

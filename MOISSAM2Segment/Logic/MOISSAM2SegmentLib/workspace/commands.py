@@ -12,7 +12,7 @@ from MOISSAM2SegmentLib.scene import exemplar_segments, regions
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
-from MOISSAM2SegmentLib.workspace.steps import Then, ignore
+from MOISSAM2SegmentLib.workspace.step_runner import Then, ignore
 
 if TYPE_CHECKING:
     from mois_core.progress import CancelToken, Progress

@@ -28,7 +28,7 @@ from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry, LesionList
 from MOISSAM2SegmentLib.workspace.open_scan import OpenedScan
 from MOISSAM2SegmentLib.workspace.session_saver import SessionSaver
-from MOISSAM2SegmentLib.workspace.steps import Action, Outcome, StepRunner, Then, ignore
+from MOISSAM2SegmentLib.workspace.step_runner import Action, Outcome, StepRunner, Then, ignore
 
 if TYPE_CHECKING:
     from mois_core.session import Session
