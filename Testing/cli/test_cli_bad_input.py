@@ -306,6 +306,7 @@ def test_one_result_that_fails_takes_the_others_with_it(refused, the_stub, monke
 def test_numbers_that_make_no_sense(refused, the_stub):
     assert "propagated each way" in refused("--window", -1)
     assert "propagated each way" in refused("--propagation-slices", -1)
+    assert "0 mm or more" in refused("--propagation-mm", -1)
     assert "exemplar" in refused("--exemplars", 0)
     assert "volume" in refused("--smallest", -1)
     for word in ("nan", "inf", "small"):
@@ -314,14 +315,17 @@ def test_numbers_that_make_no_sense(refused, the_stub):
 
 def test_options_that_need_each_other(refused, the_stub, a_case):
     assert "--exemplar-labels" in refused("--exemplar-scan", a_case / "scan.nii.gz")
-    saved = ("--save-session", a_case / "session.zip")
-    assert "averaged slices cannot be saved" in refused("--thicken", *saved)
+    mask = a_case / save(a_case, "mask.nii.gz", np.ones((12, 32, 32), dtype=np.uint8))
+    assert "leave out --thicken" in refused("--thicken", "--lesions", mask)
+    assert "give one of them" in refused("--lesions", mask, "--session", mask)
+    assert "give one of" in refused("--propagation-mm", 10, "--propagation-slices", 2)
 
 
 def test_without_clicks_or_exemplars_there_is_nothing_to_do(a_case, capsys):
     words = ("segment", a_case / "scan.nii.gz", "--model", "x", "--out", a_case / "l.nii.gz")
     assert mois(*words) == 2
-    assert "--points" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert all(option in said for option in ("--points", "--lesions", "--session"))
     labels = ("--exemplar-labels", a_case / "scan.nii.gz")
     assert mois(*words, *labels, "--no-search") == 2
     assert "nothing to do" in capsys.readouterr().err
@@ -330,12 +334,13 @@ def test_without_clicks_or_exemplars_there_is_nothing_to_do(a_case, capsys):
 def test_regions_and_exemplars_of_another_scan(refused, the_stub, a_case):
     small = np.ones((12, 32, 16), dtype=np.uint8)
     region = a_case / save(a_case, "small.nii.gz", small)
-    for option in ("--inside", "--outside", "--exemplar-labels"):
+    for option in ("--inside", "--outside", "--exemplar-labels", "--lesions"):
         line = refused(option, region)
         assert "does not lie on the same voxels" in line and "16 x 32 x 12" in line
     nothing = a_case / save(a_case, "nothing.nii.gz", np.zeros((12, 32, 32), dtype=np.uint8))
     assert "nothing of the scan to search" in refused("--inside", nothing)
     assert "no outlined lesion" in refused("--exemplar-labels", nothing)
+    assert "no outlined lesion" in refused("--lesions", nothing)
     shades = a_case / save(a_case, "shades.nii.gz", np.full((12, 32, 32), -5, dtype=np.int16))
     assert "is no label map" in refused("--inside", shades)
 

@@ -137,6 +137,13 @@ def test_the_window_limits_how_far_a_lesion_is_propagated(a_case, the_stub):
     assert sorted(set(np.nonzero(labels == 1)[0])) == [middle - 1, middle, middle + 1]
 
 
+def test_the_distance_limits_how_far_a_lesion_is_propagated(a_case, the_stub):
+    assert segment(a_case, "--no-search", "--propagation-mm", 8, out="labels.nii.gz") == 0
+    labels = labels_on_slices(a_case / "labels.nii.gz")
+    middle = FIRST.middle[0]
+    assert sorted(set(np.nonzero(labels == 1)[0])) == [middle - 1, middle, middle + 1]
+
+
 def test_a_negative_click_takes_away(a_case, the_stub):
     volume = read_scan(a_case / "scan.nii.gz")
     n, row, column = FIRST.middle
@@ -198,8 +205,11 @@ def test_thin_slices_are_averaged_and_results_come_back_on_them(a_case, the_stub
     write_image(a_case / "scan.nii.gz", thin)
     n, row, column = FIRST.middle
     write_clicks(a_case / "clicks.mrk.json", thin, [(1, True, (6 * n + 2, row, column))])
-    assert segment(a_case, "--no-search") == 0
-    assert "--thicken" in capsys.readouterr().err
+    assert segment(a_case, "--no-search", out="labels.nii.gz") == 0
+    assert capsys.readouterr().err == ""
+    # 24 mm each way of the click, which is six slices for one of the scene.
+    followed = np.nonzero(labels_on_slices(a_case / "labels.nii.gz") == 1)[0]
+    assert set(followed) == set(range(6 * FIRST.slices[0], 6 * FIRST.slices[1]))
     report = ("--report", a_case / "table.csv", "--picture", a_case / "picture.png")
     assert segment(a_case, "--thicken", *report, out="labels.nii.gz") == 0
     written = read_labels(a_case / "labels.nii.gz")

@@ -23,8 +23,8 @@ from dicom_files import (
 from mois_core.errors import BadInput
 from mois_core.geometry import same_grid
 from mois_core.io import read_scan
+from mois_core.io.compose_stations import ComposedVolume
 from mois_core.io.dicom_elements import UnreadableElements, read_elements
-from mois_core.io.stations import ComposedVolume
 
 ORDERS = [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (0, 2, 4, 1, 3)]
 

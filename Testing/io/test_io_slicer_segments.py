@@ -10,6 +10,7 @@ from slicer_skipping import missing
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume, same_grid
 from mois_core.io import read_labels, write_image
+from mois_core.io.slicer_segments import read_segment_names
 
 OBLIQUE = np.array([[-0.56, 0, 4.68, 90], [-0.42, 0, -6.24, -40], [0, -0.6, 0, 500], [0, 0, 0, 1]])
 """Of a scan of 0.7 x 0.6 x 7.8 mm voxels."""
@@ -173,3 +174,25 @@ def test_other_images_of_several_values_are_still_refused(first, tmp_path):
     nrrd.write(str(tmp_path / "a.nrrd"), np.stack([first] * 2).transpose(0, 3, 2, 1), affine)
     with pytest.raises(BadInput, match="2 values in each voxel"):
         read_labels(tmp_path / "a.nrrd")
+
+
+# ---- names and colours ----------------------------------------------------------------------
+
+
+def test_segments_are_called_by_the_label_values_that_they_are_read_with(
+    a_scan, first, second, tmp_path
+):
+    fields = {"LabelValue": 5, "Name": "left arm", "Color": "0.25 1.5 0"}
+    segments = [fields, {**fields, "Layer": 1, "LabelValue": 9, "Name": "", "Color": "red"}]
+    path = write_layers(tmp_path / "a.seg.nrrd", [first * 5, second * 9], OBLIQUE, segments)
+    assert read_segment_names(path) == {5: ("left arm", (0.25, 1, 0)), 9: ("", None)}
+
+    segments[1]["LabelValue"] = 5
+    path = write_layers(tmp_path / "b.seg.nrrd", [first * 5, second * 5], OBLIQUE, segments)
+    assert list(read_segment_names(path)) == np.unique(read_labels(path).array)[1:].tolist()
+
+
+def test_what_is_no_segmentation_has_no_segments(a_scan, tmp_path):
+    write_image(tmp_path / "a.nrrd", a_scan)
+    assert read_segment_names(tmp_path / "a.nrrd") == {}
+    assert read_segment_names(tmp_path) == {}

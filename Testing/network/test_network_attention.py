@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from small_networks import MOIS, assert_same, lively, noise
 
 from mois_core.network.attention import attend, attends_raw_memory, join_heads, split_heads
-from mois_core.network.conditioning import RotaryAttention, Tokens, join_keys
+from mois_core.network.memory_attention import RotaryAttention, Tokens, join_keys
 from mois_core.network.position import rotary_table, rotate
 
 SIDE = MOIS.map_size

@@ -28,7 +28,7 @@ from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
-from mois_core.session.session_file import restore, save, to_bytes
+from mois_core.session.session_file import FORMAT, restore, save, to_bytes
 from mois_core.session.state import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -233,7 +233,7 @@ def test_a_document_that_says_something_else_is_refused(session, document):
 
 def test_a_file_of_a_later_format_says_so(session):
     document = json.loads(zipfile.ZipFile(io.BytesIO(to_bytes(session))).read("session.json"))
-    document["format"] = 3
+    document["format"] = FORMAT + 1
 
     message = refused(rewritten(to_bytes(session), session=json.dumps(document)), session)
 

@@ -139,6 +139,9 @@ class Life:
     def do_set_mask(self):
         self.session.set_mask(self.random.choice([None, self.lesion_id()]), self.mask())
 
+    def do_add_lesions(self):
+        self.session.add_lesions(self.mask() * self.random.randint(1, 12))
+
     def do_propagate(self):
         self.session.propagate(self.random.choice([None, self.lesion_ids()]), joined=False)
 
@@ -242,7 +245,9 @@ class Life:
         assert state.last_id >= before.last_id
         assert state.next_click >= before.next_click
         new = set(state.lesions) - set(before.lesions)
-        asked_for_by_id = name in ("new_lesion", "click", "clicks", "box", "set_mask")
+        asked_for_by_id = name in (
+            *("new_lesion", "click", "clicks", "box", "set_mask", "add_lesions"),
+        )
         assert asked_for_by_id or all(lesion_id > before.last_id for lesion_id in new)
 
     def check_masks(self):

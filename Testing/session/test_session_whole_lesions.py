@@ -69,6 +69,14 @@ def test_a_number_of_slices_can_be_asked_for_instead():
     assert session.lesion(lesion).mask.slices == (4, 5, 6, 7, 8)
 
 
+def test_the_published_flow_counts_slices_whatever_their_thickness():
+    volume = thin(2.0).volume
+    session = Session(StubNetwork(), volume, reference=True)
+    lesion = session.click(ras(session, 6, 11, 11))
+
+    assert session.lesion(lesion).mask.slices == tuple(range(3, 10))
+
+
 @pytest.mark.parametrize("how", [{"propagation_mm": -1}, {"propagation_mm": float("inf")}])
 def test_a_distance_that_makes_no_sense_is_refused(how):
     with pytest.raises(BadInput, match="0 mm or more"):

@@ -62,9 +62,9 @@ class Editor:
 
     def click_at_once(self, world, positive: bool = True) -> None:
         """Do what the effect itself does on a click."""
-        self.workspace.editing.edit_segment(self.node, self.segment_id, self.write_change)
+        self.workspace.effect_segments.edit_segment(self.node, self.segment_id, self.write_change)
         self.logic.SaveStateForUndo()
-        self.workspace.editing.point_into_segment(world, positive)
+        self.workspace.effect_segments.point_into_segment(world, positive)
 
     def paint(self, mask: np.ndarray) -> None:
         """Replace the segment by a mask, as a stroke of the brush does."""
@@ -82,7 +82,7 @@ class Editor:
         settle(self.workspace)
 
     def leave(self) -> None:
-        self.workspace.editing.give_back()
+        self.workspace.effect_segments.give_back()
         settle(self.workspace)
 
     def mask(self, segment_id: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import slicer
 from engine_fixtures import FIRST, SECOND
 from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
 from MOISSAM2SegmentLib.scene.segment_tags import TAG
-from MOISSAM2SegmentLib.workspace.segment_editing import ANOTHER_SEGMENTATION
+from MOISSAM2SegmentLib.workspace.effect_segments import ANOTHER_SEGMENTATION
 from scans import (
     labels_in,
     linear_transform,

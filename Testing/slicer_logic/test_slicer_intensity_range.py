@@ -159,7 +159,7 @@ def test_the_main_thread_is_not_kept_by_masks_on_a_scan_of_clinical_size(
         "correction": lambda: editor.click_at_once(beside, positive=False),
         "undo": editor.logic.Undo,
         "another segment": lambda: editor.click_at_once(middle_of(workspace, SECOND)),
-        "leaving": workspace.editing.give_back,
+        "leaving": workspace.effect_segments.give_back,
     }
     turns = []
     for name, step in steps.items():

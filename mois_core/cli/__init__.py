@@ -10,13 +10,14 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from mois_core import __version__
+from mois_core.cli import interruptions
 from mois_core.errors import BadInput, Cancelled
 
 EXIT_DONE = 0
 EXIT_BAD_INPUT = 2
-EXIT_CANCELLED = 130
 
 COMMANDS = ("demo", "segment", "weights", "phantom", "prepare", "train", "evaluate", "bench")
 """Modules of this package, in the order in which ``mois --help`` lists them."""
@@ -38,14 +39,56 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    args = build_parser().parse_args(argv)
+    """Run one command and return its exit code; without ``argv`` this is the whole program."""
+    is_program = argv is None
+    if is_program:
+        interruptions.provide_streams()
+    with interruptions.watched(for_good=is_program) as watch:
+        code, said = _run(argv, watch)
+    return _delivered(code, said)
+
+
+def _run(argv: Sequence[str] | None, watch: interruptions.Watch) -> tuple[int, str]:
+    """Run one command; return its exit code, and what is left to say about its end."""
+    who = "mois"
     try:
+        args = build_parser().parse_args(argv)
+        who = f"mois {args.command}"
         args.run(args)
-    except BadInput as error:
-        print(f"mois {args.command}: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except (Cancelled, KeyboardInterrupt):
-        print(f"mois {args.command}: cancelled", file=sys.stderr)
-        return EXIT_CANCELLED
-    return EXIT_DONE
+    except SystemExit:  # by argparse, which has said why
+        if interruptions.flush_streams() is None:
+            raise
+        return interruptions.NOBODY_READS
+    except BaseException as error:
+        outcome = watch.outcome or _outcome(error)
+        if outcome is None:
+            raise
+        code, said = outcome
+        return code, said and f"{who}: {said}"
+    return EXIT_DONE, ""
+
+
+def _outcome(error: BaseException) -> tuple[int, str] | None:
+    """Return the exit code for an error, and what is said; None for a defect of the program."""
+    if isinstance(error, BadInput):
+        return EXIT_BAD_INPUT, str(error)
+    if isinstance(error, (Cancelled, KeyboardInterrupt)):
+        return interruptions.CANCELLED
+    if isinstance(error, OSError) and interruptions.is_closed_pipe(error):
+        return interruptions.NOBODY_READS
+    return None
+
+
+def _delivered(code: int, said: str) -> int:
+    """Print what is left to say; return the exit code, another one if printing failed."""
+    with suppress(OSError):
+        if said:
+            print(said, file=sys.stderr)
+    refusal = interruptions.flush_streams()
+    if refusal is None or code != EXIT_DONE:
+        return code
+    if interruptions.is_closed_pipe(refusal):
+        return interruptions.NOBODY_READS[0]
+    with suppress(OSError):
+        print(f"mois: what was to be printed is lost ({refusal.strerror})", file=sys.stderr)
+    return EXIT_BAD_INPUT

@@ -8,32 +8,39 @@ counts more than whatever comes out.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-EXIT_CANCELLED = 130
-EXIT_TERMINATED = 143
-EXIT_NOBODY_READS = 141
-"""What a shell reports of tools that SIGPIPE ends."""
+Outcome = tuple[int, str]
+"""An exit code, and what is said on standard error."""
 
-_CODES = {signal.SIGINT: EXIT_CANCELLED, signal.SIGTERM: EXIT_TERMINATED}
-_WORDS = {EXIT_CANCELLED: "cancelled", EXIT_TERMINATED: "terminated"}
+CANCELLED: Outcome = (130, "cancelled")
+TERMINATED: Outcome = (143, "terminated")
+NOBODY_READS: Outcome = (141, "")
+"""As a shell reports it of tools that SIGPIPE ends."""
+
+_OUTCOMES = {signal.SIGINT: CANCELLED, signal.SIGTERM: TERMINATED}
 _STANDARD_STREAMS = 3
+_TIDYING_UP_SECONDS = 1.0
+"""For so long after a signal another one of an impatient user changes nothing."""
 
 
-class _Watch:
+class Watch:
     """The signals that came during one command."""
 
     def __init__(self) -> None:
-        self.code: int | None = None
-        """The exit code of the first signal."""
+        self.outcome: Outcome | None = None
+        """What the first signal makes of the command."""
         self.is_held = False
         self._process = os.getpid()
+        self._raised = float("-inf")
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """Note a signal and end the command; it is called by Python."""
@@ -41,26 +48,27 @@ class _Watch:
             # A process that the command forked has nothing to tidy up or to say.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        if self.code is None:
-            self.code = _CODES[signal.Signals(number)]
-        if not self.is_held:
+        if self.outcome is None:
+            self.outcome = _OUTCOMES[signal.Signals(number)]
+        if not self.is_held and time.monotonic() > self._raised + _TIDYING_UP_SECONDS:
+            self._raised = time.monotonic()
             raise KeyboardInterrupt
 
 
-_watch = _Watch()
+_watch = Watch()
 
 
 @contextmanager
-def watched(for_good: bool) -> Iterator[_Watch]:
+def watched(for_good: bool) -> Iterator[Watch]:
     """Watch for signals during a block; after it, ignore them ``for_good`` or do as before.
 
     Signals that the process was started to ignore stay ignored.
     """
     global _watch
-    before, _watch = _watch, _Watch()
+    before, _watch = _watch, Watch()
     handlers = {}
     if threading.current_thread() is threading.main_thread():
-        for number in _CODES:
+        for number in _OUTCOMES:
             handler = signal.getsignal(number)
             if handler not in (signal.SIG_IGN, None):
                 handlers[number] = handler
@@ -75,7 +83,7 @@ def watched(for_good: bool) -> Iterator[_Watch]:
 
 def check() -> None:
     """End the command here if a signal came and the exception for it was swallowed."""
-    if _watch.code is not None:
+    if _watch.outcome is not None:
         raise KeyboardInterrupt
 
 
@@ -88,11 +96,6 @@ def held() -> Iterator[None]:
         yield
     finally:
         _watch.is_held = False
-
-
-def words_for(code: int) -> str:
-    """Return what a command says about the signal that ended it."""
-    return _WORDS[code]
 
 
 # ---- standard streams --------------------------------------------------------------------------
@@ -110,20 +113,28 @@ def provide_streams() -> None:
         os.close(opened)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
 
 
-def nobody_reads() -> bool:
-    """Return whether what was printed can no longer be delivered; then let it go nowhere."""
-    is_closed = False
+def flush_streams() -> OSError | None:
+    """Deliver what was printed; return why that is not possible, and let it go nowhere then."""
+    refusal = None
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
-            is_closed = True
+        except OSError as error:
+            refusal = error
             # What is left in the stream would be tried again, and complained of, at the very end.
             with suppress(OSError, ValueError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)
-    return is_closed
+    return refusal
+
+
+def is_closed_pipe(error: OSError) -> bool:
+    """Return whether an error says that nobody reads what is printed any more."""
+    return isinstance(error, BrokenPipeError) or (
+        sys.platform == "win32" and error.errno == errno.EINVAL
+    )

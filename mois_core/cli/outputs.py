@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from mois_core.cli.interruptions import held
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
 
@@ -49,3 +50,5 @@ def all_or_none(paths: Sequence[Path]) -> Iterator[list[Path]]:
             for written, path in zip(temporary, paths, strict=True):
                 text = text.replace(str(written), str(path))
             raise BadInput(text) from error
+        with held():
+            stack.close()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mois_core.cli import interruptions
+
 BAR_CELLS = 30
 
 _WORTH_AN_ESTIMATE_SECONDS = 10
@@ -26,7 +28,8 @@ class ProgressBar:
         self._started = 0.0
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """Show the progress that a long call reports."""
+        """Show the progress that a long call reports, and end the call if a signal asked for it."""
+        interruptions.check()
         if not self._is_shown:
             return
         part = min(done / total, 1.0) if total else 1.0

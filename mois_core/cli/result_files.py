@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mois_core.geometry import SliceStack
 from mois_core.io import check_segmentation_path, write_segmentation
 from mois_core.network.model_info import ModelInfo
 from mois_core.results import lesion_report
-from mois_core.results.colours import lesion_colour
+from mois_core.results.colours import Colour, lesion_colour
 from mois_core.session import Session
 from mois_core.session.lesion import Lesion, Status
 
@@ -32,6 +33,10 @@ class SegmentationResult:
     model: ModelInfo
     parameters: dict[str, object]
     session: Session
+    colours: Mapping[int, Colour] = field(default_factory=dict)
+    """Of lesions that came with colours of their own."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """What is saved with the session."""
 
 
 def check_endings(out: Path, table: Path | None, picture: Path | None) -> None:
@@ -78,12 +83,16 @@ def write_results(
 
             draw_picture(place[picture], result.stack, result.lesions, title)
         if saved is not None:
-            save(result.session, place[saved])
+            save(result.session, place[saved], result.notes)
 
 
 def _segments(result: SegmentationResult) -> list:
     return [
-        (lesion.id, lesion.name or f"Lesion {lesion.id}", lesion_colour(lesion.id))
+        (
+            lesion.id,
+            lesion.name or f"Lesion {lesion.id}",
+            result.colours.get(lesion.id) or lesion_colour(lesion.id),
+        )
         for lesion in result.lesions
         if lesion.status.counts
     ]
@@ -92,6 +101,10 @@ def _segments(result: SegmentationResult) -> list:
 def result_line(result: SegmentationResult) -> str:
     """Return one line that sums up the result."""
     summary = lesion_report.totals(lesion_report.measure_lesions(result.stack, result.lesions))
-    clicked = sum(lesion.status is Status.PROMPTED for lesion in result.lesions)
+    given = sum(lesion.is_as_given for lesion in result.lesions)
+    clicked = sum(lesion.status is Status.PROMPTED for lesion in result.lesions) - given
     found = sum(lesion.status is Status.FOUND for lesion in result.lesions)
-    return f"{clicked} clicked and {found} found lesions, {summary.burden_cm3:,.1f} cm3 in total"
+    counted = f"{clicked} clicked and {found} found lesions"
+    if given:
+        counted = f"{given} given, {counted}"
+    return f"{counted}, {summary.burden_cm3:,.1f} cm3 in total"

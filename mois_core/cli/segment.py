@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +16,21 @@ from mois_core.cli.progress_bar import ProgressBar, progress_bar
 from mois_core.errors import BadInput
 
 if TYPE_CHECKING:
-    from mois_core.geometry import SliceStack, Volume
+    from mois_core.cli.earlier_work import Outlines, SavedWork
+    from mois_core.geometry import SliceStack
     from mois_core.io import RasClick
     from mois_core.io.resample import ThickSlices
+    from mois_core.results.colours import Colour
     from mois_core.session import Session
     from mois_core.session.state import Settings
+    from mois_core.weights import OpenedModel
 
 _DESCRIPTION = """\
 Outline the lesions that were clicked on, search the rest of the scan for others
 like them, and write all of them down.
+
+Work can begin with lesions that are outlined (--lesions), and go on from a session
+that was saved (--session), with more clicks, another search, or other results.
 
 SCAN is an image in any format that SimpleITK reads (NIfTI, NRRD, MetaImage, ...),
 a DICOM file, or a DICOM folder. FILE.mrk.json is a point list from 3D Slicer (its
@@ -48,6 +56,14 @@ examples:
   mois segment today.nii.gz --exemplar-labels lesions-2023.nii.gz \\
       --exemplar-scan scan-2023.nii.gz --model mois-sam2-b+ --out today.seg.nrrd
       no clicks at all: the lesions of an earlier scan say what to look for
+  mois segment scan.nii.gz --points clicks.mrk.json --model mois-sam2-b+ \\
+      --out lesions.seg.nrrd --save-session lesions.mois
+  mois segment scan.nii.gz --session lesions.mois --points clicks.mrk.json \\
+      --model mois-sam2-b+ --out lesions.seg.nrrd --save-session lesions.mois
+      go on with the session: of the clicks, those that it does not have yet
+  mois segment scan.nii.gz --lesions outlined.seg.nrrd --model mois-sam2-b+ \\
+      --out lesions.seg.nrrd
+      the outlined lesions as they are, and all others like them
   mois segment dicom/ --compose --series 1.2.840.97 --series 1.2.840.98 \\
       --points clicks.mrk.json --model mois-sam2-b+ --out lesions.seg.nrrd
       head and trunk, two series of the folder, as one scan
@@ -58,13 +74,11 @@ output:
   --report   .csv: one row per lesion; .json: also totals, model and parameters
   --picture  .png: maximum projection and the busiest slices with outlines
 
-exit codes: 0 done, 2 bad input (nothing is written), 130 cancelled with Ctrl-C"""
+exit codes: 0 done, 2 bad input, 130 cancelled with Ctrl-C, 143 terminated (SIGTERM),
+141 if nobody reads the output any more (| head -1). Except with 0, no result is written."""
 
 _NUMBERS_FOR_FINDINGS = 1000
 """More than a search finds; without them it would fail at its end."""
-
-_SHORT_REACH_MM = 3.9
-"""Half the distance of the training slices, below which the user is told of `--thicken`."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -78,6 +92,20 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("scan", type=Path, metavar="SCAN", help="image file or DICOM folder")
     parser.add_argument("--points", type=Path, metavar="FILE.mrk.json", help="the clicks")
+    parser.add_argument(
+        "--lesions",
+        type=Path,
+        metavar="LABELMAP",
+        help="lesions to begin with, outlined in SCAN: they keep their numbers, names and colours, "
+        "and their outlines wherever no click on them (3+ for lesion 3) asks for another; the "
+        "search looks for others like them",
+    )
+    parser.add_argument(
+        "--session",
+        type=Path,
+        metavar="FILE",
+        help="go on with what --save-session wrote, on the same scan with the same model",
+    )
     parser.add_argument(
         "--series",
         action="append",
@@ -95,7 +123,10 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     files.add_argument("--report", type=Path, metavar="OUT.csv|OUT.json")
     files.add_argument("--picture", type=Path, metavar="OUT.png")
     files.add_argument(
-        "--save-session", type=Path, metavar="FILE", help="everything, to go on from later"
+        "--save-session",
+        type=Path,
+        metavar="FILE",
+        help="everything, to go on from later with --session; the same file may be named",
     )
 
     search = parser.add_argument_group("search")
@@ -128,7 +159,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--exemplar-labels",
         type=Path,
         metavar="LABELMAP",
-        help="lesions outlined before, to search for as well or instead of clicks",
+        help="lesions outlined before, as exemplars only: what is like them is searched for, as "
+        "well or instead of clicks, but they do not become lesions of the result (see --lesions)",
     )
     search.add_argument(
         "--exemplar-scan", type=Path, metavar="SCAN", help="the scan they lie in, if not SCAN"
@@ -136,19 +168,26 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
     how = parser.add_argument_group("slices")
     how.add_argument(
+        "--propagation-mm",
+        type=finite_number,
+        metavar="MM",
+        help="how far a clicked lesion is followed each way at most (24)",
+    )
+    how.add_argument(
         "--propagation-slices",
         "--window",
         dest="propagation_slices",
         type=int,
         metavar="N",
-        help="slices that a lesion is propagated each way (3; --window is the older name)",
+        help="the same as a number of slices, whatever their thickness (--window is the older "
+        "name)",
     )
     how.add_argument("--axis", choices=("coronal", "sagittal", "axial"), help="(coronal)")
     how.add_argument(
         "--thicken",
         action="store_true",
-        help="average thin slices to the 7.8 mm of the training scans; results come back on the "
-        "scan's own voxels",
+        help="average thin slices to the 7.8 mm of the training scans, which is faster and seldom "
+        "better; results come back on the scan's own voxels",
     )
     how.add_argument(
         "--reference", action="store_true", help="do as the published app does, to compare with it"
@@ -160,42 +199,102 @@ def run(args: argparse.Namespace) -> None:
     """Check the input, segment the scan and write the results."""
     _check_arguments(args)
 
+    from mois_core.cli.earlier_work import notes
     from mois_core.cli.result_files import SegmentationResult, result_line, write_results
-    from mois_core.cli.working_scan import lesions_on_scan, working_scan
-    from mois_core.geometry import SliceStack
-    from mois_core.io import read_scan
-    from mois_core.session import Session
+    from mois_core.cli.working_scan import lesions_on_scan
 
-    settings = _settings(args)
     with progress_bar() as bar:
-        scan_as_read = read_scan(args.scan, args.series, args.compose, bar.say)
-        stack = SliceStack(scan_as_read, settings.axis)
-        clicks = _read_clicks(args.points, stack, not args.no_search) if args.points else []
-        _warn(bar, stack, args.thicken)
-        scan = working_scan(stack, args.thicken)
-        regions = _read_regions(args, scan)
-        seeds = _read_seeds(args, scan, settings, bar)
+        inputs = _read_inputs(args, bar)
         model = model_choice.choose_model(args)
         if not (args.no_search or model.network.config.exemplars):
             raise BadInput(
                 f"the model {model.info.preset} cannot search; add --no-search, or choose a "
                 "MOIS-SAM2 model"
             )
-        session = Session(model.network, scan.volume, settings, args.reference, model.info)
-        session.guard.on_notice = bar.say
-        if seeds:
-            session.add_exemplars(*seeds)
-        segment(session, clicks, not args.no_search, regions, bar)
+        session, clicks = _begin(args, inputs, model, bar)
+        segment(session, clicks, not args.no_search, inputs.regions, bar, inputs.outlines)
+    scan = inputs.scan
     result = SegmentationResult(
-        stack=stack,
+        stack=scan.original,
         labels=scan.to_original(session.labels()),
         lesions=lesions_on_scan(scan, session.lesions),
         model=model.info,
-        parameters=_parameters(args, session, stack.volume),
+        parameters=_parameters(args, session, inputs),
         session=session,
+        colours=inputs.colours,
+        notes=notes(inputs.thicken, inputs.colours),
     )
     write_results(result, args.out, args.report, args.picture, args.save_session)
     print(f"{args.out}: {result_line(result)}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """All that a run reads before it loads a network."""
+
+    scan: ThickSlices
+    thicken: bool
+    settings: Settings
+    saved: SavedWork | None
+    outlines: Outlines | None
+    clicks: list[RasClick]
+    regions: dict[str, object]
+    seeds: tuple
+
+    @property
+    def colours(self) -> Mapping[int, Colour]:
+        """Colours of lesions that came with colours of their own."""
+        source = self.saved or self.outlines
+        return source.colours if source else {}
+
+
+def _read_inputs(args: argparse.Namespace, bar: ProgressBar) -> _Inputs:
+    from mois_core.cli.earlier_work import read_outlines, read_saved_work
+    from mois_core.cli.working_scan import working_scan
+    from mois_core.geometry import SliceStack
+    from mois_core.io import read_scan
+    from mois_core.session.state import Settings
+
+    given = _given_settings(args)
+    saved = read_saved_work(args, given) if args.session else None
+    settings = saved.told.settings if saved else Settings(**given)
+    thicken = saved.thicken if saved else args.thicken
+    stack = SliceStack(read_scan(args.scan, args.series, args.compose, bar.say), settings.axis)
+    scan = working_scan(stack, thicken)
+    if saved:
+        saved.told.check_scan(scan.volume)
+    outlines = read_outlines(args.lesions, stack.volume) if args.lesions else None
+    known = saved.told.lesion_ids if saved else outlines.lesion_ids if outlines else ()
+    last_id = max((saved.told.last_id if saved else 0, *known))
+    clicks = _read_clicks(args.points, stack, known) if args.points else []
+    if not args.no_search:
+        _check_numbers(args, clicks, last_id)
+    _warn(bar, stack)
+    regions = _read_regions(args, scan)
+    seeds = _read_seeds(args, scan, settings, thicken, bar)
+    return _Inputs(scan, thicken, settings, saved, outlines, clicks, regions, seeds)
+
+
+def _begin(
+    args: argparse.Namespace, inputs: _Inputs, model: OpenedModel, bar: ProgressBar
+) -> tuple[Session, list[RasClick]]:
+    """Return the session that the run works on, and the clicks that it does not have yet."""
+    from mois_core.cli.earlier_work import new_clicks
+    from mois_core.session import Session
+
+    if inputs.saved:
+        session = inputs.saved.open(model, inputs.scan.volume)
+    else:
+        how = (inputs.settings, args.reference, model.info)
+        session = Session(model.network, inputs.scan.volume, *how)
+    session.guard.on_notice = bar.say
+    if inputs.seeds:
+        session.add_exemplars(*inputs.seeds)
+    clicks = new_clicks(inputs.clicks, session, inputs.outlines)
+    known = len(inputs.clicks) - len(clicks)
+    if known:
+        bar.say(f"Of the {len(inputs.clicks)} clicks the session has {known} already.")
+    return session, clicks
 
 
 def segment(
@@ -204,19 +303,25 @@ def segment(
     search: bool,
     regions: dict[str, object],
     bar: ProgressBar,
+    outlines: Outlines | None = None,
 ) -> None:
-    """Run a session as a user of the module would: click, wait, search."""
+    """Run a session as a user of the module would: take over outlines, click, wait, search."""
     from mois_core.session import NewClick
 
     if search:
         session.prepare(_first_slice(session, clicks), bar)
+    if outlines:
+        session.add_lesions(outlines.labels, outlines.names)
     if clicks:
         new = [NewClick(click.ras, click.positive, click.lesion_id) for click in clicks]
         session.clicks(new, progress=bar)
     if not search:
         return
     if not session.exemplars_for(0):
-        bar.say("The network outlined nothing at the clicks, so there was nothing to search for.")
+        outlined = (
+            "The network outlined nothing at the clicks" if clicks else "No lesion is outlined"
+        )
+        bar.say(f"{outlined}, so there was nothing to search for.")
         return
     session.find_similar(bar, **regions)
 
@@ -232,14 +337,24 @@ def _check_arguments(args: argparse.Namespace) -> None:
     """Refuse arguments that cannot work together, before any scan is opened."""
     from mois_core.cli.result_files import check_endings
 
-    if args.points is None and args.exemplar_labels is None:
-        raise BadInput("give the clicks with --points, or earlier lesions with --exemplar-labels")
-    if args.points is None and args.no_search:
+    beginnings = (args.points, args.lesions, args.session)
+    if all(path is None for path in (*beginnings, args.exemplar_labels)):
+        raise BadInput(
+            "give the clicks with --points, outlined lesions with --lesions, a saved session with "
+            "--session, or earlier lesions to search for with --exemplar-labels"
+        )
+    if all(path is None for path in beginnings) and args.no_search:
         raise BadInput("without --points and with --no-search there is nothing to do")
+    if args.lesions is not None and args.session is not None:
+        raise BadInput(
+            "--lesions begins a session and --session goes on with one; give one of them"
+        )
+    if args.lesions is not None and args.thicken:
+        raise BadInput("averaged slices cannot keep outlines as they are; leave out --thicken")
+    if args.propagation_mm is not None and args.propagation_slices is not None:
+        raise BadInput("give one of --propagation-mm and --propagation-slices")
     if args.exemplar_scan is not None and args.exemplar_labels is None:
         raise BadInput("--exemplar-scan needs the lesions in it; give --exemplar-labels")
-    if args.thicken and args.save_session is not None:
-        raise BadInput("a session on averaged slices cannot be saved; drop one of the two options")
     named = {
         "--out": args.out,
         "--report": args.report,
@@ -248,36 +363,53 @@ def _check_arguments(args: argparse.Namespace) -> None:
     }
     outputs = {option: path for option, path in named.items() if path is not None}
     check_endings(args.out, args.report, args.picture)
-    inputs = (args.scan, args.points, args.inside, args.outside, args.exemplar_labels)
-    model_file = (Path(args.model), args.exemplar_scan)
-    check_outputs(outputs, [path for path in (*inputs, *model_file) if path is not None])
+    labels = (args.lesions, args.inside, args.outside, args.exemplar_labels)
+    inputs = [args.scan, args.points, *labels, args.exemplar_scan, Path(args.model)]
+    if not _is_same_file(args.session, args.save_session):
+        inputs.append(args.session)
+    check_outputs(outputs, [path for path in inputs if path is not None])
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    from mois_core.session.state import Settings
+def _is_same_file(first: Path | None, second: Path | None) -> bool:
+    return None not in (first, second) and os.path.realpath(first) == os.path.realpath(second)
 
+
+def _given_settings(args: argparse.Namespace) -> dict[str, object]:
+    """Return the settings that the command line names."""
     given = {
         "axis": args.axis,
+        "propagation_mm": args.propagation_mm,
         "propagation_slices": args.propagation_slices,
         "exemplars": args.exemplars,
         "smallest_cm3": args.smallest,
         "min_confidence": args.min_confidence,
         "findings": args.findings,
     }
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    named = {name: value for name, value in given.items() if value is not None}
+    if args.propagation_mm is not None:
+        named["propagation_slices"] = None
+    return named
 
 
-def _read_clicks(path: Path, stack: SliceStack, is_searched: bool) -> list[RasClick]:
-    from mois_core.io import read_points
+def _check_numbers(args: argparse.Namespace, clicks: list[RasClick], last_id: int) -> None:
+    """Refuse numbers of lesions that would leave none for findings at the end of the search."""
     from mois_core.io.scan import HIGHEST_LABEL
 
-    clicks = read_points(path)
-    highest = max(click.lesion_id for click in clicks)
-    if is_searched and highest > HIGHEST_LABEL - _NUMBERS_FOR_FINDINGS:
+    numbers = [(last_id, args.lesions or args.session)]
+    numbers += [(click.lesion_id, args.points) for click in clicks]
+    highest, path = max(numbers, key=lambda pair: pair[0])
+    if highest > HIGHEST_LABEL - _NUMBERS_FOR_FINDINGS:
         raise BadInput(
             f"{path}: lesion number {highest} leaves too few numbers up to {HIGHEST_LABEL} for "
             "what the search finds; use lower numbers, or --no-search"
         )
+
+
+def _read_clicks(path: Path, stack: SliceStack, known: Collection[int]) -> list[RasClick]:
+    """Read clicks; ``known`` are the lesions that there are before them."""
+    from mois_core.io import read_points
+
+    clicks = read_points(path)
     for click in clicks:
         if not stack.contains(click.ras):
             r, a, s = click.ras
@@ -285,7 +417,7 @@ def _read_clicks(path: Path, stack: SliceStack, is_searched: bool) -> list[RasCl
                 f"{path}: the point {click.label!r} at R {r:.1f}, A {a:.1f}, S {s:.1f} mm lies "
                 "outside the scan"
             )
-    positive = {click.lesion_id for click in clicks if click.positive}
+    positive = {click.lesion_id for click in clicks if click.positive}.union(known)
     for click in clicks:
         if click.lesion_id not in positive:
             raise BadInput(
@@ -294,15 +426,10 @@ def _read_clicks(path: Path, stack: SliceStack, is_searched: bool) -> list[RasCl
     return clicks
 
 
-def _warn(bar: ProgressBar, stack: SliceStack, is_thickened: bool) -> None:
+def _warn(bar: ProgressBar, stack: SliceStack) -> None:
     warning = stack.acquisition_warning()
     if warning:
         bar.say(f"Warning: {warning}")
-    if not is_thickened and stack.count > 1 and stack.slice_spacing < _SHORT_REACH_MM:
-        bar.say(
-            f"Note: slices are {stack.slice_spacing:.2g} mm apart, those of the training scans "
-            "7.8 mm; --thicken averages them."
-        )
 
 
 def _read_regions(args: argparse.Namespace, scan: ThickSlices) -> dict[str, object]:
@@ -318,7 +445,11 @@ def _read_regions(args: argparse.Namespace, scan: ThickSlices) -> dict[str, obje
 
 
 def _read_seeds(
-    args: argparse.Namespace, scan: ThickSlices, settings: Settings, bar: ProgressBar
+    args: argparse.Namespace,
+    scan: ThickSlices,
+    settings: Settings,
+    thicken: bool,
+    bar: ProgressBar,
 ) -> tuple:
     from mois_core.cli.working_scan import read_labels_on, working_scan
     from mois_core.geometry import SliceStack
@@ -331,20 +462,22 @@ def _read_seeds(
         return (scan.from_original(labels),)
     earlier = SliceStack(read_scan(args.exemplar_scan, say=bar.say), settings.axis)
     labels = read_labels_on(earlier.volume, args.exemplar_labels, str(args.exemplar_scan))
-    thick = working_scan(earlier, args.thicken)
+    thick = working_scan(earlier, thicken)
     return thick.from_original(labels), thick.volume
 
 
-def _parameters(args: argparse.Namespace, session: Session, scan: Volume) -> dict[str, object]:
+def _parameters(args: argparse.Namespace, session: Session, inputs: _Inputs) -> dict[str, object]:
     """Return what the result depends on, without file names, which often name the patient."""
-    from mois_core.io.stations import station_count
+    from mois_core.io.compose_stations import station_count
 
     return {
         **asdict(session.settings),
         "search": not args.no_search,
-        "thicken": args.thicken,
-        "stations": station_count(scan),
-        "reference": args.reference,
+        "session": args.session is not None,
+        "lesions": args.lesions is not None,
+        "thicken": inputs.thicken,
+        "stations": station_count(inputs.scan.original.volume),
+        "reference": session.reference,
         "inside": args.inside is not None,
         "outside": args.outside is not None,
         "exemplar_labels": args.exemplar_labels is not None,

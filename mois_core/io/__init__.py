@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 _PUBLIC = {
-    "ComposedVolume": "mois_core.io.stations",
+    "ComposedVolume": "mois_core.io.compose_stations",
     "RasClick": "mois_core.io.points",
     "atomic_write": "mois_core.io.atomic",
     "check_segmentation_path": "mois_core.io.segmentation",

@@ -21,7 +21,9 @@ from pathlib import Path
 
 from mois_core.errors import BadInput
 
-_NAME = re.compile(r"\.mois-(?P<place>[0-9a-f]{6})-(?P<process>[1-9][0-9]*)-[0-9a-f]{8}(\.[^.]*){0,2}")
+_NAME = re.compile(
+    r"\.mois-(?P<place>[0-9a-f]{6})-(?P<process>[1-9][0-9]*)-[0-9a-f]{8}(\.[^.]*){0,2}"
+)
 _PROCESSES = "/proc/self/ns/pid"
 """On Linux a link that tells which processes are counted together with this one."""
 

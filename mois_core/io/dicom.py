@@ -15,11 +15,11 @@ import SimpleITK
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
+from mois_core.io.compose_stations import StationPlan, compose_stations, plan_stations
 from mois_core.io.dicom_frames import CONTRAST, UNITS, Trait, frames_of
 from mois_core.io.dicom_series import Series, find_series, readable, series_of_file
 from mois_core.io.frame_stacks import FrameStack, SeriesPart, parts_of
 from mois_core.io.images import grey_values, quiet, volume_from_image
-from mois_core.io.stations import StationPlan, compose_stations, plan_stations
 
 PART_SIGN = "#"
 """Between a series' UID and the number of one of its scans, as in ``1.2.840.99#2``."""

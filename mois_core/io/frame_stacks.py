@@ -18,9 +18,9 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
+from mois_core.io.compose_stations import plan_stations
 from mois_core.io.dicom_frames import ACQUISITION, STACK, Frame, Trait
 from mois_core.io.images import LPS_TO_RAS
-from mois_core.io.stations import plan_stations
 
 # A slice may lie this part of a slice distance off its place; scanners round positions.
 _OFF_PLACE = 0.1

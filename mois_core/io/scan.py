@@ -12,10 +12,10 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
+from mois_core.io.compose_stations import ComposedVolume
 from mois_core.io.dicom import read_dicom
 from mois_core.io.images import grey_values, image_io, read_image_and_gaps, volume_from_image
 from mois_core.io.slicer_segments import is_segmentation, merged_layers, put_on_grid
-from mois_core.io.stations import ComposedVolume
 
 HIGHEST_LABEL = 65535
 """Highest lesion id: instance label maps are kept in at most 16 bits."""

@@ -14,6 +14,7 @@ import SimpleITK
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume, same_grid
+from mois_core.io.images import quiet
 
 _SEGMENTATION_FIELDS = (
     "Segmentation_MasterRepresentation",
@@ -23,6 +24,9 @@ _SEGMENTATION_FIELDS = (
 )
 _EMPTY = (1, 1, 1)
 """Size of the image in the file of a segmentation without any voxel."""
+
+NameAndColour = tuple[str, tuple[float, float, float] | None]
+"""A segment's name, and its colour as red, green and blue from 0 to 1 if it has one."""
 
 
 def is_segmentation(image: SimpleITK.Image) -> bool:
@@ -40,8 +44,7 @@ def merged_layers(image: SimpleITK.Image, path: Path) -> np.ndarray:
         raise BadInput(f"{path} is a segmentation of {image.GetDimension()} dimensions, not of 3.")
     layers = SimpleITK.GetArrayFromImage(image)  # [k, j, i, layer]
     segments = _segments(image, path)
-    own = [value for _, value in segments]
-    values = own if len(set(own)) == len(own) else list(range(1, len(own) + 1))
+    values = _label_values(segments)
     merged = np.zeros(layers.shape[:3], dtype=np.int64)
     known = np.zeros(layers.shape, dtype=bool)
     for (layer, in_layer), value in zip(segments, values, strict=True):
@@ -55,7 +58,43 @@ def merged_layers(image: SimpleITK.Image, path: Path) -> np.ndarray:
     return merged
 
 
-def _segments(image: SimpleITK.Image, path: Path) -> list[tuple[int, int]]:
+def read_segment_names(path: Path) -> dict[int, NameAndColour]:
+    """Return what the segments in a file are called, by their label values as they are read.
+
+    An image that is no segmentation has none.
+    """
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with quiet():
+            reader.ReadImageInformation()
+    except RuntimeError:  # a DICOM folder, say
+        return {}
+    values = _label_values(_segments(reader, path))
+    return {value: _name_and_colour(reader, n) for n, value in enumerate(values)}
+
+
+def _name_and_colour(image: SimpleITK.ImageFileReader, n: int) -> NameAndColour:
+    name, text = (
+        image.GetMetaData(key) if image.HasMetaDataKey(key) else ""
+        for key in (f"Segment{n}_Name", f"Segment{n}_Color")
+    )
+    try:
+        red, green, blue = (min(max(float(part), 0.0), 1.0) for part in text.split())
+    except ValueError:
+        return name, None
+    return name, (red, green, blue)
+
+
+def _label_values(segments: list[tuple[int, int]]) -> list[int]:
+    """Return the label value by which each segment is known in a label map of all layers."""
+    own = [value for _, value in segments]
+    return own if len(set(own)) == len(own) else list(range(1, len(own) + 1))
+
+
+def _segments(
+    image: SimpleITK.Image | SimpleITK.ImageFileReader, path: Path
+) -> list[tuple[int, int]]:
     """Return layer and label value of each segment; old versions of Slicer left both out."""
     segments: list[tuple[int, int]] = []
     while image.HasMetaDataKey(f"Segment{len(segments)}_ID"):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mois_core.network.conditioning import ConditioningStack, Keys, Tokens, join_keys
 from mois_core.network.config import NetworkConfig
 from mois_core.network.layers import learned
+from mois_core.network.memory_attention import Keys, MemoryAttention, Tokens, join_keys
 from mois_core.network.model import Sam2, SliceFeatures
 from mois_core.network.position import sine_line
 
@@ -54,7 +54,7 @@ class MoisSam2(Sam2):
         self.no_exemplar_pos_enc = learned(config.no_exemplar_tokens, 1, memory_width)
 
     @property
-    def search_stack(self) -> ConditioningStack:
+    def search_stack(self) -> MemoryAttention:
         """Attention that compares slices with exemplars."""
         dedicated = self.config.exemplars.attention == "dedicated"
         return self.exemplar_attention if dedicated else self.memory_attention

@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mois_core.network.conditioning import ConditioningStack, Keys, Tokens, join_keys
 from mois_core.network.config import NetworkConfig
 from mois_core.network.image_encoder import ImageEncoder
 from mois_core.network.layers import ConvNextStack, Mlp, learned, set_product_precision
 from mois_core.network.mask_decoder import MaskDecoder, RawMasks, stability
 from mois_core.network.memory import MASK_SCALE, MASK_SHIFT, MemoryEncoder
+from mois_core.network.memory_attention import Keys, MemoryAttention, Tokens, join_keys
 from mois_core.network.position import sine_line, sine_map
 from mois_core.network.prompt_encoder import PADDING, PromptEncoder
 
@@ -137,9 +137,9 @@ class Sam2(nn.Module):
         self.obj_ptr_proj = Mlp((width, width, width, width))
         self.obj_ptr_tpos_proj = nn.Linear(width, memory_width)
 
-    def _stack(self) -> ConditioningStack:
+    def _stack(self) -> MemoryAttention:
         config = self.config
-        return ConditioningStack(
+        return MemoryAttention(
             config.width,
             config.memory_width,
             config.attention_hidden,
@@ -165,7 +165,7 @@ class Sam2(nn.Module):
         precision makes no faster.
         """
         for part in self.children():
-            if isinstance(part, (ConditioningStack, MemoryEncoder, ConvNextStack)):
+            if isinstance(part, (MemoryAttention, MemoryEncoder, ConvNextStack)):
                 set_product_precision(part, dtype)
         if self.config.encoder.width >= NARROWEST_HALF:
             self.image_encoder.to(dtype)
@@ -328,7 +328,7 @@ class Sam2(nn.Module):
 
     def _keys_of_memories(
         self,
-        stack: ConditioningStack,
+        stack: MemoryAttention,
         maps: Sequence[tuple[int, Tensor]],
         pointers: Sequence[tuple[int, Tensor]],
         slices: int,

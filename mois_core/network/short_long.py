@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mois_core.network.conditioning import Keys
 from mois_core.network.config import NetworkConfig
 from mois_core.network.layers import ConvNextStack
+from mois_core.network.memory_attention import Keys
 from mois_core.network.model import Sam2, SliceFeatures
 
 

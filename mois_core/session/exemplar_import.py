@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack
 from mois_core.session.exemplars import Exemplar, exemplar_view
-from mois_core.session.masks import Mask
+from mois_core.session.lesion import SliceMemory
+from mois_core.session.masks import Mask, Plane
 from mois_core.session.slice_decoder import SliceDecoder
 
 
@@ -36,11 +38,12 @@ def exemplars_from_labels(
             "they must be on the same grid"
         )
     stack = source.stack.from_volume(labels)
-    imported: list[Exemplar] = []
+    largest: list[tuple[int, Plane]] = []
     for value in np.unique(labels[labels > 0]):
         mask = Mask.from_stack(stack == value)
-        slice_index, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
-        memory = source.decoder.remember_mask(slice_index, mask.image(slice_index))
+        largest.append(max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0])))
+    imported: list[Exemplar] = []
+    for (slice_index, plane), memory in zip(largest, _memories(largest, source), strict=True):
         row, column = np.argwhere(plane.pixels)[0] + (plane.row, plane.column)
         ras = source.stack.point_to_ras(slice_index, column, row)
         nearest = np.clip(round(float(target.point_from_ras(ras)[0])), 0, target.count - 1)
@@ -50,3 +53,15 @@ def exemplars_from_labels(
     if not imported:
         raise BadInput("there is no outlined lesion to take as an exemplar")
     return tuple(imported)
+
+
+def _memories(places: Sequence[tuple[int, Plane]], source: OutlinedScan) -> list[SliceMemory]:
+    """Return what the network remembers of outlines, each on one slice."""
+    memories: dict[int, SliceMemory] = {}
+    with source.decoder.embeddings.visiting(dict.fromkeys(n for n, _ in places)) as order:
+        rank = {slice_index: index for index, slice_index in enumerate(order)}
+        for index in sorted(range(len(places)), key=lambda index: rank[places[index][0]]):
+            slice_index, plane = places[index]
+            mask = Mask(source.stack.shape, {slice_index: plane})
+            memories[index] = source.decoder.remember_mask(slice_index, mask.image(slice_index))
+    return [memories[index] for index in range(len(places))]

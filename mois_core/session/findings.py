@@ -74,16 +74,17 @@ def absorb(
 ) -> list[Lesion]:
     """Return the lesions that the user prompted with what is marked in contact with them.
 
-    What an earlier search had given them is taken back first. A connected component that touches
-    several of them is shared out, each voxel to the nearest.
+    Those that are as they were outlined elsewhere stay so. What an earlier search had given them is
+    taken back first. A connected component that touches several of them is shared out, each voxel
+    to the nearest.
     """
     own = [_without_absorbed(lesion) for lesion in lesions]
-    prompted = [lesion for lesion in own if lesion.status is Status.PROMPTED and lesion.mask]
+    takers = [le for le in own if le.status is Status.PROMPTED and not le.is_as_given]
     owners = np.zeros(found.shape, dtype=np.uint16)
     known = np.zeros_like(found)
     for lesion in own:
         lesion.mask.paint(known, True)
-    for lesion in prompted:
+    for lesion in takers:
         lesion.mask.paint(owners, lesion.id)
     gained = np.zeros_like(owners)
     labels, _ = ndimage.label(found, structure=TOUCHING)

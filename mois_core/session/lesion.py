@@ -68,6 +68,8 @@ class Painting:
     """None if the user emptied the slice."""
     order: int
     """Counted with the ids of clicks."""
+    is_given: bool = False
+    """Whether it was outlined elsewhere, such that no search may add to the lesion."""
 
     def image(self, shape: tuple[int, int]) -> np.ndarray:
         """Return the mask at a slice's full size."""
@@ -136,7 +138,7 @@ class Lesion:
 
     def with_image(self, slice_index: int, image: np.ndarray | None) -> Lesion:
         """Return the lesion with another mask on one slice (None empties it)."""
-        absorbed = self.absorbed.with_slice(slice_index, None) if self.absorbed else None
+        absorbed = self.absorbed and (self.absorbed.with_slice(slice_index, None) or None)
         return replace(self, mask=self.mask.with_slice(slice_index, image), absorbed=absorbed)
 
     @property
@@ -151,6 +153,13 @@ class Lesion:
         """Slices that are as the user drew them; the network does not touch them."""
         slices = {painting.slice for painting in self.paintings}
         return frozenset(n for n in slices if not self.prompts_on(n))
+
+    @property
+    def is_as_given(self) -> bool:
+        """Whether the lesion was outlined elsewhere and no click or box has corrected it since."""
+        prompts = self.prompts
+        is_drawn = all(isinstance(prompt, Painting) for prompt in prompts)
+        return is_drawn and any(prompt.is_given for prompt in prompts)
 
     def clicks_on(self, slice_index: int) -> tuple[Click, ...]:
         """Return the clicks that count on one slice, in the order they were made.
@@ -188,7 +197,7 @@ def painting_order(lesions: Iterable[Lesion]) -> list[Lesion]:
     """Return the lesions that count, in the order in which a label map paints them.
 
     Where they overlap the last one has the voxel, so what the user pointed at wins over what was
-    found.
+    found, and what was outlined elsewhere over both.
     """
     counting = [lesion for lesion in lesions if lesion.status.counts]
-    return sorted(counting, key=lambda lesion: lesion.status is Status.PROMPTED)
+    return sorted(counting, key=lambda le: (le.status is Status.PROMPTED, le.is_as_given))

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 import numpy as np
+from scipy import ndimage
 
 from mois_core.progress import CancelToken, Progress
 from mois_core.session.components import connected_components, touching_parts
@@ -49,13 +50,14 @@ class LesionEditor:
         A prompt sees those before it on the same lesion; those of different lesions go together.
         """
         waiting = list(prompts)
-        while waiting:
-            together, rest, busy = [], [], set()
-            for lesion_id, prompt in waiting:
-                (rest if lesion_id in busy else together).append((lesion_id, prompt))
-                busy.add(lesion_id)
-            state = self._add_together(state, together)
-            waiting = rest
+        with self.decoder.embeddings.visiting({prompt.slice for _, prompt in prompts}):
+            while waiting:
+                together, rest, busy = [], [], set()
+                for lesion_id, prompt in waiting:
+                    (rest if lesion_id in busy else together).append((lesion_id, prompt))
+                    busy.add(lesion_id)
+                state = self._add_together(state, together)
+                waiting = rest
         return state
 
     def _add_together(self, state: State, prompts: Sequence[tuple[int, Prompt]]) -> State:
@@ -148,6 +150,19 @@ class LesionEditor:
             if not np.array_equal(image, lesion.mask.image(n))
         ]
 
+    def paintings_of(self, labels: np.ndarray, order: int) -> list[tuple[int, Painting]]:
+        """Return the slices of lesions that were outlined elsewhere, each with its lesion's id.
+
+        Label values in ``labels`` [slices, rows, columns] are the ids.
+        """
+        paintings = []
+        for lesion_id, box in enumerate(ndimage.find_objects(labels), start=1):
+            for n in range(box[0].start, box[0].stop) if box else ():
+                plane = Plane.crop(labels[n] == lesion_id)
+                if plane is not None:
+                    paintings.append((lesion_id, Painting(n, plane, order, is_given=True)))
+        return paintings
+
     def merged(self, lesions: Sequence[Lesion], order: int, clock: int) -> Lesion:
         """Return several lesions as one; all prompted slices count as painted."""
         mask = lesions[0].mask
@@ -169,7 +184,7 @@ class LesionEditor:
             mask=mask,
             name=lesions[0].name,
             clicks=tuple(sorted((c for le in lesions for c in le.clicks), key=lambda c: c.id)),
-            paintings=_as_painted(mask, painted, order),
+            paintings=_as_painted(mask, painted, order, all(le.is_as_given for le in lesions)),
             origin=Origin(mask, status, order),
             prompted=MappingProxyType(prompted),
             propagated=_without(propagated, *shared, *prompted),
@@ -193,6 +208,7 @@ class LesionEditor:
             clicked = {click.slice for click in clicks}
             kept = [n for n in lesion.prompted if n in mask.planes or n in clicked]
             prompted = {n: self.decoder.remember_mask(n, mask.image(n)) for n in kept}
+            painted = lesion.painted | set(prompted)
             parts.append(
                 Lesion(
                     id=lesion.id if index == 0 else next_id + index - 1,
@@ -200,7 +216,7 @@ class LesionEditor:
                     mask=mask,
                     name=lesion.name if index == 0 else "",
                     clicks=clicks,
-                    paintings=_as_painted(mask, lesion.painted | set(prompted), order),
+                    paintings=_as_painted(mask, painted, order, lesion.is_as_given),
                     origin=Origin(mask, _decided(lesion), order),
                     prompted=MappingProxyType(prompted),
                     changed=clock,
@@ -261,9 +277,11 @@ def _at_prompts(lesion: Lesion, slice_index: int, image: np.ndarray) -> np.ndarr
     return touching_parts(image, seeds)
 
 
-def _as_painted(mask: Mask, slice_indices: Iterable[int], order: int) -> tuple[Painting, ...]:
+def _as_painted(
+    mask: Mask, slice_indices: Iterable[int], order: int, is_given: bool
+) -> tuple[Painting, ...]:
     """Return slices of a mask as if the user had painted them just now."""
-    return tuple(Painting(n, mask.planes.get(n), order) for n in sorted(slice_indices))
+    return tuple(Painting(n, mask.planes.get(n), order, is_given) for n in sorted(slice_indices))
 
 
 def _without(memories: Mapping[int, SliceMemory], *slice_indices: int) -> Mapping[int, SliceMemory]:

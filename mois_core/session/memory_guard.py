@@ -1,87 +1,180 @@
-"""What happens when the device runs out of memory: make room, try again, say so.
+"""What happens when memory runs out: make room, try again, say so.
 
 Operations commit their result at the end, so one that failed half way can simply be run again.
 """
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from traceback import clear_frames
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 
 from mois_core.errors import BadInput
 from mois_core.network.model import Sam2
+from mois_core.session import machine_memory
 from mois_core.session.embeddings import HOST, Embeddings
+from mois_core.session.out_of_memory import device_is_full, host_is_full, kernel_failed
+from mois_core.session.search import Search
 
 Result = TypeVar("Result")
 
+Full = Literal["device", "host"]
+"""Which memory is full; a network on the processor has no other than the host's."""
+
 MADE_ROOM = "The graphics memory was full; encoded slices were moved to main memory."
 MOVED_TO_CPU = "The graphics memory is too small; work goes on on the processor, more slowly."
-NO_MEMORY = "the computer's memory is full; close other programs, or lower the memory budget"
+DROPPED_SLICES = "The computer's memory was full; encoded slices are encoded again when needed."
+NO_MEMORY = "the computer's memory is full; close other programs, and try again"
+
+_thread = threading.local()
+"""Whether this thread `is_spoilt`: it cannot make kernels any more, see `kernel_failed`."""
 
 
-DEVICE_IS_FULL = ("out of memory", "alloc_failed")
-"""What Metal and the CUDA libraries say, which have no class of error for it."""
+class _Fallback(NamedTuple):
+    """One way to make room."""
 
-HOST_IS_FULL = "defaultcpuallocator"
-
-
-def device_is_full(error: BaseException) -> bool:
-    """Return whether an error says that the memory of the network's device is full."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in text for words in DEVICE_IS_FULL)
-    )
-
-
-def host_is_full(error: BaseException) -> bool:
-    """Return whether an error says that the computer's own memory is full."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and HOST_IS_FULL in str(error).lower()
-    )
+    make_room: Callable[[], None]
+    helps: Callable[[Full], bool]
 
 
 class MemoryGuard:
-    """Runs operations and falls back step by step: less on the device, then the processor."""
+    """Runs operations and falls back step by step, from what is missed least to what is most.
 
-    def __init__(self, model: Sam2, embeddings: Embeddings, forget: Callable[[], None]) -> None:
-        """``forget`` gives back what else was computed ahead on the device."""
+    First go the keys of the last search, then slices from the device to the host; what the host
+    has no room for is encoded again. Then the network moves to the processor, and at last an
+    operation has no slice but the one that it needs.
+    """
+
+    def __init__(self, model: Sam2, embeddings: Embeddings, search: Search) -> None:
         self.model = model
         self.embeddings = embeddings
-        self._forget = forget
+        self.search = search
         self.on_notice: Callable[[str], None] = lambda text: None
         """Called with a sentence for the user when work goes on differently than before."""
+        self._has_told = False
 
     def run(self, operation: Callable[[], Result]) -> Result:
         """Run an operation; raise `BadInput` if there is no memory left anywhere."""
-        fallbacks = iter((self._make_room, self._move_to_cpu))
-        while True:
-            try:
-                return operation()
-            except (RuntimeError, MemoryError) as error:
-                if not device_is_full(error) and not host_is_full(error):
-                    raise
-                fallback = None if host_is_full(error) else next(fallbacks, None)
-                if fallback is None:
-                    raise BadInput(NO_MEMORY) from error
-            fallback()
+        untried, make_room = self._fallbacks(), _nothing
+        self._has_told = False
+        try:
+            while True:
+                try:
+                    make_room()
+                    return _run_in_sound_thread(operation)
+                except (RuntimeError, MemoryError, OSError) as error:
+                    full = self._what_is_full(error)
+                    if full is None:
+                        raise
+                    # What the operation was working with would stay for as long as the error.
+                    clear_frames(error.__traceback__)
+                    fallback = next((one for one in untried if one.helps(full)), None)
+                    if fallback is None:
+                        raise BadInput(NO_MEMORY) from error
+                untried.remove(fallback)
+                make_room = fallback.make_room
+        finally:
+            self.embeddings.keep_again()
 
-    def _make_room(self) -> None:
-        self._forget()
+    def _what_is_full(self, error: BaseException) -> Full | None:
+        if kernel_failed(error):
+            _thread.is_spoilt = True
+        if host_is_full(error):
+            return "host"
+        if device_is_full(error):
+            return "host" if self.embeddings.is_on_host else "device"
+        return None
+
+    def _fallbacks(self) -> list[_Fallback]:
+        """Return the ways to make room during one operation, in the order to be tried."""
+        embeddings, had_keys = self.embeddings, self.search.has_keys
+
+        def keys_help(full: Full) -> bool:
+            # Those that the operation made itself it would only make again.
+            is_here = (full == "host") == embeddings.is_on_host
+            return is_here and had_keys and self.search.has_keys
+
+        def fewer_slices_help(full: Full) -> bool:
+            is_here = full == "host" or machine_memory.shares_host_memory(self.model.device)
+            return is_here and embeddings.can_keep_fewer
+
+        return [
+            _Fallback(self._forget_keys, keys_help),
+            _Fallback(self._move_slices_to_host, lambda full: full == "device"),
+            _Fallback(self._keep_fewer_slices, fewer_slices_help),
+            _Fallback(self._move_to_cpu, lambda full: full == "device"),
+            _Fallback(self._keep_no_slices, lambda full: full == "host"),
+        ]
+
+    def _forget_keys(self) -> None:
+        self.search.forget_keys()
+        _give_back()
+
+    def _move_slices_to_host(self) -> None:
+        self.search.forget_keys()
         self.embeddings.shrink_device_budget()
-        _empty_cache()
+        _give_back()
         self.on_notice(MADE_ROOM)
 
+    def _keep_fewer_slices(self) -> None:
+        self.search.forget_keys()
+        self.embeddings.shrink_host_budget()
+        _give_back()
+        self._tell_of_dropped_slices()
+
     def _move_to_cpu(self) -> None:
-        self._forget()
+        self.search.forget_keys()
         self.embeddings.release_device()
-        self.model.to(HOST)
-        _empty_cache()
+        before = self.model.device
+        try:
+            self.model.to(HOST)
+        except (RuntimeError, MemoryError):
+            # A network that is half here and half there could do nothing at all.
+            self.model.to(before)
+            raise
+        _give_back()
         self.on_notice(MOVED_TO_CPU)
 
+    def _keep_no_slices(self) -> None:
+        has_slices = self.embeddings.ready > 0
+        self.search.forget_keys()
+        self.embeddings.keep_nothing()
+        _give_back()
+        if has_slices:
+            self._tell_of_dropped_slices()
 
-def _empty_cache() -> None:
+    def _tell_of_dropped_slices(self) -> None:
+        if not self._has_told:
+            self._has_told = True
+            self.on_notice(DROPPED_SLICES)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _run_in_sound_thread(operation: Callable[[], Result]) -> Result:
+    """Run an operation in this thread, or in a new one if this one is spoilt."""
+    if not getattr(_thread, "is_spoilt", False):
+        return operation()
+    is_grad_enabled = torch.is_grad_enabled()
+
+    def run() -> Result:
+        with torch.set_grad_enabled(is_grad_enabled):
+            return operation()
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(run).result()
+
+
+def _give_back() -> None:
+    """Return what torch has free to the system, or to whom else it may help."""
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():

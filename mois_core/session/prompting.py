@@ -68,17 +68,27 @@ class Prompter:
         in the lesion already; otherwise all prompts of the slice are gone through in order,
         from what the user painted if the slice is painted.
         """
-        jobs = [self._prepared(lesion, slice_index, continued) for lesion, slice_index in work]
+        there: dict[int, list[int]] = {}
+        for index, (_, slice_index) in enumerate(work):
+            there.setdefault(slice_index, []).append(index)
+        results: dict[int, OnSlice] = {}
+        with self.decoder.embeddings.visiting(there) as order:
+            for slice_index in order:
+                lesions = [work[index][0] for index in there[slice_index]]
+                made = self._decode_slice(slice_index, lesions, continued)
+                results |= zip(there[slice_index], made, strict=True)
+        return [results[index] for index in range(len(work))]
+
+    def _decode_slice(
+        self, slice_index: int, lesions: Sequence[Lesion], continued: bool
+    ) -> list[OnSlice]:
+        jobs = [self._prepared(lesion, slice_index, continued) for lesion in lesions]
         for step in range(max(len(job.steps) for job in jobs)):
             running = [job for job in jobs if step < len(job.steps)]
             for group in grouped(running, partial(_layout_of, step=step)):
                 self._decode_step(group, step)
-        results: dict[int, OnSlice] = {}
-        for group in grouped(jobs, lambda job: job.slice_index):
-            decoded = [job.decoded for job in group]
-            made = self.decoder.remember(group[0].slice_index, decoded, from_clicks=True)
-            results |= {id(job): result for job, result in zip(group, made, strict=True)}
-        return [results[id(job)] for job in jobs]
+        decoded = [job.decoded for job in jobs]
+        return self.decoder.remember(slice_index, decoded, from_clicks=True)
 
     def _prepared(self, lesion: Lesion, slice_index: int, continued: bool) -> _PromptedSlice:
         if self.reference:

@@ -147,9 +147,11 @@ class Propagator:
         """
         chains = [_Chain(lesion, own) for lesion, own in zip(lesions, rounds, strict=True)]
         length = max((len(own) for own in rounds), default=0)
-        for round_index in range(length):
-            progress(round_index, length, "following lesions through the slices")
-            self._run_round(chains, round_index, cancel)
+        visited = {target.slice for own in rounds for targets in own for target in targets}
+        with self.decoder.embeddings.visiting(visited):
+            for round_index in range(length):
+                progress(round_index, length, "following lesions through the slices")
+                self._run_round(chains, round_index, cancel)
         progress(length, length, "following lesions through the slices")
         return [_propagated(chain) for chain in chains]
 

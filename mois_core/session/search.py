@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from scipy import ndimage
+from torch import Tensor
 
 from mois_core.network.exemplar import ExemplarKeys, MoisSam2
 from mois_core.progress import CancelToken, Progress
@@ -37,7 +38,7 @@ class Search:
         self.embeddings = decoder.embeddings
         self.gate = gate
         self.min_confidence = min_confidence
-        self._keys: tuple[Sequence[Exemplar], ExemplarKeys] | None = None
+        self._keys: tuple[Sequence[Exemplar], torch.device, ExemplarKeys] | None = None
 
     @torch.no_grad()
     def run(
@@ -51,34 +52,50 @@ class Search:
 
         Without a choice the network's own idea of a lesion is searched for.
         """
-        model = self.decoder.model
-        assert isinstance(model, MoisSam2)
         found = np.zeros((self.embeddings.count, *self.decoder.shape), dtype=bool)
         confidence = np.zeros(found.shape, dtype=np.float16) if self.min_confidence else None
         done = 0
-        for together, exemplars in self._batches(slice_indices, choose):
-            if cancel:
-                cancel.check()
-            progress(done, len(slice_indices), "searching slices")
-            # (B, side * side, width)
-            query = torch.cat([self.embeddings.exemplar_query(n) for n in together])
-            if exemplars is None:
-                conditioned = model.attend_to_nothing(query)
-            else:
-                conditioned = model.attend_to_exemplars(query, self._keys_of(exemplars), together)
-            for index, slice_index in enumerate(together):
-                features = self.embeddings.features(slice_index)
-                own = conditioned[index : index + 1]  # (1, width, side, side)
-                logits = self.decoder.filled(model.decode_search(features, own, self.gate).logits)
-                shown = self.decoder.enlarged(logits)[0]  # (rows, columns)
-                found[slice_index] = (shown > 0).cpu().numpy()
-                if confidence is not None:
-                    confidence[slice_index] = shown.clamp(0, MOST_CONFIDENT).cpu().numpy()
-            done += len(together)
+        with self.embeddings.visiting(slice_indices) as order:
+            for together, exemplars in self._batches(order, choose):
+                if cancel:
+                    cancel.check()
+                progress(done, len(slice_indices), "searching slices")
+                for slice_index, shown in self._searched(together, exemplars):
+                    found[slice_index] = (shown > 0).cpu().numpy()
+                    if confidence is not None:
+                        confidence[slice_index] = shown.clamp(0, MOST_CONFIDENT).cpu().numpy()
+                done += len(together)
         progress(len(slice_indices), len(slice_indices), "searching slices")
         if confidence is None:
             return found
         return confident_components(found, confidence, self.min_confidence)
+
+    def _searched(
+        self, slice_indices: Sequence[int], exemplars: Sequence[Exemplar] | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield each of some slices with its logits (rows, columns)."""
+        model = self.decoder.model
+        assert isinstance(model, MoisSam2)
+        # One slice after the other: the next may take the place of the last.
+        slices = [
+            (self.embeddings.exemplar_query(n), self.embeddings.features(n)) for n in slice_indices
+        ]
+        query = torch.cat([query for query, _ in slices])  # (B, side * side, width)
+        if exemplars is None:
+            conditioned = model.attend_to_nothing(query)
+        else:
+            keys = self._keys_of(exemplars)
+            conditioned = model.attend_to_exemplars(query, keys, slice_indices)
+        for index, slice_index in enumerate(slice_indices):
+            _, features = slices[index]
+            own = conditioned[index : index + 1]  # (1, width, side, side)
+            logits = self.decoder.filled(model.decode_search(features, own, self.gate).logits)
+            yield slice_index, self.decoder.enlarged(logits)[0]
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the keys of the last exemplars take memory."""
+        return self._keys is not None
 
     def forget_keys(self) -> None:
         """Give back the memory that the last exemplars' keys take."""
@@ -102,12 +119,16 @@ class Search:
             yield waiting, current
 
     def _keys_of(self, exemplars: Sequence[Exemplar]) -> ExemplarKeys:
-        if self._keys is None or _identity(self._keys[0]) != _identity(exemplars):
-            self._keys = None
-            views = [exemplar.view for exemplar in exemplars]
-            # The exemplars are kept with their keys: identities of what is gone are given again.
-            self._keys = exemplars, self.decoder.model.exemplar_keys(views)
-        return self._keys[1]
+        model = self.decoder.model
+        if self._keys is not None:
+            known, device, keys = self._keys
+            if _identity(known) == _identity(exemplars) and device == model.device:
+                return keys
+        self._keys = None
+        keys = model.exemplar_keys([exemplar.view for exemplar in exemplars])
+        # The exemplars are kept with their keys: identities of what is gone are given again.
+        self._keys = exemplars, model.device, keys
+        return keys
 
 
 def _identity(exemplars: Sequence[Exemplar] | None) -> tuple | None:

@@ -9,7 +9,7 @@ nothing, and undo is a step back in a list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -38,7 +38,8 @@ from mois_core.session.prompting import Prompter
 from mois_core.session.propagation import Propagator
 from mois_core.session.search import Search
 from mois_core.session.slice_decoder import SliceDecoder
-from mois_core.session.state import Settings, State
+from mois_core.session.state import MACHINE_SETTINGS, Settings, State
+from mois_core.session.state_size import difference
 
 Point = Sequence[float]
 """A place in the patient in RAS millimetres."""
@@ -52,8 +53,18 @@ class NewClick(NamedTuple):
     lesion: int | None = None
 
 
-ADJUSTABLE = {"propagation_mm", "propagation_slices", "smallest_cm3", "exemplars"}
+PUBLISHED_REACH = 3
+"""Slices that the published app propagates a lesion each way, whatever their thickness."""
+
+ADJUSTABLE = {
+    *("propagation_mm", "propagation_slices", "smallest_cm3", "exemplars"),
+    *MACHINE_SETTINGS,
+}
 """The settings that can change in the middle of the work."""
+
+
+LEAST_UNDO_BUDGET = 2**29
+"""Bytes; more than a hundred corrections at the published network's size."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +105,25 @@ class Session:
         fill = self.settings.fill_holes and not reference
         self.decoder = SliceDecoder(self.embeddings, self.stack.shape, fill)
         self.search = Search(self.decoder, self.settings.gate, self.settings.min_confidence)
-        self.guard = MemoryGuard(model, self.embeddings, self.search.forget_keys)
+        self.guard = MemoryGuard(model, self.embeddings, self.search)
         self.editor = LesionEditor(
             Prompter(self.decoder, reference),
             Propagator(self.decoder, reference, self.settings.connected and not reference),
             self.settings.reach(self.stack.slice_spacing),
         )
-        self.history = History(State())
+        self.history = History(State(), self._undo_budget(), difference)
         self.semantic: np.ndarray | None = None
         """What the last search marked [slices, rows, columns], before it became lesions."""
 
     def _resolved(self, settings: Settings) -> Settings:
         """Return the settings with the `min_confidence` that they leave to the network.
 
-        The published app keeps all findings.
+        The published app keeps all findings, and counts slices.
         """
         if self.reference:
-            return replace(settings, min_confidence=0.0)
+            slices = settings.propagation_slices
+            reach = PUBLISHED_REACH if slices is None else slices
+            return replace(settings, min_confidence=0.0, propagation_slices=reach)
         if settings.min_confidence is not None:
             return settings
         exemplars = self.model.config.exemplars
@@ -127,6 +140,15 @@ class Session:
             raise BadInput(f"{', '.join(sorted(unknown))} cannot change in the middle of the work")
         self.settings = replace(self.settings, **changes)
         self.editor.propagation_slices = self.settings.reach(self.stack.slice_spacing)
+        if not changes.keys().isdisjoint(MACHINE_SETTINGS):
+            self.embeddings.set_budgets(self.settings.device_budget, self.settings.host_budget)
+            self.history.budget = self._undo_budget()
+
+    def _undo_budget(self) -> int:
+        """Return the bytes that steps to be undone may take."""
+        if self.settings.undo_budget is not None:
+            return self.settings.undo_budget
+        return max(self.embeddings.host_budget // 8, LEAST_UNDO_BUDGET)
 
     # ---- looking ---------------------------------------------------------------------------
 
@@ -272,6 +294,30 @@ class Session:
         prompts: list[tuple[int, Prompt]] = [(before.id, painting) for painting in paintings]
         self._prompt("paint", state, prompts, Spread(propagate=False))
         return before.id
+
+    def add_lesions(self, labels: np.ndarray, names: Mapping[int, str] | None = None) -> list[int]:
+        """Take over lesions that were outlined elsewhere; return their ids.
+
+        Each value in ``labels``, in the volume's own order [k, j, i], becomes the lesion with this
+        id, outlined exactly so, and an exemplar on each of its slices. No search adds to it before
+        a click or a box corrects it.
+        """
+        stack = self._whole_stack(np.asarray(labels))
+        state, order = self.state.ticked().next_prompt()
+        paintings = self.editor.paintings_of(stack, order)
+        lesion_ids = list(dict.fromkeys(lesion_id for lesion_id, _ in paintings))
+        if not lesion_ids:
+            raise BadInput("there is no outlined lesion to begin with")
+        taken = [lesion_id for lesion_id in lesion_ids if lesion_id in state.lesions]
+        if taken:
+            raise BadInput(f"there is a lesion number {taken[0]} already")
+        empty = Mask(self.stack.shape)
+        for lesion_id in lesion_ids:
+            name = (names or {}).get(lesion_id, "")
+            new = Lesion(lesion_id, Status.PROMPTED, empty, name, changed=state.clock)
+            state = state.with_lesions(new)
+        self._prompt("add lesions", state, paintings, Spread(propagate=False))
+        return lesion_ids
 
     def propagate(
         self,
@@ -515,14 +561,17 @@ class Session:
 
     def _mask_stack(self, mask: np.ndarray) -> np.ndarray:
         """Return a mask in the volume's own order as [slices, rows, columns]."""
-        mask = np.asarray(mask, dtype=bool)
-        if mask.shape != self.volume.array.shape:
+        return self._whole_stack(np.asarray(mask, dtype=bool))
+
+    def _whole_stack(self, array: np.ndarray) -> np.ndarray:
+        """Return an array in the volume's own order as [slices, rows, columns]."""
+        if array.shape != self.volume.array.shape:
             raise BadInput(
-                f"the mask has {mask.shape} voxels and the scan has {self.volume.array.shape}; "
+                f"the mask has {array.shape} voxels and the scan has {self.volume.array.shape}; "
                 "they must be on the same grid"
             )
         # A view that runs backwards through memory is of no use to the network.
-        return np.ascontiguousarray(self.stack.from_volume(mask))
+        return np.ascontiguousarray(self.stack.from_volume(array))
 
     def _input(self, slice_index: int) -> Tensor:
         """Return a slice as the network's input, (1, size, size)."""

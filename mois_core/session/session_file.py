@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,9 +33,9 @@ from mois_core.session import Session
 from mois_core.session.exemplars import Exemplar
 from mois_core.session.lesion import BoxPrompt, Click, Lesion, Origin, Painting, SliceMemory, Status
 from mois_core.session.masks import Mask, Plane
-from mois_core.session.state import Settings, State
+from mois_core.session.state import MACHINE_SETTINGS, Settings, State
 
-FORMAT = 2
+FORMAT = 3
 DOCUMENT = "session.json"
 UNDATED = (1980, 1, 1, 0, 0, 0)
 
@@ -49,8 +49,11 @@ def fingerprint(volume: Volume) -> str:
     return digest.hexdigest()
 
 
-def to_bytes(session: Session) -> bytes:
-    """Return a session as the content of a file."""
+def to_bytes(session: Session, notes: Mapping[str, Any] | None = None) -> bytes:
+    """Return a session as the content of a file.
+
+    ``notes`` are plain values that whoever saves wants back when the file is opened.
+    """
     arrays: dict[str, np.ndarray] = {}
 
     def put(value: Tensor | np.ndarray | None) -> str | None:
@@ -66,8 +69,9 @@ def to_bytes(session: Session) -> bytes:
         "version": __version__,
         "scan": fingerprint(session.volume),
         "model": asdict(session.model_info),
-        "settings": asdict(session.settings),
+        "settings": _of_the_work(asdict(session.settings)),
         "reference": session.reference,
+        "notes": dict(notes or {}),
         "last_id": state.last_id,
         "next_click": state.next_click,
         "clock": state.clock,
@@ -84,9 +88,9 @@ def to_bytes(session: Session) -> bytes:
     return content.getvalue()
 
 
-def save(session: Session, path: str | Path) -> None:
+def save(session: Session, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
     """Write a session to a file, whole or not at all."""
-    content = to_bytes(session)
+    content = to_bytes(session, notes)
     with atomic_write(path) as temporary:
         Path(temporary).write_bytes(content)
 
@@ -101,28 +105,80 @@ def restore(
 
     ``model_info`` tells which network ``model`` is; one that is not the file's is refused.
     """
-    content = source if isinstance(source, bytes) else _read(Path(source))
-    with _damaged_if_it_fails(), zipfile.ZipFile(io.BytesIO(content)) as archive:
-        document = json.loads(archive.read(DOCUMENT))
-        if document["format"] == 1:
-            document = _from_format_1(document)
-        if document["format"] != FORMAT:
-            raise BadInput("the session was saved by another version of the program")
-        scan, is_reference = document["scan"], document["reference"]
-        settings = Settings(**document["settings"])
-        made_with = ModelInfo(**document["model"])
-        state = _state_from_json(document, _reader(archive), SliceStack(volume, settings.axis))
-    if scan != fingerprint(volume):
-        raise BadInput("the session belongs to another scan; open it with the scan it was made on")
+    with _opened(source) as (archive, document):
+        saved = _described(document)
+        stack = SliceStack(volume, saved.settings.axis)
+        state = _state_from_json(document, _reader(archive), stack)
+    saved.check_scan(volume)
+    made_with = saved.made_with
     is_other = model_info is not None and _identity(model_info) != _identity(made_with)
     if is_other or not _fits(state, model.config):
         raise BadInput(
             f"the session was made with another network ({made_with.preset}, "
             f"checksum {made_with.sha256[:12] or 'none'}); load that one to go on"
         )
-    session = Session(model, volume, settings, is_reference, made_with)
+    session = Session(model, volume, saved.settings, saved.reference, made_with)
     session.history.present = state
     return session
+
+
+@dataclass(frozen=True)
+class SavedSession:
+    """What a session file tells before there is a network to go on with."""
+
+    scan: str
+    """The scan's `fingerprint`."""
+    made_with: ModelInfo
+    settings: Settings
+    reference: bool
+    lesion_ids: tuple[int, ...]
+    last_id: int
+    notes: Mapping[str, Any]
+    """What whoever saved it wanted to have back."""
+
+    def check_scan(self, volume: Volume) -> None:
+        """Refuse a scan that the session was not made on."""
+        if self.scan != fingerprint(volume):
+            raise BadInput(
+                "the session belongs to another scan; open it with the scan it was made on"
+            )
+
+
+def describe(source: bytes | str | Path) -> SavedSession:
+    """Return what a session file tells about itself."""
+    with _opened(source) as (_, document):
+        return _described(document)
+
+
+@contextmanager
+def _opened(source: bytes | str | Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """Give a block the archive and the document of a file, whatever earlier version wrote it."""
+    content = source if isinstance(source, bytes) else _read(Path(source))
+    with _damaged_if_it_fails(), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        document = json.loads(archive.read(DOCUMENT))
+        for earlier, read in ((1, _from_format_1), (2, _from_format_2)):
+            if document["format"] == earlier:
+                document = read(document)
+        if document["format"] != FORMAT:
+            raise BadInput("the session was saved by another version of the program")
+        yield archive, document
+
+
+def _described(document: Mapping[str, Any]) -> SavedSession:
+    return SavedSession(
+        scan=document["scan"],
+        made_with=ModelInfo(**document["model"]),
+        settings=Settings(**_of_the_work(document["settings"])),
+        reference=document["reference"],
+        lesion_ids=tuple(lesion["id"] for lesion in document["lesions"]),
+        last_id=document["last_id"],
+        notes=document["notes"],
+    )
+
+
+def _of_the_work(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those of the machine: what another one has is of no use here."""
+    return {name: value for name, value in settings.items() if name not in MACHINE_SETTINGS}
 
 
 @contextmanager
@@ -200,7 +256,7 @@ def _tensor(value: Any) -> Tensor | None:
 
 
 def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document of the first format under the names that this version uses."""
+    """Return a document of the first format as one of the second."""
     settings = dict(document["settings"])
     settings["propagation_slices"] = settings.pop("window")
     settings["min_confidence"] = settings.pop("certainty")
@@ -216,12 +272,21 @@ def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
         lesions.append({**lesion, **now, "origin": None, "absorbed": []})
     return {
         **document,
-        "format": FORMAT,
+        "format": 2,
         "next_click": order + 1,
         "settings": settings,
         "imported": document["seeds"],
         "lesions": lesions,
     }
+
+
+def _from_format_2(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of the second format as one of the third."""
+    lesions = [
+        {**lesion, "paintings": [[*painting, False] for painting in lesion["paintings"]]}
+        for lesion in document["lesions"]
+    ]
+    return {**document, "format": 3, "notes": {}, "lesions": lesions}
 
 
 # ---- lesions to JSON and back ---------------------------------------------------------------
@@ -236,7 +301,7 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
         "clicks": [asdict(click) for click in lesion.clicks],
         "boxes": [asdict(box) for box in lesion.boxes],
         "paintings": [
-            [painting.order, _plane_to_json(painting.slice, painting.plane, put)]
+            [painting.order, _plane_to_json(painting.slice, painting.plane, put), painting.is_given]
             for painting in lesion.paintings
         ],
         "origin": lesion.origin
@@ -302,7 +367,8 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
         mask = _mask_from_json(origin["planes"], get, shape)
         origin = Origin(mask, Status(origin["status"]), origin["order"])
     paintings = [
-        Painting(*_plane_from_json(plane, get), order) for order, plane in item["paintings"]
+        Painting(*_plane_from_json(plane, get), order, is_given)
+        for order, plane, is_given in item["paintings"]
     ]
     boxes = [BoxPrompt(**box) for box in item["boxes"]]
     return Lesion(

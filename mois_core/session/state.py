@@ -11,12 +11,15 @@ from mois_core.errors import BadInput
 from mois_core.session.exemplars import Exemplar
 from mois_core.session.lesion import Click, Lesion
 
-GIB = 2**30
 SAME_MM = 1e-6
 """Thicknesses come with rounding errors from files."""
 
 LARGEST_LABEL = 65535
 """Label values are 16 bits wide in the files we write."""
+
+
+MACHINE_SETTINGS = ("device_budget", "host_budget", "undo_budget")
+"""The settings that are about the computer; a session that is opened elsewhere leaves them."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,13 @@ class Settings:
     """Leave out what is not connected to what the user prompted."""
     gate: bool = True
     """Leave a slice without findings where the network says that nothing is there."""
-    device_budget: int = 4 * GIB
-    host_budget: int = 8 * GIB
+    device_budget: int | None = None
+    """Bytes that encoded slices may take on the network's device; None asks this machine."""
+    host_budget: int | None = None
+    """Bytes that encoded slices may take in the computer's own memory; None asks this machine."""
+    undo_budget: int | None = None
+    """Bytes that steps to be undone may take beyond what is shown; None is an eighth of the host's
+    budget, and 512 MiB at least."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.propagation_mm < float("inf"):
@@ -68,6 +76,10 @@ class Settings:
             )
         if self.smallest_cm3 < 0:
             raise BadInput(f"the smallest volume cannot be negative: {self.smallest_cm3}")
+        for name in MACHINE_SETTINGS:
+            budget = getattr(self, name)
+            if budget is not None and not 0 <= budget < float("inf"):
+                raise BadInput(f"a memory budget is a number of bytes from 0 on, not {budget}")
 
     def reach(self, slice_mm: float) -> int:
         """Return how many slices of a thickness a lesion is propagated each way at most."""

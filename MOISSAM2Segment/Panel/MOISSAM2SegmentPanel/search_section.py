@@ -37,7 +37,7 @@ class SearchSection:
         workspace = self._workspace
         if not workspace.is_open:
             return
-        if not self._has_examples():
+        if not workspace.commands.has_exemplars:
             text = _("Click into at least one lesion first: the search looks for what is like it.")
             self._message_line.show(text)
             return
@@ -58,12 +58,6 @@ class SearchSection:
         text = _("{count} slices with brought-in examples are used.").format(count=count)
         self._ui.exampleLabel.text = text if count else ""
         self._ui.exampleLabel.visible = count > 0
-
-    def _has_examples(self) -> bool:
-        # Without any example, a search marks whatever is bright.
-        state = self._workspace.state
-        usable = (lesion for lesion in state.lesions.values() if lesion.status.counts)
-        return bool(state.imported) or any(lesion.mask for lesion in usable)
 
     def _show_findings(self, lesion_ids: Sequence[int]) -> None:
         if lesion_ids:

@@ -117,7 +117,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             for signal, slot in self._connections(workspace):
                 signal.disconnect(slot)
             if workspace.is_open:
-                workspace.editing.give_back()
+                workspace.effect_segments.give_back()
 
     def cleanup(self) -> None:
         """Disconnect from the workspace. Called when the Segment Editor is deleted."""
@@ -165,9 +165,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             with intensity_range.limited(change, parameters, workspace.volume_node) as image:
                 effect.modifySegmentByLabelmap(node, segment_id, image, effect.ModificationModeSet)
 
-        workspace.editing.edit_segment(node, segment_id, write)
+        workspace.effect_segments.edit_segment(node, segment_id, write)
         effect.saveStateForUndo()
-        workspace.editing.point_into_segment(world, positive)
+        workspace.effect_segments.point_into_segment(world, positive)
 
     def find_similar(self) -> None:
         """Search for similar lesions; findings become segments beside the chosen one."""
@@ -179,7 +179,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Update the options from the workspace."""
         workspace = self._workspace
         is_open = workspace is not None and workspace.is_open
-        self.findButton.enabled = is_open and bool(workspace.state.lesions)
+        self.findButton.enabled = is_open and workspace.commands.has_exemplars
         self.cancelButton.enabled = is_open and workspace.engine.worker.is_busy
         self.propagationSlicesBox.enabled = is_open
         if is_open:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from MOISSAM2SegmentLib.scene.grid_images import image_of
-from MOISSAM2SegmentLib.scene.segment_table import SegmentTable
+from MOISSAM2SegmentLib.scene.segment_index import SegmentIndex
 from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, tagged_segments
 from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps, empty_patch
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
@@ -73,11 +73,11 @@ class BorrowedSegments:
     A lesion that has not begun has no id yet and is found by its segment.
     """
 
-    def __init__(self, table: SegmentTable, separate: SeparateLabelmaps, volume: Volume) -> None:
+    def __init__(self, index: SegmentIndex, separate: SeparateLabelmaps, volume: Volume) -> None:
         self.have_written = False
         """Whether a segment was written since this was last reset: editors may have changed other
         segments along with it."""
-        self._table = table
+        self._index = index
         self._separate = separate
         self._volume = volume
         self._by_segment: dict[str, BorrowedSegment] = {}
@@ -112,9 +112,9 @@ class BorrowedSegments:
         Writing is left to the editor of the segment, by calls of ``write``.
         """
         self._by_segment[segment_id] = BorrowedSegment(segment_id, lesion, write)
-        with self._table.writing():
-            if lesion.lesion_id not in self._table:
-                self._table.segmentation.SeparateSegmentLabelmap(segment_id)
+        with self._index.writing():
+            if lesion.lesion_id not in self._index:
+                self._index.segmentation.SeparateSegmentLabelmap(segment_id)
             elif lesion.lesion_id not in self._separate:
                 self._separate.take_out(lesion.lesion_id)
 
@@ -124,8 +124,8 @@ class BorrowedSegments:
         Voxels that the editor kept out, and names that the user gave, count as the user's edits.
         """
         for lesion_id, borrowed in self.items():
-            if lesion_id in self._table:
-                self._table.expect_name(lesion_id, default_name(lesion_id))
+            if lesion_id in self._index:
+                self._index.expect_name(lesion_id, default_name(lesion_id))
                 self._separate.patches[lesion_id] = borrowed.shown or empty_patch()
         self._by_segment.clear()
 
@@ -133,11 +133,11 @@ class BorrowedSegments:
         """Enter lesions that begin, or come back, with the segments borrowed for them."""
         for lesion_id, borrowed in self.items():
             segment_id = borrowed.segment_id
-            segment = self._table.segmentation.GetSegment(segment_id)
-            if lesion_id in shown and lesion_id not in self._table and segment is not None:
-                self._table.enter(lesion_id, segment_id, segment.GetName() or "")
-                self._table.follow_colour(lesion_id)
-                if tagged_segments(self._table.node).get(lesion_id) != segment_id:
+            segment = self._index.segmentation.GetSegment(segment_id)
+            if lesion_id in shown and lesion_id not in self._index and segment is not None:
+                self._index.enter(lesion_id, segment_id, segment.GetName() or "")
+                self._index.follow_colour(lesion_id)
+                if tagged_segments(self._index.node).get(lesion_id) != segment_id:
                     segment.SetTag(TAG, str(lesion_id))
                 self._separate.patches[lesion_id] = self._separate.read(segment_id, lesion_id)
 
@@ -170,8 +170,8 @@ class BorrowedSegments:
         """Return an edit for each lesion that is gone although its segment shows voxels again."""
         edits = []
         for lesion_id, borrowed in self.items():
-            segment = self._table.segmentation.GetSegment(borrowed.segment_id)
-            if lesion_id not in self._table and segment is not None:
+            segment = self._index.segmentation.GetSegment(borrowed.segment_id)
+            if lesion_id not in self._index and segment is not None:
                 patch = self._separate.read(borrowed.segment_id, lesion_id)
                 if patch.labels.any():
                     edits.append(Restored(lesion_id, patch.box, patch.labels > 0))

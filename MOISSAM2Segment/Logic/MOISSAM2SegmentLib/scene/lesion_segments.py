@@ -2,7 +2,7 @@
 
 Most lesions share one labelmap (`SharedLabelmap`). Those that the user painted over others have
 one of their own (`SeparateLabelmaps`), and those in the user's own segments are written by the
-editor of these (`BorrowedSegments`). `SegmentTable` holds which segment shows which lesion.
+editor of these (`BorrowedSegments`). `SegmentIndex` holds which segment shows which lesion.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import slicer
 from mois_core.results.colours import lesion_colour
 from MOISSAM2SegmentLib.scene.borrowed_segments import BorrowedSegments
 from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, has_matrix, on_grid
-from MOISSAM2SegmentLib.scene.segment_table import SegmentTable, members_by_image
+from MOISSAM2SegmentLib.scene.segment_index import SegmentIndex, members_by_image
 from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, tagged_segments
 from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps
 from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas, SharedLabelmap
@@ -52,18 +52,18 @@ class LesionSegments:
         self.node = node
         self.volume = volume
         self.canvas = canvas or Canvas(volume.array.shape)
-        self.table = SegmentTable(node)
+        self.index = SegmentIndex(node)
         self.shared = SharedLabelmap(volume, self.canvas)
-        self.separate = SeparateLabelmaps(self.table, self.shared, volume)
-        self.borrowed = BorrowedSegments(self.table, self.separate, volume)
+        self.separate = SeparateLabelmaps(self.index, self.shared, volume)
+        self.borrowed = BorrowedSegments(self.index, self.separate, volume)
 
     def lesion_of(self, segment_id: str) -> int | None:
         """Return the id of the lesion that a segment shows; None if it shows none."""
-        return self.table.lesion_of(segment_id)
+        return self.index.lesion_of(segment_id)
 
     def segment_of(self, lesion_id: int) -> str | None:
         """Return the id of the segment that shows a lesion; None if there is none."""
-        return self.table.segment_of(lesion_id)
+        return self.index.segment_of(lesion_id)
 
     def read(self, segment_id: str) -> np.ndarray:
         """Return a segment's mask on the scan's grid."""
@@ -81,23 +81,23 @@ class LesionSegments:
     def show(self, update: Update) -> None:
         """Make the segments show a state, writing no more than what changed."""
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
-        with self.table.writing():
+        with self.index.writing():
             self.borrowed.bind(shown)
-            has_surfaces = self.table.segmentation.ContainsRepresentation(CLOSED_SURFACE)
+            has_surfaces = self.index.segmentation.ContainsRepresentation(CLOSED_SURFACE)
             has_surfaces = has_surfaces and not update.is_whole
             is_written, touched = self._write_patches(update, has_surfaces)
-            self._remove(set(self.table.lesions()) - set(shown))
+            self._remove(set(self.index.lesions()) - set(shown))
             self._show_separate(shown, update.separate)
-            touched &= set(self.table.lesions())
+            touched &= set(self.index.lesions())
             if is_written and has_surfaces and len(touched) <= MANY:
                 self._notify_with_surfaces(sorted(touched))
             elif is_written:
                 self.shared.notify()
             for lesion_id, lesion in shown.items():
-                if lesion_id not in self.table:
+                if lesion_id not in self.index:
                     self._add(lesion)
                 elif lesion.name or lesion_id not in self.borrowed:
-                    self.table.write_name(lesion_id, lesion.name)
+                    self.index.write_name(lesion_id, lesion.name)
 
     def _write_patches(self, update: Update, want_touched: bool) -> tuple[bool, set[int]]:
         """Write what changed; return whether anything did, and which lesions if wanted."""
@@ -130,46 +130,46 @@ class LesionSegments:
 
         Surfaces of hundreds of lesions take seconds.
         """
-        segmentation = self.table.segmentation
+        segmentation = self.index.segmentation
         # Notified by its image, a segmentation would throw all surfaces away.
         self.shared.notify_arrays()
         for lesion_id in touched:
-            self.table.segment(lesion_id).RemoveRepresentation(CLOSED_SURFACE)
+            self.index.segment(lesion_id).RemoveRepresentation(CLOSED_SURFACE)
         segmentation.CreateRepresentation(CLOSED_SURFACE)
         for event in (_EVENTS.SourceRepresentationModified, _EVENTS.RepresentationModified):
             for lesion_id in touched:
-                segmentation.InvokeEvent(event, self.table.segment_of(lesion_id))
+                segmentation.InvokeEvent(event, self.index.segment_of(lesion_id))
 
     def _add(self, lesion: Lesion) -> None:
         segment = slicer.vtkSegment()
         name = lesion.name or default_name(lesion.id)
         segment.SetName(name)
-        segment.SetColor(*self.table.colours.setdefault(lesion.id, lesion_colour(lesion.id)))
+        segment.SetColor(*self.index.colours.setdefault(lesion.id, lesion_colour(lesion.id)))
         segment.SetNameAutoGenerated(False)
         segment.SetColorAutoGenerated(False)
         segment.SetTag(TAG, str(lesion.id))
         segment.SetLabelValue(lesion.id)
         segment.AddRepresentation(BINARY_LABELMAP, self.shared.image)
-        segmentation = self.table.segmentation
+        segmentation = self.index.segmentation
         segment_id = own_segment_id(lesion.id)
         if segmentation.GetSegment(segment_id) is not None:
             segment_id = segmentation.GenerateUniqueSegmentID(segment_id)
         segmentation.AddSegment(segment, segment_id)
-        self.table.enter(lesion.id, segment_id, name)
+        self.index.enter(lesion.id, segment_id, name)
 
     def _remove(self, lesion_ids: Iterable[int]) -> None:
         for lesion_id in lesion_ids:
-            segment, segment_id = self.table.segment(lesion_id), self.table.segment_of(lesion_id)
+            segment, segment_id = self.index.segment(lesion_id), self.index.segment_of(lesion_id)
             if lesion_id in self.borrowed and segment is not None:
                 # The segment is the user's; it stays, and takes the lesion up again after a redo.
                 self.borrowed.show(lesion_id, None, None)
                 if segment.HasTag(TAG):
                     segment.RemoveTag(TAG)
             elif segment is not None:
-                self.table.follow_colour(lesion_id)
+                self.index.follow_colour(lesion_id)
                 _take_out_of_layer(segment)
-                self.table.segmentation.RemoveSegment(segment_id)
-            self.table.drop(lesion_id)
+                self.index.segmentation.RemoveSegment(segment_id)
+            self.index.drop(lesion_id)
             self.separate.patches.pop(lesion_id, None)
 
     # ---- from the scene to the session -----------------------------------------------------
@@ -177,14 +177,14 @@ class LesionSegments:
     def edits(self) -> list[SegmentEdit]:
         """Return what the user did to the segments since the last time; each is reported once."""
         edits: list[SegmentEdit] = []
-        for lesion_id in self.table.lesions():
-            if self.table.segment(lesion_id) is None:
-                self.table.drop(lesion_id)
+        for lesion_id in self.index.lesions():
+            if self.index.segment(lesion_id) is None:
+                self.index.drop(lesion_id)
                 self.separate.patches.pop(lesion_id, None)
                 edits.append(Deleted(lesion_id))
                 continue
-            self.table.follow_colour(lesion_id)
-            name = self.table.new_name(lesion_id)
+            self.index.follow_colour(lesion_id)
+            name = self.index.new_name(lesion_id)
             if name is not None:
                 edits.append(Renamed(lesion_id, name))
         self._adopt_copy()
@@ -232,8 +232,8 @@ class LesionSegments:
 
     def _images(self) -> list[tuple[Any, dict[int, int]]]:
         # The shared one first: what a lesion left there has to be seen before what it took along.
-        segments = self.table.segments()
-        return members_by_image(self.table.segmentation, segments, self.shared.image)
+        segments = self.index.segments()
+        return members_by_image(self.index.segmentation, segments, self.shared.image)
 
     def _is_as_written(self, members: Mapping[int, int]) -> bool:
         same = all(value == lesion_id for value, lesion_id in members.items())
@@ -252,18 +252,18 @@ class LesionSegments:
 
     def _repainted_separate(self, lesion_id: int) -> list[Repainted]:
         if lesion_id not in self.separate:
-            with self.table.writing():
+            with self.index.writing():
                 self.separate.note(lesion_id)
         then = self.separate.patches[lesion_id]
-        now = self.separate.read(self.table.segment_of(lesion_id), lesion_id)
+        now = self.separate.read(self.index.segment_of(lesion_id), lesion_id)
         self.separate.patches[lesion_id] = now
         return repainted_patch(then, now, lesion_id)
 
     def _gather(self) -> None:
         """Bring lesions back into the shared labelmap, after Slicer put them into another."""
-        with self.table.writing():
+        with self.index.writing():
             self.shared.renew()
-            self.separate.rejoin([n for n in self.table.lesions() if n not in self.separate])
+            self.separate.rejoin([n for n in self.index.lesions() if n not in self.separate])
             self.shared.notify()
 
     def separate_foreign_segments(self) -> None:
@@ -271,12 +271,12 @@ class LesionSegments:
 
         Otherwise a lesion that comes later could get their label value.
         """
-        with self.table.writing():
-            for segment_id in self.table.segmentation.GetSegmentIDs():
-                segment = self.table.segmentation.GetSegment(segment_id)
+        with self.index.writing():
+            for segment_id in self.index.segmentation.GetSegmentIDs():
+                segment = self.index.segmentation.GetSegment(segment_id)
                 image = segment.GetRepresentation(BINARY_LABELMAP)
-                if self.table.lesion_of(segment_id) is None and image is self.shared.image:
-                    self.table.segmentation.SeparateSegmentLabelmap(segment_id)
+                if self.index.lesion_of(segment_id) is None and image is self.shared.image:
+                    self.index.segmentation.SeparateSegmentLabelmap(segment_id)
 
     # ---- stored sessions and the end of the scene ------------------------------------------
 
@@ -288,7 +288,7 @@ class LesionSegments:
         for lesion_id, lesion in shown.items():
             if lesion_id in present:
                 name = lesion.name or default_name(lesion_id)
-                self.table.enter(lesion_id, present[lesion_id], name)
+                self.index.enter(lesion_id, present[lesion_id], name)
         edits = self.edits()
         self._gather()
         if present:
@@ -302,9 +302,9 @@ class LesionSegments:
 
         Otherwise Slicer takes ten seconds to close a scene with hundreds of them.
         """
-        with self.table.writing():
-            for lesion_id in self.table.lesions():
-                segment = self.table.segment(lesion_id)
+        with self.index.writing():
+            for lesion_id in self.index.lesions():
+                segment = self.index.segment(lesion_id)
                 if segment is not None:
                     _take_out_of_layer(segment)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import vtk
 
@@ -12,17 +12,18 @@ if TYPE_CHECKING:
     from mois_core.results.lesion_report import LesionRow, Provenance
 
 CLASS = "vtkMRMLTableNode"
-_WHOLE = ("lesion", "voxels", "slices", "clicks")
-_TEXT = ("status",)
+_ARRAYS = {str: vtk.vtkStringArray, int: vtk.vtkIntArray}
+"""Arrays by the type of a column; anything else is a floating-point number or missing."""
 
 
 def fill_table(node: Any, rows: Sequence[LesionRow], provenance: Provenance) -> None:
     """Fill a table node with a report, and write the report's provenance into its description."""
-    from mois_core.results.lesion_report import COLUMNS
+    from mois_core.results.lesion_report import LesionRow
 
+    types = get_type_hints(LesionRow)
     table = vtk.vtkTable()
-    for name, values in zip(COLUMNS, _columns(rows, len(COLUMNS)), strict=True):
-        table.AddColumn(_column(name, values))
+    for (name, kind), values in zip(types.items(), _columns(rows, len(types)), strict=True):
+        table.AddColumn(_column(name, kind, values))
     was_modifying = node.StartModify()
     node.SetAndObserveTable(table)
     node.SetUseColumnTitleAsColumnHeader(False)
@@ -35,13 +36,8 @@ def _columns(rows: Sequence[LesionRow], count: int) -> list[Sequence[Any]]:
     return list(zip(*map(astuple, rows), strict=True)) if rows else [()] * count
 
 
-def _column(name: str, values: Sequence[Any]) -> Any:
-    if name in _TEXT:
-        column = vtk.vtkStringArray()
-    elif name in _WHOLE:
-        column = vtk.vtkIntArray()
-    else:
-        column = vtk.vtkDoubleArray()
+def _column(name: str, kind: type, values: Sequence[Any]) -> Any:
+    column = _ARRAYS.get(kind, vtk.vtkDoubleArray)()
     column.SetName(name)
     for value in values:
         column.InsertNextValue(float("nan") if value is None else value)

@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 
 from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, box_on_grid, image_of
-from MOISSAM2SegmentLib.scene.segment_table import SegmentTable
+from MOISSAM2SegmentLib.scene.segment_index import SegmentIndex
 from MOISSAM2SegmentLib.scene.shared_labelmap import SharedLabelmap
 from MOISSAM2SegmentLib.worker.label_updates import Box, Patch
 from MOISSAM2SegmentLib.worker.segment_edits import box_around
@@ -27,10 +27,10 @@ NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
 class SeparateLabelmaps:
     """The lesions of one segmentation that have labelmaps of their own."""
 
-    def __init__(self, table: SegmentTable, shared: SharedLabelmap, volume: Volume) -> None:
+    def __init__(self, index: SegmentIndex, shared: SharedLabelmap, volume: Volume) -> None:
         self.patches: dict[int, Patch] = {}
         """What was last written of each lesion."""
-        self._table = table
+        self._index = index
         self._shared = shared
         self._volume = volume
 
@@ -63,7 +63,7 @@ class SeparateLabelmaps:
         image = slicer.vtkOrientedImageData()
         if patch.labels.any():
             image = image_of(self._volume.ijk_to_ras, patch.box, patch.labels > 0)
-        _set_image(self._table.segment(lesion_id), 1, image)
+        _set_image(self._index.segment(lesion_id), 1, image)
         self._shared.notify()
 
     def show(self, lesion_id: int, patch: Patch | None) -> None:
@@ -73,7 +73,7 @@ class SeparateLabelmaps:
         mask = patch.labels == lesion_id
         if self._shared.written[patch.box][mask].any():
             image = image_of(self._volume.ijk_to_ras, patch.box, mask)
-            _set_image(self._table.segment(lesion_id), 1, image)
+            _set_image(self._index.segment(lesion_id), 1, image)
             self.patches[lesion_id] = patch
         else:
             written = self._shared.written[patch.box]
@@ -84,12 +84,12 @@ class SeparateLabelmaps:
     def rejoin(self, lesion_ids: Iterable[int]) -> None:
         """Have lesions' segments show the shared labelmap."""
         for lesion_id in lesion_ids:
-            _set_image(self._table.segment(lesion_id), lesion_id, self._shared.image)
+            _set_image(self._index.segment(lesion_id), lesion_id, self._shared.image)
             self.patches.pop(lesion_id, None)
 
     def read(self, segment_id: str, lesion_id: int = 1) -> Patch:
         """Return a segment's present voxels as a lesion's label value, in a box around them."""
-        segment = self._table.segmentation.GetSegment(segment_id)
+        segment = self._index.segmentation.GetSegment(segment_id)
         image, members = (
             segment.GetRepresentation(BINARY_LABELMAP),
             {segment.GetLabelValue(): lesion_id},

@@ -111,6 +111,14 @@ class Commands:
 
     # ---- search ----------------------------------------------------------------------------
 
+    @property
+    def has_exemplars(self) -> bool:
+        """Whether there is anything that a search could look for."""
+        from mois_core.session.exemplars import candidates
+
+        state = self._open_work().state
+        return bool(candidates(state.lesions.values(), state.imported))
+
     def find_similar(
         self,
         inside: Sequence[Any] = (),

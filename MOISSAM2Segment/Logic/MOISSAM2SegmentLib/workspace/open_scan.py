@@ -18,7 +18,7 @@ from mois_core.results.colours import Colour
 from MOISSAM2SegmentLib.messages import error_message
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.grid_images import image_labels, on_grid
-from MOISSAM2SegmentLib.scene.segment_table import members_by_image
+from MOISSAM2SegmentLib.scene.segment_index import members_by_image
 from MOISSAM2SegmentLib.scene.segment_tags import default_name, tagged_segments
 from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas
 from MOISSAM2SegmentLib.scene.stored_session import (

@@ -76,7 +76,7 @@ class ScanWork:
         self.points_node, had_points = self._node(stored, POINTS, self._new_points)
         self.segments = LesionSegments(self.segments_node, self.session.volume, opened.canvas)
         self.clicks = self._click_points()
-        events.is_ours = lambda: self.segments.table.is_writing
+        events.is_ours = lambda: self.segments.index.is_writing
         self.follow_transform()
         edits = []
         if had_segments:
@@ -279,7 +279,7 @@ class ScanWork:
 
     def entries(self) -> list[LesionEntry]:
         """Return the rows of the panel's table."""
-        return self._lesions.entries(self.state, self.segments.table.colours)
+        return self._lesions.entries(self.state, self.segments.index.colours)
 
     def jump_to(self, lesion_id: int) -> bool:
         """Show a lesion in all slice views; return False if it has no voxels."""

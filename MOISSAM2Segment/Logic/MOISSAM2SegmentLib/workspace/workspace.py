@@ -16,6 +16,7 @@ from MOISSAM2SegmentLib.scene.transforms import volume_of
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.commands import Commands
+from MOISSAM2SegmentLib.workspace.effect_segments import EffectSegments
 from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from MOISSAM2SegmentLib.workspace.open_scan import (
     TAKEN_OVER,
@@ -28,7 +29,6 @@ from MOISSAM2SegmentLib.workspace.open_scan import (
 )
 from MOISSAM2SegmentLib.workspace.report import Reports
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
-from MOISSAM2SegmentLib.workspace.segment_editing import SegmentEditing
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -70,7 +70,7 @@ class Workspace:
         """The scan that is open or being opened."""
         self.work: ScanWork | None = None
         self.commands = Commands(self.open_work)
-        self.editing = SegmentEditing(self.open_work)
+        self.effect_segments = EffectSegments(self.open_work)
         self.reports = Reports(self.open_work, engine, self.message)
         self._events: SceneEvents | None = None
         self._is_pumping = False
@@ -165,7 +165,7 @@ class Workspace:
         work = self.open_work()
         lesions = outlined_lesions(earlier, self.volume_node)
         self.message(TAKEN_OVER.format(reason=problem) if lesions else problem)
-        work.segments.table.colours.update({le.lesion_id: le.colour for le in lesions})
+        work.segments.index.colours.update({le.lesion_id: le.colour for le in lesions})
         if lesions:
             work.run("Take over", lambda session, *how: take_over(session, lesions, *how))
 

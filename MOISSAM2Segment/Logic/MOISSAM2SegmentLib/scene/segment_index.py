@@ -1,4 +1,4 @@
-"""Table of the segments that show lesions, with their names and colours.
+"""Index of the segments that show lesions, with their names and colours.
 
 A segment knows its lesion by a tag, which survives renaming and saving. Its name and colour belong
 to the user once it is there. Segments without the tag are not ours and are left alone.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mois_core.results.colours import Colour
 
 
-class SegmentTable:
+class SegmentIndex:
     """The segments of one segmentation node that show lesions."""
 
     def __init__(self, node: Any) -> None:

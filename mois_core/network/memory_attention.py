@@ -4,9 +4,9 @@ The same stack serves propagation (memories of one lesion on neighbouring slices
 (exemplars from anywhere in the scan) and SLM-SAM 2's short memory. Its work falls into three
 parts, so that each can be done once for all that share it:
 
-* `ConditioningStack.query` depends on the slice alone;
-* `ConditioningStack.keys_of_maps` and `keys_of_pointers` depend on the tokens alone;
-* `ConditioningStack.forward` brings the two together.
+* `MemoryAttention.query` depends on the slice alone;
+* `MemoryAttention.keys_of_maps` and `keys_of_pointers` depend on the tokens alone;
+* `MemoryAttention.forward` brings the two together.
 
 In the comments on shapes B is the batch, T the tokens of a slice (side * side), K the tokens that
 are attended to, C the width and M the memory width.
@@ -95,7 +95,7 @@ class RotaryAttention(nn.Module):
         return self.out_proj(self.v_proj(out) if keys.is_raw else out)
 
 
-class ConditioningLayer(nn.Module):
+class MemoryAttentionLayer(nn.Module):
     """Self-attention over the slice, attention to the keys, a perceptron; each normed first."""
 
     def __init__(self, width: int, memory_width: int, hidden: int, dropout: float) -> None:
@@ -127,7 +127,7 @@ class ConditioningLayer(nn.Module):
         return x + self.dropout(change)  # (B, T, C)
 
 
-class ConditioningStack(nn.Module):
+class MemoryAttention(nn.Module):
     """A few layers that turn a slice's map into one that knows what is looked for."""
 
     def __init__(
@@ -135,7 +135,7 @@ class ConditioningStack(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            ConditioningLayer(width, memory_width, hidden, dropout) for _ in range(layers)
+            MemoryAttentionLayer(width, memory_width, hidden, dropout) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
 

@@ -12,7 +12,7 @@ from orientations import STORAGE_ORDERS, stored_as
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume, same_grid
 from mois_core.io import read_labels, read_scan
-from mois_core.io.stations import (
+from mois_core.io.compose_stations import (
     ComposedVolume,
     compose_stations,
     plan_stations,

@@ -24,7 +24,7 @@ ANOTHER_SEGMENTATION = _(
 BEGIN_INSIDE = _("Click into the lesion first; what does not belong to it comes afterwards.")
 
 
-class SegmentEditing:
+class EffectSegments:
     """Work on the segments that an effect of the Segment Editor has chosen.
 
     A segment that is being worked on is borrowed: its editor writes it, so that masks of the
