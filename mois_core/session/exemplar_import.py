@@ -39,7 +39,8 @@ def exemplars_from_labels(
     imported: list[Exemplar] = []
     for value in np.unique(labels[labels > 0]):
         mask = Mask.from_stack(stack == value)
-        slice_index, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
+        slice_index = mask.largest_slice
+        plane = mask.planes[slice_index]
         memory = source.decoder.remember_mask(slice_index, mask.image(slice_index))
         row, column = np.argwhere(plane.pixels)[0] + (plane.row, plane.column)
         ras = source.stack.point_to_ras(slice_index, column, row)
