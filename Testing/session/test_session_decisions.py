@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from engine_fixtures import FIRST, LESION, SECOND, THIRD, Block, scan_of, volume_of
+from engine_fixtures import LESION, Block, scan_of, volume_of
 from stub_network import PACK, StubNetwork
 from stub_sessions import click_on, digest, is_exactly, stack_of, stub_session
 
@@ -25,8 +25,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 LOOKALIKE = LESION + 16
 """The search takes it for a lesion; its look is another."""
 
-TWIN = Block((3, 9), (20, 27), (20, 27), LOOKALIKE)
-OTHER_TWIN = Block((9, 11), (18, 24), (4, 10), LOOKALIKE)
+# Blocks fill whole positions of the coarse map, so that those of one brightness look the same.
+FIRST = Block((3, 8), (4, 12), (4, 12))
+SECOND = Block((4, 7), (20, 28), (4, 12))
+THIRD = Block((9, 11), (8, 12), (20, 28))
+TWIN = Block((3, 9), (20, 28), (20, 28), LOOKALIKE)
+OTHER_TWIN = Block((9, 11), (16, 24), (4, 12), LOOKALIKE)
 SCENE = (FIRST, SECOND, THIRD, TWIN, OTHER_TWIN)
 GREY_LEVELS = 32
 
@@ -78,8 +82,8 @@ def test_a_rejected_lookalike_makes_its_kind_vanish():
     assert undecided(session) == [SECOND, THIRD]
 
 
-def test_unless_the_settings_say_so_a_rejected_finding_is_blocked_at_its_place_only():
-    session = look_session(learns=Settings().learn_from_rejections)
+def test_without_the_setting_a_rejected_finding_is_blocked_at_its_place_only():
+    session = look_session(learns=False)
     session.reject(id_of(session, TWIN))
     session.find_similar()
 
@@ -103,7 +107,7 @@ def test_a_rejected_finding_that_looks_like_what_was_clicked_takes_nothing_else_
 
 
 def test_an_accepted_finding_stays_and_protects_others_of_its_kind():
-    third_twin = Block((1, 2), (16, 22), (14, 19), LOOKALIKE)
+    third_twin = Block((1, 2), (16, 20), (12, 24), LOOKALIKE)
     blocks = (*SCENE, third_twin)
     session = look_session(*blocks)
     accepted = id_of(session, TWIN)
@@ -246,7 +250,8 @@ def test_an_accepted_finding_is_an_exemplar_if_the_settings_say_so(counts):
     assert accepted == [(2, 4, True)] * counts
 
 
-def test_by_default_accepted_findings_are_no_exemplars():
+def test_by_default_rejections_teach_and_accepted_findings_are_no_exemplars():
+    assert Settings().learn_from_rejections
     assert not Settings().accepted_as_exemplars
 
 

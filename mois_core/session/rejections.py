@@ -22,6 +22,10 @@ MARGIN = 0.04
 """A finding is left out if its cosine with the nearest rejected one is this much above that with
 the nearest wanted lesion. Below, right findings went as well (docs/departures.md)."""
 
+ALIKE = 0.9
+"""A rejected finding whose cosine with a wanted lesion is above this teaches nothing: it was
+rejected for its place or its outline, not for its look."""
+
 SMALLEST_DEVIATION = 1e-6
 """Channels that are the same all over the scan tell nothing, whatever their rounding errors."""
 
@@ -35,9 +39,9 @@ def without_rejected_looks(
 ) -> list[Mask]:
     """Return the masks of new findings without those that look like what was rejected.
 
-    Lesions that the user prompted or accepted are wanted; one that was prompted and then rejected
-    says nothing, since it may be meant to be outlined again. ``searched`` are the slices that the
-    looks are measured against.
+    Lesions that the user prompted or accepted are wanted. One that was prompted and then rejected
+    teaches nothing, since it may be meant to be outlined again; nor does a rejected finding that
+    looks like a wanted lesion. ``searched`` are the slices that the looks are measured against.
     """
     known = [lesion for lesion in lesions if lesion.mask]
     rejected = [le.mask for le in known if le.status is Status.REJECTED and not le.has_prompts]
@@ -46,6 +50,9 @@ def without_rejected_looks(
         return list(masks)
     looks = looks_of([*masks, *wanted, *rejected], embeddings, searched, cancel)  # (n, C)
     own, of_wanted, of_rejected = looks.split([len(masks), len(wanted), len(rejected)])
+    of_rejected = of_rejected[(of_rejected @ of_wanted.T).amax(dim=1) <= ALIKE]
+    if not len(of_rejected):
+        return list(masks)
     likeness = (own @ of_rejected.T).amax(dim=1) - (own @ of_wanted.T).amax(dim=1)  # (masks,)
     is_kept = (likeness <= MARGIN).tolist()
     return [mask for mask, kept in zip(masks, is_kept, strict=True) if kept]

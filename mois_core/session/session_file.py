@@ -109,7 +109,8 @@ def restore(
         if document["format"] != FORMAT:
             raise BadInput("the session was saved by another version of the program")
         scan, is_reference = document["scan"], document["reference"]
-        settings = Settings(**document["settings"])
+        # Files that say nothing of it are older; the work goes on by the rules it was begun with.
+        settings = Settings(**{"learn_from_rejections": False} | document["settings"])
         made_with = ModelInfo(**document["model"])
         state = _state_from_json(document, _reader(archive), SliceStack(volume, settings.axis))
     if scan != fingerprint(volume):

@@ -29,6 +29,8 @@ _REPORTED_SETTINGS = (
     "smallest_cm3",
     "min_confidence",
     "findings",
+    "learn_from_rejections",
+    "accepted_as_exemplars",
 )
 """The settings that a reader needs to repeat a measurement."""
 
