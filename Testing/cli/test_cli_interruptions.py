@@ -130,6 +130,21 @@ def test_a_signal_that_a_library_swallows_still_counts(
     assert sorted(a_case.iterdir()) == before
 
 
+def test_a_signal_where_python_cannot_raise_still_counts_and_is_not_complained_of(
+    a_case, monkeypatch, capsys
+):
+    class Last:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    use_stub(monkeypatch)
+    monkeypatch.setattr(Session, "prepare", lambda *_: Last() and None)
+
+    assert mois(*words(a_case)) == 143
+
+    assert capsys.readouterr().err == "mois segment: terminated\n"
+
+
 def test_handlers_are_put_back(a_case, monkeypatch):
     use_stub(monkeypatch)
     before = [signal.getsignal(number) for number, _, _ in ENDINGS]

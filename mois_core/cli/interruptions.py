@@ -14,9 +14,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
+from typing import Any
 
 Outcome = tuple[int, str]
 """An exit code, and what is said on standard error."""
@@ -66,6 +68,7 @@ def watched(for_good: bool) -> Iterator[Watch]:
     """
     global _watch
     before, _watch = _watch, Watch()
+    complain = sys.unraisablehook
     handlers = {}
     if threading.current_thread() is threading.main_thread():
         for number in _OUTCOMES:
@@ -73,12 +76,20 @@ def watched(for_good: bool) -> Iterator[Watch]:
             if handler not in (signal.SIG_IGN, None):
                 handlers[number] = handler
                 signal.signal(number, _watch.take)
+        # Python prints exceptions that cannot be raised, as where it clears up after an import.
+        sys.unraisablehook = partial(_complain, _watch, complain)
     try:
         yield _watch
     finally:
+        sys.unraisablehook = complain
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_IGN if for_good else handler)
         _watch = before
+
+
+def _complain(watch: Watch, complain: Callable[[Any], object], what: Any) -> None:
+    if watch.outcome is None or what.exc_type is not KeyboardInterrupt:
+        complain(what)
 
 
 def check() -> None:

@@ -70,6 +70,7 @@ class ProgressBar:
 @contextmanager
 def progress_bar(amount: Callable[[int], str] = str) -> Iterator[ProgressBar]:
     """Show a bar during a block and erase it after it; ``amount`` formats how much is done."""
+    interruptions.check()
     bar = ProgressBar(amount, is_shown=sys.stderr.isatty())
     try:
         yield bar

@@ -38,6 +38,8 @@ _SESSION_OPTIONS = {
         "gate",
         "absorb",
         "connected",
+        "learn_from_rejections",
+        "accepted_as_exemplars",
     )
 } | {"propagation_slices": int, "min_confidence": float}
 

@@ -70,7 +70,8 @@ def deepest_point(mask: Mask, spacing: tuple[float, float]) -> tuple[int, float,
 
     The plane is padded, so a mask at the edge of the scan does not count as going on outside.
     """
-    slice_index, plane = max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0]))
+    slice_index = mask.largest_slice
+    plane = mask.planes[slice_index]
     depth = ndimage.distance_transform_edt(np.pad(plane.pixels, 1), sampling=spacing)[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     return slice_index, float(plane.column + column), float(plane.row + row)

@@ -41,7 +41,7 @@ def exemplars_from_labels(
     largest: list[tuple[int, Plane]] = []
     for value in np.unique(labels[labels > 0]):
         mask = Mask.from_stack(stack == value)
-        largest.append(max(mask, key=lambda item: (int(item[1].pixels.sum()), -item[0])))
+        largest.append((mask.largest_slice, mask.planes[mask.largest_slice]))
     imported: list[Exemplar] = []
     for (slice_index, plane), memory in zip(largest, _memories(largest, source), strict=True):
         row, column = np.argwhere(plane.pixels)[0] + (plane.row, plane.column)

@@ -19,6 +19,7 @@ from mois_core.session.lesion import Click, Lesion, Status
 from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask, overlap
 from mois_core.session.propagation import around_every_prompt
+from mois_core.session.rejections import without_rejected_looks
 from mois_core.session.state import State
 
 MOSTLY = 0.5
@@ -38,6 +39,8 @@ class FindingRules:
     """Whether clicked lesions take what is marked in contact with them."""
     redraw: bool
     """Whether the network outlines each finding again."""
+    learn: bool
+    """Whether findings that look like rejected ones are left out."""
 
 
 def lesions_after_search(
@@ -61,6 +64,10 @@ def lesions_after_search(
     for lesion in state.lesions.values():
         lesion.mask.paint(known, True)
     masks = findings_of(found, known, rules.smallest)
+    if rules.learn:
+        searched = [n for n in range(len(found)) if allowed is None or allowed[n].any()]
+        how = (editor.decoder.embeddings, searched, cancel)
+        masks = without_rejected_looks(masks, state.lesions.values(), *how)
     if rules.redraw:
         blocked = known if allowed is None else known | ~allowed
         spacing = rules.spacing[1:]

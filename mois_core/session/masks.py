@@ -121,6 +121,11 @@ class Mask:
         """The slices that the mask lies on, in order."""
         return tuple(sorted(self.planes))
 
+    @property
+    def largest_slice(self) -> int:
+        """The slice with the most voxels, the first of equal ones; the mask must not be empty."""
+        return max(self.planes, key=lambda n: (int(self.planes[n].pixels.sum()), -n))
+
     def __bool__(self) -> bool:
         return bool(self.planes)
 

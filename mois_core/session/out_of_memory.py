@@ -18,6 +18,7 @@ DEVICE_IS_FULL = (
 HOST_IS_FULL = (
     "defaultcpuallocator",
     "cannot allocate memory",  # the system itself, by way of mmap say
+    "could not create a memory object",  # oneDNN
 )
 KERNEL_FAILED = re.compile(r"could not create a primitive(?! descriptor)|bad_alloc|bad allocation")
 """What comes of oneDNN, which computes on the processor, when it has no memory to make a kernel.

@@ -23,6 +23,7 @@ from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.network.model_info import ModelInfo
 from mois_core.progress import CancelToken, Progress, silent
+from mois_core.session.accepted import AcceptedExemplars
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.exemplar_import import OutlinedScan, exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
@@ -106,6 +107,7 @@ class Session:
         self.decoder = SliceDecoder(self.embeddings, self.stack.shape, fill)
         self.search = Search(self.decoder, self.settings.gate, self.settings.min_confidence)
         self.guard = MemoryGuard(model, self.embeddings, self.search)
+        self.accepted = AcceptedExemplars(self.decoder)
         self.editor = LesionEditor(
             Prompter(self.decoder, reference),
             Propagator(self.decoder, reference, self.settings.connected and not reference),
@@ -186,6 +188,8 @@ class Session:
         """Return the exemplars that a slice would be searched with now."""
         rule = choose_as_published if self.reference else choose
         offered = candidates(self.lesions, self.state.imported)
+        if self.settings.accepted_as_exemplars and not self.reference:
+            offered += self.guard.run(lambda: self.accepted.of(self.lesions))
         return rule(offered, slice_index, self.settings.exemplars)
 
     def prepare(
@@ -491,7 +495,7 @@ class Session:
         allowed = self._allowed(inside, outside)
         slices = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
         choice = self.exemplars_for if use_exemplars else None
-        rules = self._finding_rules()
+        rules = self._finding_rules(use_exemplars)
         state = self.state
 
         def run() -> tuple[np.ndarray, State, list[Lesion]]:
@@ -505,7 +509,7 @@ class Session:
         self.history.commit("find similar", state)
         return [finding.id for finding in findings]
 
-    def _finding_rules(self) -> FindingRules:
+    def _finding_rules(self, use_exemplars: bool) -> FindingRules:
         settings, stack = self.settings, self.stack
         smallest = max(1, int(np.ceil(settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
         return FindingRules(
@@ -513,6 +517,7 @@ class Session:
             (stack.slice_spacing, *stack.pixel_spacing),
             absorb=settings.absorb and not self.reference,
             redraw=settings.findings == "reprompted",
+            learn=settings.learn_from_rejections and use_exemplars and not self.reference,
         )
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:

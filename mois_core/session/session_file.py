@@ -261,7 +261,7 @@ def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
     settings["propagation_slices"] = settings.pop("window")
     settings["min_confidence"] = settings.pop("certainty")
     # Rules that came later; the work goes on by those that it was begun with.
-    settings |= {"absorb": False, "connected": False}
+    settings |= {"absorb": False, "connected": False, "learn_from_rejections": False}
     order = document["next_click"]
     lesions = []
     for lesion in document["lesions"]:

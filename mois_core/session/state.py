@@ -48,6 +48,11 @@ class Settings:
     out if it is less than half of what is marked there, and else a finding."""
     connected: bool = True
     """Leave out what is not connected to what the user prompted."""
+    learn_from_rejections: bool = True
+    """Leave out findings that look more like a rejected one than like any lesion that the user
+    prompted or accepted."""
+    accepted_as_exemplars: bool = False
+    """Search for what looks like accepted findings, too, each on its largest slice."""
     gate: bool = True
     """Leave a slice without findings where the network says that nothing is there."""
     device_budget: int | None = None

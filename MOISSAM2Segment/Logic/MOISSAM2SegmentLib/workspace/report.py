@@ -32,6 +32,8 @@ _REPORTED_SETTINGS = (
     "findings",
     "absorb",
     "connected",
+    "learn_from_rejections",
+    "accepted_as_exemplars",
 )
 """The settings that a reader needs to repeat a measurement."""
 
