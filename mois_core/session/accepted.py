@@ -26,6 +26,11 @@ class AcceptedExemplars:
     def of(self, lesions: Iterable[Lesion]) -> list[Exemplar]:
         """Return the exemplars of accepted findings that the user did not prompt as well."""
         accepted = [le for le in lesions if le.status is Status.ACCEPTED and not le.prompted]
+        new = [le.mask for le in accepted if le.mask and le.mask not in self._views]
+        if new:
+            with self.decoder.embeddings.visiting({mask.largest_slice for mask in new}):
+                for mask in new:
+                    self._view(mask)
         views = [(lesion, self._view(lesion.mask)) for lesion in accepted if lesion.mask]
         return [Exemplar(lesion.id, view, lesion.changed) for lesion, view in views if view]
 

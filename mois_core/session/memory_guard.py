@@ -56,12 +56,18 @@ class MemoryGuard:
         self.search = search
         self.on_notice: Callable[[str], None] = lambda text: None
         """Called with a sentence for the user when work goes on differently than before."""
+        self._is_running = False
         self._has_told = False
 
     def run(self, operation: Callable[[], Result]) -> Result:
-        """Run an operation; raise `BadInput` if there is no memory left anywhere."""
+        """Run an operation; raise `BadInput` if there is no memory left anywhere.
+
+        One that is part of another is run again with that one.
+        """
+        if self._is_running:
+            return operation()
         untried, make_room = self._fallbacks(), _nothing
-        self._has_told = False
+        self._is_running, self._has_told = True, False
         try:
             while True:
                 try:
@@ -79,6 +85,7 @@ class MemoryGuard:
                 untried.remove(fallback)
                 make_room = fallback.make_room
         finally:
+            self._is_running = False
             self.embeddings.keep_again()
 
     def _what_is_full(self, error: BaseException) -> Full | None:

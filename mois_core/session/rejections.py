@@ -71,19 +71,22 @@ def looks_of(
     """
     places, total, squares = 0, 0.0, 0.0
     sums, weights = [0.0] * len(masks), [0.0] * len(masks)
-    for slice_index in sorted({*searched, *(n for mask in masks for n in mask.planes)}):
-        if cancel:
-            cancel.check()
-        coarse = embeddings.features(slice_index).coarse[0].to(HOST, torch.float64)  # (C, H, W)
-        if slice_index in searched:
-            places += coarse[0].numel()
-            total = total + coarse.sum(dim=(1, 2))
-            squares = squares + coarse.square().sum(dim=(1, 2))
-        for index, mask in enumerate(masks):
-            if slice_index in mask.planes:
-                inside = _shrunk(mask.image(slice_index), coarse.shape[1:])  # (H, W)
-                sums[index] = sums[index] + (coarse * inside).sum(dim=(1, 2))
-                weights[index] += float(inside.sum())
+    visited = sorted({*searched, *(n for mask in masks for n in mask.planes)})
+    # Not in the order that encodes least: sums depend on theirs.
+    with embeddings.visiting(visited):
+        for slice_index in visited:
+            if cancel:
+                cancel.check()
+            coarse = embeddings.features(slice_index).coarse[0].to(HOST, torch.float64)  # (C, H, W)
+            if slice_index in searched:
+                places += coarse[0].numel()
+                total = total + coarse.sum(dim=(1, 2))
+                squares = squares + coarse.square().sum(dim=(1, 2))
+            for index, mask in enumerate(masks):
+                if slice_index in mask.planes:
+                    inside = _shrunk(mask.image(slice_index), coarse.shape[1:])  # (H, W)
+                    sums[index] = sums[index] + (coarse * inside).sum(dim=(1, 2))
+                    weights[index] += float(inside.sum())
     mean = total / places  # (C,)
     deviation = (squares / places - mean.square()).clamp(min=0).sqrt()
     inside = torch.stack([own / weight for own, weight in zip(sums, weights, strict=True)])
