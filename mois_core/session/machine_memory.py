@@ -39,8 +39,8 @@ def device_budget(device: torch.device) -> int:
 
 
 def shares_host_memory(device: torch.device) -> bool:
-    """Return whether what a device has is the computer's own memory."""
-    return device.type in ("cpu", "mps")
+    """Return whether a device beside the processor has no memory of its own."""
+    return device.type == "mps"
 
 
 def free_device_memory(device: torch.device) -> int | None:
