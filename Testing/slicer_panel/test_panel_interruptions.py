@@ -311,6 +311,23 @@ def test_a_search_without_any_example_says_what_is_missing(a_started_panel):
     assert a_started_panel.rows() == []
 
 
+def test_findings_that_nobody_accepted_are_no_examples(a_started_panel):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    user.press("searchButton")
+    user.wait()
+    found = user.rows()
+    user.workspace.commands.delete(1)
+    user.wait()
+
+    user.press("searchButton")
+    user.wait()
+
+    assert "at least one lesion" in user.message
+    assert len(user.rows()) == len(found) - 1 > 0
+
+
 def test_choices_go_with_the_scene_and_into_the_session(a_started_panel):
     user = a_started_panel
     box = user.find("propagationSlicesBox")
