@@ -115,9 +115,14 @@ class Commands:
     def has_exemplars(self) -> bool:
         """Whether there is anything that a search could look for."""
         from mois_core.session.exemplars import candidates
+        from mois_core.session.lesion import Status
 
-        state = self._open_work().state
-        return bool(candidates(state.lesions.values(), state.imported))
+        work = self._open_work()
+        lesions, imported = work.state.lesions.values(), work.state.imported
+        if candidates(lesions, imported):
+            return True
+        accepted = (le for le in lesions if le.status is Status.ACCEPTED)
+        return work.session.settings.accepted_as_exemplars and any(le.mask for le in accepted)
 
     def find_similar(
         self,
