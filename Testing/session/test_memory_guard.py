@@ -388,7 +388,7 @@ decode, session.model.decode = session.model.decode, convolve
 session.prepare()
 out = torch.empty(1, 8, 254, 254)
 del out
-resource.setrlimit(resource.RLIMIT_AS, (addresses() + 2**18, -1))
+resource.setrlimit(resource.RLIMIT_AS, (addresses() + 2**15, -1))
 click_on(session, FIRST)
 click_on(session, FIRST)
 print(failed)

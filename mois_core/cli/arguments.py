@@ -14,6 +14,21 @@ def matrix_size(text: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
+GIB = 2**30
+MOST_GB = 1e6
+
+
+def memory_size(text: str) -> int:
+    """Read an amount of memory in GB; return it in bytes."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= MOST_GB:
+        raise argparse.ArgumentTypeError(f"give an amount in GB, like 4 or 0.5, not {text!r}")
+    return round(number * GIB)
+
+
 def finite_number(text: str) -> float:
     """Read a number; infinity and NaN are refused."""
     try:

@@ -34,6 +34,14 @@ _TIDYING_UP_SECONDS = 1.0
 """For so long after a signal another one of an impatient user changes nothing."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """End of a command because of a signal.
+
+    Of a bare KeyboardInterrupt in the middle of an import Python may remember that it was there,
+    and end itself with SIGINT at the very end, whatever the exit code.
+    """
+
+
 class Watch:
     """The signals that came during one command."""
 
@@ -54,7 +62,7 @@ class Watch:
             self.outcome = _OUTCOMES[signal.Signals(number)]
         if not self.is_held and time.monotonic() > self._raised + _TIDYING_UP_SECONDS:
             self._raised = time.monotonic()
-            raise KeyboardInterrupt
+            raise Interrupted
 
 
 _watch = Watch()
@@ -88,14 +96,14 @@ def watched(for_good: bool) -> Iterator[Watch]:
 
 
 def _complain(watch: Watch, complain: Callable[[Any], object], what: Any) -> None:
-    if watch.outcome is None or what.exc_type is not KeyboardInterrupt:
+    if watch.outcome is None or what.exc_type is not Interrupted:
         complain(what)
 
 
 def check() -> None:
     """End the command here if a signal came and the exception for it was swallowed."""
     if _watch.outcome is not None:
-        raise KeyboardInterrupt
+        raise Interrupted
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mois_core.cli import model_choice
-from mois_core.cli.arguments import finite_number
+from mois_core.cli.arguments import finite_number, memory_size
 from mois_core.cli.outputs import check_outputs
 from mois_core.cli.progress_bar import ProgressBar, progress_bar
 from mois_core.errors import BadInput
@@ -117,6 +117,13 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--compose", action="store_true", help="join the series, stations of a whole-body scan"
     )
     model_choice.add_arguments(parser)
+    parser.add_argument(
+        "--memory",
+        type=memory_size,
+        metavar="GB",
+        help="main memory that encoded slices may take (half of what is free); results do not "
+        "depend on it",
+    )
 
     files = parser.add_argument_group("results")
     files.add_argument("--out", type=Path, required=True, metavar="OUT.seg.nrrd")
@@ -384,6 +391,7 @@ def _given_settings(args: argparse.Namespace) -> dict[str, object]:
         "smallest_cm3": args.smallest,
         "min_confidence": args.min_confidence,
         "findings": args.findings,
+        "host_budget": args.memory,
     }
     named = {name: value for name, value in given.items() if value is not None}
     if args.propagation_mm is not None:

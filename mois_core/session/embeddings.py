@@ -124,6 +124,7 @@ class Embeddings:
         """
         wanted = set(range(self.count) if slice_indices is None else slice_indices)
         order = [n for n in outwards(self.count, start) if n in wanted]
+        self._follow_network()
         for done, slice_index in enumerate(order):
             progress(done, len(order), "encoding slices")
             if cancel:
@@ -131,7 +132,6 @@ class Embeddings:
             if not self.is_ready(slice_index):
                 if self.ready and self.ready >= self._capacity():
                     break
-                self._follow_network()
                 self._keep(slice_index, self._encode(slice_index), ahead=True)
         progress(len(order), len(order), "encoding slices")
 
@@ -142,6 +142,7 @@ class Embeddings:
         Yields the order in which the fewest are encoded, if all are visited once: those that are
         kept go first, before any of them has to make room. Where all fit the order stays.
         """
+        self._follow_network()
         before, order = self._wanted, list(slice_indices)
         self._wanted = frozenset(order)
         for cache in (self._on_device, self._on_host):

@@ -81,7 +81,7 @@ def _free_on_linux() -> int:
         free = 1024 * _fields(SYSTEM / "proc/meminfo")["MemAvailable:"]
     except (OSError, ValueError, KeyError):
         free = _free_pages()
-    return max(min(free, *_free_in_groups(), *_free_addresses()), 0)
+    return max(min([free, *_free_in_groups(), *_free_addresses()]), 0)
 
 
 def _free_in_groups() -> Iterator[int]:
