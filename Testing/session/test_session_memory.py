@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from engine_fixtures import BACKGROUND, CORONAL, LESION
+from paths import ROOT
 from stub_network import StubNetwork
 
 from mois_core.geometry import Volume
 from mois_core.network.config import HIERA_TINY, ExemplarConfig, NetworkConfig
 from mois_core.session import NewClick, Session
+from mois_core.session.memory_guard import DROPPED_SLICES
 from mois_core.session.session_file import restore, to_bytes
+from mois_core.session.state import Settings
 
 SLICES, ROWS, COLUMNS = 40, 1024, 320
 LESIONS, MORE = 300, 30
@@ -24,6 +28,7 @@ LESIONS, MORE = 300, 30
 GIB = 2**30
 BUDGET = 3 * GIB
 SECONDS = 0.2
+TESTING = ROOT / "Testing"
 
 FULL_SIZE = NetworkConfig(HIERA_TINY, exemplars=ExemplarConfig())
 """Every map, memory and mask as large as in the published model; only the encoder is small."""
@@ -63,18 +68,35 @@ def click_at(session, middle, **how):
 
 def nbytes(session):
     """Everything that the session, its history included, keeps in memory."""
-    kept = {"the scan in float32": 4 * session.volume.array.size}
+    kept = arrays(session.state, *earlier_states(session))
+    others = (*getattr(session.model, "keys", ()), session.semantic)
+    kept |= {id(value): value.nbytes for value in others if value is not None}
+    scan = 4 * session.volume.array.size  # in float32
+    return sum(kept.values()) + scan + session.embeddings.nbytes
+
+
+def earlier_states(session):
+    return [state for _, state in session.history.past + session.history.future]
+
+
+def arrays(*states):
+    """The bytes of everything large that states keep, by identity."""
+    kept = {}
 
     def keep(*values):
         kept.update({id(value): value.nbytes for value in values if value is not None})
 
-    states = [session.state, *(state for _, state in session.history.past + session.history.future)]
     for lesion in {id(le): le for state in states for le in state.lesions.values()}.values():
         keep(*(plane.pixels for _, plane in lesion.mask))
         for slice_memory in (*lesion.prompted.values(), *lesion.propagated.values()):
             keep(slice_memory.pointer, slice_memory.score, slice_memory.memory, slice_memory.logits)
-    keep(*getattr(session.model, "keys", ()), session.semantic)
-    return sum(kept.values()) + session.embeddings.nbytes
+    return kept
+
+
+def kept_for_undo(session):
+    shown = arrays(session.state)
+    kept = arrays(*earlier_states(session))
+    return sum(nbytes for key, nbytes in kept.items() if key not in shown)
 
 
 def seconds(operation):
@@ -141,6 +163,58 @@ def test_a_large_session_goes_through_a_file(many):
 
     assert len(content) < GIB
     assert np.array_equal(restored.labels(), many.labels())
+
+
+def test_corrections_keep_as_many_earlier_states_as_the_undo_budget_holds():
+    """Each correction of a lesion on seven slices leaves 4 MB behind."""
+    budget, corrections = 20 * 10**6, 16
+    volume, middles = whole_body()
+    settings = Settings(undo_budget=budget, propagation_slices=3)
+    session = Session(FullSizeNetwork(FULL_SIZE), volume, settings)
+    slice_index, row, column = next(m for m in middles if 3 <= m[0] < SLICES - 3)
+    session.clicks([click_at(session, (slice_index, row, column))])
+    kept = []
+    for n in range(corrections):
+        session.clicks([click_at(session, (slice_index, row - 9 + n, column), lesion=1)])
+        kept.append(session.history.nbytes)
+        assert kept_for_undo(session) <= kept[-1] <= budget
+
+    assert 2 * 10**6 < kept[0] < 5 * 10**6
+    assert 2 < len(session.history.past) < corrections
+    assert session.undo() == "clicks"
+
+
+CROWDED = """
+import resource, sys
+sys.path[:0] = [{support!r}, {session!r}, {root!r}]
+import torch
+from test_session_memory import FULL_SIZE, FullSizeNetwork, click_at, whole_body
+from mois_core.session import Session
+
+torch.set_num_threads(1)
+volume, middles = whole_body()
+session = Session(FullSizeNetwork(FULL_SIZE), volume)
+session.guard.on_notice = print
+session.prepare()
+session.clicks([click_at(session, middle) for middle in middles[:12]], propagate=False)
+print(session.embeddings.nbytes // 10**6, "MB kept")
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 100 * 2**20, -1))
+found = session.find_similar()
+session.clicks([click_at(session, middles[20])])
+print(len(found), "found,", session.embeddings.nbytes // 10**6, "MB kept")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+def test_a_search_that_needs_the_memory_of_kept_slices_gets_it():
+    folders = {"support": str(TESTING / "support"), "session": str(TESTING / "session")}
+    script = CROWDED.format(root=str(ROOT), **folders)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert DROPPED_SLICES in done.stdout
 
 
 @pytest.mark.full

@@ -74,8 +74,8 @@ output:
   --report   .csv: one row per lesion; .json: also totals, model and parameters
   --picture  .png: maximum projection and the busiest slices with outlines
 
-exit codes: 0 done, 2 bad input, 130 cancelled with Ctrl-C, 143 terminated (SIGTERM),
-141 if nobody reads the output any more (| head -1). Except with 0, no result is written."""
+exit codes: 0 done; 2 bad input, 130 cancelled with Ctrl-C, 143 terminated (SIGTERM):
+nothing is written; 141 nobody reads the output any more (| head -1)"""
 
 _NUMBERS_FOR_FINDINGS = 1000
 """More than a search finds; without them it would fail at its end."""
@@ -193,8 +193,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     how.add_argument(
         "--thicken",
         action="store_true",
-        help="average thin slices to the 7.8 mm of the training scans, which is faster and seldom "
-        "better; results come back on the scan's own voxels",
+        help="average thin slices to the 7.8 mm of the training scans (seldom needed: lesions are "
+        "followed by distance); results come back on the scan's own voxels",
     )
     how.add_argument(
         "--reference", action="store_true", help="do as the published app does, to compare with it"
