@@ -181,7 +181,7 @@ def test_corrections_keep_as_many_earlier_states_as_the_undo_budget_holds():
 
     assert 2 * 10**6 < kept[0] < 5 * 10**6
     assert 2 < len(session.history.past) < corrections
-    assert session.undo() == "clicks"
+    assert session.undo() == "click"
 
 
 CROWDED = """
@@ -192,14 +192,20 @@ from test_session_memory import FULL_SIZE, FullSizeNetwork, click_at, whole_body
 from mois_core.session import Session
 
 torch.set_num_threads(1)
+
+class Hungry(FullSizeNetwork):
+    def exemplar_keys(self, exemplars):
+        self.pieces = [torch.ones(2**20) for _ in range(48)]  # 200 MB
+        return super().exemplar_keys(exemplars[:1])
+
 volume, middles = whole_body()
-session = Session(FullSizeNetwork(FULL_SIZE), volume)
+session = Session(Hungry(FULL_SIZE), volume)
 session.guard.on_notice = print
 session.prepare()
 session.clicks([click_at(session, middle) for middle in middles[:12]], propagate=False)
 print(session.embeddings.nbytes // 10**6, "MB kept")
 pages = int(open("/proc/self/statm").read().split()[0])
-resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 100 * 2**20, -1))
+resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 120 * 2**20, -1))
 found = session.find_similar()
 session.clicks([click_at(session, middles[20])])
 print(len(found), "found,", session.embeddings.nbytes // 10**6, "MB kept")

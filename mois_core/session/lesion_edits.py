@@ -254,6 +254,29 @@ def _before_prompts(lesion: Lesion) -> Lesion:
     )
 
 
+def with_rest_of(before: Lesion, rebuilt: Lesion, is_propagated: bool) -> Lesion:
+    """Return a rebuilt lesion with what does not depend on its prompts.
+
+    That is what a search marked beyond its outline, and what was propagated before if it is not
+    propagated anew.
+    """
+    own = {*rebuilt.prompted, *rebuilt.painted}
+    if not is_propagated:
+        left = {n: memory for n, memory in before.propagated.items() if n not in own}
+        for n in left:
+            rebuilt = rebuilt.with_image(n, before.mask.image(n))
+        rebuilt = replace(rebuilt, propagated=MappingProxyType(left))
+    if before.status is Status.REJECTED:
+        rebuilt = replace(rebuilt, status=Status.REJECTED)
+    if before.absorbed and rebuilt.prompted:
+        kept = Mask(
+            before.mask.shape,
+            {n: p for n, p in before.absorbed if n not in own and n not in rebuilt.propagated},
+        )
+        rebuilt = replace(rebuilt, mask=rebuilt.mask.union(kept), absorbed=kept or None)
+    return rebuilt
+
+
 def _at_prompts(lesion: Lesion, slice_index: int, image: np.ndarray) -> np.ndarray:
     """Return the components of a slice's mask that the user's prompts are in, or are nearest to.
 

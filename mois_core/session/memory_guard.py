@@ -5,7 +5,6 @@ Operations commit their result at the end, so one that failed half way can simpl
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -120,18 +119,18 @@ class MemoryGuard:
 
     def _forget_keys(self) -> None:
         self.search.forget_keys()
-        _give_back()
+        machine_memory.give_back()
 
     def _move_slices_to_host(self) -> None:
         self.search.forget_keys()
         self.embeddings.shrink_device_budget()
-        _give_back()
+        machine_memory.give_back()
         self.on_notice(MADE_ROOM)
 
     def _keep_fewer_slices(self) -> None:
         self.search.forget_keys()
         self.embeddings.shrink_host_budget()
-        _give_back()
+        machine_memory.give_back()
         self._tell_of_dropped_slices()
 
     def _move_to_cpu(self) -> None:
@@ -144,14 +143,14 @@ class MemoryGuard:
             # A network that is half here and half there could do nothing at all.
             self.model.to(before)
             raise
-        _give_back()
+        machine_memory.give_back()
         self.on_notice(MOVED_TO_CPU)
 
     def _keep_no_slices(self) -> None:
         has_slices = self.embeddings.ready > 0
         self.search.forget_keys()
         self.embeddings.keep_nothing()
-        _give_back()
+        machine_memory.give_back()
         if has_slices:
             self._tell_of_dropped_slices()
 
@@ -177,12 +176,3 @@ def _run_in_sound_thread(operation: Callable[[], Result]) -> Result:
 
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(run).result()
-
-
-def _give_back() -> None:
-    """Return what torch has free to the system, or to whom else it may help."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()

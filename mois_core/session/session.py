@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +30,7 @@ from mois_core.session.findings import FindingRules, lesions_after_search
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
 from mois_core.session.lesion import BoxPrompt, Click, Lesion, Prompt, Status, painting_order
-from mois_core.session.lesion_edits import LesionEditor
+from mois_core.session.lesion_edits import LesionEditor, with_rest_of
 from mois_core.session.masks import Mask
 from mois_core.session.memory_guard import MemoryGuard
 from mois_core.session.preprocess import model_input, published_input
@@ -370,7 +369,9 @@ class Session:
 
         def run() -> State:
             rebuilt = self.editor.rebuilt(state, lesion, prompts, propagate)
-            return rebuilt.with_lesions(_keep_rest(lesion, rebuilt.lesion(lesion.id), spread))
+            return rebuilt.with_lesions(
+                with_rest_of(lesion, rebuilt.lesion(lesion.id), spread.propagate)
+            )
 
         self.history.commit(what, self.guard.run(run))
 
@@ -582,26 +583,3 @@ class Session:
         """Return a slice as the network's input, (1, size, size)."""
         make = published_input if self.reference else model_input
         return make(self._normalised[slice_index], self.model.config.image_size)
-
-
-def _keep_rest(before: Lesion, rebuilt: Lesion, spread: Spread) -> Lesion:
-    """Return a rebuilt lesion with what does not depend on its prompts.
-
-    That is what a search marked beyond its outline, and what was propagated if that was left for
-    later.
-    """
-    own = {*rebuilt.prompted, *rebuilt.painted}
-    if not spread.propagate:
-        left = {n: memory for n, memory in before.propagated.items() if n not in own}
-        for n in left:
-            rebuilt = rebuilt.with_image(n, before.mask.image(n))
-        rebuilt = replace(rebuilt, propagated=MappingProxyType(left))
-    if before.status is Status.REJECTED:
-        rebuilt = replace(rebuilt, status=Status.REJECTED)
-    if before.absorbed and rebuilt.prompted:
-        kept = Mask(
-            before.mask.shape,
-            {n: p for n, p in before.absorbed if n not in own and n not in rebuilt.propagated},
-        )
-        rebuilt = replace(rebuilt, mask=rebuilt.mask.union(kept), absorbed=kept or None)
-    return rebuilt
