@@ -43,3 +43,12 @@ def a_scene(the_scene):
     yield the_scene
     the_scene.Clear(0)
     gc.collect()
+
+
+@pytest.fixture
+def errors(monkeypatch):
+    """Make exceptions in slots and observers count, which are only printed otherwise."""
+    seen = []
+    monkeypatch.setattr("sys.excepthook", lambda *error: seen.append(error))
+    yield seen
+    assert seen == []

@@ -31,15 +31,6 @@ from mois_core.session.lesion import Status
 
 
 @pytest.fixture
-def errors(monkeypatch):
-    """Make exceptions in observers count, which are only printed otherwise."""
-    seen = []
-    monkeypatch.setattr("sys.excepthook", lambda *error: seen.append(error))
-    yield seen
-    assert seen == []
-
-
-@pytest.fixture
 def a_slow_search(an_open_workspace, monkeypatch):
     """A search that waits in the middle until it is let go or cancelled."""
     workspace = an_open_workspace

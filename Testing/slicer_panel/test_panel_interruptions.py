@@ -18,14 +18,7 @@ from stub_sessions import is_exactly
 
 from mois_core.session.lesion import Status
 
-
-@pytest.fixture(autouse=True)
-def errors(monkeypatch):
-    """Make exceptions in slots and observers count, which are only printed otherwise."""
-    seen = []
-    monkeypatch.setattr("sys.excepthook", lambda *error: seen.append(error))
-    yield seen
-    assert seen == []
+pytestmark = pytest.mark.usefixtures("errors")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def a_user(a_slicer, one_thread):
     user.open()
     yield user
     user.close()
+
+
+def start_with_a_file(user: User, dialogs, file: Path, content: bytes) -> None:
+    """Import weights from a file and start on a scan with them."""
+    file.write_bytes(content)
+    dialogs.path = str(file)
+    scan_node(user.scene)
+    user.press("fileButton")
+    user.wait()
+    user.start()
 
 
 def test_nothing_is_downloaded_without_a_yes(a_user, a_server, dialogs):
@@ -130,14 +141,7 @@ def test_a_download_is_cancelled_and_goes_on_later(a_user, a_server):
 def test_a_file_of_weights_is_imported_and_its_network_recognised(
     a_user, dialogs, tmp_path, a_small_checkpoint
 ):
-    file = tmp_path / "Gewichte Müller.pt"
-    file.write_bytes(a_small_checkpoint)
-    dialogs.path = str(file)
-    scan_node(a_user.scene)
-
-    a_user.press("fileButton")
-    a_user.wait()
-    a_user.start()
+    start_with_a_file(a_user, dialogs, tmp_path / "Gewichte Müller.pt", a_small_checkpoint)
 
     assert store.stored_names() == ["Gewichte-Muller"]
     assert a_user.workspace.session.model_info.preset == SMALL
@@ -255,13 +259,7 @@ def test_the_chosen_model_is_remembered_on_this_computer(a_user):
 def test_another_model_or_device_is_loaded_at_the_next_start(
     a_user, dialogs, tmp_path, a_small_checkpoint
 ):
-    file = tmp_path / "mine.pt"
-    file.write_bytes(a_small_checkpoint)
-    dialogs.path = str(file)
-    scan_node(a_user.scene)
-    a_user.press("fileButton")
-    a_user.wait()
-    a_user.start()
+    start_with_a_file(a_user, dialogs, tmp_path / "mine.pt", a_small_checkpoint)
     assert a_user.workspace.session.model.dtype == torch.float32
     a_user.find("scanBox").setCurrentNode(None)
     a_user.wait()

@@ -136,14 +136,11 @@ def _wider(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
 
 def _mask_in(part: np.ndarray, box: tuple[slice, ...], shape: tuple[int, int]) -> Mask:
     """The mask of a part of a stack, given inside a box of it."""
-    planes = {}
-    for offset, image in enumerate(part):
+    mask = Mask(shape)
+    for slice_index, image in enumerate(part, start=box[0].start):
         whole = np.zeros(shape, dtype=bool)
         whole[box[1:]] = image
-        planes[box[0].start + offset] = whole
-    mask = Mask(shape)
-    for slice_index, image in planes.items():
-        mask = mask.with_slice(slice_index, image)
+        mask = mask.with_slice(slice_index, whole)
     return mask
 
 
