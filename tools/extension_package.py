@@ -91,7 +91,9 @@ def lay_out(folder: Path) -> Path:
     configure = ["cmake", "-S", ROOT, "-B", build, f"-DSlicer_DIR={double}"]
     install = ["cmake", "--install", build, "--prefix", folder / "installed"]
     for command in (configure, install):
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            command, check=False, capture_output=True, encoding="utf-8", errors="replace"
+        )
         if done.returncode:
             raise RuntimeError(f"{done.stdout}\n{done.stderr}")
     return folder / "installed" / FLAT_FOLDER

@@ -58,6 +58,6 @@ def test_reading_labels_imports_no_library():
         "print(*{'numpy', 'torch', 'SimpleITK', 'scipy'} & set(sys.modules))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
     )
     assert ran.stdout.split() == []

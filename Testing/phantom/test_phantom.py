@@ -97,7 +97,7 @@ def test_threads_and_processor_change_nothing(phantom):
         env={**os.environ, **old},
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert ran.stdout.split() == [

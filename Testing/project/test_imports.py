@@ -47,7 +47,6 @@ def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
         cwd=root,
         env=environment,
         capture_output=True,
-        text=True,
         encoding="utf-8",
         check=False,
     )

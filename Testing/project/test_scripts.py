@@ -24,7 +24,7 @@ def test_a_script_says_what_it_does_whichever_way_it_is_run(name, way):
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 

@@ -34,7 +34,7 @@ def run_script(*first_on_path: Path) -> subprocess.CompletedProcess:
         [sys.executable, str(SCRIPT)],
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 

@@ -400,7 +400,11 @@ def test_one_dnn_itself_runs_out_of_memory_and_later_clicks_work():
     """Its error stays in the thread: a retry there would fail however much memory there is."""
     script = ONE_DNN_RUNS_OUT.format(support=str(ROOT / "Testing" / "support"), root=str(ROOT))
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", script],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert "could not create" in done.stdout or "DefaultCPUAllocator" in done.stdout

@@ -293,7 +293,7 @@ def test_a_process_killed_while_writing_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "session.mois"
     script = textwrap.dedent(SLOW_WRITER).format(testing=str(SUPPORT))
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, encoding="utf-8"
     ) as writer:
         assert writer.stdout.readline() == "half\n"
         writer.kill()

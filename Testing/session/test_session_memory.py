@@ -217,7 +217,11 @@ def test_a_search_that_needs_the_memory_of_kept_slices_gets_it():
     folders = {"support": str(TESTING / "support"), "session": str(TESTING / "session")}
     script = CROWDED.format(root=str(ROOT), **folders)
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-c", script],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert DROPPED_SLICES in done.stdout

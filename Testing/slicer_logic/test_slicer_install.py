@@ -38,14 +38,13 @@ class Computer:
         self.constraints = ""
         self.answer = True
         self.monkeypatch = monkeypatch
-        found = importlib.metadata.MetadataPathFinder.find_distributions
+        discover = importlib.metadata.Distribution.discover
 
-        def only_here(context):
-            return found(type(context)(name=context.name, path=[str(folder)]))
+        def only_here(**context):
+            return discover(**context, path=[str(folder)])
 
-        monkeypatch.setattr(
-            importlib.metadata.MetadataPathFinder, "find_distributions", staticmethod(only_here)
-        )
+        # Not one finder alone: a library that is imported may have added one of its own.
+        monkeypatch.setattr(importlib.metadata.Distribution, "discover", staticmethod(only_here))
         monkeypatch.setattr(install, "is_importable", lambda module: False)
 
     def has(self, **versions: str) -> None:

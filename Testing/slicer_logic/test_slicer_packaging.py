@@ -138,7 +138,7 @@ def run_in(folder: Path, code: str, *others: Path) -> list[str]:
         env=environment,
         cwd=empty,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]

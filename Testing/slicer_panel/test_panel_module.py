@@ -65,7 +65,7 @@ def run(code: str, folder: Path) -> str:
     result = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         cwd=folder,
         env=environment,

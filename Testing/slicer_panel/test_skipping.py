@@ -23,7 +23,7 @@ def test_without_a_library_of_the_system_the_tests_are_skipped_and_say_which(tmp
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
 
     assert result.returncode == 5, result.stdout + result.stderr

@@ -31,7 +31,7 @@ LONGEST_RUN = 1500
 def run_parity(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "Testing" / "parity.py"), str(folder), *options]
     return subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", timeout=LONGEST_RUN, check=False
+        command, capture_output=True, encoding="utf-8", timeout=LONGEST_RUN, check=False
     )
 
 

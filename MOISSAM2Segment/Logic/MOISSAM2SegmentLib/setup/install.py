@@ -165,7 +165,8 @@ def installed_version(package: str) -> str | None:
     """Return the version in a package's record; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+    except (importlib.metadata.PackageNotFoundError, FileNotFoundError):
+        # The second comes of a record whose files are gone, where importlib_metadata is loaded.
         return None
 
 
