@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from stub_sessions import digest, is_exactly
 from mois_core.errors import BadInput
 from mois_core.network.model_info import ModelInfo
 from mois_core.session.lesion import Status
+from mois_core.session.state import Settings
 
 HERE = Path(__file__).parent
 
@@ -70,7 +72,7 @@ def test_a_bundle_is_continued_in_a_new_process(an_open_workspace, tmp_path, und
         [sys.executable, str(HERE / "resume_in_new_process.py"), str(bundle), str(tmp_path)],
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert result.returncode == 0, result.stderr[-4000:]
@@ -113,6 +115,21 @@ def test_a_scan_that_is_opened_again_goes_on_where_it_stopped(an_open_workspace)
     assert labels_in(workspace.points_node) == points
     assert shows_exactly_its_session(workspace)
     assert len(list(stored_sessions(workspace.scene))) == 1
+
+
+def test_what_memory_may_be_taken_is_this_computers_choice(an_open_workspace):
+    workspace = an_open_workspace
+    worked_on(workspace)
+    scan = workspace.volume_node
+    began_with = workspace.session.settings
+    workspace.end()
+
+    budget = Settings(propagation_slices=9, host_budget=2**30)
+    workspace.start(scan, budget)
+    settle(workspace)
+
+    assert workspace.session.embeddings.host_budget == 2**30
+    assert workspace.session.settings == replace(began_with, host_budget=2**30)
 
 
 def test_what_was_changed_meanwhile_is_taken_over(an_open_workspace):

@@ -336,6 +336,21 @@ def test_choices_go_with_the_scene_and_into_the_session(a_started_panel):
     assert user.widget.parameters.scan is user.workspace.volume_node
 
 
+def test_memory_is_what_this_computer_can_spare_unless_the_user_says_so(a_panel):
+    user = a_panel
+    scan_node(user.scene)
+    user.start()
+    settings = user.workspace.session.settings
+    assert (settings.device_budget, settings.host_budget) == (None, None)
+    user.find("scanBox").setCurrentNode(None)
+    user.wait()
+
+    user.find("hostMemoryBox").setValue(3)
+    user.start()
+
+    assert user.workspace.session.embeddings.host_budget == 3 * 2**30
+
+
 def test_a_scan_that_is_none_is_refused_in_words(a_panel):
     user = a_panel
     user.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")

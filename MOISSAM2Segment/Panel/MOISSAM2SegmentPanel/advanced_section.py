@@ -71,8 +71,8 @@ class AdvancedSection:
 
         return Settings(
             **self._adjustable(),
-            device_budget=self._ui.deviceMemoryBox.value * GIB,
-            host_budget=self._ui.hostMemoryBox.value * GIB,
+            device_budget=self._ui.deviceMemoryBox.value * GIB or None,
+            host_budget=self._ui.hostMemoryBox.value * GIB or None,
         )
 
     def _opened(self, is_collapsed: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,10 +69,12 @@ def free_memory_gib(name: str) -> float | None:
 
 def move_to_host(model: Any, sessions: Iterable[Session]) -> None:
     """Free a device's memory, keeping what was computed in the computer's own memory."""
+    from mois_core.session import machine_memory
+
     for session in sessions:
         session.embeddings.release_device()
     model.to("cpu")
-    empty_caches()
+    machine_memory.give_back()
 
 
 def move_to_device(model: Any, sessions: Iterable[Session], name: str) -> None:
@@ -81,14 +82,3 @@ def move_to_device(model: Any, sessions: Iterable[Session], name: str) -> None:
     for session in sessions:
         session.embeddings.release_device()
     model.to(name)
-
-
-def empty_caches() -> None:
-    """Return memory that torch does not use any more to the system."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()

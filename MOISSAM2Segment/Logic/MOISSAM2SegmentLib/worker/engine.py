@@ -102,7 +102,7 @@ class Engine:
     def tidy(self) -> None:
         """Free memory that a session which has ended does not need any more."""
         if not self.worker.is_closed:
-            job = Job("Free memory", lambda *how: devices.empty_caches(), owner=self)
+            job = Job("Free memory", self._give_back, owner=self)
             self.worker.submit(job)
 
     def unload(self) -> None:
@@ -148,6 +148,11 @@ class Engine:
             raise BadInput(NO_MODEL)
         self.wake()
         return self.model
+
+    def _give_back(self, *_how: Any) -> None:
+        from mois_core.session import machine_memory
+
+        machine_memory.give_back()
 
     def _rest(self) -> None:
         devices.move_to_host(self.model, self._sessions)

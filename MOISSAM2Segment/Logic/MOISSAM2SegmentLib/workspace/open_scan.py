@@ -92,7 +92,12 @@ def open_scan(
     earlier: Sequence[EarlierSession],
     progress: Progress,
 ) -> OpenedScan:
-    """Return the session for a scan, stored or new. Runs on the worker."""
+    """Return the session for a scan, stored or new. Runs on the worker.
+
+    A stored one keeps the settings that it was begun with, but for those of this computer.
+    """
+    from mois_core.session.state import MACHINE_SETTINGS
+
     progress(0, 1, READING)
     canvas = Canvas(volume.array.shape)
     problem = ""
@@ -103,6 +108,8 @@ def open_scan(
             problem = problem or error_message(error)
             continue
         if session is not None:
+            if settings is not None:
+                session.adjust(**{name: getattr(settings, name) for name in MACHINE_SETTINGS})
             updates = LabelUpdates(session)
             return OpenedScan(session, updates, updates.whole(), canvas, candidate.stored)
     session = engine.open(volume, settings)
