@@ -2,22 +2,21 @@
 
 Everything is done by the workspace of the module MOISSAM2 Segment, so both show the same work. The
 effect adds the chosen segment, and has the Segment Editor write it.
+
+Slicer reads this file at every start, whether or not the effect is ever chosen, so what it needs
+is imported where it is used.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import qt
 import slicer
 import vtk
-from MOISSAM2SegmentLib.messages import error_message
-from MOISSAM2SegmentLib.scene import intensity_range
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
-
-from mois_core.errors import BadInput
 
 MODULE = "MOISSAM2Segment"
 SLICE_VIEW = "qMRMLSliceWidget"
@@ -40,6 +39,13 @@ def help_text() -> str:
             "other effects. For research use only; not a medical device."
         ),
     )
+
+
+def refuse(text: str) -> NoReturn:
+    """Raise the error whose text is shown to the user."""
+    from mois_core.errors import BadInput
+
+    raise BadInput(text)
 
 
 class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
@@ -156,6 +162,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def click(self, world: Any, positive: bool) -> None:
         """Place a point for the chosen segment."""
+        from MOISSAM2SegmentLib.scene import intensity_range
+
         workspace = self._ready_workspace()
         node, segment_id = self._chosen_segment()
         effect = self.scriptedEffect
@@ -193,9 +201,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         logic = slicer.util.getModuleLogic(MODULE)
         self._show_message("")
         if not logic.engine.is_ready:
-            raise BadInput(
-                _("There is no model yet. Open MOISSAM2 Segment, get one there, and come back.")
-            )
+            refuse(_("There is no model yet. Open MOISSAM2 Segment, get one there, and come back."))
         self._workspace = logic.workspace
         for signal, slot in self._connections(self._workspace):
             signal.connect(slot)
@@ -214,7 +220,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def _open_scan(self) -> None:
         scan = self.scriptedEffect.parameterSetNode().GetSourceVolumeNode()
         if scan is None:
-            raise BadInput(_("Choose the scan as the source volume first."))
+            refuse(_("Choose the scan as the source volume first."))
         if self._workspace.volume_node is not scan:
             self._show_message(_("The scan is being prepared..."))
             self._workspace.start(scan)
@@ -237,14 +243,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if self._workspace.volume_node is None:
             self._open_scan()
         if not self._workspace.is_open:
-            raise BadInput(_("The scan is being prepared; click again in a moment."))
+            refuse(_("The scan is being prepared; click again in a moment."))
         return self._workspace
 
     def _chosen_segment(self) -> tuple[Any, str]:
         parameters = self.scriptedEffect.parameterSetNode()
         node, segment_id = parameters.GetSegmentationNode(), parameters.GetSelectedSegmentID()
         if node is None or not segment_id:
-            raise BadInput(_("Choose a segment first."))
+            refuse(_("Choose a segment first."))
         return node, segment_id
 
     def _found(self, lesion_ids: Any) -> None:
@@ -276,6 +282,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             try:
                 action(*arguments)
             except Exception as error:
+                from MOISSAM2SegmentLib.messages import error_message
+
                 self._show_message(error_message(error))
 
         return guarded
