@@ -79,7 +79,7 @@ class NetworkOnDevice(StubNetwork):
 
 def watched(session):
     session.notices = []
-    session.guard.on_notice = session.notices.append
+    session.on_notice = session.notices.append
     return session
 
 

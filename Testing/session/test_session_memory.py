@@ -200,7 +200,7 @@ class Hungry(FullSizeNetwork):
 
 volume, middles = whole_body()
 session = Session(Hungry(FULL_SIZE), volume)
-session.guard.on_notice = print
+session.on_notice = print
 session.prepare()
 session.clicks([click_at(session, middle) for middle in middles[:12]], propagate=False)
 print(session.embeddings.nbytes // 10**6, "MB kept")

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
     truth = _clicked_lesions(phantom, session.stack)
     clicks = _clicks_in(truth, session.stack)
     with progress_bar() as bar:
-        session.guard.on_notice = bar.say
+        session.on_notice = bar.say
         segment(session, clicks, True, {}, bar)
     seconds = round(time.monotonic() - started, 1)
 

@@ -294,7 +294,7 @@ def _begin(
     else:
         how = (inputs.settings, args.reference, model.info)
         session = Session(model.network, inputs.scan.volume, *how)
-    session.guard.on_notice = bar.say
+    session.on_notice = bar.say
     if inputs.seeds:
         session.add_exemplars(*inputs.seeds)
     clicks = new_clicks(inputs.clicks, session, inputs.outlines)

@@ -49,12 +49,18 @@ class MemoryGuard:
     operation has no slice but the one that it needs.
     """
 
-    def __init__(self, model: Sam2, embeddings: Embeddings, search: Search) -> None:
+    def __init__(
+        self,
+        model: Sam2,
+        embeddings: Embeddings,
+        search: Search,
+        tell: Callable[[str], None],
+    ) -> None:
+        """``tell`` is called with a sentence when work goes on differently than before."""
         self.model = model
         self.embeddings = embeddings
         self.search = search
-        self.on_notice: Callable[[str], None] = lambda text: None
-        """Called with a sentence for the user when work goes on differently than before."""
+        self._tell = tell
         self._is_running = False
         self._has_told = False
 
@@ -125,7 +131,7 @@ class MemoryGuard:
         self.search.forget_keys()
         self.embeddings.shrink_device_budget()
         machine_memory.give_back()
-        self.on_notice(MADE_ROOM)
+        self._tell(MADE_ROOM)
 
     def _keep_fewer_slices(self) -> None:
         self.search.forget_keys()
@@ -144,7 +150,7 @@ class MemoryGuard:
             self.model.to(before)
             raise
         machine_memory.give_back()
-        self.on_notice(MOVED_TO_CPU)
+        self._tell(MOVED_TO_CPU)
 
     def _keep_no_slices(self) -> None:
         has_slices = self.embeddings.ready > 0
@@ -157,7 +163,7 @@ class MemoryGuard:
     def _tell_of_dropped_slices(self) -> None:
         if not self._has_told:
             self._has_told = True
-            self.on_notice(DROPPED_SLICES)
+            self._tell(DROPPED_SLICES)
 
 
 def _nothing() -> None:

@@ -9,7 +9,7 @@ nothing, and undo is a step back in a list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -105,7 +105,10 @@ class Session:
         fill = self.settings.fill_holes and not reference
         self.decoder = SliceDecoder(self.embeddings, self.stack.shape, fill)
         self.search = Search(self.decoder, self.settings.gate, self.settings.min_confidence)
-        self.guard = MemoryGuard(model, self.embeddings, self.search)
+        self.on_notice: Callable[[str], None] | None = None
+        """Called with a sentence for the user when something worth knowing happens that stops
+        nothing; on the thread that runs the operation."""
+        self.guard = MemoryGuard(model, self.embeddings, self.search, self._tell)
         self.accepted = AcceptedExemplars(self.decoder)
         self.editor = LesionEditor(
             Prompter(self.decoder, reference),
@@ -544,6 +547,10 @@ class Session:
         return self.history.redo()
 
     # ---- helpers ---------------------------------------------------------------------------
+
+    def _tell(self, text: str) -> None:
+        if self.on_notice is not None:
+            self.on_notice(text)
 
     def _with_lesion(self, state: State, lesion_id: int | None) -> tuple[State, Lesion]:
         """The state with a lesion that is being prompted, which may be a new one."""
