@@ -74,6 +74,7 @@ def a_slicer(the_application, a_scene, dialogs, monkeypatch, tmp_path):
     for name in [n for n in sys.modules if n.startswith(ours[0]) or n in ours]:
         del sys.modules[name]
     remove_observers()
+    application.views.let_go()
     assert pythonqt.violations == []
 
 

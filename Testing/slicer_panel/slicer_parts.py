@@ -287,23 +287,32 @@ def _property(name: str) -> property:
 
 
 class _LayoutManager:
-    """A layout manager with Slicer's own layout node and without views.
+    """A layout manager with Slicer's own logic, which puts the views of a layout into the scene.
 
     It has no name that Slicer's manager lacks; `setLayout` belongs to a base class that was not
-    looked at.
+    looked at. Only the widgets of the views are missing.
     """
 
-    def __init__(self) -> None:
-        self._node = slicer.vtkMRMLLayoutNode()
-        # A logic would put views into the scene.
-        self._node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    def __init__(self, scene: Any) -> None:
+        self._logic = slicer.vtkMRMLLayoutLogic()
+        self._logic.SetMRMLScene(scene)
+        self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    def let_go(self) -> None:
+        """Take the views out of the scene, where they would outlive the test: closing a scene keeps
+        them."""
+        scene = self._logic.GetMRMLScene()
+        self._logic.SetMRMLScene(None)
+        for kind in ("vtkMRMLAbstractViewNode", "vtkMRMLLayoutNode"):
+            for node in slicer.util.getNodesByClass(kind):
+                scene.RemoveNode(node)
 
     def layoutLogic(self) -> Any:
         assert "layoutLogic" in offered("qSlicerLayoutManager")[0]
-        return SimpleNamespace(GetLayoutNode=lambda: self._node)
+        return self._logic
 
     def setLayout(self, layout: int) -> None:
-        self._node.SetViewArrangement(layout)
+        self._logic.GetLayoutNode().SetViewArrangement(layout)
 
     def mrmlSliceLogics(self) -> Any:
         return vtk.vtkCollection()
@@ -313,14 +322,14 @@ class _Application:
     """`slicer.app`."""
 
     def __init__(self, core: Any) -> None:
-        self._layout = _LayoutManager()
+        self.views = _LayoutManager(slicer.mrmlScene)
         self.applicationLogic = core.applicationLogic
         self.temporaryPath = core.temporaryPath
         self.at_start: list[Any] = []
         self.translated: list[str] = []
 
     def layoutManager(self) -> _LayoutManager:
-        return self._layout
+        return self.views
 
     def processEvents(self) -> None:
         QtWidgets.QApplication.processEvents()

@@ -30,17 +30,11 @@ class TableLayout:
 
     def show(self, node: Any) -> None:
         """Show a table node in the views."""
+        self._bring_table_view()
+        # Only views that exist take the selection over, and the first layout makes the view.
         application = slicer.app.applicationLogic()
-        application.GetSelectionNode().SetReferenceActiveTableID(node.GetID())
+        application.GetSelectionNode().SetActiveTableID(node.GetID())
         application.PropagateTableSelection()
-        layout = _layout_node()
-        if layout is None or layout.GetViewArrangement() == WITH_TABLE:
-            return
-        before = layout.GetViewArrangement()
-        layout.SetViewArrangement(WITH_TABLE)
-        self._before = before
-        self._observers.add(layout, vtk.vtkCommand.ModifiedEvent, self._on_layout)
-        self._changed()
 
     def go_back(self) -> None:
         """Restore the layout that was there before the table."""
@@ -53,6 +47,16 @@ class TableLayout:
         """Leave the layout as it is."""
         self._before = None
         self._observers.clear()
+        self._changed()
+
+    def _bring_table_view(self) -> None:
+        layout = _layout_node()
+        if layout is None or layout.GetViewArrangement() == WITH_TABLE:
+            return
+        before = layout.GetViewArrangement()
+        layout.SetViewArrangement(WITH_TABLE)
+        self._before = before
+        self._observers.add(layout, vtk.vtkCommand.ModifiedEvent, self._on_layout)
         self._changed()
 
     def _on_layout(self, layout: Any, event: str) -> None:
