@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import slicer
@@ -14,6 +12,7 @@ from MOISSAM2SegmentLib.setup import sample_data
 from MOISSAM2SegmentLib.worker import devices
 from MOISSAM2SegmentLib.worker.engine import NO_MODEL, Engine
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
+from sample_data_module import SampleDataLogic
 from scans import place, settle, shows_exactly_its_session
 from small_networks import MOIS, lively
 from stub_sessions import is_exactly
@@ -111,17 +110,12 @@ def test_the_sample_scan_is_made_here_and_can_be_worked_on(a_scene, monkeypatch)
     monkeypatch.setattr(sample_data, "SLICES", 8)
     monkeypatch.setattr(sample_data, "LESIONS", 6)
     monkeypatch.setattr(slicer, "mrmlScene", a_scene)
-    sources = []
-    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **how: sources.append(how))
-    sample_data.register(logic, "thumbnail.png")
-    (source,) = sources
-    assert source["sampleName"] == "MOISSAM2Phantom"
     assert is_held_out(sample_data.SEED)
 
-    node = source["customDownloader"](SimpleNamespace(**source))
+    node = sample_data.load_phantom()
 
     assert np.linalg.det(ijk_to_ras(node)[:3, :3]) > 0
-    assert np.array_equal(view_of(node).array, view_of(source["customDownloader"]()).array)
+    assert np.array_equal(view_of(node).array, view_of(sample_data.load_phantom()).array)
     engine = Engine()
     engine.use(lively(MOIS), ModelInfo("small", "small.pt", "2" * 64))
     workspace, messages = Workspace(a_scene, engine), []
@@ -146,26 +140,29 @@ def test_the_sample_scan_is_made_here_and_can_be_worked_on(a_scene, monkeypatch)
     engine.close()
 
 
-@pytest.mark.parametrize("wanted", ["registerCustomSampleDataSource"])
-def test_sample_data_is_registered_with_arguments_that_slicer_knows(wanted):
-    """The known names are the parameters in Slicer 5.10 to 5.13."""
-    known = {
-        "category",
-        "sampleName",
-        "uris",
-        "fileNames",
-        "nodeNames",
-        "customDownloader",
-        "thumbnailFileName",
-        "loadFileTypes",
-        "loadFiles",
-        "loadFileProperties",
-        "checksums",
-        "loadFileType",
-    }
-    seen = {}
-    sample_data.register(SimpleNamespace(**{wanted: lambda **how: seen.update(how)}))
+@pytest.fixture
+def sample_data_logic(monkeypatch):
+    """Slicer's logic for sample data, with no entry yet."""
+    monkeypatch.setattr(slicer.modules, "sampleDataSources", {}, raising=False)
+    return SampleDataLogic()
 
-    assert seen.keys() <= known
-    # Slicer refuses an entry unless these are of one length.
-    assert [seen[name] for name in ("uris", "fileNames", "nodeNames")] == [[], [], []]
+
+def test_slicer_accepts_the_entry_for_its_sample_data_and_finds_it(sample_data_logic):
+    sample_data.register(sample_data_logic, "thumbnail.png")
+
+    source = sample_data_logic.sourceForSampleName("MOISSAM2Phantom")
+    assert slicer.modules.sampleDataSources == {"MOISSAM2": [source]}
+    assert source.thumbnailFileName == "thumbnail.png"
+    assert source.customDownloader is sample_data.fetch_phantom
+
+
+@pytest.mark.parametrize(
+    ("left_out", "error"), [("uris", TypeError), ("fileNames", TypeError), (None, ValueError)]
+)
+def test_slicer_refuses_an_entry_without_lists_of_files(sample_data_logic, left_out, error):
+    """What the stand-in has to be as strict about as Slicer: this came up at every start of it."""
+    how = {"uris": [], "fileNames": [] if left_out else ["scan.nrrd"], "nodeNames": []}
+    how.pop(left_out, None)
+
+    with pytest.raises(error):
+        sample_data_logic.registerCustomSampleDataSource("MOISSAM2", "MOISSAM2Phantom", **how)

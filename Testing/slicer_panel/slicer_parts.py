@@ -37,6 +37,9 @@ class Dialogs:
         self.asked.append(text)
         return self.yes
 
+    def tell(self, text: str, detailedText: str = "") -> None:
+        self.asked.append(text)
+
     def choose(self, parent: Any, caption: str, folder: str = "", kinds: str = "") -> str:
         self.asked.append(caption)
         return self.path
@@ -327,12 +330,23 @@ class _Application:
         self.temporaryPath = core.temporaryPath
         self.at_start: list[Any] = []
         self.translated: list[str] = []
+        self.cursors: list[Any] = []
+        """Cursors that were put over the others and are still there."""
 
     def layoutManager(self) -> _LayoutManager:
         return self.views
 
     def processEvents(self) -> None:
         QtWidgets.QApplication.processEvents()
+
+    def testingEnabled(self) -> bool:
+        return False
+
+    def setOverrideCursor(self, cursor: Any) -> None:
+        self.cursors.append(cursor)
+
+    def restoreOverrideCursor(self) -> None:
+        self.cursors.pop()
 
     def topLevelWidgets(self) -> tuple:
         return ()
@@ -368,6 +382,7 @@ def put_in_place(monkeypatch: Any, dialogs: Dialogs, settings_file: str) -> Any:
         {"tr": lambda text: application.translate("", text), "translate": application.translate},
     )
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", dialogs.confirm)
+    monkeypatch.setattr(slicer.util, "errorDisplay", dialogs.tell)
     return application
 
 

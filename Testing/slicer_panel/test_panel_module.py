@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import sample_data_module
+import slicer
 from paths import LOGIC, MODULE, PANEL, ROOT, SUPPORT
 
 from tools.draw_icons import FOLDER, icon_files
@@ -93,17 +95,59 @@ def test_the_module_tells_slicer_where_it_belongs(a_module):
     assert set(parent.dependencies) >= {"Markups", "Segmentations", "Volumes"}
 
 
-def test_the_sample_scan_is_offered_once_slicer_has_started(a_module, a_slicer, monkeypatch):
-    offered = []
-    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **how: offered.append(how))
-    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))
-
+@pytest.fixture
+def sample_data_entry(a_module, a_slicer, monkeypatch):
+    """The module's entry in Sample Data, after Slicer's start."""
+    monkeypatch.setattr(slicer.modules, "sampleDataSources", {}, raising=False)
+    monkeypatch.setitem(sys.modules, "SampleData", sample_data_module)
     for slot in a_slicer.at_start:
         slot()
+    (entry,) = slicer.modules.sampleDataSources["MOISSAM2"]
+    return entry
 
-    assert offered[0]["category"] == "MOISSAM2"
-    assert offered[0]["uris"] == offered[0]["fileNames"] == offered[0]["nodeNames"] == []
-    assert Path(offered[0]["thumbnailFileName"]).is_file()
+
+def test_the_sample_scan_is_offered_once_slicer_has_started(sample_data_entry):
+    assert sample_data_entry.sampleName == "MOISSAM2Phantom"
+    assert Path(sample_data_entry.thumbnailFileName).is_file()
+
+
+def test_the_button_of_sample_data_brings_the_sample_scan_into_the_views(
+    sample_data_entry, a_slicer, monkeypatch
+):
+    from MOISSAM2SegmentLib.setup import sample_data
+
+    monkeypatch.setattr(sample_data, "SIZE", (128, 64))
+    monkeypatch.setattr(sample_data, "SLICES", 8)
+    monkeypatch.setattr(sample_data, "LESIONS", 6)
+    logic = slicer.vtkMRMLSliceLogic()
+    logic.SetMRMLScene(slicer.mrmlScene)
+    logic.AddSliceNode("Red")
+
+    sample_data_entry.customDownloader(sample_data_entry)
+
+    (scan,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActiveVolumeID() == scan.GetID()
+    assert logic.GetSliceCompositeNode().GetBackgroundVolumeID() == scan.GetID()
+    assert a_slicer.cursors == []
+    logic.SetMRMLScene(None)
+
+
+def test_a_sample_scan_that_cannot_be_made_is_told_about_in_a_dialog(
+    sample_data_entry, a_slicer, dialogs, monkeypatch
+):
+    from MOISSAM2SegmentLib.setup import sample_data
+
+    def fail() -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(sample_data, "make_phantom_volume", fail)
+
+    with pytest.raises(MemoryError):
+        sample_data_entry.customDownloader(sample_data_entry)
+
+    assert dialogs.asked == ["The sample scan could not be made.\n\nno room"]
+    assert a_slicer.cursors == []
 
 
 def test_the_panel_opens_while_every_package_is_missing(tmp_path):

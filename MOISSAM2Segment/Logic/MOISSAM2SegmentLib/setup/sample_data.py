@@ -11,11 +11,14 @@ from typing import Any
 import slicer
 
 from mois_core.geometry import Volume
+from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.transforms import numpy_to_matrix, right_handed
 
 CATEGORY = "MOISSAM2"
 NAME = "MOISSAM2Phantom"
 NODE_NAME = "Whole-body phantom"
+
+FAILED = _("The sample scan could not be made.")
 
 SEED = 100_001
 """From 100000 on, seeds are never used for training."""
@@ -43,20 +46,31 @@ def add_volume(scene: Any, volume: Volume, name: str = NODE_NAME) -> Any:
     return node
 
 
-def load_phantom(source: Any = None) -> Any:
-    """Add the phantom to the scene and return its node.
-
-    Slicer's Sample Data module calls this with the entry that was registered.
-    """
+def load_phantom() -> Any:
+    """Add the phantom to the scene and return its node, as scripts want it."""
     return add_volume(slicer.mrmlScene, make_phantom_volume())
 
 
-def register(sample_data_logic: Any, thumbnail: str | None = None) -> None:
-    """Offer the phantom in Slicer's Sample Data module.
+def fetch_phantom(source: Any = None) -> Any:
+    """Add the phantom to the scene and show it, as Slicer shows every scan that it loads.
 
-    The lists of files to download are empty; left out they would be refused. They also make
-    ``SampleData.downloadSample`` load nothing, because it calls no downloader of ours: scripts use
-    `load_phantom`.
+    Slicer's module Sample Data calls this when its button is pressed, with the entry that was
+    registered. It shows neither an outcome nor an error of its own.
+    """
+    with slicer.util.tryWithErrorDisplay(FAILED, waitCursor=True):
+        node = load_phantom()
+        application = slicer.app.applicationLogic()
+        application.GetSelectionNode().SetActiveVolumeID(node.GetID())
+        application.PropagateVolumeSelection()
+        return node
+
+
+def register(sample_data_logic: Any, thumbnail: str | None = None) -> None:
+    """Offer the phantom in Slicer's module Sample Data.
+
+    The lists of files to download are empty: Slicer takes their lengths, also of those that are
+    left out. They also make ``SampleData.downloadSample`` fail, because it calls no downloader of
+    ours: scripts use `load_phantom`.
     """
     sample_data_logic.registerCustomSampleDataSource(
         category=CATEGORY,
@@ -65,5 +79,5 @@ def register(sample_data_logic: Any, thumbnail: str | None = None) -> None:
         uris=[],
         fileNames=[],
         nodeNames=[],
-        customDownloader=load_phantom,
+        customDownloader=fetch_phantom,
     )
