@@ -7,7 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
+from pythonqt import refuse
 
 HEADER = 24
 """Height of a section's title, in pixels."""
@@ -238,15 +240,22 @@ class ctkSearchBox(QtWidgets.QLineEdit):
 
 
 class qSlicerMarkupsPlaceWidget(QtWidgets.QWidget):
-    """Switches the scene to placing points of one list, by the nodes that Slicer has for that."""
+    """Switches the scene to placing points of one list, by the nodes that Slicer has for that.
+
+    As qSlicerMarkupsPlaceWidget.cxx is in 5.10 and 5.12: the mode belongs to the scene, not to the
+    widget. Another list, or none, does not end it; with no list it cannot be ended here any more,
+    and `placeModeEnabled` tells only of the present list. The widget keeps no list alive, and does
+    not notice that the scene closes.
+    """
 
     ForcePlaceSingleMarkup, ForcePlaceMultipleMarkups = 1, 2
     activeMarkupsFiducialPlaceModeChanged = QtCore.Signal(bool)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._scene, self._node, self._is_placing = None, None, False
-        self._buttons, self._multiple, self._tag = True, 0, None
+        self._node, self._last_signal = vtk.vtkWeakReference(), False
+        self._buttons, self._multiple = True, 0
+        self._interaction, self._tag = None, None
 
     def _buttons_get(self) -> bool:
         return self._buttons
@@ -261,44 +270,59 @@ class qSlicerMarkupsPlaceWidget(QtWidgets.QWidget):
         self._multiple = value
 
     def _mode_get(self) -> bool:
-        return self._is_placing
+        node = self.currentNode()
+        if node is None or self._interaction is None:
+            return False
+        is_active = self._selection().GetActivePlaceNodeID() == node.GetID()
+        return is_active and self._interaction.GetCurrentInteractionMode() == self._interaction.Place
 
     buttonsVisible = QtCore.Property(bool, _buttons_get, _buttons_set)
     placeMultipleMarkups = QtCore.Property(int, _multiple_get, _multiple_set)
 
+    def _selection(self) -> Any:
+        return slicer.app.applicationLogic().GetSelectionNode()
+
     def let_go(self) -> None:
-        """Stop observing the scene."""
+        """Stop observing the scene's node for the mouse."""
         if self._tag is not None:
-            self._scene.RemoveObserver(self._tag)
-        self._tag = None
+            self._interaction.RemoveObserver(self._tag)
+        self._interaction, self._tag = None, None
 
     def setMRMLScene(self, scene: Any) -> None:
         self.let_go()
-        self._scene = scene
-        self._tag = scene.AddObserver(scene.StartCloseEvent, self._forget_node)
-
-    def _forget_node(self, *_: Any) -> None:
-        self.setCurrentNode(None)
+        self._interaction = slicer.app.applicationLogic().GetInteractionNode()
+        event = vtk.vtkCommand.ModifiedEvent
+        self._tag = self._interaction.AddObserver(event, lambda *_: self._update())
+        self._update()
 
     def setCurrentNode(self, node: Any) -> None:
-        if self._node is not node:
-            self.setPlaceModeEnabled(False)
-        self._node = node
+        if self.currentNode() is not node:
+            self._node.Set(node)
+            self._update()
 
     def currentNode(self) -> Any:
-        return self._node
+        return self._node.Get()
 
     def setPlaceModeEnabled(self, wanted: bool) -> None:
-        wanted = bool(wanted) and self._node is not None
-        if self._node is not None:
-            application = slicer.app.applicationLogic()
-            application.GetSelectionNode().SetActivePlaceNodeID(self._node.GetID())
-            interaction = application.GetInteractionNode()
-            mode = interaction.Place if wanted else interaction.ViewTransform
-            interaction.SetCurrentInteractionMode(mode)
-        if wanted != self._is_placing:
-            self._is_placing = wanted
-            self.activeMarkupsFiducialPlaceModeChanged.emit(wanted)
+        node, interaction = self.currentNode(), self._interaction
+        if node is None or interaction is None:
+            if wanted:
+                raise refuse("qSlicerMarkupsPlaceWidget has no list, and says so in the log")
+            return
+        if wanted:
+            self._selection().SetReferenceActivePlaceNodeClassName(node.GetClassName())
+            self._selection().SetReferenceActivePlaceNodeID(node.GetID())
+            if self._multiple in (self.ForcePlaceSingleMarkup, self.ForcePlaceMultipleMarkups):
+                is_many = self._multiple == self.ForcePlaceMultipleMarkups
+                interaction.SetPlaceModePersistence(is_many)
+        mode = interaction.Place if wanted else interaction.ViewTransform
+        interaction.SetCurrentInteractionMode(mode)
+
+    def _update(self) -> None:
+        is_placing = self._mode_get()
+        if is_placing != self._last_signal:
+            self._last_signal = is_placing
+            self.activeMarkupsFiducialPlaceModeChanged.emit(is_placing)
 
     placeModeEnabled = QtCore.Property(bool, _mode_get, setPlaceModeEnabled)
 

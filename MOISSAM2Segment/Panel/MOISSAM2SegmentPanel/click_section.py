@@ -46,10 +46,8 @@ class ClickSection:
 
     def place(self, wanted: bool) -> None:
         """Switch the mouse to placing points, or back unless it places those of another module."""
-        node = self._workspace.points_node
-        if node is not self._place.currentNode():
-            self._place.setCurrentNode(node)
-        wanted = wanted and node is not None
+        self._follow_points_node()
+        wanted = wanted and self._workspace.points_node is not None
         if wanted or self._place.placeModeEnabled:
             self._place.setPlaceModeEnabled(wanted)
 
@@ -90,10 +88,7 @@ class ClickSection:
             button.toolTip = text.format(step=_(name) if name else "\u2013")
         if is_open:
             (ui.insideButton if commands.positive else ui.outsideButton).checked = True
-            if self._place.currentNode() is not workspace.points_node:
-                self._place.setCurrentNode(workspace.points_node)
-        elif self._place.currentNode() is not None:
-            self.place(False)
+        self._follow_points_node()
         ui.activeLabel.text = self._active_text(entries) if is_open else ""
 
     def _active_text(self, entries: list[LesionEntry]) -> str:
@@ -106,6 +101,21 @@ class ClickSection:
         if self._workspace.commands.positive:
             return _("Points go to {name}. Click where the outline is too small.").format(name=name)
         return _("Points go to {name}. Click where the outline is too large.").format(name=name)
+
+    def _follow_points_node(self) -> None:
+        """Have points placed in the workspace's present list, or no more if there is none.
+
+        The mouse's mode is the scene's, and would outlive a list that the widget is only taken off.
+        """
+        node = self._workspace.points_node
+        if node is self._place.currentNode():
+            return
+        was_placing = self._ui.placeButton.checked
+        if self._place.placeModeEnabled:
+            self._place.setPlaceModeEnabled(False)
+        self._place.setCurrentNode(node)
+        if was_placing and node is not None:
+            self._place.setPlaceModeEnabled(True)
 
     def _switch_placing(self, wanted: bool) -> None:
         if wanted and not self._workspace.commands.has_active_lesion:

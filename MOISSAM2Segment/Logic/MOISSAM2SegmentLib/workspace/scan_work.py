@@ -183,6 +183,7 @@ class ScanWork:
         self.saver.refer(POINTS, self.points_node)
         self.events.watch_points(self.points_node)
         self._message(POINTS_REMOVED)
+        self._changed()
 
     def use_segmentation(self, node: Any) -> None:
         """Show lesions in another segmentation; remove ours if it has no segments."""
