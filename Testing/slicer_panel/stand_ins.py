@@ -273,8 +273,8 @@ class qSlicerMarkupsPlaceWidget(QtWidgets.QWidget):
         node = self.currentNode()
         if node is None or self._interaction is None:
             return False
-        is_active = self._selection().GetActivePlaceNodeID() == node.GetID()
-        return is_active and self._interaction.GetCurrentInteractionMode() == self._interaction.Place
+        mode, place = self._interaction.GetCurrentInteractionMode(), self._interaction.Place
+        return mode == place and self._selection().GetActivePlaceNodeID() == node.GetID()
 
     buttonsVisible = QtCore.Property(bool, _buttons_get, _buttons_set)
     placeMultipleMarkups = QtCore.Property(int, _multiple_get, _multiple_set)
