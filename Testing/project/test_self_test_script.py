@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,21 @@ def test_a_test_that_ends_the_program_has_failed(the_script):
     assert the_script.run({"a": ends}) == 1
 
 
+def skips() -> None:
+    raise unittest.SkipTest("needs Slicer's main window")
+
+
+def test_what_is_skipped_counts_as_neither_passed_nor_failed(the_script, capsys):
+    assert the_script.run({"a": skips, "b": passes}) == 0
+
+    printed = capsys.readouterr().out
+    assert "skipped: needs Slicer's main window" in printed
+    assert "1 passed, 0 failed, 1 skipped" in printed
+
+
 def test_no_test_is_a_failure_too(the_script):
     assert the_script.run({}) == 1
+    assert the_script.run({"a": skips}) == 1
     assert the_script.run({"a": passes}) == 0
 
 
@@ -108,7 +122,9 @@ def test_the_workflow_runs_this_script_on_every_supported_slicer():
     commands = "\n".join(step.get("run", "") for step in job["steps"])
 
     assert job["strategy"]["matrix"]["slicer"] == ["5.10", "5.12"]
-    assert "--no-main-window" in commands and "--testing" in commands
+    runs = [step["run"] for step in job["steps"] if SCRIPT.name in step.get("run", "")]
+    assert ["--no-main-window" in run for run in runs] == [False, True]
+    assert all("--testing" in run for run in runs)
     for path in (SCRIPT, FOLDER / "packages.txt", ROOT / "tools" / "extension_package.py"):
         assert path.relative_to(ROOT).as_posix() in commands
     assert workflow["defaults"]["run"]["shell"] == "bash", "a pipe must fail with any of its parts"

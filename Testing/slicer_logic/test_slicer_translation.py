@@ -14,7 +14,7 @@ import pytest
 from paths import LOGIC
 
 LIBRARY = LOGIC / "MOISSAM2SegmentLib"
-FOR_DEVELOPERS = ("self_test.py", "application_test.py")
+FOR_DEVELOPERS = ("self_test.py", "application_test.py", "window_test.py", "error_log.py")
 FILES = [path for path in sorted(LIBRARY.rglob("*.py")) if path.name not in FOR_DEVELOPERS]
 
 NAMES = {

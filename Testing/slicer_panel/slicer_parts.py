@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
+import unittest
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -137,9 +138,16 @@ class ScriptedLoadableModuleLogic:
         return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
 
-class ScriptedLoadableModuleTest:
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
+class ScriptedLoadableModuleTest(unittest.TestCase):
+    """Runs all methods with "test" in their names, in this order of letters, when `runTest` is
+    called, as *Reload and Test* does; a SkipTest ends it."""
+
+    def runTest(self) -> None:
+        for name in dir(self):
+            if "test" in name and callable(getattr(self, name)):
+                self.setUp()
+                getattr(self, name)()
+                self.tearDown()
 
 
 # ---- slicer.parameterNodeWrapper -----------------------------------------------------------
@@ -289,6 +297,9 @@ def _property(name: str) -> property:
 # ---- putting it together -------------------------------------------------------------------
 
 
+TABLE_VIEW = "vtkMRMLTableViewNode"
+
+
 class _LayoutManager:
     """A layout manager with Slicer's own logic, which puts the views of a layout into the scene.
 
@@ -316,6 +327,20 @@ class _LayoutManager:
 
     def setLayout(self, layout: int) -> None:
         self._logic.GetLayoutNode().SetViewArrangement(layout)
+
+    @property
+    def tableViewCount(self) -> int:
+        return self._logic.GetMRMLScene().GetNumberOfNodesByClass(TABLE_VIEW)
+
+    def tableWidget(self, number: int) -> Any:
+        """The widget of a table view, which is shown while the layout has one."""
+        node = self._logic.GetMRMLScene().GetNthNodeByClass(number, TABLE_VIEW)
+        layout = self._logic.GetLayoutNode()
+        view = SimpleNamespace(
+            isVisible=lambda: TABLE_VIEW in layout.GetCurrentLayoutDescription(),
+            mrmlTableNode=node.GetTableNode,
+        )
+        return SimpleNamespace(tableView=lambda: view) if node is not None else None
 
     def mrmlSliceLogics(self) -> Any:
         return vtk.vtkCollection()

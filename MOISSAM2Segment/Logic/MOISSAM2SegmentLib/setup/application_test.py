@@ -1,16 +1,23 @@
-"""Self tests that need the Slicer application: modules, event loop, Segment Editor, mouse."""
+"""Self tests that need the Slicer application: modules, event loop, Segment Editor, mouse.
+
+Slicer can run without a main window. It has no views then, and no layout manager: what needs them
+raises `unittest.SkipTest`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest import SkipTest
 
 import numpy as np
 import slicer
 import vtk
 
 from MOISSAM2SegmentLib.scene.transforms import to_world
+from MOISSAM2SegmentLib.setup import sample_data
+from MOISSAM2SegmentLib.setup.error_log import bad_entries
 from MOISSAM2SegmentLib.setup.sample_data import add_volume
 from MOISSAM2SegmentLib.setup.self_test import (
     PATIENCE_S,
@@ -23,13 +30,51 @@ from MOISSAM2SegmentLib.setup.self_test import (
 
 MODULE = "MOISSAM2Segment"
 EFFECT = "MOISSAM2"
+SCAN = "vtkMRMLScalarVolumeNode"
 VIEW = "Red"
+LINES = 20
+"""Entries of the log that are told at most."""
 _PAUSE_S = 0.002
+
+
+def run_sample_data() -> list[str]:
+    """Press the button for our phantom in Slicer's module Sample Data; return the steps."""
+    return list(_sample_data(slicer.mrmlScene))
+
+
+def _sample_data(scene: Any) -> Iterator[str]:
+    import SampleData
+
+    source = SampleData.SampleDataLogic().sourceForSampleName(sample_data.NAME)
+    check(source is not None, "Sample Data offers the phantom")
+    widget = slicer.util.getModuleWidget("SampleData")
+    button = slicer.util.findChild(widget.parent, f"{sample_data.NAME}PushButton")
+    yield "Sample Data offers the phantom"
+
+    before = slicer.util.getNodesByClass(SCAN)
+    button.click()
+    new = [node for node in slicer.util.getNodesByClass(SCAN) if node not in before]
+    check(len(new) == 1, "the button brings a scan")
+    (scan,) = new
+    check(bool(slicer.util.arrayFromVolume(scan).any()), "the scan shows something")
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    shown = {view.GetBackgroundVolumeID() for view in views}
+    check(shown <= {scan.GetID()}, "all slice views show the scan")
+    scene.RemoveNode(scan)
+    yield "Its button brings a scan into the views"
+
+
+def check_error_log() -> list[str]:
+    """Fail if our code has put anything into Slicer's error log; return what others have."""
+    entries = bad_entries()
+    ours = [entry.text for entry in entries if entry.is_ours]
+    check(not ours, "\n".join(["the error log has nothing from us; it has:", *ours[:LINES]]))
+    return [entry.text for entry in entries]
 
 
 def run_in_panel() -> list[str]:
     """Run the storyboard in the workspace of the module's panel, pumped by the panel's timer."""
-    panel = _panel()
+    panel = panel_of_module()
     try:
         return run_storyboard(panel.workspace, wait_for(panel))
     finally:
@@ -38,7 +83,8 @@ def run_in_panel() -> list[str]:
 
 def run_in_segment_editor() -> list[str]:
     """Run a click with the mouse in a Segment Editor, with its undo and redo; return the steps."""
-    panel = _panel()
+    main_window()
+    panel = panel_of_module()
     wait = wait_for(panel)
     give_model(panel.engine)
     wait()
@@ -67,7 +113,16 @@ def wait_for(panel: Any) -> Wait:
     return wait
 
 
-def _panel() -> Any:
+def main_window() -> Any:
+    """Return Slicer's main window; `unittest.SkipTest` if it runs without one."""
+    window = slicer.util.mainWindow()
+    if window is None:
+        raise SkipTest("needs Slicer's main window")
+    return window
+
+
+def panel_of_module() -> Any:
+    """Return the panel of the module, which is made if it was not opened yet."""
     panel = slicer.util.getModuleWidget(MODULE).panel
     check(panel.has_packages, "the packages that the engine needs are installed")
     return panel

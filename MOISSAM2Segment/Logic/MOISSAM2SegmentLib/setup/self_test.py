@@ -88,7 +88,7 @@ def _work(workspace: Workspace, wait: Wait, is_trained: bool) -> Iterator[str]:
     check(workspace.is_open, "the scan is open")
     yield "A scan is open"
 
-    first, second = _clicked(workspace, places[0], wait), _clicked(workspace, places[1], wait)
+    first, second = (click_into(workspace, place, wait) for place in places)
     check((first, second) == (1, 2), "two clicks make two lesions")
     for lesion_id in (first, second):
         mask = workspace.session.mask(lesion_id)
@@ -197,7 +197,8 @@ def small_phantom() -> tuple[Volume, np.ndarray, list[tuple[int, np.ndarray]]]:
     return Volume(phantom.scan, phantom.ijk_to_ras), truth, places
 
 
-def _clicked(workspace: Workspace, place: tuple[int, np.ndarray], wait: Wait) -> int | None:
+def click_into(workspace: Workspace, place: tuple[int, np.ndarray], wait: Wait) -> int | None:
+    """Begin a lesion with a click at a place of `small_phantom`, and return the lesion's id."""
     workspace.commands.begin_lesion()
     _place(workspace, place[1])
     wait()
