@@ -197,6 +197,34 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
         commands.positive = True
         return commands.active_lesion
 
+    def clicks(self, points: Sequence[tuple[Sequence[float], bool, int]]) -> None:
+        """Make several clicks as one step: for each its place, whether it is inside, its lesion."""
+        from mois_core.io.click_labels import write_click_label
+
+        node = self.workspace.points_node
+
+        def place() -> None:
+            for place, positive, lesion_id in points:
+                label = write_click_label(lesion_id, positive)
+                node.AddControlPointWorld(*(float(part) for part in place), label)
+
+        self.run(place)
+
+    def move_click(self, click_id: int, place: Sequence[float]) -> None:
+        """Drag a click elsewhere. Clicks are counted from 1 on, in the order in which they came."""
+        index, points = self._point_of(click_id), self.workspace.points_node
+        ras = [float(part) for part in place]
+        self.run(lambda: points.SetNthControlPointPositionWorld(index, *ras))
+
+    def delete_click(self, click_id: int) -> None:
+        """Take a click back; see `move_click`."""
+        index, points = self._point_of(click_id), self.workspace.points_node
+        self.run(lambda: points.RemoveNthControlPoint(index))
+
+    def _point_of(self, click_id: int) -> int:
+        point_id = self.workspace.open_work().clicks.point_of(click_id)
+        return self.workspace.points_node.GetNthControlPointIndexByID(point_id)
+
     def find_similar(self, **how: Any) -> list[int]:
         """Search the scan for similar lesions and return their ids; see `Commands.find_similar`."""
         found: list[int] = []

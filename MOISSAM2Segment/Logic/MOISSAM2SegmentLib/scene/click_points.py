@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mois_core.errors import BadInput
 from mois_core.io.click_labels import ClickLabel, read_click_label, write_click_label
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene import control_points
@@ -37,6 +38,7 @@ SAME_MM = 0.01
 
 TOO_HIGH = _("A point's label has a lesion number that is too high; the point was taken away.")
 OUTSIDE = _("The point lies outside the scan and was taken away.")
+NO_CLICK = _("There is no click {number}.")
 DRAGGED_OUTSIDE = _("A point cannot be dragged out of the scan; it was put back.")
 
 
@@ -137,6 +139,13 @@ class ClickPoints:
         if self.active is None:
             return FreshLesion(), True
         return self.active, self.positive
+
+    def point_of(self, click_id: int) -> str:
+        """Return the id of the point that shows a click; raises `BadInput`."""
+        for point_id, known in self._known.items():
+            if known.click.id == click_id:
+                return point_id
+        raise BadInput(NO_CLICK.format(number=click_id))
 
     # ---- from the session to the scene -----------------------------------------------------
 

@@ -12,6 +12,8 @@ from MOISSAM2SegmentLib.scene import exemplar_segments, regions
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
+from MOISSAM2SegmentLib.workspace.script import Script
+from MOISSAM2SegmentLib.workspace.step_record import ADJUST, EXEMPLARS, SEARCH, Steps, command
 from MOISSAM2SegmentLib.workspace.step_runner import Then, ignore
 
 if TYPE_CHECKING:
@@ -65,31 +67,54 @@ class Commands:
 
     def accept(self, *lesion_ids: int) -> Job:
         """Accept findings; without ids, all that are undecided."""
-        return self._run("Accept", lambda session, *_: session.accept(*lesion_ids))
+        return self._run(
+            "Accept",
+            lambda session, *_: session.accept(*lesion_ids),
+            steps=command("accept", *lesion_ids),
+        )
 
     def reject(self, *lesion_ids: int) -> Job:
         """Reject findings."""
-        return self._run("Reject", lambda session, *_: session.reject(*lesion_ids))
+        return self._run(
+            "Reject",
+            lambda session, *_: session.reject(*lesion_ids),
+            steps=command("reject", *lesion_ids),
+        )
 
     def reconsider(self, *lesion_ids: int) -> Job:
         """Make findings undecided again."""
-        return self._run("Reconsider", lambda session, *_: session.reconsider(*lesion_ids))
+        return self._run(
+            "Reconsider",
+            lambda session, *_: session.reconsider(*lesion_ids),
+            steps=command("reconsider", *lesion_ids),
+        )
 
     def rename(self, lesion_id: int, name: str) -> Job:
         """Give a lesion a name."""
-        return self._run("Rename", lambda session, *_: session.rename(lesion_id, name.strip()))
+        # A name may be a patient's, and no lesion depends on it.
+        return self._run(
+            "Rename",
+            lambda session, *_: session.rename(lesion_id, name.strip()),
+            steps=lambda _: [],
+        )
 
     def delete(self, *lesion_ids: int) -> Job:
         """Delete lesions."""
-        return self._run("Delete", lambda session, *_: session.delete(*lesion_ids))
+        return self._run(
+            "Delete",
+            lambda session, *_: session.delete(*lesion_ids),
+            steps=command("delete", *lesion_ids),
+        )
 
     def merge(self, *lesion_ids: int, then: Then = ignore) -> Job:
         """Merge lesions into one; ``then`` is given its id."""
-        return self._run("Merge", lambda session, *_: session.merge(*lesion_ids), then)
+        steps = command("merge", *lesion_ids)
+        return self._run("Merge", lambda session, *_: session.merge(*lesion_ids), then, steps)
 
     def split(self, lesion_id: int, then: Then = ignore) -> Job:
         """Split a lesion into its components; ``then`` is given the ids of the new lesions."""
-        return self._run("Split", lambda session, *_: session.split(lesion_id), then)
+        steps = command("split", lesion_id)
+        return self._run("Split", lambda session, *_: session.split(lesion_id), then, steps)
 
     @property
     def undo_name(self) -> str | None:
@@ -103,11 +128,11 @@ class Commands:
 
     def undo(self) -> Job:
         """Undo the last step."""
-        return self._run("Undo", lambda session, *_: session.undo())
+        return self._run("Undo", lambda session, *_: session.undo(), steps=command("undo"))
 
     def redo(self) -> Job:
         """Redo the step that was undone last."""
-        return self._run("Redo", lambda session, *_: session.redo())
+        return self._run("Redo", lambda session, *_: session.redo(), steps=command("redo"))
 
     # ---- search ----------------------------------------------------------------------------
 
@@ -149,7 +174,9 @@ class Commands:
                 use_exemplars,
             )
 
-        return self._run("Find similar lesions", search, then)
+        nodes = [[node.GetID() for node in nodes] for nodes in (inside, outside)]
+        step = [SEARCH, *nodes, use_exemplars]
+        return self._run("Find similar lesions", search, then, lambda _: [step])
 
     def add_exemplars(
         self,
@@ -168,20 +195,39 @@ class Commands:
         def add(session: Session, *_: Any) -> int:
             return session.add_exemplars(labels, volume)
 
-        return self._run("Add exemplars", add, then)
+        scan_id = None if is_same else scan.GetID()
+        step = [EXEMPLARS, segmentation_node.GetID(), segment_ids is not None, scan_id]
+        return self._run("Add exemplars", add, then, lambda _: [step])
 
     def clear_exemplars(self) -> Job:
         """Remove the imported exemplars."""
-        return self._run("Clear exemplars", lambda session, *_: session.clear_exemplars())
+        return self._run(
+            "Clear exemplars",
+            lambda session, *_: session.clear_exemplars(),
+            steps=command("clear_exemplars"),
+        )
 
-    # ---- settings --------------------------------------------------------------------------
+    # ---- settings and script ---------------------------------------------------------------
+
+    def script(self) -> Script:
+        """Return what was done so far as a script that repeats it."""
+        return self._open_work().script()
 
     def adjust(self, **settings: Any) -> Job:
         """Change settings of the session for what is done from now on; see `Session.adjust`.
 
         They are stored with the session, and no undo changes them.
         """
-        return self._run("Settings", lambda session, *_: session.adjust(**settings))
+        steps = [[ADJUST, settings]]
+        return self._run(
+            "Settings", lambda session, *_: session.adjust(**settings), steps=lambda _: steps
+        )
 
-    def _run(self, name: str, action: Callable[..., Any], then: Then = ignore) -> Job:
-        return self._open_work().run(name, action, then)
+    def _run(
+        self,
+        name: str,
+        action: Callable[..., Any],
+        then: Then = ignore,
+        steps: Steps | None = None,
+    ) -> Job:
+        return self._open_work().run(name, action, then, steps)

@@ -30,6 +30,7 @@ from MOISSAM2SegmentLib.scene.stored_session import (
 )
 from MOISSAM2SegmentLib.scene.transforms import view_of
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
+from MOISSAM2SegmentLib.workspace.step_record import STEPS, Step
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
@@ -63,6 +64,8 @@ class OpenedScan:
     canvas: Canvas
     resumed: StoredSession | None
     """The stored session that goes on; None if the session is new."""
+    steps: list[Step] | None = None
+    """What was done in it so far; None if that is not known."""
     problem: str = ""
     """Why a stored session could not be resumed, in words for the user."""
 
@@ -96,6 +99,7 @@ def open_scan(
 
     A stored one keeps the settings that it was begun with, but for those of this computer.
     """
+    from mois_core.session.session_file import describe
     from mois_core.session.state import MACHINE_SETTINGS
 
     progress(0, 1, READING)
@@ -103,7 +107,8 @@ def open_scan(
     problem = ""
     for candidate in earlier:
         try:
-            session = engine.resume(decode(candidate.text), volume) if candidate.text else None
+            content = decode(candidate.text)
+            session = engine.resume(content, volume) if content else None
         except BadInput as error:
             problem = problem or error_message(error)
             continue
@@ -111,10 +116,12 @@ def open_scan(
             if settings is not None:
                 session.adjust(**{name: getattr(settings, name) for name in MACHINE_SETTINGS})
             updates = LabelUpdates(session)
-            return OpenedScan(session, updates, updates.whole(), canvas, candidate.stored)
+            steps = describe(content).notes.get(STEPS)
+            whole = updates.whole()
+            return OpenedScan(session, updates, whole, canvas, candidate.stored, steps)
     session = engine.open(volume, settings)
     updates = LabelUpdates(session)
-    return OpenedScan(session, updates, updates.whole(), canvas, None, problem)
+    return OpenedScan(session, updates, updates.whole(), canvas, None, problem=problem)
 
 
 def outlined_lesions(earlier: Sequence[EarlierSession], volume_node: Any) -> list[OutlinedLesion]:

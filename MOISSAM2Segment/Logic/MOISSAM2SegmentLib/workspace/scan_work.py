@@ -27,7 +27,15 @@ from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry, LesionList
 from MOISSAM2SegmentLib.workspace.open_scan import OpenedScan
+from MOISSAM2SegmentLib.workspace.script import Script, script_of
 from MOISSAM2SegmentLib.workspace.session_saver import SessionSaver
+from MOISSAM2SegmentLib.workspace.step_record import (
+    Step,
+    StepRecord,
+    Steps,
+    click_steps,
+    segment_steps,
+)
 from MOISSAM2SegmentLib.workspace.step_runner import Action, Outcome, StepRunner, Then, ignore
 
 if TYPE_CHECKING:
@@ -69,9 +77,12 @@ class ScanWork:
         self._lesions = LesionList(opened.session.stack)
         self._transform_id: str | None = None
         self._points_gone = False
-        self.steps = StepRunner(engine, self.session, self._label_updates, self, message)
+        self.record = StepRecord(self.session, opened.steps, opened.resumed is None)
+        self.steps = StepRunner(
+            engine, self.session, self._label_updates, self, message, self.record
+        )
         stored = opened.resumed or StoredSession.create(self.scene, volume_node)
-        self.saver = SessionSaver(engine.save_worker, stored, self.session)
+        self.saver = SessionSaver(engine.save_worker, stored, self.session, self.record)
         self.segments_node, had_segments = self._node(stored, SEGMENTS, self._new_segmentation)
         self.points_node, had_points = self._node(stored, POINTS, self._new_points)
         self.segments = LesionSegments(self.segments_node, self.session.volume, opened.canvas)
@@ -213,9 +224,22 @@ class ScanWork:
 
     # ---- steps -----------------------------------------------------------------------------
 
-    def run(self, name: str, action: Action, then: Then = ignore) -> Job:
-        """Run a step; ``then`` is given what it returns, if that is not None."""
-        return self.steps.run(name, action, lambda outcome: self._shown(outcome, then))
+    def run(
+        self, name: str, action: Action, then: Then = ignore, steps: Steps | None = None
+    ) -> Job:
+        """Run a step; ``then`` is given what it returns, if that is not None.
+
+        ``steps`` tells the record what was done, see `StepRunner.run`.
+        """
+        return self.steps.run(name, action, lambda outcome: self._shown(outcome, then), steps)
+
+    def script(self) -> Script:
+        """Return what was done so far as a script."""
+
+        def in_scene(place: list[float]) -> Sequence[float]:
+            return to_world(self.volume_node, np.array(place))[0].tolist()
+
+        return script_of(self.record.steps, self.session.model_info, in_scene)
 
     def _shown(self, outcome: Outcome, then: Then) -> None:
         self._show(outcome)
@@ -245,9 +269,12 @@ class ScanWork:
         if not edits:
             return
         settled: list[click_edits.AppliedClicks] = []
+        made: list[Step] = []
 
         def apply(session: Session, progress: Any, cancel: Any) -> None:
+            before = session.state
             applied = click_edits.apply(session, edits, progress, cancel)
+            made.extend(click_steps(edits, before, applied.click_ids, session.state))
             first = self.steps.outcome(applied)
             self.steps.post(lambda: show_first(first))
             session.propagate(applied.to_propagate, progress, cancel)
@@ -266,11 +293,15 @@ class ScanWork:
                 self.clicks.settle(edits, {}, outcome.update.state)
             self._finish(outcome)
 
-        self.steps.run("Click", apply, done)
+        self.steps.run("Click", apply, done, lambda _: made)
 
     def _submit_segments(self, edits: Sequence[segment_edits.SegmentEdit]) -> None:
         if edits:
-            self.run("Edit", lambda session, *_: segment_edits.apply(session, edits))
+            self.run(
+                "Edit",
+                lambda session, *_: segment_edits.apply(session, edits),
+                steps=lambda _: segment_steps(edits),
+            )
 
     def _update_label_updates(self) -> None:
         self._label_updates.separate = self.segments.separate.lesions()

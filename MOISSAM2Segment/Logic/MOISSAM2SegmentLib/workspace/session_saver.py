@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from MOISSAM2SegmentLib.scene.stored_session import (
@@ -13,6 +14,7 @@ from MOISSAM2SegmentLib.scene.stored_session import (
     encode,
 )
 from MOISSAM2SegmentLib.worker.jobs import Job, Worker
+from MOISSAM2SegmentLib.workspace.step_record import STEPS, StepRecord
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -22,14 +24,19 @@ if TYPE_CHECKING:
 class SessionSaver:
     """Packs one session on the worker for saving and puts the result into its node."""
 
-    def __init__(self, worker: Worker, stored: StoredSession, session: Session) -> None:
+    def __init__(
+        self, worker: Worker, stored: StoredSession, session: Session, record: StepRecord
+    ) -> None:
         self._stored: StoredSession | None = stored
         self._worker = worker
         self._session = session
+        self._record = record
         self._saved: State | None = None
         self._is_packing = False
         self._references: dict[str, Any] = {}
         self._scene = stored.node.GetScene()
+        self.on_stored: Callable[[State, Any, str], None] = lambda state, node, text: None
+        """Called when a state has been stored, with its node and the node's text."""
 
     def save(self) -> None:
         """Store the present state in the background, if it is not stored yet."""
@@ -73,7 +80,7 @@ class SessionSaver:
 
         # Read first: a step that is finished meanwhile makes this state old, not wrong.
         state = self._session.state
-        return state, encode(to_bytes(self._session))
+        return state, encode(to_bytes(self._session, {STEPS: self._record.up_to(state)}))
 
     def _put(self, packed: tuple[State, str]) -> None:
         state, text = packed
@@ -85,6 +92,7 @@ class SessionSaver:
                 if node is not None:
                     self._stored.refer(role, node)
         self._stored.content = text
+        self.on_stored(state, self._stored.node, text)
         self.save()
 
     def _failed(self, text: str) -> None:

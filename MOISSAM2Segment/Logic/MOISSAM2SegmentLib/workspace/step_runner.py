@@ -13,6 +13,12 @@ from mois_core.errors import Cancelled
 from MOISSAM2SegmentLib.messages import error_message
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
+from MOISSAM2SegmentLib.workspace.step_record import (
+    FROM_ELSEWHERE,
+    StepRecord,
+    Steps,
+    unrecorded,
+)
 
 if TYPE_CHECKING:
     from mois_core.progress import CancelToken, Progress
@@ -52,6 +58,7 @@ class StepRunner:
         label_updates: LabelUpdates,
         owner: object,
         message: Callable[[str], None],
+        record: StepRecord,
     ) -> None:
         """Jobs belong to ``owner``, so that they can be cancelled together.
 
@@ -62,19 +69,29 @@ class StepRunner:
         self._label_updates = label_updates
         self._owner = owner
         self._message = message
+        self._record = record
 
-    def run(self, name: str, action: Action, done: Callable[[Outcome], None]) -> Job:
-        """Run a step; ``done`` is given its outcome, also if it failed or was cancelled."""
+    def run(
+        self, name: str, action: Action, done: Callable[[Outcome], None], steps: Steps | None = None
+    ) -> Job:
+        """Run a step; ``done`` is given its outcome, also if it failed or was cancelled.
+
+        ``steps`` tells the record what was done; without, no script can repeat it.
+        """
+        steps = steps or unrecorded(name)
 
         def work(progress: Progress, cancel: CancelToken) -> Outcome:
             value, error = None, ""
             try:
                 cancel.check()
                 self._engine.wake()
+                self._record.interrupted(FROM_ELSEWHERE)
                 value = action(self.session, progress, cancel)
+                self._record.add(steps(value))
             except Cancelled:
-                pass
+                self._record.interrupted(name)
             except Exception as problem:
+                self._record.interrupted(name)
                 error = error_message(problem)
             return self.outcome(value, error)
 

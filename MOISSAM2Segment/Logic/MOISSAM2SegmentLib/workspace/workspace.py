@@ -27,6 +27,7 @@ from MOISSAM2SegmentLib.workspace.open_scan import (
     outlined_lesions,
     take_over,
 )
+from MOISSAM2SegmentLib.workspace.recovery import Recovery
 from MOISSAM2SegmentLib.workspace.report import Reports
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
 
@@ -50,7 +51,8 @@ class Workspace:
     """The scan that is open, if any, and everything that can be done with it.
 
     `commands` holds the commands of the panel's buttons, `editing` those of the Segment Editor's
-    effect, `reports` makes lesion reports. `work` is the work on the open scan, None if none is.
+    effect, `reports` makes lesion reports, `recovery` keeps what is lost if Slicer dies. `work` is
+    the work on the open scan, None if none is.
     """
 
     def __init__(self, scene: Any, engine: Engine) -> None:
@@ -72,6 +74,7 @@ class Workspace:
         self.commands = Commands(self.open_work)
         self.effect_segments = EffectSegments(self.open_work)
         self.reports = Reports(self.open_work, engine, self.message)
+        self.recovery = Recovery(scene, engine, self.message)
         self._events: SceneEvents | None = None
         self._is_pumping = False
 
@@ -119,15 +122,22 @@ class Workspace:
 
     # ---- opening and ending ----------------------------------------------------------------
 
-    def start(self, volume_node: Any, settings: Settings | None = None, look_at: int = 0) -> Job:
+    def start(
+        self,
+        volume_node: Any,
+        settings: Settings | None = None,
+        look_at: int = 0,
+        resume: bool = True,
+    ) -> Job:
         """Open a scan, resuming a session that the scene holds, and encode its slices.
 
-        Slices are encoded in the background, beginning with the index ``look_at``. Raises
-        `BadInput` if the node is no scan.
+        Slices are encoded in the background, beginning with the index ``look_at``. Without
+        ``resume`` a new session is begun beside the stored one. Raises `BadInput` if the node is
+        no scan.
         """
         self.end()
         volume = volume_of(volume_node)
-        earlier = earlier_sessions(self.scene, volume_node)
+        earlier = earlier_sessions(self.scene, volume_node) if resume else []
         self.volume_node = volume_node
         self._events = SceneEvents(self.scene)
         self._events.on_removed = self._on_removed
@@ -158,6 +168,9 @@ class Workspace:
             self.engine, self.volume_node, opened, self._events, self.changed, self.message
         )
         self._events.on_moved = self.work.follow_transform
+        self.work.saver.on_stored = self.recovery.files.follow(
+            self.volume_node, opened.session, opened.resumed
+        )
         self.opened()
         self.changed()
 
@@ -187,6 +200,7 @@ class Workspace:
     def close(self) -> None:
         """End the work for good, and call no connected function any more."""
         self.end()
+        self.recovery.close()
         signals = (self.opened, self.changed, self.message, self.ended, self.pump_requested)
         for signal in signals:
             signal.clear()
