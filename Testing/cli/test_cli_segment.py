@@ -30,6 +30,7 @@ from mois_core import weights
 from mois_core.geometry import SliceStack, Volume, same_grid
 from mois_core.io import read_labels, read_points, read_scan, write_image
 from mois_core.results.lesion_report import COLUMNS
+from mois_core.session.click_notices import IN_LESION
 from mois_core.session.session_file import restore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -319,6 +320,29 @@ def test_stations_become_one_scan_with_a_lesion_across_the_seam(a_case, the_stub
     named = ("--series", "1.2.3.0", "--series", "1.2.3.30", "--compose")
     assert mois(*words, *named, "--no-search") == 0
     assert mois(*words, "--series", "1.2.3.0", "--no-search") == 2  # the click is not in it
+
+
+def test_a_click_that_makes_no_sense_is_said_and_reported(a_case, the_stub, capsys):
+    volume = read_scan(a_case / "scan.nii.gz")
+    slice_index, row, column = FIRST.middle
+    twice = [(1, True, FIRST.middle), (2, True, (slice_index, row - 2, column - 2))]
+    points = write_clicks(a_case / "twice.mrk.json", volume, twice)
+    words = (
+        "segment",
+        a_case / "scan.nii.gz",
+        "--points",
+        points,
+        "--model",
+        "stub",
+        "--no-search",
+    )
+    outputs = ("--out", a_case / "labels.nii.gz", "--report", a_case / "table.json")
+    assert mois(*words, *outputs) == 0
+    text = IN_LESION.format(lesion=2, other=1)
+    assert capsys.readouterr().err.splitlines().count(text) == 1
+    document = json.loads((a_case / "table.json").read_text(encoding="utf-8"))
+    assert document["notices"] == [text]
+    assert [row["lesion"] for row in document["lesions"]] == [1, 2]
 
 
 def write_layers(path, volume, masks, box=None) -> None:

@@ -184,6 +184,7 @@ def test_json_says_what_made_the_measurements(a_stack, tmp_path):
     assert document["totals"]["count"] == 1
     assert tuple(document["lesions"][0]) == COLUMNS
     assert "scan" not in document
+    assert document["notices"] == []
 
 
 def test_json_names_the_scan_only_if_asked_to(tmp_path):

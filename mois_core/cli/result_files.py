@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class SegmentationResult:
     """Of lesions that came with colours of their own."""
     notes: Mapping[str, object] = field(default_factory=dict)
     """What is saved with the session."""
+    notices: Sequence[str] = ()
+    """What the session said."""
 
 
 def check_endings(out: Path, table: Path | None, picture: Path | None) -> None:
@@ -75,7 +77,9 @@ def write_results(
         write_segmentation(place[out], result.stack.volume, result.labels, _segments(result))
         if table is not None:
             rows = lesion_report.measure_lesions(result.stack, result.lesions)
-            provenance = lesion_report.Provenance(result.model, result.parameters)
+            provenance = lesion_report.Provenance(
+                result.model, result.parameters, notices=result.notices
+            )
             lesion_report.write_report(place[table], rows, provenance)
         if picture is not None:
             provide_matplotlib_folder()

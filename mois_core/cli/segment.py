@@ -218,7 +218,7 @@ def run(args: argparse.Namespace) -> None:
                 f"the model {model.info.preset} cannot search; add --no-search, or choose a "
                 "MOIS-SAM2 model"
             )
-        session, clicks = _begin(args, inputs, model, bar)
+        session, clicks, notices = _begin(args, inputs, model, bar)
         segment(session, clicks, not args.no_search, inputs.regions, bar, inputs.outlines)
     scan = inputs.scan
     result = SegmentationResult(
@@ -229,6 +229,7 @@ def run(args: argparse.Namespace) -> None:
         parameters=_parameters(args, session, inputs),
         session=session,
         colours=inputs.colours,
+        notices=notices,
         notes=notes(inputs.thicken, inputs.colours),
     )
     write_results(result, args.out, args.report, args.picture, args.save_session)
@@ -284,8 +285,9 @@ def _read_inputs(args: argparse.Namespace, bar: ProgressBar) -> _Inputs:
 
 def _begin(
     args: argparse.Namespace, inputs: _Inputs, model: OpenedModel, bar: ProgressBar
-) -> tuple[Session, list[RasClick]]:
-    """Return the session that the run works on, and the clicks that it does not have yet."""
+) -> tuple[Session, list[RasClick], list[str]]:
+    """Return the session that the run works on, the clicks that it does not have yet, and the list
+    of what it says."""
     from mois_core.cli.earlier_work import new_clicks
     from mois_core.session import Session
 
@@ -294,14 +296,26 @@ def _begin(
     else:
         how = (inputs.settings, args.reference, model.info)
         session = Session(model.network, inputs.scan.volume, *how)
-    session.on_notice = bar.say
+    notices = _hear(session, bar)
     if inputs.seeds:
         session.add_exemplars(*inputs.seeds)
     clicks = new_clicks(inputs.clicks, session, inputs.outlines)
     known = len(inputs.clicks) - len(clicks)
     if known:
         bar.say(f"Of the {len(inputs.clicks)} clicks the session has {known} already.")
-    return session, clicks
+    return session, clicks, notices
+
+
+def _hear(session: Session, bar: ProgressBar) -> list[str]:
+    """Print what a session says; return the list that it is kept in for the report."""
+    heard: list[str] = []
+
+    def tell(text: str) -> None:
+        heard.append(text)
+        bar.say(text)
+
+    session.on_notice = tell
+    return heard
 
 
 def segment(

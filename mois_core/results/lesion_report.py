@@ -87,6 +87,8 @@ class Provenance:
     parameters: Mapping[str, object] = field(default_factory=dict)
     scan: str | None = None
     """The scan's file; left out unless someone wants it, since file names often name patients."""
+    notices: Sequence[str] = ()
+    """What was said while the result was made, such as that a click lies in air."""
 
 
 def measure_lesions(stack: SliceStack, lesions: Sequence[Lesion]) -> list[LesionRow]:
@@ -230,6 +232,7 @@ def write_json(
         "mois_version": __version__,
         "model": asdict(provenance.model),
         "parameters": dict(provenance.parameters),
+        "notices": list(provenance.notices),
         "totals": _rounded(asdict(totals(table))),
         "lesions": [_rounded(asdict(row)) for row in table],
     }

@@ -30,6 +30,15 @@ REACH = 2
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Whether and how a prompt reaches the neighbouring slices."""
+
+    propagate: bool = True
+    progress: Progress = silent
+    cancel: CancelToken | None = None
+
+
+@dataclass(frozen=True)
 class Target:
     """A slice that a lesion is to be propagated to, and where it comes from."""
 

@@ -10,7 +10,7 @@ nothing, and undo is a step back in a list.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from mois_core.network.model import Sam2
 from mois_core.network.model_info import ModelInfo
 from mois_core.progress import CancelToken, Progress, silent
 from mois_core.session.accepted import AcceptedExemplars
+from mois_core.session.click_notices import ClickNotices
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.exemplar_import import OutlinedScan, exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
@@ -35,7 +36,7 @@ from mois_core.session.masks import Mask
 from mois_core.session.memory_guard import MemoryGuard
 from mois_core.session.preprocess import model_input, published_input
 from mois_core.session.prompting import Prompter
-from mois_core.session.propagation import Propagator
+from mois_core.session.propagation import Propagator, Spread
 from mois_core.session.search import Search
 from mois_core.session.slice_decoder import SliceDecoder
 from mois_core.session.state import MACHINE_SETTINGS, Settings, State
@@ -65,15 +66,6 @@ ADJUSTABLE = {
 
 LEAST_UNDO_BUDGET = 2**29
 """Bytes; more than a hundred corrections at the published network's size."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Whether and how a prompt reaches the neighbouring slices."""
-
-    propagate: bool = True
-    progress: Progress = silent
-    cancel: CancelToken | None = None
 
 
 class Session:
@@ -109,6 +101,7 @@ class Session:
         """Called with a sentence for the user when something worth knowing happens that stops
         nothing; on the thread that runs the operation."""
         self.guard = MemoryGuard(model, self.embeddings, self.search, self._tell)
+        self.click_notices = ClickNotices(self.stack)
         self.accepted = AcceptedExemplars(self.decoder)
         self.editor = LesionEditor(
             Prompter(self.decoder, reference),
@@ -237,8 +230,8 @@ class Session:
         """Make several clicks as one step; lesions that share a slice share the pass."""
         if not new:
             return []
-        state = self.state.ticked()
-        prompts: list[tuple[int, Prompt]] = []
+        before, state = self.state, self.state.ticked()
+        prompts: list[tuple[int, Click]] = []
         for click in new:
             slice_index, x, y = self._place(click.ras)
             state, lesion = self._with_lesion(state, click.lesion)
@@ -246,11 +239,13 @@ class Session:
             prompts.append((lesion.id, Click(click_id, slice_index, x, y, click.positive)))
         what = "click" if len(new) == 1 else "clicks"
         self._prompt(what, state, prompts, Spread(propagate, progress, cancel))
+        self._tell_of_clicks(before, prompts)
         return [lesion_id for lesion_id, _ in prompts]
 
     def move_click(self, click: int, ras: Point, **how: object) -> None:
         """Drag a click elsewhere; the mask follows."""
-        lesion, old = self.state.find_click(click)
+        before = self.state
+        lesion, old = before.find_click(click)
         slice_index, x, y = self._place(ras)
         moved = replace(old, slice=slice_index, x=x, y=y)
         if old not in lesion.prompts:
@@ -259,6 +254,7 @@ class Session:
             )
         prompts = [moved if prompt is old else prompt for prompt in lesion.prompts]
         self._rebuild("move click", lesion, prompts, Spread(**how))
+        self._tell_of_clicks(before, [(lesion.id, moved)])
 
     def delete_click(self, click: int, **how: object) -> None:
         """Take a click back; the lesion is what it would be without it."""
@@ -551,6 +547,12 @@ class Session:
     def _tell(self, text: str) -> None:
         if self.on_notice is not None:
             self.on_notice(text)
+
+    def _tell_of_clicks(self, before: State, clicks: Sequence[tuple[int, Click]]) -> None:
+        """Tell what seems wrong with clicks that were just made, if anyone listens."""
+        if self.on_notice is not None:
+            for text in self.click_notices.notices(before, self.state, clicks):
+                self.on_notice(text)
 
     def _with_lesion(self, state: State, lesion_id: int | None) -> tuple[State, Lesion]:
         """The state with a lesion that is being prompted, which may be a new one."""
