@@ -77,12 +77,12 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = MOISSAM2SegmentLogic()
         icons = Path(self.resourcePath("Icons"))
         self.panel = Panel(self.ui, widget, icons, self.logic)
-        for event, slot in (
-            (slicer.mrmlScene.StartCloseEvent, self._scene_closes),
-            (slicer.mrmlScene.EndCloseEvent, self._scene_changed),
-            (slicer.mrmlScene.EndImportEvent, self._scene_changed),
-        ):
-            self.addObserver(slicer.mrmlScene, event, slot)
+        scene = slicer.mrmlScene
+        for event in (scene.StartCloseEvent, scene.StartImportEvent):
+            self.addObserver(scene, event, self._scene_will_change)
+        for event in (scene.EndCloseEvent, scene.EndImportEvent):
+            # After Slicer's own lists of nodes, which are filled again at these events.
+            self.addObserver(scene, event, self._scene_changed, priority=-1.0)
         self._show_parameters()
 
     def enter(self) -> None:
@@ -117,8 +117,9 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.parameters.disconnectGui(self._widgets_tag)
             self.parameters = None
 
-    def _scene_closes(self, caller, event) -> None:
+    def _scene_will_change(self, caller, event) -> None:
         self._forget_parameters()
+        self.panel.scan.hold()
 
     def _scene_changed(self, caller, event) -> None:
         # A parameter node is made only if the user is here: a module that is not used adds nothing
@@ -128,6 +129,7 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel.enter()
         else:
             self.panel.show()
+        self.panel.scan.release()
 
 
 class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):

@@ -33,7 +33,13 @@ class qMRMLWidget(QtWidgets.QWidget):
 
 
 class qMRMLNodeComboBox(QtWidgets.QWidget):
-    """A list of the scene's nodes of some classes, updated when nodes are added or removed."""
+    """A list of the scene's nodes of some classes, updated when nodes are added or removed.
+
+    As qMRMLNodeComboBox.cxx and qMRMLSceneModel.cxx are in 5.10 and 5.12: when a scene was imported
+    into the present one, the list is emptied and filled again, which tells that nothing is chosen
+    and, without an entry for none, that the first node is. The last node takes the place of one that
+    is removed.
+    """
 
     currentNodeChanged = QtCore.Signal(object)
 
@@ -99,9 +105,20 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene = scene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
             self._tags.append(scene.AddObserver(event, lambda *_: self._refresh()))
+        self._tags.append(scene.AddObserver(scene.EndImportEvent, lambda *_: self._fill_again()))
+        self._refresh()
+
+    def _fill_again(self) -> None:
+        self._nodes = []
+        self._box.blockSignals(True)
+        self._box.clear()
+        self._box.blockSignals(False)
+        self.setCurrentNode(None)
         self._refresh()
 
     def _refresh(self) -> None:
+        if self._scene.IsImporting():
+            return
         nodes = []
         for kind in self._types:
             for index in range(self._scene.GetNumberOfNodesByClass(kind)):
@@ -111,7 +128,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._nodes = nodes
         current = self._current if self._current in nodes else None
         if current is None and not self._none and nodes:
-            current = nodes[0]
+            current = nodes[0 if self._current is None else -1]
         self._box.blockSignals(True)
         self._box.clear()
         if self._none:

@@ -481,3 +481,51 @@ def test_placing_goes_on_in_the_new_list_when_the_points_were_removed(a_started_
     assert user.find("placeButton").isChecked()
     assert interaction.GetCurrentInteractionMode() == interaction.Place
     assert selection.GetActivePlaceNodeID() == user.workspace.points_node.GetID()
+
+
+def import_scene(scene) -> None:
+    """Add what a file holds to the scene, here another scan, with the events that Slicer sends."""
+    scene.StartState(scene.ImportState)
+    scan_node(scene).SetName("Imported")
+    scene.EndState(scene.ImportState)
+
+
+@pytest.mark.parametrize("is_here", [True, False], ids=["in the module", "elsewhere in Slicer"])
+def test_the_work_goes_on_when_a_scene_is_added_to_the_present_one(a_panel, is_here):
+    """Slicer's list of scans is filled again then, as if somebody had chosen another one."""
+    user = a_panel
+    before = scan_node(user.scene)
+    mine = scan_node(user.scene)
+    user.find("scanBox").setCurrentNode(mine)
+    user.start()
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    region = user.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    user.find("insideBox").setCurrentNode(region)
+    if not is_here:
+        user.widget.exit()
+
+    import_scene(user.scene)
+    user.wait()
+
+    assert user.workspace.volume_node is mine is not before
+    assert is_exactly(user.workspace.session, 1, FIRST)
+    assert user.find("scanBox").currentNode() is mine
+    if not is_here:
+        user.widget.enter()
+    assert user.find("scanBox").currentNode() is mine
+    assert user.find("insideBox").currentNode() is region
+    assert user.workspace.is_open
+
+
+def test_another_scan_can_be_chosen_after_a_scene_was_added(a_started_panel):
+    user = a_started_panel
+    import_scene(user.scene)
+    user.wait()
+    other = slicer.util.getNode("Imported")
+
+    user.find("scanBox").setCurrentNode(other)
+    user.wait()
+
+    assert not user.workspace.is_open
+    assert "is kept" in user.find("messageLabel").text()

@@ -39,6 +39,7 @@ class ScanSection:
         self._advanced = advanced
         self._worker = workspace.engine.worker
         self._is_starting = False
+        self._is_held = False
         self._before: Any = None
         """The scan that was chosen before."""
         ui.startButton.connect("clicked()", message_line.guard(self._start))
@@ -75,6 +76,16 @@ class ScanSection:
                 chosen = active if active in node_ids else node_ids[0]
                 self._ui.scanBox.setCurrentNodeID(chosen)
 
+    def hold(self) -> None:
+        """Take no choice for the user's: Slicer fills its lists again when a scene is added."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Take choices for the user's again, beginning with the scan that is open."""
+        if self._workspace.volume_node is not None:
+            self._show_open_scan()
+        self._is_held = False
+
     def _show_open_scan(self) -> None:
         # The Segment Editor's effect may have opened another scan than the one chosen here.
         if self._ui.scanBox.currentNode() is not self._workspace.volume_node:
@@ -83,6 +94,8 @@ class ScanSection:
     # ---- buttons ---------------------------------------------------------------------------
 
     def _chosen(self, node: Any) -> None:
+        if self._is_held:
+            return
         now, before, self._before = self._workspace.volume_node, self._before, node
         if now is not None and before is now and node is not now:
             self._workspace.end()
