@@ -37,8 +37,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     As qMRMLNodeComboBox.cxx and qMRMLSceneModel.cxx are in 5.10 and 5.12: when a scene was imported
     into the present one, the list is emptied and filled again, which tells that nothing is chosen
-    and, without an entry for none, that the first node is. The last node takes the place of one that
-    is removed.
+    and, without an entry for none, that the first node is. The last node takes the place of one
+    that is removed.
     """
 
     currentNodeChanged = QtCore.Signal(object)

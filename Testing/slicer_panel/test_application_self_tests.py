@@ -63,7 +63,7 @@ def a_log(a_slicer, monkeypatch, tmp_path):
 STARTED = """\
 [DEBUG][Qt] 26.11.2026 10:00:00 [] (unknown:0) - Session start time .......: 2026-11-26 10:00:00
 [WARNING][Qt] 26.11.2026 10:00:01 [] (unknown:0) - The following modules failed
-to be registered: Other
+to be registered: Other in /home/x/MOISSAM2
 [INFO][Python] 26.11.2026 10:00:02 [Python] (MOISSAM2Segment.py:3) - MOISSAM2 is there
 """
 
@@ -74,8 +74,12 @@ TRACEBACK = """\
 """
 
 
-def test_the_storyboard_runs_in_the_panel(the_module):
+@pytest.mark.parametrize("has_views", [True, False], ids=["views", "no main window"])
+def test_the_storyboard_runs_in_the_panel(the_module, monkeypatch, has_views):
     from MOISSAM2SegmentLib.setup.application_test import run_in_panel
+
+    if not has_views:
+        monkeypatch.setattr(slicer.app, "layoutManager", lambda: None)
 
     steps = run_in_panel()
 
@@ -201,7 +205,8 @@ def test_a_log_without_anything_from_us_passes_and_the_others_are_told(the_modul
     [
         TRACEBACK,
         "[ERROR][Python] 26.11.2026 10:00:03 [Python] (signal.py:37) - MOISSAM2: a listener failed",
-        "[WARNING][Stream] 26.11.2026 10:00:03 [] (unknown:0) - /x/mois_core/a.py:3: UserWarning",
+        "[CRITICAL][FD] 26.11.2026 10:00:03 [] (unknown:0) - /x/mois_core/a.py:3: UserWarning: no",
+        "[WARNING][Python] 26.11.2026 10:00:03 [Python] (/x/mois_core/a.py:3) - take care",
     ],
 )
 def test_what_we_put_into_the_log_is_found(the_module, a_log, text):

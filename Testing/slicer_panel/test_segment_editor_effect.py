@@ -239,3 +239,18 @@ def test_without_a_model_the_way_to_the_module_is_shown(an_effect, an_engine):
     an_effect.press(an_effect.python.moduleButton)
 
     assert an_effect.user.widget.chosen_modules == ["MOISSAM2Segment"]
+
+
+def test_a_slicer_that_cannot_show_the_module_does_not_print_an_exception(
+    an_effect, errors, monkeypatch
+):
+    """`slicer.util.selectModule` raises RuntimeError without a main window."""
+
+    def select(name: str) -> None:
+        raise RuntimeError("Could not find main window")
+
+    monkeypatch.setattr(slicer.util, "selectModule", select)
+
+    an_effect.press(an_effect.python.moduleButton)
+
+    assert "went wrong" in an_effect.message

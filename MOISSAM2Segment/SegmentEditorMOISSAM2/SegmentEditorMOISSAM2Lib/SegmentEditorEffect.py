@@ -107,7 +107,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.propagationSlicesBox.connect(
             "valueChanged(int)", self._guarded(self._set_propagation_slices)
         )
-        self.moduleButton.connect("clicked()", self._open_module)
+        self.moduleButton.connect("clicked()", self._guarded(self._open_module))
 
     def activate(self) -> None:
         """Begin to work on the source volume. Called when the effect is chosen."""

@@ -15,7 +15,7 @@ from unittest import SkipTest
 
 import slicer
 
-_ENTRY = re.compile(r"^\[(?P<level>[A-Z]+)\]\[[^\]]*\] ")
+_ENTRY = re.compile(r"^\[(?P<level>[A-Z]+)\]\[(?P<origin>[^\]]*)\] ")
 _BAD = {"WARNING", "ERROR", "CRITICAL", "FATAL"}
 _OURS = re.compile(r"moissam2|mois_core", re.IGNORECASE)
 
@@ -24,6 +24,7 @@ class Entry(NamedTuple):
     """An entry of the log."""
 
     level: str
+    origin: str
     text: str
 
     @property
@@ -33,8 +34,12 @@ class Entry(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        """Whether it comes from our code: tracebacks and warnings name the file."""
-        return _OURS.search(self.text) is not None
+        """Whether it comes from our code: tracebacks and warnings name the file.
+
+        Warnings of Slicer and Qt are not ours: they name every folder that Slicer looks into.
+        """
+        is_theirs = self.level == "WARNING" and self.origin != "Python"
+        return not is_theirs and _OURS.search(self.text) is not None
 
 
 def bad_entries() -> list[Entry]:
@@ -54,7 +59,7 @@ def parse(text: str) -> list[Entry]:
     for line in text.splitlines():
         begins = _ENTRY.match(line)
         if begins is not None:
-            entries.append(Entry(begins["level"], line))
+            entries.append(Entry(begins["level"], begins["origin"], line))
         elif entries:
-            entries[-1] = Entry(entries[-1].level, f"{entries[-1].text}\n{line}")
+            entries[-1] = entries[-1]._replace(text=f"{entries[-1].text}\n{line}")
     return entries
