@@ -144,6 +144,26 @@ def test_segments_are_read_on_the_scans_grid_and_refused_in_words(a_scene, a_vol
         segment_labels(node, a_volume_node)
 
 
+def test_surfaces_are_read_too_and_left_as_they_are(a_scene, a_volume_node):
+    """As a file of surfaces (.stl) brings them: Slicer makes no labelmaps of them by itself."""
+    surfaces = "Closed surface"
+    drawn = outlined(a_scene, a_volume_node, FIRST)
+    wanted = segment_labels(drawn, a_volume_node)
+    drawn.CreateClosedSurfaceRepresentation()
+    surface = vtk.vtkPolyData()
+    drawn.GetClosedSurfaceRepresentation("own", surface)
+    node = a_scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    node.GetSegmentation().SetSourceRepresentationName(surfaces)
+    node.AddSegmentFromClosedSurfaceRepresentation(surface, "Tumour", [1, 0, 0])
+    assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
+
+    labels = segment_labels(node, a_volume_node)
+
+    both = np.logical_and(labels, wanted).sum()
+    assert 2 * both / (np.count_nonzero(labels) + np.count_nonzero(wanted)) > 0.7
+    assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
+
+
 def test_what_is_no_scan_is_refused_in_words(a_scene, a_workspace):
     empty = a_scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "leer")
     with pytest.raises(BadInput, match="leer has no image"):
