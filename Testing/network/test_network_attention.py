@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from small_networks import MOIS, assert_same, lively, noise
 
+from mois_core.network import attention
 from mois_core.network.attention import attend, attends_raw_memory, join_heads, split_heads
 from mois_core.network.memory_attention import RotaryAttention, Tokens, join_keys
 from mois_core.network.position import rotary_table, rotate
@@ -51,8 +52,11 @@ def test_attention_is_that_of_pytorch_from_flat_to_sharp(sharpness):
     assert_same(ours, exact, 1e-4)
 
 
-def test_attention_in_half_precision_is_close():
-    q, k, v = (noise(1, 1, 600, 64, seed=seed) for seed in range(3))
+@pytest.mark.parametrize("tokens", [64, 600], ids=["windows", "whole map"])
+@pytest.mark.parametrize("has_tiles", [False, True])
+def test_attention_in_half_precision_is_close(monkeypatch, tokens, has_tiles):
+    monkeypatch.setattr(attention, "has_matrix_tiles", lambda: has_tiles)
+    q, k, v = (noise(1, 2, tokens, 64, seed=seed) for seed in range(3))
     exact = F.scaled_dot_product_attention(q, k, v)
 
     halves = attend(*(t.to(torch.bfloat16) for t in (q, k, v)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,14 +28,21 @@ def attends_raw_memory(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
+@functools.cache
+def has_matrix_tiles() -> bool:
+    """Return whether the processor multiplies bfloat16 in tiles (AMX)."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return softmax(q k' / sqrt(channels)) v, all [batch, heads, tokens, channels].
 
     On a CPU without gradients, what PyTorch's own kernel is slow at runs as plain matrix
-    products: bfloat16, which it computes no faster than float32, and values narrower than keys.
+    products: values narrower than keys, and bfloat16, which it computes no faster than float32
+    where the processor has no tiles for it (with them, it takes half the time of the products).
     """
     # q (B, H, Q, D), k (B, H, K, D), v (B, H, K, V) -> (B, H, Q, V)
-    is_slow = q.dtype != torch.float32 or v.shape[-1] != k.shape[-1]
+    is_slow = v.shape[-1] != k.shape[-1] or (q.dtype != torch.float32 and not has_matrix_tiles())
     if not is_slow or not attends_raw_memory(q):
         return F.scaled_dot_product_attention(q, k, v)
     if q.shape[-2] * k.shape[-2] < FEWEST_SCORES:
