@@ -17,7 +17,7 @@ GREEN = {"light": "#1b7f4d", "dark": "#5fd39b"}
 RED = {"light": "#b3361b", "dark": "#ff8f6b"}
 
 STROKES = {
-    "newLesion": (INK, '<circle cx="10" cy="14" r="7"/>', GREEN, '<path d="M19 2v8M15 6h8"/>'),
+    "place": (INK, '<path d="M12 2v6M12 16v6M2 12h6M16 12h6"/>', GREEN, '<path d="M12 12h.01"/>'),
     "undo": (INK, '<path d="M8 4L3 9l5 5"/><path d="M3 9h11a6 6 0 0 1 0 12h-4"/>'),
     "redo": (INK, '<path d="M16 4l5 5-5 5"/><path d="M21 9H10a6 6 0 0 0 0 12h4"/>'),
     "search": (
@@ -26,6 +26,8 @@ STROKES = {
         GREEN,
         '<circle cx="10" cy="10" r="2.5"/>',
     ),
+    "previous": (INK, '<path d="M15 4l-8 8 8 8"/>'),
+    "next": (INK, '<path d="M9 4l8 8-8 8"/>'),
     "accept": (GREEN, '<path d="M4 13l5 6L20 5"/>'),
     "reject": (RED, '<path d="M5 5l14 14M19 5L5 19"/>'),
     "refine": (
@@ -34,7 +36,6 @@ STROKES = {
         GREEN,
         '<path d="M16 20h6"/>',
     ),
-    "report": (INK, '<path d="M4 3h16v18H4z"/><path d="M4 9h16M4 15h16M10 9v12"/>'),
 }
 
 

@@ -44,10 +44,12 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def the_application():
+    from module_panel import slicer_font
     from PySide6 import QtWidgets
 
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["MOISSAM2"])
     application.setStyle("Fusion")
+    application.setFont(slicer_font())
     return application
 
 

@@ -162,6 +162,7 @@ _VALUES = {
     "QTableWidgetItem",
     "QModelIndex",
     "QPalette",
+    "QFontMetrics",
     "QColor",
     "QIcon",
     "QPixmap",

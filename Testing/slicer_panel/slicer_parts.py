@@ -59,6 +59,32 @@ class _Loader(QtUiTools.QUiLoader):
         return super().createWidget(kind, parent, name)
 
 
+MARGIN, MARGIN_IN_SECTION, SPACING = 6, 4, 3
+"""What qSlicerStyle.cxx leaves around and between widgets, in pixels."""
+
+
+def _use_slicers_distances(tree: Any) -> None:
+    """Write the distances that Slicer's style uses into layouts that do not name their own."""
+    import xml.etree.ElementTree as Tree
+
+    def add(layout: Any, name: str, value: int) -> None:
+        entry = Tree.Element("property", name=name)
+        Tree.SubElement(entry, "number").text = str(value)
+        layout.insert(0, entry)
+
+    for parent in tree.iter():
+        for layout in parent.findall("layout"):
+            own = {entry.get("name") for entry in layout.findall("property")}
+            is_form = layout.get("class") == "QFormLayout"
+            for name in ("horizontalSpacing", "verticalSpacing") if is_form else ("spacing",):
+                if name not in own:
+                    add(layout, name, SPACING)
+            if parent.tag == "widget" and "leftMargin" not in own:
+                is_section = parent.get("class") == "ctkCollapsibleButton"
+                for side in ("left", "top", "right", "bottom"):
+                    add(layout, f"{side}Margin", MARGIN_IN_SECTION if is_section else MARGIN)
+
+
 class _UiLoader:
     """`qt.QUiLoader`, which knows Slicer's widgets and makes the connections of a .ui file."""
 
@@ -68,6 +94,7 @@ class _UiLoader:
         tree = Tree.fromstring(bytes(file.real.readAll()))
         connections = tree.find("connections")
         tree.remove(connections)
+        _use_slicers_distances(tree)
         buffer = QtCore.QBuffer()
         buffer.setData(Tree.tostring(tree))
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)

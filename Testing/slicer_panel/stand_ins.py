@@ -11,8 +11,8 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from pythonqt import refuse
 
-HEADER = 24
-"""Height of a section's title, in pixels."""
+ROOM_BELOW_A_CLOSED_SECTION = 14
+"""What ctkCollapsibleButton.cpp adds to the title's height, in pixels."""
 
 
 class qMRMLWidget(QtWidgets.QWidget):
@@ -159,93 +159,105 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
 
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
-    """A title that opens and closes the section below it."""
+    """A title that opens and closes the section below it, with the measures of the real one.
+
+    Children that were hidden on their own stay hidden when the section is opened.
+    """
 
     contentsCollapsed = QtCore.Signal(bool)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self.setContentsMargins(2, HEADER, 2, 2)
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Minimum, policy.Preferred)
-        self._collapsed = False
+        self._collapsed, self._room, self._is_forcing = False, ROOM_BELOW_A_CLOSED_SECTION, False
+        self._hidden: set[int] = set()
+        self.setContentsMargins(0, self._title().height(), 0, 0)
         self.clicked.connect(lambda: self._collapse(not self._collapsed))
+
+    def _title(self) -> QtCore.QSize:
+        option = QtWidgets.QStyleOptionButton()
+        option.initFrom(self)
+        metric = QtWidgets.QStyle.PixelMetric
+        sign = self.style().pixelMetric(metric.PM_IndicatorWidth, option, self)
+        text = self.fontMetrics().size(QtCore.Qt.TextFlag.TextShowMnemonic, self.text() or "XXXX")
+        inside = QtCore.QSize(sign + text.width(), max(sign, text.height()))
+        kind = QtWidgets.QStyle.ContentsType.CT_PushButton
+        return self.style().sizeFromContents(kind, option, inside, self)
 
     def _is_collapsed(self) -> bool:
         return self._collapsed
 
     def _collapse(self, value: bool) -> None:
+        if value == self._collapsed:
+            return
         self._collapsed = value
+        self.setMaximumHeight(self.sizeHint().height() if value else 16777215)
         for child in self.children():
             if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(not value)
-        self.setMaximumHeight(HEADER if value else 16777215)
+                self._show_child(child)
+        self.updateGeometry()
         self.contentsCollapsed.emit(value)
 
+    def _show_child(self, child: QtWidgets.QWidget) -> None:
+        self._is_forcing = True
+        child.setVisible(not self._collapsed and id(child) not in self._hidden)
+        self._is_forcing = False
+
+    def _room_get(self) -> int:
+        return self._room
+
+    def _room_set(self, value: int) -> None:
+        self._room = value
+        self.updateGeometry()
+
     collapsed = QtCore.Property(bool, _is_collapsed, _collapse)
+    collapsedHeight = QtCore.Property(int, _room_get, _room_set)
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
-        if event.added() and self._collapsed and isinstance(event.child(), QtWidgets.QWidget):
-            event.child().setVisible(False)
+        if event.added() and isinstance(event.child(), QtWidgets.QWidget):
+            event.child().installEventFilter(self)
+            if self._collapsed:
+                self._show_child(event.child())
         super().childEvent(event)
 
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        if not self._is_forcing and event.type() == QtCore.QEvent.Type.ShowToParent:
+            self._hidden.discard(id(child))
+            if self._collapsed:
+                self._show_child(child)
+        elif not self._is_forcing and event.type() == QtCore.QEvent.Type.HideToParent:
+            self._hidden.add(id(child))
+        return False
+
     def sizeHint(self) -> QtCore.QSize:
-        inside = self.layout().totalSizeHint() if self.layout() and not self._collapsed else None
-        return inside or QtCore.QSize(100, HEADER)
+        title = self._title()
+        if self._collapsed or not self.layout():
+            return title + QtCore.QSize(0, self._room)
+        return self.layout().totalSizeHint().expandedTo(title + QtCore.QSize(0, self._room))
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        if not self.layout() or self._collapsed:
-            return QtCore.QSize(50, HEADER)
-        return self.layout().totalMinimumSize()
-
-    def heightForWidth(self, width: int) -> int:
-        if not self.layout() or self._collapsed:
-            return HEADER
-        if not self.layout().hasHeightForWidth():
-            return self.layout().totalSizeHint().height()
-        return self.layout().totalHeightForWidth(width)
+        if self._collapsed:
+            return self.sizeHint()
+        if not self.layout():
+            return self._title()
+        return self.layout().totalMinimumSize().expandedTo(self._title())
 
     def hitButton(self, point: QtCore.QPoint) -> bool:
-        return point.y() < HEADER
+        return point.y() < self._title().height()
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter = QtGui.QPainter(self)
-        title = QtCore.QRect(0, 0, self.width(), HEADER - 2)
-        painter.fillRect(title, self.palette().color(QtGui.QPalette.ColorRole.Button))
-        if self.hasFocus():
-            painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.Highlight))
-            painter.drawRect(title.adjusted(0, 0, -1, -1))
+        option = QtWidgets.QStyleOptionButton()
+        option.initFrom(self)
+        option.rect.setHeight(self._title().height())
+        element = QtWidgets.QStyle.ControlElement.CE_PushButtonBevel
+        self.style().drawControl(element, option, painter, self)
         painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.ButtonText))
         sign = "\u25b8" if self._collapsed else "\u25be"
-        place = title.adjusted(6, 0, -6, 0)
-        painter.drawText(place, QtCore.Qt.AlignmentFlag.AlignVCenter, f"{sign}  {self.text()}")
-
-
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
-    """A group that its check box opens and closes."""
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self.setCheckable(True)
-        self.toggled.connect(lambda on: self._collapse(not on))
-
-    def _is_collapsed(self) -> bool:
-        return not self.isChecked()
-
-    def _collapse(self, value: bool) -> None:
-        self.setChecked(not value)
-        for child in self.findChildren(
-            QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly
-        ):
-            child.setVisible(not value)
-        self.setMaximumHeight(self.fontMetrics().height() + 6 if value else 16777215)
-
-    def childEvent(self, event: QtCore.QChildEvent) -> None:
-        if event.added() and not self.isChecked() and isinstance(event.child(), QtWidgets.QWidget):
-            event.child().setVisible(False)
-        super().childEvent(event)
-
-    collapsed = QtCore.Property(bool, _is_collapsed, _collapse)
+        text = self.text().replace("&&", "&")
+        place = option.rect.adjusted(8, 0, -6, 0)
+        painter.drawText(place, QtCore.Qt.AlignmentFlag.AlignVCenter, f"{sign}  {text}")
 
 
 class ctkSearchBox(QtWidgets.QLineEdit):
@@ -348,7 +360,6 @@ ALL = (
     qMRMLWidget,
     qMRMLNodeComboBox,
     ctkCollapsibleButton,
-    ctkCollapsibleGroupBox,
     ctkSearchBox,
     qSlicerMarkupsPlaceWidget,
 )

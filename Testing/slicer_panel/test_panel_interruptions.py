@@ -283,14 +283,17 @@ def test_a_region_limits_the_search_and_segments_can_be_examples(a_started_panel
     assert "leaves nothing" in user.message
     user.find("insideBox").setCurrentNode(None)
     user.find("outsideBox").setCurrentNode(roi)
-    user.find("searchGroup").setChecked(True)
+    user.press("whereButton")
     user.find("exampleBox").setCurrentNode(user.workspace.segments_node)
     user.press("addExamplesButton")
     user.wait()
     assert "brought-in" in user.find("exampleLabel").text()
+    user.press("changeButton")
+    assert user.find("whereButton").text() == "In a region +1..."
     user.press("searchButton")
     user.wait()
     assert "finding" in user.message
+    user.press("whereButton")
     user.press("clearExamplesButton")
     user.wait()
     assert not user.can("clearExamplesButton")
@@ -360,26 +363,6 @@ def test_a_scan_that_is_none_is_refused_in_words(a_panel):
 
     assert "no image" in user.message
     assert user.can("startButton")
-
-
-def test_the_sample_scan_is_made_without_blocking_and_chosen(a_panel, monkeypatch):
-    from MOISSAM2SegmentLib.setup import sample_data
-
-    from mois_core.geometry import Volume
-
-    made = scan_volume()
-    monkeypatch.setattr(sample_data, "make_phantom_volume", lambda: Volume(*made))
-    a_panel.press("sampleButton")
-    a_panel.wait()
-
-    assert a_panel.find("scanBox").currentNode().GetName() == sample_data.NODE_NAME
-    assert a_panel.can("startButton")
-
-
-def scan_volume():
-    from engine_fixtures import CORONAL, SCENE, scan_of
-
-    return scan_of(*SCENE), CORONAL
 
 
 def test_the_main_thread_is_never_held_for_long_while_the_engine_works(

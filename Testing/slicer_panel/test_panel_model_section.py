@@ -106,7 +106,7 @@ def test_from_a_download_to_lesions_with_a_real_network(a_user, a_server, dialog
     assert len(user.rows()) == 1
     user.press("reportButton")
     user.wait()
-    assert "lesion" in user.find("reportLabel").text()
+    assert "lesion" in user.message
     assert shows_exactly_its_session(user.workspace)
     assert np.array_equal(user.workspace.session.labels() > 0, user.workspace.session.mask(1))
 

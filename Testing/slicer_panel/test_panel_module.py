@@ -225,7 +225,7 @@ def test_every_icon_can_be_drawn_in_both_themes(a_panel):
         use_palette(dark)
         a_panel.turn()
         a_panel.widget.enter()
-        icon = a_panel.find("newLesionButton").icon()
+        icon = a_panel.find("searchButton").icon()
         pictures[dark] = icon.pixmap(QtCore.QSize(24, 24)).toImage()
     use_palette(False)
 

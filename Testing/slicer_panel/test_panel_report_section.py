@@ -67,7 +67,7 @@ def test_pressing_again_brings_the_layout_back_that_was_there(a_lesion):
 
     assert layout().GetViewArrangement() == LAYOUTS.SlicerLayoutOneUpRedSliceView
     assert text_of(a_lesion) == "Show table"
-    assert "1 lesion" in a_lesion.find("reportLabel").text()
+    assert "1 lesion" in a_lesion.message
     assert not a_lesion.workspace.engine.worker.is_busy
 
 
@@ -79,7 +79,7 @@ def test_the_next_time_the_table_is_measured_again(a_lesion):
 
     show_table(a_lesion)
 
-    assert "2 lesions" in a_lesion.find("reportLabel").text()
+    assert "2 lesions" in a_lesion.message
     assert layout().GetViewArrangement() == LAYOUTS.SlicerLayoutFourUpTableView
 
 
@@ -100,7 +100,7 @@ def test_a_layout_with_a_table_that_was_there_already_is_left_alone(a_lesion):
     show_table(a_lesion)
 
     assert text_of(a_lesion) == "Show table"
-    assert "1 lesion" in a_lesion.find("reportLabel").text()
+    assert "1 lesion" in a_lesion.message
     assert shown_table(a_lesion) is not None
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import slicer
+from module_panel import DESKTOP, ModulePanel, Size
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 from pythonqt import wrap
 
 PATIENCE_S = 60.0
-WIDTH = 400
+A_MOMENT_S = 2.0
+"""How long a user waits for a button to appear."""
 
 DARK = {
     QtGui.QPalette.ColorRole.Window: "#323232",
@@ -44,20 +46,20 @@ class User:
 
     def __init__(self, engine: Any = None) -> None:
         self.engine = engine
-        self.window: QtWidgets.QWidget | None = None
+        self.window: ModulePanel | None = None
+        self.clicks = 0
+        """Clicks with the mouse so far."""
         self.turns: list[Turn] = []
 
     # ---- life ------------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, size: Size = DESKTOP) -> None:
         """Select the module for the first time, which calls constructor, `setup` and `enter`."""
         import MOISSAM2Segment
 
-        self.window = QtWidgets.QWidget()
-        QtWidgets.QVBoxLayout(self.window).setContentsMargins(4, 4, 4, 4)
-        self.window.resize(WIDTH, 1000)
+        self.window = ModulePanel(size)
         self.window.show()
-        self.widget = MOISSAM2Segment.MOISSAM2SegmentWidget(wrap(self.window))
+        self.widget = MOISSAM2Segment.MOISSAM2SegmentWidget(wrap(self.window.module_widget))
         make = MOISSAM2Segment.MOISSAM2SegmentLogic.__init__
         MOISSAM2Segment.MOISSAM2SegmentLogic.__init__ = lambda logic: make(logic, self.engine)
         self.widget.setup()
@@ -122,9 +124,14 @@ class User:
         return found
 
     def press(self, name: str) -> None:
-        """Click with the mouse on a button, which has to be enabled."""
+        """Click with the mouse on a button, which has to be seen and enabled."""
         button = self.find(name)
+        end = time.monotonic() + A_MOMENT_S
+        while not button.isVisible() and time.monotonic() < end:
+            self.turn()
+        assert button.isVisible(), f"{name} is not seen"
         assert button.isEnabled(), f"{name} cannot be pressed"
+        self.clicks += 1
         QtTest.QTest.mouseClick(button, QtCore.Qt.MouseButton.LeftButton)
         self.turn()
 
@@ -148,6 +155,7 @@ class User:
         """Click in a slice view, in the middle of a lesion."""
         from scans import place
 
+        self.clicks += 1
         place(self.workspace, block)
         self.wait()
 
@@ -155,6 +163,7 @@ class User:
         """Click in a slice view, at a pixel of a slice."""
         from scans import place_at, world_of
 
+        self.clicks += 1
         place_at(self.workspace, world_of(self.workspace, slice_index, row, column))
         self.wait()
 
@@ -163,6 +172,12 @@ class User:
     @property
     def message(self) -> str:
         return self.find("messageLabel").text()
+
+    @property
+    def hint(self) -> str:
+        """What the panel says is to be done next; empty while a message is in its place."""
+        label = self.find("hintLabel")
+        return label.text() if label.isVisible() else ""
 
     @property
     def table(self) -> QtWidgets.QTableWidget:
@@ -191,12 +206,7 @@ class User:
         self.turn()
 
     def screenshot(self, path: Path) -> None:
-        """Write a picture of the whole panel, as the user sees it by scrolling."""
-        self.find("MOISSAM2Segment").layout().invalidate()
-        for _ in range(4):
-            height = self.window.layout().totalHeightForWidth(WIDTH)
-            self.window.resize(WIDTH, max(height, self.window.minimumSizeHint().height()))
-            self.turn()
+        """Write a picture of the panel's room in Slicer, as the user sees it without scrolling."""
         path.parent.mkdir(parents=True, exist_ok=True)
         assert self.window.grab().save(str(path))
 

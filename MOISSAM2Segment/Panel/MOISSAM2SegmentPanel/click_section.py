@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
@@ -12,7 +11,7 @@ from MOISSAM2SegmentPanel.message_line import MessageLine
 
 
 class ClickSection:
-    """The upper part of the section *Lesions*. Points are placed by Slicer's own place widget."""
+    """The first row of the work. Points are placed by Slicer's own place widget."""
 
     def __init__(self, ui: Any, workspace: Workspace, message_line: MessageLine) -> None:
         self._ui = ui
@@ -72,8 +71,8 @@ class ClickSection:
         if self._workspace.is_open and self._workspace.commands.redo_name:
             self._workspace.commands.redo()
 
-    def show(self, entries: list[LesionEntry]) -> None:
-        """Update the buttons and the label from the workspace."""
+    def show(self) -> None:
+        """Update the buttons from the workspace."""
         ui, workspace = self._ui, self._workspace
         is_open = workspace.is_open
         for button in (ui.newLesionButton, ui.placeButton, ui.insideButton, ui.outsideButton):
@@ -89,18 +88,6 @@ class ClickSection:
         if is_open:
             (ui.insideButton if commands.positive else ui.outsideButton).checked = True
         self._follow_points_node()
-        ui.activeLabel.text = self._active_text(entries) if is_open else ""
-
-    def _active_text(self, entries: list[LesionEntry]) -> str:
-        if not self._ui.placeButton.checked:
-            return _("Press New lesion, then click into a lesion in a slice view.")
-        active = self._workspace.commands.active_lesion
-        name = next((entry.name for entry in entries if entry.lesion_id == active), None)
-        if name is None:
-            return _("Click into the new lesion in a slice view.")
-        if self._workspace.commands.positive:
-            return _("Points go to {name}. Click where the outline is too small.").format(name=name)
-        return _("Points go to {name}. Click where the outline is too large.").format(name=name)
 
     def _follow_points_node(self) -> None:
         """Have points placed in the workspace's present list, or no more if there is none.

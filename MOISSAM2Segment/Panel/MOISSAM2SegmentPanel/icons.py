@@ -7,7 +7,9 @@ from typing import Any
 
 import qt
 
-BUTTONS = ("newLesion", "undo", "redo", "search", "accept", "reject", "refine", "report")
+BUTTONS = (
+    "place", "undo", "redo", "search", "previous", "next", "accept", "reject", "refine",
+)  # fmt: skip
 MIDDLE = 128
 """Lightness between a dark background and a light one, of 0 to 255."""
 

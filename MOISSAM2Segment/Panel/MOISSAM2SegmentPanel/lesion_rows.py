@@ -67,17 +67,22 @@ def count_text(count: int) -> str:
     return _("1 lesion") if count == 1 else _("{count} lesions").format(count=count)
 
 
+def findings_text(rows: Sequence[LesionEntry], chosen: Sequence[int]) -> str:
+    """Return which of the findings is chosen, such as 3 of 17."""
+    findings = [entry.lesion_id for entry in rows if entry.status != PROMPTED]
+    if not findings:
+        return ""
+    place = findings.index(chosen[0]) + 1 if chosen and chosen[0] in findings else "\u2013"
+    return _("{place} of {count}").format(place=place, count=len(findings))
+
+
 def totals_text(entries: Sequence[LesionEntry]) -> str:
-    """Return number and volume of all lesions that count, and how many have to be checked."""
+    """Return number and volume of all lesions that count."""
     counting = [entry for entry in entries if entry.status != REJECTED and entry.slices]
     volume = sum(entry.volume_cm3 for entry in counting)
-    text = _("{lesions}, {volume:.2f} cm\u00b3 in total").format(
+    return _("{lesions}, {volume:.2f} cm\u00b3").format(
         lesions=count_text(len(counting)), volume=volume
     )
-    waiting = sum(entry.status == FOUND for entry in counting)
-    if waiting:
-        text = _("{totals}; {waiting} still to be checked").format(totals=text, waiting=waiting)
-    return text
 
 
 def _natural(name: str) -> tuple:

@@ -18,6 +18,9 @@ NAME, STATUS = 0, 1
 ROWS_AT_ONCE = 60
 """New rows are made in portions, so that hundreds of findings do not block the program."""
 
+ROW_PADDING = 4
+"""Height of a row above that of its text, in pixels."""
+
 SWATCH = 14
 """Side of the square with a lesion's colour beside its name, in pixels."""
 
@@ -61,6 +64,8 @@ class LesionTable:
         ui.acceptButton.connect("clicked()", message_line.guard_and_clear(self.accept))
         ui.rejectButton.connect("clicked()", message_line.guard_and_clear(self.reject))
         ui.refineButton.connect("clicked()", message_line.guard_and_clear(self.refine))
+        ui.previousButton.connect("clicked()", guard(lambda: self.choose_next(-1)))
+        ui.nextButton.connect("clicked()", guard(lambda: self.choose_next()))
         ui.acceptAllButton.connect("clicked()", message_line.guard_and_clear(self._accept_all))
 
     def _set_up(self) -> None:
@@ -69,6 +74,7 @@ class LesionTable:
         table.setColumnCount(len(titles))
         table.setHorizontalHeaderLabels(titles)
         table.verticalHeader().setVisible(False)
+        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + ROW_PADDING)
         header = table.horizontalHeader()
         header.setStretchLastSection(False)
         header.setSectionsClickable(True)
@@ -108,6 +114,9 @@ class LesionTable:
         self._ui.acceptButton.enabled = self._ui.rejectButton.enabled = bool(chosen)
         self._ui.refineButton.enabled = len(chosen) == 1
         self._ui.acceptAllButton.enabled = is_open and any(e.status == FOUND for e in self._entries)
+        for button in (self._ui.previousButton, self._ui.nextButton):
+            button.enabled = is_open and self._following() is not None
+        self._ui.findingLabel.text = lesion_rows.findings_text(self._rows, chosen)
         self._ui.moreButton.enabled = bool(chosen)
 
     def _fill(self, rows: Sequence[LesionEntry]) -> None:

@@ -14,26 +14,41 @@ STATUS_BAR_MS = 8000
 
 
 class MessageLine:
-    """A line of the panel, repeated in the status bar for users who have scrolled away from it."""
+    """A message in the panel, in the place of the hint, and for a while in the status bar.
 
-    def __init__(self, label: Any) -> None:
+    A message is about the work as it was when the message came, which ``present`` returns. Once
+    that is another, the message is outdated.
+    """
+
+    def __init__(self, label: Any, hint_label: Any, present: Callable[[], object]) -> None:
         self._label = label
+        self._hint_label = hint_label
+        self._present = present
+        self._about: object = None
         self.clear()
 
     def show(self, text: str) -> None:
-        """Show a message until the next one comes.
+        """Show a message until the next one comes, or until it is outdated.
 
         Messages of the module are translated where they are written. Those of the engine are not,
         and are looked up here.
         """
         text = translate("MOISSAM2Segment", text) if text else ""
+        self._about = self._present()
         self._label.text = text
+        self._label.visible = bool(text)
+        self._hint_label.visible = not text
         if text:
             slicer.util.showStatusMessage(text, STATUS_BAR_MS)
 
     def clear(self) -> None:
         """Remove the message, which is no longer true."""
         self.show("")
+
+    def clear_if_outdated(self) -> None:
+        """Remove the message if the work has changed since it came."""
+        if self._present() is not self._about:
+            self.clear()
 
     def guard(self, slot: Callable[..., None]) -> Callable[..., None]:
         """Return a slot whose errors are shown here: Qt would only print them to the console."""

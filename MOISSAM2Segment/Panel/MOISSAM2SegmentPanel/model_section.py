@@ -111,6 +111,34 @@ class ModelSection:
         self._is_filling = False
         self.show()
 
+    @property
+    def short_title(self) -> str:
+        """What the loaded network is called where there is little room."""
+        from mois_core.models import SHIPPED
+
+        name = self.current.name if self.current else ""
+        return _("Demonstration") if name == SHIPPED else name
+
+    @property
+    def short_device(self) -> str:
+        """What the loaded network runs on, where there is little room."""
+        return _("CPU") if self._engine.device == "cpu" else _("GPU")
+
+    def use_demonstration(self) -> bool:
+        """Choose the network that is shipped, for this time; return whether there is one."""
+        from mois_core.models import SHIPPED
+
+        names = [model.name for model in self._models]
+        if SHIPPED not in names:
+            return False
+        if self.current.name != SHIPPED:
+            self._is_filling = True
+            self._ui.modelBox.setCurrentIndex(names.index(SHIPPED))
+            self._is_filling = False
+            self.unload()
+            self.show()
+        return True
+
     def load(self, then: Any) -> None:
         """Load the chosen model if no model is loaded, then call a function."""
         model = self.current

@@ -18,6 +18,8 @@ from MOISSAM2SegmentPanel.lesion_menu import LesionMenu
 from MOISSAM2SegmentPanel.lesion_table import LesionTable
 from MOISSAM2SegmentPanel.message_line import MessageLine
 from MOISSAM2SegmentPanel.model_section import ModelSection
+from MOISSAM2SegmentPanel.next_step import NextStep
+from MOISSAM2SegmentPanel.pages import Pages
 from MOISSAM2SegmentPanel.pump_timer import PumpTimer
 from MOISSAM2SegmentPanel.report_section import ReportSection
 from MOISSAM2SegmentPanel.scan_section import ScanSection
@@ -32,7 +34,7 @@ class Panel:
         self.ui = ui
         self.engine: Engine = logic.engine
         self.workspace: Workspace = logic.workspace
-        self.message_line = MessageLine(ui.messageLabel)
+        self.message_line = MessageLine(ui.messageLabel, ui.hintLabel, self._present)
         self._parent = parent
         self._icon_folder = icon_folder
         guard, clear = self.message_line.guard, self.message_line.guard_and_clear
@@ -44,6 +46,8 @@ class Panel:
         self.scan = ScanSection(ui, self.workspace, line, self.model, self.advanced)
         self.clicks = ClickSection(ui, self.workspace, line)
         self.table = LesionTable(ui, self.workspace, line, self.clicks.work_on)
+        self.pages = Pages(ui, self.workspace, line, self.model, self.show)
+        self.next_step = NextStep(ui, self.workspace, self.model, self.scan, self.pages)
         self.menu = LesionMenu(ui, self.workspace, self.table, line)
         self.search = SearchSection(ui, self.workspace, line, self._found)
         self.report = ReportSection(ui, self.workspace, line)
@@ -96,6 +100,7 @@ class Panel:
         self.clicks.place(False)
         self.workspace.end()
         self.scan.close()
+        self.pages.close()
         self.report.close()
         self.pump_timer.close()
 
@@ -111,10 +116,19 @@ class Panel:
         else:
             self.ui.downloadButton.enabled = self.ui.removeButton.enabled = False
         self.scan.show(self.has_packages)
-        self.clicks.show(entries)
+        self.clicks.show()
         self.search.show()
         self.table.show(entries)
         self.report.show()
+        self.pages.show()
+        # A table that is shown can be hidden again after the work has ended, too.
+        self.ui.reportFrame.visible = self.pages.is_working or self.report.is_shown
+        self.message_line.clear_if_outdated()
+        self.next_step.show(entries, self.has_packages)
+
+    def _present(self) -> object:
+        """Return what a message is about: the state of the work, None if no scan is open."""
+        return self.workspace.state if self.workspace.is_open else None
 
     def _look_for_packages(self) -> None:
         had, self.has_packages = self.has_packages, self.install.refresh()
@@ -128,8 +142,8 @@ class Panel:
     def _opened(self) -> None:
         if self.workspace.state.lesions:
             self.message_line.show(_("The work that is stored with this scan goes on."))
-        else:
-            self.message_line.show(_("Press New lesion, then click into a lesion in a slice view."))
+        elif self.scan.is_on_sample:
+            self.clicks.begin()
         warning = self.workspace.session.stack.acquisition_warning()
         if warning:
             self.message_line.show(warning)
@@ -146,6 +160,7 @@ class Panel:
 
     def _found(self, lesion_ids: Sequence[int]) -> None:
         self.clicks.place(False)
+        self.show()
         if lesion_ids:
             self.table.choose(lesion_ids[0])
 

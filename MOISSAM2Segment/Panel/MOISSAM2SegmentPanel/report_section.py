@@ -15,7 +15,7 @@ from MOISSAM2SegmentPanel.table_layout import TableLayout
 
 
 class ReportSection:
-    """The section *Report*."""
+    """The last row: totals, and the report as a table and as a file."""
 
     def __init__(self, ui: Any, workspace: Workspace, message_line: MessageLine) -> None:
         self._ui = ui
@@ -27,13 +27,16 @@ class ReportSection:
         ui.saveReportButton.connect("clicked()", message_line.guard(self._save))
 
     def show(self) -> None:
-        """Update the buttons, and remove the totals of a report that is older than the lesions."""
+        """Update the buttons."""
         is_open = self._workspace.is_open
         self._has_lesions = is_open and bool(self._workspace.state.lesions)
         self._ui.saveReportButton.enabled = self._has_lesions
-        self._ui.reportLabel.text = ""
-        self._ui.reportLabel.visible = False
         self._show_button()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the views show the table."""
+        return self._table.is_shown
 
     def close(self) -> None:
         """Stop observing the layout, and leave it as it is."""
@@ -57,15 +60,14 @@ class ReportSection:
 
     def _take(self, node: Any, totals: Any) -> None:
         parts = [
-            f"{status_text(status)}: {group.count} ({group.volume_cm3:.2f} cm\u00b3)"
+            f"{status_text(status)} {group.count} ({group.volume_cm3:.2f})".replace(" ", "\u00a0")
             for status in STATUSES
             if (group := totals.by_status.get(status)) is not None and group.count
         ]
-        text = _("{lesions}, {volume:.2f} cm\u00b3 in total").format(
-            lesions=count_text(totals.count), volume=totals.burden_cm3
+        text = _("{lesions}, {volume:.2f} cm\u00b3: {parts}").format(
+            lesions=count_text(totals.count), volume=totals.burden_cm3, parts=", ".join(parts)
         )
-        self._ui.reportLabel.text = "\n".join([text, *parts])
-        self._ui.reportLabel.visible = True
+        self._message_line.show(text)
         self._table.show(node)
 
     def _save(self) -> None:

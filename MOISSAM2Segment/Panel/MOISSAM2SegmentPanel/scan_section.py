@@ -1,4 +1,4 @@
-"""Choice of a scan, the start of the work on it, and the progress of jobs."""
+"""Choice of a scan, the sample scan, and the start of the work on it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from MOISSAM2SegmentLib.scene.slice_views import visible_slice
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
-from slicer.i18n import translate
 
 from MOISSAM2SegmentPanel.advanced_section import AdvancedSection
 from MOISSAM2SegmentPanel.message_line import MessageLine
 from MOISSAM2SegmentPanel.model_section import ModelSection
 
 SCAN = "vtkMRMLScalarVolumeNode"
-BYTES = 10_000_000
-"""A total above this is a number of bytes, shown in megabytes."""
 
 
 class ScanSection:
@@ -40,21 +37,31 @@ class ScanSection:
         self._worker = workspace.engine.worker
         self._is_starting = False
         self._is_held = False
+        self._sample_id = ""
         self._before: Any = None
         """The scan that was chosen before."""
         ui.startButton.connect("clicked()", message_line.guard(self._start))
-        ui.sampleButton.connect("clicked()", message_line.guard(self._make_sample))
-        ui.cancelButton.connect("clicked()", message_line.guard(self._cancel))
+        ui.sampleButton.connect("clicked()", message_line.guard(self._try_sample))
         ui.scanBox.connect("currentNodeChanged(vtkMRMLNode*)", message_line.guard(self._chosen))
-        self._worker.progressed.connect(self._show_progress)
-        self._worker.busy_changed.connect(self._show_busy)
+        self._worker.busy_changed.connect(self._busy_changed)
         workspace.opened.connect(self._show_open_scan)
-        self._show_busy(False)
 
     def close(self) -> None:
         """Disconnect from the worker."""
-        self._worker.progressed.disconnect(self._show_progress)
-        self._worker.busy_changed.disconnect(self._show_busy)
+        self._worker.busy_changed.disconnect(self._busy_changed)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the model is loaded or the scan opened."""
+        return self._is_starting or (
+            self._workspace.volume_node is not None and not self._workspace.is_open
+        )
+
+    @property
+    def is_on_sample(self) -> bool:
+        """Whether the scan that is open is the sample scan of the button."""
+        node = self._workspace.volume_node
+        return node is not None and node.GetID() == self._sample_id
 
     def show(self, has_packages: bool) -> None:
         """Update the buttons from the workspace."""
@@ -123,7 +130,12 @@ class ScanSection:
         self._is_starting = self._is_starting and self._worker.is_busy
         self._workspace.changed()
 
-    def _make_sample(self) -> None:
+    def _busy_changed(self, busy: bool) -> None:
+        if not busy and self._is_starting:
+            self._is_starting = False
+            self._workspace.changed()
+
+    def _try_sample(self) -> None:
         from MOISSAM2SegmentLib.setup import sample_data
 
         scene = self._workspace.scene
@@ -133,40 +145,12 @@ class ScanSection:
             node = sample_data.add_volume(scene, volume)
             self._ui.scanBox.setCurrentNode(node)
             slicer.util.setSliceViewerLayers(background=node, fit=True)
-            self._message_line.show(_("The sample scan is a drawing, not a patient. Press Start."))
+            if self._model.use_demonstration():
+                self._sample_id = node.GetID()
+                self._start()
 
         def work(progress: Callable, cancel: Any) -> Any:
             progress(0, 1, making)
             return sample_data.make_phantom_volume()
 
         self._worker.submit(Job(_("Sample scan"), work, take, self._message_line.show, owner=self))
-
-    def _cancel(self) -> None:
-        self._worker.cancel()
-        self._ui.progressLabel.text = _("Stopping...")
-
-    # ---- progress --------------------------------------------------------------------------
-
-    def _show_progress(self, job: Job, done: int, total: int, what: str) -> None:
-        bar, label = self._ui.progressBar, self._ui.progressLabel
-        bar.maximum = 100
-        bar.value = round(100 * done / total) if total else 0
-        text = translate("MOISSAM2Segment", what[:1].upper() + what[1:])
-        if total > BYTES:
-            text = _("{done:.0f} of {total:.0f} MB: {what}").format(
-                what=text, done=done / 1e6, total=total / 1e6
-            )
-        elif total > 1:
-            text = _("{done} of {total}: {what}").format(what=text, done=done, total=total)
-        if job.background:
-            text = _("{what}; click any time").format(what=text)
-        label.text = label.toolTip = text
-
-    def _show_busy(self, busy: bool) -> None:
-        self._ui.progressBar.value = 0
-        self._ui.progressBar.textVisible = busy
-        self._ui.progressLabel.text = self._ui.progressLabel.toolTip = ""
-        self._ui.cancelButton.enabled = busy
-        if not busy and self._is_starting:
-            self._is_starting = False
-            self._workspace.changed()

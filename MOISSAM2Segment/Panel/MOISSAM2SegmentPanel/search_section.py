@@ -12,7 +12,7 @@ from MOISSAM2SegmentPanel.message_line import MessageLine
 
 
 class SearchSection:
-    """The button *Find similar lesions* and the group below it.
+    """The button *Find similar lesions*, and the section with regions and examples.
 
     ``found`` is called with the ids of the findings of each search.
     """
@@ -28,6 +28,8 @@ class SearchSection:
         self._workspace = workspace
         self._message_line = message_line
         self._found = found
+        for box in (ui.insideBox, ui.outsideBox):
+            box.connect("currentNodeChanged(vtkMRMLNode*)", message_line.guard(self._region_chosen))
         ui.searchButton.connect("clicked()", message_line.guard_and_clear(self.search))
         ui.addExamplesButton.connect("clicked()", message_line.guard_and_clear(self._add))
         ui.clearExamplesButton.connect("clicked()", message_line.guard(self._clear))
@@ -58,6 +60,21 @@ class SearchSection:
         text = _("{count} slices with brought-in examples are used.").format(count=count)
         self._ui.exampleLabel.text = text if count else ""
         self._ui.exampleLabel.visible = count > 0
+        self._show_where(count)
+
+    def _region_chosen(self, node: Any) -> None:
+        self.show()
+
+    def _show_where(self, examples: int) -> None:
+        """Let the button beside the search say what is chosen."""
+        inside, outside = self._ui.insideBox.currentNode(), self._ui.outsideBox.currentNode()
+        if inside is not None or outside is not None:
+            text = _("In a region")
+        else:
+            text = _("Everywhere")
+        if examples:
+            text = _("{where} +{count}").format(where=text, count=examples)
+        self._ui.whereButton.text = f"{text}..."
 
     def _show_findings(self, lesion_ids: Sequence[int]) -> None:
         if lesion_ids:

@@ -1,0 +1,125 @@
+"""The panel in every state that a user sees it in, one after the other, and what has to be seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from engine_fixtures import FIRST, SECOND, Block, scan_of
+from scans import volume_node
+
+MATRIX = np.array([[-6.2, 0, 0, 0], [0, 0, 7.8, 0], [0, -6.2, 0, 0], [0, 0, 0, 1.0]])
+"""Matrix with pixels ten times larger than the small scan's, so that volumes are realistic."""
+
+MORE = [
+    Block((row % 3, row % 3 + 2), (row, row + 2), (column, column + 2))
+    for row in (3, 15, 29)
+    for column in (14, 18, 29)
+]
+
+CHOICES = ("modelBox", "fileButton", "scanBox", "startButton", "sampleButton", "hintLabel")
+WORK = (
+    "newLesionButton", "insideButton", "outsideButton", "placeButton", "undoButton", "redoButton",
+    "searchButton", "whereButton", "filterBox", "statusBox", "lesionTable",
+    "previousButton", "findingLabel", "nextButton", "acceptAllButton", "moreButton",
+    "acceptButton", "rejectButton", "refineButton",
+    "totalsLabel", "reportButton", "saveReportButton",
+)  # fmt: skip
+IDLE = ("summaryLabel", "changeButton")
+LONG = "Neurofibrom am linken Oberschenkel, Adduktorenloge, Verlaufskontrolle "
+
+
+class State(NamedTuple):
+    """One state of the panel."""
+
+    name: str
+    seen: tuple[str, ...]
+    """Names of the widgets that have to be seen without scrolling."""
+
+
+def not_installed() -> State:
+    return State("not-installed", ("noticeLabel", "installLabel", "installButton"))
+
+
+def no_weights() -> State:
+    return State("no-weights", ("noticeLabel", "downloadButton", *CHOICES))
+
+
+def states(user: Any) -> Iterator[State]:
+    """Work through a session with the stub network, and stop in each state."""
+    pretend_weights_are_stored(user)
+    scan = volume_node(user.scene, scan_of(FIRST, SECOND, *MORE), MATRIX, "Whole-body phantom")
+    user.panel.enter()
+    yield State("ready", ("noticeLabel", *CHOICES))
+    user.start()
+    user.press("newLesionButton")
+    yield State("started", (*WORK, *IDLE, "hintLabel"))
+    user.click_into(FIRST)
+    user.press("newLesionButton")
+    user.click_into(SECOND)
+    user.press("outsideButton")
+    user.click_at(5, 21, 5)
+    yield State("clicked", (*WORK, *IDLE, "hintLabel"))
+    go_on = slow_search(user)
+    user.press("searchButton")
+    while not user.find("cancelButton").isVisible() or not user.find("progressLabel").text():
+        user.turn()
+    yield State("searching", (*WORK, "progressLabel", "progressBar", "cancelButton", "hintLabel"))
+    go_on.set()
+    user.wait()
+    yield State("found", (*WORK, *IDLE, "messageLabel"))
+    user.press("acceptButton")
+    user.wait()
+    user.press("rejectButton")
+    user.wait()
+    user.press("nextButton")
+    yield State("reviewing", (*WORK, *IDLE, "hintLabel"))
+    user.press("changeButton")
+    yield State("choices", ("modelBox", "fileButton", "scanBox", "hintLabel", *IDLE))
+    user.press("changeButton")
+    user.press("whereButton")
+    yield State("where", ("insideBox", "outsideBox", "exampleBox", "addExamplesButton"))
+    user.press("changeButton")
+    user.press("acceptAllButton")
+    user.wait()
+    user.press("reportButton")
+    user.wait()
+    yield State("report", (*WORK, *IDLE, "messageLabel"))
+    user.press("newLesionButton")
+    user.panel.message_line.show(
+        "Something went wrong that should not have (ValueError). Nothing was lost; the details are "
+        "in Slicer's error log."
+    )
+    yield State("error", (*WORK, *IDLE, "messageLabel"))
+    user.scene.RemoveNode(scan)
+    user.wait()
+    yield State("ended", ("noticeLabel", *CHOICES[:-1], "messageLabel"))
+
+
+def slow_search(user: Any) -> threading.Event:
+    """Let the search wait in its middle until the event is set."""
+    go_on = threading.Event()
+    session = user.workspace.session
+    find = session.find_similar
+
+    def slow(progress: Any, cancel: Any, *how: Any) -> Any:
+        progress(7, 20, "searching slices")
+        while not go_on.wait(0.002):
+            cancel.check()
+        session.find_similar = find
+        return find(progress, cancel, *how)
+
+    session.find_similar = slow
+    return go_on
+
+
+def pretend_weights_are_stored(user: Any) -> None:
+    """Write an empty file of weights; nobody reads it, because the stub network is loaded."""
+    from mois_core.weights import store
+
+    store.store_dir().mkdir(parents=True)
+    (store.store_dir() / "mois-sam2-b+.pt").write_bytes(b"")
+    user.panel.model.refresh("mois-sam2-b+")
+    user.panel.show()
