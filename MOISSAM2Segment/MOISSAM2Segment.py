@@ -176,6 +176,12 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
         if failures:
             raise BadInput(failures[0])
 
+    def join_stations(self, volume_nodes: Sequence[Any]) -> Any:
+        """Join volumes that are stations of one scan; return the node that they make as one."""
+        made: list[Any] = []
+        self.run(lambda: self.workspace.stations.join(volume_nodes, made.append))
+        return made[0]
+
     def start(self, volume_node: Any, **how: Any) -> None:
         """Open a scan, resuming the session that the scene holds of it; see `Workspace.start`."""
         self.run(lambda: self.workspace.start(volume_node, **how))

@@ -38,6 +38,20 @@ def scan_as_read(scene, name: str = "scan"):
     return volume_node(scene, volume.array, volume.ijk_to_ras, name)
 
 
+STATION_ROWS = ((0, 18), (16, 32))
+"""Rows of the usual scan that its upper and its lower station show; they overlap by two."""
+
+
+def add_station(scene, number: int, name: str = "cor {} tirm", rows=None, array=None):
+    """Add the upper (0) or the lower (1) part of the usual scan."""
+    first, end = rows or STATION_ROWS[number]
+    matrix = CORONAL.copy()
+    matrix[:3, 3] = (CORONAL @ (0, first, 0, 1))[:3]
+    cut = (scan_of(*SCENE) if array is None else array)[:, first:end]
+    volume = right_handed(Volume(cut, matrix))
+    return volume_node(scene, volume.array, volume.ijk_to_ras, name.format(number + 1))
+
+
 FINER = (2, 32, 10)
 """Pixels of a scan of clinical size for each of the usual scan, along slices, rows and columns."""
 

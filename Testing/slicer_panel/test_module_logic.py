@@ -17,7 +17,7 @@ from MOISSAM2SegmentLib.scene.transforms import to_world
 from MOISSAM2SegmentLib.setup.sample_data import SEED
 from MOISSAM2SegmentLib.worker.engine import NO_MODEL
 from MOISSAM2SegmentLib.workspace.workspace import NO_SCAN
-from scans import labels_in, scan_node
+from scans import add_station, labels_in, scan_node
 from stub_sessions import is_exactly
 
 from mois_core.errors import BadInput
@@ -244,3 +244,12 @@ def test_the_module_gives_its_logic_to_scripts(a_panel, monkeypatch):
 
     assert logic is a_panel.widget.logic
     assert logic.workspace is a_panel.panel.workspace
+
+
+def test_stations_are_joined_and_those_that_cannot_be_are_refused(a_logic, a_scene):
+    stations = [add_station(a_scene, n) for n in (0, 1)]
+    node = a_logic.join_stations(stations)
+    assert node.GetName() == "cor 1 tirm (composed)"
+    a_logic.start(node)
+    with pytest.raises(BadInput, match="show the same place"):
+        a_logic.join_stations([stations[0], node])

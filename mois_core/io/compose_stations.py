@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Box, Volume
+from mois_core.progress import CancelToken, Progress, silent
 
 _SUPERIOR = 2
 # All in voxels. Positions in files are rounded, and so are distances of table and slices.
@@ -111,12 +112,20 @@ def plan_stations(stations: Sequence[Volume], names: Sequence[str]) -> StationPl
     )
 
 
-def compose_stations(stations: Sequence[Volume], plan: StationPlan) -> ComposedVolume:
+def compose_stations(
+    stations: Sequence[Volume],
+    plan: StationPlan,
+    progress: Progress = silent,
+    cancel: CancelToken | None = None,
+) -> ComposedVolume:
     """Return the stations on one grid, blended where they overlap; what none covers is 0."""
     kind = np.result_type(*(station.array for station in stations))
     composed = np.zeros(plan.shape, dtype=kind)
     above: Box | None = None
-    for n in plan.order:
+    for done, n in enumerate(plan.order):
+        progress(done, len(plan.order), "joining stations")
+        if cancel is not None:
+            cancel.check()
         box = plan.boxes[n]
         array = _on_grid(stations[n].array, plan.shifts[n], kind)
         if above is not None:

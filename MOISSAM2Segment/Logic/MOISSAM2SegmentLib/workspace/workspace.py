@@ -30,6 +30,7 @@ from MOISSAM2SegmentLib.workspace.open_scan import (
 from MOISSAM2SegmentLib.workspace.recovery import Recovery
 from MOISSAM2SegmentLib.workspace.report import Reports
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
+from MOISSAM2SegmentLib.workspace.stations import Stations
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -51,8 +52,8 @@ class Workspace:
     """The scan that is open, if any, and everything that can be done with it.
 
     `commands` holds the commands of the panel's buttons, `editing` those of the Segment Editor's
-    effect, `reports` makes lesion reports, `recovery` keeps what is lost if Slicer dies. `work` is
-    the work on the open scan, None if none is.
+    effect, `reports` makes lesion reports, `stations` joins volumes, `recovery` keeps what is lost
+    if Slicer dies. `work` is the work on the open scan, None if none is.
     """
 
     def __init__(self, scene: Any, engine: Engine) -> None:
@@ -74,6 +75,7 @@ class Workspace:
         self.commands = Commands(self.open_work)
         self.effect_segments = EffectSegments(self.open_work)
         self.reports = Reports(self.open_work, engine, self.message)
+        self.stations = Stations(scene, engine, self.message)
         self.recovery = Recovery(scene, engine, self.message)
         self._events: SceneEvents | None = None
         self._is_pumping = False
@@ -200,6 +202,7 @@ class Workspace:
     def close(self) -> None:
         """End the work for good, and call no connected function any more."""
         self.end()
+        self.stations.close()
         self.recovery.close()
         signals = (self.opened, self.changed, self.message, self.ended, self.pump_requested)
         for signal in signals:
