@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from MOISSAM2SegmentPanel.advanced_section import AdvancedSection
 from MOISSAM2SegmentPanel.message_line import MessageLine
 from MOISSAM2SegmentPanel.model_section import ModelSection
+from MOISSAM2SegmentPanel.stations_list import StationsList
 
 SCAN = "vtkMRMLScalarVolumeNode"
 
@@ -40,6 +41,7 @@ class ScanSection:
         self._sample_id = ""
         self._before: Any = None
         """The scan that was chosen before."""
+        self.stations = StationsList(ui, workspace, message_line)
         ui.startButton.connect("clicked()", message_line.guard(self._start))
         ui.sampleButton.connect("clicked()", message_line.guard(self._try_sample))
         ui.scanBox.connect("currentNodeChanged(vtkMRMLNode*)", message_line.guard(self._chosen))
@@ -71,6 +73,7 @@ class ScanSection:
         self._ui.startButton.enabled = has_packages and can_start
         self._ui.startButton.text = _("Started") if self._workspace.is_open else _("Start")
         self._ui.sampleButton.enabled = has_packages
+        self.stations.show(has_packages)
 
     def preselect(self) -> None:
         """Choose the scan in the slice views, or else the first of the scene, if none is chosen."""

@@ -27,10 +27,14 @@ class Stations:
         self._engine = engine
         self._message = message
 
+    def volumes(self) -> list[Any]:
+        """Return the volumes of the scene that can be scans."""
+        return station_nodes.scalar_volumes(self._scene)
+
     def candidates(self) -> list[tuple[Any, bool]]:
         """Return the volumes to choose from, and whether they certainly belong together."""
         certain = station_nodes.certain_stations(self._scene)
-        return [(node, node in certain) for node in station_nodes.scalar_volumes(self._scene)]
+        return [(node, node in certain) for node in self.volumes()]
 
     def join(self, nodes: Sequence[Any], then: Callable[[Any], None] = lambda node: None) -> Job:
         """Compose volumes on one grid; ``then`` is given the node of the scan that they make.
