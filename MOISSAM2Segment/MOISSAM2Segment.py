@@ -41,6 +41,7 @@ class MOISSAM2Segment(ScriptedLoadableModule):
         parent.helpText = HELP
         parent.acknowledgementText = PAPERS
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", leave_unknown_layout)
 
 
 def register_sample_data() -> None:
@@ -50,6 +51,13 @@ def register_sample_data() -> None:
 
     picture = Path(__file__).parent / "Resources" / "Icons" / "MOISSAM2Phantom.png"
     sample_data.register(SampleData.SampleDataLogic, str(picture))
+
+
+def leave_unknown_layout() -> None:
+    """Show views if Slicer was closed in the layout of a scan. Called when the window is there."""
+    from MOISSAM2SegmentLib.scene import scan_layout
+
+    scan_layout.leave_unknown_layout(slicer.mrmlScene)
 
 
 class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

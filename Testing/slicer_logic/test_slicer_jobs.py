@@ -246,7 +246,7 @@ def test_a_click_does_not_wait_for_slices_to_be_encoded(a_workspace, a_volume_no
         return encode(self, images)
 
     monkeypatch.setattr(StubNetwork, "encode", slow)
-    a_workspace.start(a_volume_node, look_at=FIRST.middle[0])
+    a_workspace.start(a_volume_node)
     while not a_workspace.is_open:
         a_workspace.pump()
     place(a_workspace, FIRST)

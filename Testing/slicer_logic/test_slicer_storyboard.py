@@ -113,23 +113,6 @@ def test_the_whole_storyboard(an_open_workspace, tmp_path):
     assert workspace.messages == []
 
 
-def test_the_views_jump_to_a_lesion(an_open_workspace):
-    workspace = an_open_workspace
-    view = workspace.scene.AddNewNodeByClass("vtkMRMLSliceNode")
-    view.SetOrientationToCoronal()
-    place(workspace, SECOND)
-    settle(workspace)
-
-    assert workspace.commands.jump_to(1)
-
-    ras = [view.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
-    slice_position = workspace.session.stack.point_from_ras(np.array(ras))[0]
-    assert SECOND.slices[0] - 0.5 <= slice_position < SECOND.slices[1] - 0.5
-    workspace.commands.delete(1)
-    settle(workspace)
-    assert workspace.entries() == []
-
-
 def test_points_without_a_label_each_begin_a_lesion_if_none_is_being_worked_on(an_open_workspace):
     workspace = an_open_workspace
 

@@ -21,6 +21,7 @@ import vtk
 from paths import MODULE
 from PySide6 import QtCore, QtUiTools, QtWidgets
 from pythonqt import QtModule, offered, wrap
+from slicer_window import SlicerWindow
 from stand_ins import ALL
 
 # ---- dialogs -------------------------------------------------------------------------------
@@ -335,34 +336,27 @@ class _LayoutManager:
     """
 
     def __init__(self, scene: Any) -> None:
-        self._logic = slicer.vtkMRMLLayoutLogic()
-        self._logic.SetMRMLScene(scene)
-        self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        self.window = SlicerWindow(scene)
 
     def let_go(self) -> None:
-        """Take the views out of the scene, where they would outlive the test: closing a scene keeps
-        them."""
-        scene = self._logic.GetMRMLScene()
-        self._logic.SetMRMLScene(None)
-        for kind in ("vtkMRMLAbstractViewNode", "vtkMRMLLayoutNode"):
-            for node in slicer.util.getNodesByClass(kind):
-                scene.RemoveNode(node)
+        """Take the views out of the scene, where they would outlive the test."""
+        self.window.let_go()
 
     def layoutLogic(self) -> Any:
         assert "layoutLogic" in offered("qSlicerLayoutManager")[0]
-        return self._logic
+        return self.window.logic
 
     def setLayout(self, layout: int) -> None:
-        self._logic.GetLayoutNode().SetViewArrangement(layout)
+        self.window.layout.SetViewArrangement(layout)
 
     @property
     def tableViewCount(self) -> int:
-        return self._logic.GetMRMLScene().GetNumberOfNodesByClass(TABLE_VIEW)
+        return self.window.scene.GetNumberOfNodesByClass(TABLE_VIEW)
 
     def tableWidget(self, number: int) -> Any:
         """The widget of a table view, which is shown while the layout has one."""
-        node = self._logic.GetMRMLScene().GetNthNodeByClass(number, TABLE_VIEW)
-        layout = self._logic.GetLayoutNode()
+        node = self.window.scene.GetNthNodeByClass(number, TABLE_VIEW)
+        layout = self.window.layout
         view = SimpleNamespace(
             isVisible=lambda: TABLE_VIEW in layout.GetCurrentLayoutDescription(),
             mrmlTableNode=node.GetTableNode,
@@ -390,6 +384,7 @@ class _Application:
 
     def processEvents(self) -> None:
         QtWidgets.QApplication.processEvents()
+        self.views.window.lay_out()
 
     def testingEnabled(self) -> bool:
         return False

@@ -94,7 +94,7 @@ def test_the_table_and_the_report_are_looked_at_in_the_main_window(the_module, a
     before = the_module.window.size()
     steps = run_in_window()
 
-    assert len(steps) == 3
+    assert len(steps) == 6
     assert the_module.widget.chosen_modules == ["MOISSAM2Segment"]
     assert the_module.window.size() == before != WINDOW
     assert not the_module.panel.engine.is_ready

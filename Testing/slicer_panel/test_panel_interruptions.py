@@ -164,7 +164,7 @@ def test_leaving_gives_keys_mouse_and_memory_back_and_coming_back_works_on(a_sta
     user = a_started_panel
     user.press("newLesionButton")
     user.click_into(FIRST)
-    assert len(user.panel.shortcuts.keys) == 10
+    assert len(user.panel.shortcuts.keys) == 11
 
     user.widget.exit()
     user.wait()
@@ -184,7 +184,7 @@ def test_the_keys_are_none_of_those_that_others_have(a_panel):
     taken |= {*"0123456789", *"FBGRTVS"}
 
     assert not taken & set(a_panel.panel.shortcuts.keys)
-    assert len(set(a_panel.panel.shortcuts.keys)) == 10
+    assert len(set(a_panel.panel.shortcuts.keys)) == 11
 
 
 def test_a_reload_in_the_middle_of_a_search_keeps_the_work(a_search, an_engine):

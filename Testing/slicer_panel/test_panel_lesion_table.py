@@ -47,7 +47,7 @@ def status_of(user, lesion_id: int) -> Status:
 def test_arrows_walk_through_the_rows_and_the_views_follow(a_panel_with_findings, monkeypatch):
     user = a_panel_with_findings
     jumps = []
-    monkeypatch.setattr(user.workspace.commands, "jump_to", jumps.append)
+    monkeypatch.setattr(user.workspace.views, "follow", jumps.append)
     user.choose_row(0)
     user.table.setFocus()
 

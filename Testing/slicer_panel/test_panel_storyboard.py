@@ -7,6 +7,7 @@ import csv
 import numpy as np
 import slicer
 from engine_fixtures import FIRST, SECOND
+from MOISSAM2SegmentLib.scene.scan_layout import SCAN_AND_TABLE
 from PySide6 import QtCore
 from scans import labels_in, scan_node, shows_exactly_its_session
 from stub_sessions import is_exactly
@@ -104,7 +105,7 @@ def test_the_whole_storyboard(a_started_panel, dialogs, tmp_path):
     user.wait()
     assert "3 lesions" in user.message
     layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpTableView
+    assert layout.GetViewArrangement() == SCAN_AND_TABLE
     dialogs.path = str(tmp_path / "Bericht ä.csv")
     user.press("saveReportButton")
     user.wait()

@@ -21,6 +21,7 @@ BY_DISTANCE = -1
 """Shown for a lesion that is followed by distance instead of a number of slices."""
 PRECISIONS = ("", "float32", "bfloat16")
 GIB = 2**30
+ARRANGE, YES, NO = "ArrangeViews", "yes", "no"
 
 
 class AdvancedSection:
@@ -61,6 +62,8 @@ class AdvancedSection:
         ):
             box.connect(f"valueChanged({kind})", message_line.guard(lambda value: self._adjust()))
         ui.advancedSection.connect("contentsCollapsed(bool)", message_line.guard(self._opened))
+        ui.arrangeBox.checked = read_setting(ARRANGE, YES) == YES
+        ui.arrangeBox.connect("toggled(bool)", message_line.guard(self._arrange))
         workspace.opened.connect(self._show_settings)
         self._is_filling = False
         self._pass_on()
@@ -74,6 +77,18 @@ class AdvancedSection:
             device_budget=self._ui.deviceMemoryBox.value * GIB or None,
             host_budget=self._ui.hostMemoryBox.value * GIB or None,
         )
+
+    @property
+    def arranges_views(self) -> bool:
+        """Whether the reader wants the views to be laid out for the scan."""
+        return self._ui.arrangeBox.checked
+
+    def _arrange(self, wanted: bool) -> None:
+        write_setting(ARRANGE, YES if wanted else NO)
+        if self._workspace.is_open and wanted:
+            self._workspace.views.arrange(self._workspace.volume_node)
+        elif self._workspace.is_open:
+            self._workspace.views.give_back()
 
     def _opened(self, is_collapsed: bool) -> None:
         """Look for devices in the background, as soon as the user opens the section.

@@ -221,7 +221,7 @@ class LesionTable:
         """Show the first chosen lesion in the views."""
         chosen = self.chosen
         if chosen and self._workspace.is_open:
-            self._workspace.commands.jump_to(chosen[0])
+            self._workspace.views.follow(chosen[0])
 
     def _sort_by(self, column: int) -> None:
         name = lesion_rows.COLUMNS[column]

@@ -64,6 +64,7 @@ class Panel:
                 shortcuts.REJECT: clear(self.table.reject),
                 shortcuts.NEXT: guard(self.table.choose_next),
                 shortcuts.PREVIOUS: guard(lambda: self.table.choose_next(-1)),
+                shortcuts.WHOLE_SCAN: guard(self.workspace.views.switch),
             },
         )
         add_to_tool_tips(ui)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
-from MOISSAM2SegmentLib.scene.slice_views import visible_slice
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
@@ -124,8 +123,8 @@ class ScanSection:
         def open_scan() -> None:
             self._is_starting = False
             if self._ui.scanBox.currentNode() is scan and self._workspace.volume_node is None:
-                look_at = visible_slice(self._workspace.scene, scan)
-                self._workspace.start(scan, self._advanced.settings(), look_at)
+                arrange = self._advanced.arranges_views
+                self._workspace.start(scan, self._advanced.settings(), arrange_views=arrange)
             self._workspace.changed()
 
         self._is_starting = True

@@ -14,6 +14,7 @@ import slicer
 
 NEW, KIND, UNDO, REDO, SEARCH = "N", "X", "U", "Shift+U", "M"
 ACCEPT, REJECT, NEXT, PREVIOUS, PLACE = "A", "D", "J", "K", "P"
+WHOLE_SCAN = "O"
 
 
 class Shortcuts:

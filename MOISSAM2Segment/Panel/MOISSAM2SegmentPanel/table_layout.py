@@ -8,8 +8,9 @@ from typing import Any
 import slicer
 import vtk
 from MOISSAM2SegmentLib.scene.observers import Observers
+from MOISSAM2SegmentLib.scene.scan_layout import FOUR_UP_AND_TABLE, SCAN_AND_TABLE, table_layout
 
-WITH_TABLE = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+WITH_TABLE = (FOUR_UP_AND_TABLE, SCAN_AND_TABLE)
 
 
 class TableLayout:
@@ -51,16 +52,16 @@ class TableLayout:
 
     def _bring_table_view(self) -> None:
         layout = _layout_node()
-        if layout is None or layout.GetViewArrangement() == WITH_TABLE:
+        if layout is None or layout.GetViewArrangement() in WITH_TABLE:
             return
         before = layout.GetViewArrangement()
-        layout.SetViewArrangement(WITH_TABLE)
+        layout.SetViewArrangement(table_layout(slicer.mrmlScene))
         self._before = before
         self._observers.add(layout, vtk.vtkCommand.ModifiedEvent, self._on_layout)
         self._changed()
 
     def _on_layout(self, layout: Any, event: str) -> None:
-        if layout.GetViewArrangement() != WITH_TABLE:
+        if layout.GetViewArrangement() not in WITH_TABLE:
             self.forget()
 
 

@@ -59,10 +59,6 @@ class Commands:
     def positive(self, value: bool) -> None:
         self._open_work().clicks.positive = value
 
-    def jump_to(self, lesion_id: int) -> bool:
-        """Show a lesion in all slice views; return False if it has no voxels."""
-        return self._open_work().jump_to(lesion_id)
-
     # ---- the list --------------------------------------------------------------------------
 
     def accept(self, *lesion_ids: int) -> Job:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import slicer
 
 from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.messages import tr as _
@@ -40,6 +39,7 @@ from MOISSAM2SegmentLib.workspace.step_runner import Action, Outcome, StepRunner
 
 if TYPE_CHECKING:
     from mois_core.session import Session
+    from mois_core.session.lesion import Lesion
     from mois_core.session.state import State
     from MOISSAM2SegmentLib.signal import Signal
     from MOISSAM2SegmentLib.worker.engine import Engine
@@ -313,11 +313,6 @@ class ScanWork:
         """Return the rows of the panel's table."""
         return self._lesions.entries(self.state, self.segments.index.colours)
 
-    def jump_to(self, lesion_id: int) -> bool:
-        """Show a lesion in all slice views; return False if it has no voxels."""
-        ras = self._lesions.middle(self.state.lesion(lesion_id))
-        if ras is None:
-            return False
-        place = to_world(self.volume_node, ras)[0].tolist()
-        slicer.vtkMRMLSliceNode.JumpAllSlices(self.scene, *place)
-        return True
+    def middle_of(self, lesion: Lesion) -> np.ndarray | None:
+        """Return a place inside a lesion, in the scan's own RAS; None if it has no voxels."""
+        return self._lesions.middle(lesion)

@@ -12,6 +12,7 @@ from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
+from MOISSAM2SegmentLib.scene.slice_views import visible_slice
 from MOISSAM2SegmentLib.scene.transforms import volume_of
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker.jobs import Job
@@ -31,6 +32,7 @@ from MOISSAM2SegmentLib.workspace.recovery import Recovery
 from MOISSAM2SegmentLib.workspace.report import Reports
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
 from MOISSAM2SegmentLib.workspace.stations import Stations
+from MOISSAM2SegmentLib.workspace.views import Views
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -52,8 +54,9 @@ class Workspace:
     """The scan that is open, if any, and everything that can be done with it.
 
     `commands` holds the commands of the panel's buttons, `editing` those of the Segment Editor's
-    effect, `reports` makes lesion reports, `stations` joins volumes, `recovery` keeps what is lost
-    if Slicer dies. `work` is the work on the open scan, None if none is.
+    effect, `reports` makes lesion reports, `views` show the scan and its lesions, `stations` joins
+    volumes, `recovery` keeps what is lost if Slicer dies. `work` is the work on the open scan, None
+    if none is.
     """
 
     def __init__(self, scene: Any, engine: Engine) -> None:
@@ -77,6 +80,8 @@ class Workspace:
         self.reports = Reports(self.open_work, engine, self.message)
         self.stations = Stations(scene, engine, self.message)
         self.recovery = Recovery(scene, engine, self.message)
+        self.views = Views(scene, engine, lambda: self.work)
+        self.changed.connect(self.views.update)
         self._events: SceneEvents | None = None
         self._is_pumping = False
 
@@ -128,14 +133,15 @@ class Workspace:
         self,
         volume_node: Any,
         settings: Settings | None = None,
-        look_at: int = 0,
         resume: bool = True,
+        arrange_views: bool = False,
     ) -> Job:
         """Open a scan, resuming a session that the scene holds, and encode its slices.
 
-        Slices are encoded in the background, beginning with the index ``look_at``. Without
-        ``resume`` a new session is begun beside the stored one. Raises `BadInput` if the node is
-        no scan.
+        Without ``resume`` a new session is begun beside the stored one. With ``arrange_views``
+        Slicer's views are laid out for the scan until the work ends. Slices are encoded in the
+        background, beginning with the one that the views show. Raises `BadInput` if the node is no
+        scan.
         """
         self.end()
         volume = volume_of(volume_node)
@@ -146,6 +152,8 @@ class Workspace:
         self._events.on_closing = self._on_closing
         self._events.on_pump_requested = self.pump_requested
         self._events.watch_scan(volume_node)
+        if arrange_views:
+            self.views.arrange(volume_node)
 
         def work(progress: Any, cancel: Any) -> OpenedScan:
             return open_scan(self.engine, volume, settings, earlier, progress)
@@ -154,7 +162,8 @@ class Workspace:
             self._begin(opened)
             if opened.problem:
                 self._take_over(opened.problem, earlier)
-            self.work.steps.prepare(look_at)
+            axis = self.session.settings.axis
+            self.work.steps.prepare(visible_slice(self.scene, volume_node, axis))
 
         def give_up(text: str = "") -> None:
             self.end(text, store=False)
@@ -169,12 +178,17 @@ class Workspace:
         self.work = ScanWork(
             self.engine, self.volume_node, opened, self._events, self.changed, self.message
         )
-        self._events.on_moved = self.work.follow_transform
+        self._events.on_moved = self._follow_transform
         self.work.saver.on_stored = self.recovery.files.follow(
             self.volume_node, opened.session, opened.resumed
         )
+        self.views.begin(self.work)
         self.opened()
         self.changed()
+
+    def _follow_transform(self) -> None:
+        self.open_work().follow_transform()
+        self.views.follow_transform()
 
     def _take_over(self, problem: str, earlier: Sequence[EarlierSession]) -> None:
         work = self.open_work()
@@ -196,6 +210,7 @@ class Workspace:
         if work is not None:
             self.engine.worker.abandon(work)
             work.saver.close(store)
+        self.views.end()
         self.engine.tidy()
         self.ended(reason)
 
@@ -226,6 +241,7 @@ class Workspace:
         self._is_pumping = True
         try:
             self.engine.pump()
+            self.views.settle()
             self._pass_on_changes()
         finally:
             self._is_pumping = False
@@ -269,6 +285,7 @@ class Workspace:
 
     def _on_closing(self) -> None:
         work = self.work
+        self.views.end(is_closing=True)
         self.end(CLOSED, store=False)
         if work is not None:
             work.segments.empty_for_closing()

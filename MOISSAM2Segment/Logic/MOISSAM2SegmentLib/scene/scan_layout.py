@@ -1,0 +1,156 @@
+"""A layout of Slicer's views for one scan: its own plane large, the other ones and 3-D beside it.
+
+The views are Slicer's own (Red, Yellow, Green, 1), so all of its controls stay. Slicer knows our
+layouts only while it has been told them. A saved scene therefore leaves the layout out while one
+of ours is shown: opened where the module is missing, it would have no views at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+import vtk
+
+from MOISSAM2SegmentLib.scene.observers import Observers
+
+CLASS = "vtkMRMLLayoutNode"
+SCAN, SCAN_AND_TABLE = 77101, 77102
+"""Ids of our layouts; Slicer's own end at 100, and extensions use numbers of three digits."""
+OURS = (SCAN, SCAN_AND_TABLE)
+FOUR_UP, FOUR_UP_AND_TABLE = 3, 34
+
+VIEW_OF_AXIS = {"axial": "Red", "sagittal": "Yellow", "coronal": "Green"}
+"""The slice view that has an orientation in Slicer's own layouts."""
+
+_LABELS = {"Red": ("R", "#F34A33"), "Yellow": ("Y", "#EDD54C"), "Green": ("G", "#6EB04B")}
+_LARGE, _BESIDE = 600, 400
+_WIDE, _TALL = 350, 650
+_EQUAL = 500
+_VIEWS, _TABLE = 700, 300
+
+
+def layout_description(axis: str, with_table: bool = False) -> str:
+    """Return Slicer's XML for the layout in which the view of an axis is large.
+
+    Beside it, a body is wide in the axial view, and tall in all others.
+    """
+    wide, tall = "axial", [name for name in ("coronal", "sagittal") if name != axis]
+    if axis == wide:
+        pair = _side_by_side(*map(_slice_view, tall))
+        beside = _one_below_another((_TALL, pair), (_WIDE, _view("vtkMRMLViewNode", "1", "1")))
+    else:
+        pair = _side_by_side(*map(_slice_view, tall), _view("vtkMRMLViewNode", "1", "1"))
+        beside = _one_below_another((_WIDE, _slice_view(wide)), (_TALL, pair))
+    views = _layout("horizontal", (_LARGE, _slice_view(axis)), (_BESIDE, beside))
+    if with_table:
+        table = _view("vtkMRMLTableViewNode", "TableView1", "T")
+        views = _one_below_another((_VIEWS, views), (_TABLE, table))
+    return ElementTree.tostring(views, encoding="unicode")
+
+
+def _side_by_side(*contents: Element) -> Element:
+    return _layout("horizontal", *((_EQUAL, content) for content in contents))
+
+
+def _one_below_another(*contents: tuple[int, Element]) -> Element:
+    return _layout("vertical", *contents)
+
+
+def _layout(direction: str, *contents: tuple[int, Element]) -> Element:
+    layout = Element("layout", type=direction, split="true")
+    for size, content in contents:
+        SubElement(layout, "item", splitSize=str(size)).append(content)
+    return layout
+
+
+def _slice_view(axis: str) -> Element:
+    tag = VIEW_OF_AXIS[axis]
+    label, colour = _LABELS[tag]
+    return _view("vtkMRMLSliceNode", tag, label, orientation=axis.capitalize(), viewcolor=colour)
+
+
+def _view(kind: str, tag: str, label: str, **properties: str) -> Element:
+    view = Element("view", {"class": kind, "singletontag": tag})
+    for name, value in {**properties, "viewlabel": label}.items():
+        SubElement(view, "property", name=name, action="default").text = value
+    return view
+
+
+def layout_node(scene: Any) -> Any:
+    """Return Slicer's layout node; None if Slicer runs without a window."""
+    return scene.GetSingletonNode(CLASS, CLASS)
+
+
+def leave_unknown_layout(scene: Any) -> None:
+    """Show Slicer's four views if it was closed in a layout of ours, which it restores as nothing.
+
+    Called at the start, when Slicer has restored its window.
+    """
+    layout = layout_node(scene)
+    if layout is not None and layout.GetViewArrangement() in OURS:
+        layout.SetViewArrangement(FOUR_UP)
+
+
+def table_layout(scene: Any) -> int:
+    """Return the layout with a table that suits the one that is shown."""
+    layout = layout_node(scene)
+    is_ours = layout is not None and layout.GetViewArrangement() in OURS
+    return SCAN_AND_TABLE if is_ours else FOUR_UP_AND_TABLE
+
+
+class ScanLayout:
+    """Shows the layout for a scan, and the reader's own again.
+
+    A layout that the reader chooses in between stays.
+    """
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+        self._before: int | None = None
+        self._observers = Observers()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a layout of the reader's own to go back to."""
+        return self._before is not None
+
+    def choose(self, axis: str) -> None:
+        """Show the layout in which the view of this axis is large, if there is a window."""
+        layout = layout_node(self._scene)
+        if layout is None:
+            return
+        before = layout.GetViewArrangement()
+        was_modifying = layout.StartModify()
+        for number in OURS:
+            _describe(layout, number, layout_description(axis, number == SCAN_AND_TABLE))
+        if before not in OURS:
+            layout.SetViewArrangement(SCAN)
+            layout.SaveWithSceneOff()
+        layout.EndModify(was_modifying)
+        if before not in OURS:
+            self._before = before
+            self._observers.add(layout, vtk.vtkCommand.ModifiedEvent, self._on_layout)
+
+    def give_back(self) -> None:
+        """Show the layout that the reader had, unless another one was chosen since."""
+        layout, before = layout_node(self._scene), self._before
+        self._forget(layout)
+        if layout is not None and before is not None and layout.GetViewArrangement() in OURS:
+            layout.SetViewArrangement(before)
+
+    def _on_layout(self, layout: Any, event: str) -> None:
+        if layout.GetViewArrangement() not in OURS:
+            self._forget(layout)
+
+    def _forget(self, layout: Any) -> None:
+        if self._before is not None and layout is not None:
+            layout.SaveWithSceneOn()
+        self._before = None
+        self._observers.clear()
+
+
+def _describe(layout: Any, number: int, description: str) -> None:
+    if not layout.AddLayoutDescription(number, description):
+        layout.SetLayoutDescription(number, description)
