@@ -131,6 +131,17 @@ def test_a_picture_that_cannot_be_written_is_said_in_one_line(a_stack, tmp_path)
         draw_picture(tmp_path / "no" / "a.png", a_stack, [])
 
 
+def test_lesions_that_came_with_a_colour_keep_it(a_stack):
+    lesions = [a_lesion(1, [2]), a_lesion(2, [2], row=50)]
+    figure = picture(a_stack, lesions, colours={2: (0.9, 0.1, 0.2)})
+    for axes in figure.axes:
+        labels = {text.get_text(): text.get_color() for text in axes.texts}
+        assert labels["1"] == lesion_colour(1) and labels["2"] == (0.9, 0.1, 0.2)
+        outlines = [line for line in axes.collections if isinstance(line, LineCollection)]
+        drawn = {tuple(rgb[:3]) for line in outlines for rgb in line.get_colors().round(6)}
+        assert drawn == {tuple(np.round(lesion_colour(1), 6)), (0.9, 0.1, 0.2)}
+
+
 def test_colours_are_stable_and_neighbours_differ():
     assert lesion_colour(1) == lesion_colour(1)
     colours = np.array([lesion_colour(n) for n in range(1, 401)])

@@ -85,7 +85,8 @@ def write_results(
             provide_matplotlib_folder()
             from mois_core.results.picture import draw_picture
 
-            draw_picture(place[picture], result.stack, result.lesions, title)
+            what = (result.stack, result.lesions, title, result.colours)
+            draw_picture(place[picture], *what)
         if saved is not None:
             save(result.session, place[saved], result.notes)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ from matplotlib.lines import Line2D
 from mois_core import __version__
 from mois_core.geometry import VIEWS, SliceStack
 from mois_core.io.atomic import atomic_write
+from mois_core.results.colours import Colour, lesion_colour
 from mois_core.results.lesion_report import Totals, measure_lesions, totals, without_overlaps
 from mois_core.results.picture_marks import (
     NEGATIVE_CLICK,
@@ -57,18 +59,31 @@ _FAINT_INK = "#5b6470"
 
 
 def draw_picture(
-    path: str | os.PathLike[str], stack: SliceStack, lesions: Sequence[Lesion], title: str = ""
+    path: str | os.PathLike[str],
+    stack: SliceStack,
+    lesions: Sequence[Lesion],
+    title: str = "",
+    colours: Mapping[int, Colour] = MappingProxyType({}),
 ) -> None:
-    """Write a PNG of the lesions that count; rejected ones are only mentioned."""
-    figure = picture(stack, lesions, title)
+    """Write a PNG of the lesions that count; rejected ones are only mentioned.
+
+    ``colours`` are those of lesions (by id) that came with colours of their own.
+    """
+    figure = picture(stack, lesions, title, colours)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
 
 
-def picture(stack: SliceStack, lesions: Sequence[Lesion], title: str = "") -> Figure:
+def picture(
+    stack: SliceStack,
+    lesions: Sequence[Lesion],
+    title: str = "",
+    colours: Mapping[int, Colour] = MappingProxyType({}),
+) -> Figure:
     """Return the picture as a figure, for callers that show it instead of writing it."""
     own = without_overlaps(stack, lesions)
     shown = [lesion for lesion in own if lesion.status.counts and lesion.mask]
+    colour_of = {le.id: colours.get(le.id) or lesion_colour(le.id) for le in shown}
     busiest = busiest_slices(shown, MOST_SLICES) if stack.count > 1 else []
     page = _Page.of(1 + len(busiest), stack, _HEADER_INCHES[bool(title)])
     figure = Figure(figsize=page.size, facecolor="white")
@@ -78,7 +93,7 @@ def picture(stack: SliceStack, lesions: Sequence[Lesion], title: str = "") -> Fi
     name = "Maximum projection" if stack.count > 1 else "The only slice"
     caption = f"{name}, {_counted(len(shown))}"
     axes = _panel(figure, page, 0, flat, _grey_window(flat), stack, caption)
-    _mark(axes, page, [projected(lesion) for lesion in shown])
+    _mark(axes, page, [projected(lesion, colour_of[lesion.id]) for lesion in shown])
 
     window = _grey_window(stack.array) if busiest else (0.0, 1.0)
     for position, slice_index in enumerate(busiest, start=1):
@@ -86,7 +101,7 @@ def picture(stack: SliceStack, lesions: Sequence[Lesion], title: str = "") -> Fi
         caption = f"Slice {slice_index + 1} of {stack.count}, {_counted(len(here))}"
         image = stack.image(slice_index)
         axes = _panel(figure, page, position, image, window, stack, caption)
-        _mark(axes, page, [on_slice(lesion, slice_index) for lesion in here])
+        _mark(axes, page, [on_slice(le, slice_index, colour_of[le.id]) for le in here])
 
     summary = totals(measure_lesions(stack, lesions))
     _header(figure, page, title, summary)

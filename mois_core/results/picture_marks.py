@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patheffects import withStroke
 
-from mois_core.results.colours import Colour, lesion_colour
+from mois_core.results.colours import Colour
 from mois_core.session.lesion import Click, Lesion, Status
 from mois_core.session.masks import Plane
 
@@ -41,14 +41,16 @@ class DrawnLesion:
     lesion: Lesion
     plane: Plane
     clicks: tuple[Click, ...]
+    colour: Colour
 
 
-def on_slice(lesion: Lesion, slice_index: int) -> DrawnLesion:
+def on_slice(lesion: Lesion, slice_index: int, colour: Colour) -> DrawnLesion:
     """Return a lesion as one slice shows it."""
-    return DrawnLesion(lesion, lesion.mask.planes[slice_index], lesion.clicks_on(slice_index))
+    plane, clicks = lesion.mask.planes[slice_index], lesion.clicks_on(slice_index)
+    return DrawnLesion(lesion, plane, clicks, colour)
 
 
-def projected(lesion: Lesion) -> DrawnLesion:
+def projected(lesion: Lesion, colour: Colour) -> DrawnLesion:
     """Return a lesion as the projection shows it: everything that it covers on any slice."""
     planes = list(lesion.mask.planes.values())
     top = min(plane.row for plane in planes)
@@ -59,7 +61,7 @@ def projected(lesion: Lesion) -> DrawnLesion:
     for plane in planes:
         inside = Plane(plane.row - top, plane.column - left, plane.pixels)
         pixels[inside.box] |= plane.pixels
-    return DrawnLesion(lesion, Plane(top, left, pixels), lesion.clicks)
+    return DrawnLesion(lesion, Plane(top, left, pixels), lesion.clicks, colour)
 
 
 def draw_outlines(axes: Axes, lesions: Sequence[DrawnLesion]) -> None:
@@ -73,7 +75,7 @@ def draw_outlines(axes: Axes, lesions: Sequence[DrawnLesion]) -> None:
             if drawn.lesion.status is status:
                 outline = _outline(drawn.plane)
                 lines += outline
-                colours += [lesion_colour(drawn.lesion.id)] * len(outline)
+                colours += [drawn.colour] * len(outline)
         if lines:
             axes.add_collection(LineCollection(lines, colors=colours, **style), autolim=False)
 
@@ -136,7 +138,7 @@ def draw_ids(
         for beside in _rectangles_beside(drawn.plane, width, height, gap_x, gap_y):
             if beside.within(panel) and not any(beside.meets(other) for other in taken):
                 taken.append(beside)
-                _write(axes, beside, text, lesion_colour(drawn.lesion.id))
+                _write(axes, beside, text, drawn.colour)
                 break
 
 
