@@ -11,6 +11,7 @@ import slicer
 from engine_fixtures import FIRST, SECOND
 from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
 from MOISSAM2SegmentLib.scene.segment_tags import TAG
+from MOISSAM2SegmentLib.scene.segment_surfaces import CLOSED_SURFACE
 from MOISSAM2SegmentLib.workspace.effect_segments import ANOTHER_SEGMENTATION
 from scans import (
     labels_in,
@@ -294,6 +295,45 @@ def test_a_segment_that_is_deleted_while_it_is_worked_on_takes_its_lesion_along(
 
     assert workspace.session.lesions == ()
     assert workspace.messages == []
+
+
+def surfaces_of(node) -> dict:
+    segmentation = node.GetSegmentation()
+    segments = {n: segmentation.GetSegment(n) for n in segmentation.GetSegmentIDs()}
+    return {n: one.GetRepresentation(CLOSED_SURFACE) for n, one in segments.items()}
+
+
+@pytest.mark.parametrize("where", ["the user's own segment", "a lesion of the panel"])
+def test_surfaces_in_3d_stay_when_the_effect_clicks(an_open_workspace, where):
+    """As Slicer's own paint effect keeps them: that of the segment follows, others stay."""
+    workspace = an_open_workspace
+    if where == "a lesion of the panel":
+        place(workspace, FIRST, "1+")
+        place(workspace, SECOND, "2+")
+        settle(workspace)
+        editor = Editor(workspace, node=workspace.segments_node, segment_id="MOISSAM2_1")
+        mine, other = "MOISSAM2_1", "MOISSAM2_2"
+    else:
+        editor = Editor(workspace)
+        click(editor, FIRST)
+        mine, other = editor.segment_id, editor.add("Another")
+        editor.select(other)
+        click(editor, SECOND)
+        editor.select(mine)
+    editor.node.CreateClosedSurfaceRepresentation()
+    before = surfaces_of(editor.node)
+    size = before[mine].GetNumberOfCells()
+
+    editor.click(world_of(workspace, 5, 7, 6), positive=False)
+
+    now = surfaces_of(editor.node)
+    assert now[other] is before[other]
+    assert 0 < now[mine].GetNumberOfCells() != size
+    editor.leave()
+    place(workspace, FIRST, "1+")
+    settle(workspace)
+    assert all(surface is not None for surface in surfaces_of(editor.node).values())
+    assert surfaces_of(editor.node)[other] is before[other]
 
 
 def test_the_work_goes_on_after_it_was_stored(an_editor, a_volume_node):

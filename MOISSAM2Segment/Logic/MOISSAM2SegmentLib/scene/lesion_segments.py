@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from mois_core.session.lesion import Lesion
 
 CLASS = "vtkMRMLSegmentationNode"
-CLOSED_SURFACE = "Closed surface"
-_EVENTS = slicer.vtkSegmentation
 
 
 def own_segment_id(lesion_id: int) -> str:
@@ -83,24 +81,23 @@ class LesionSegments:
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
         with self.index.writing():
             self.borrowed.bind(shown)
-            has_surfaces = self.index.segmentation.ContainsRepresentation(CLOSED_SURFACE)
-            has_surfaces = has_surfaces and not update.is_whole
-            is_written, touched = self._write_patches(update, has_surfaces)
+            is_written, touched = self._write_patches(update)
+            if update.is_whole or len(touched) > MANY:
+                self.index.surfaces.let_go()
             self._remove(set(self.index.lesions()) - set(shown))
             self._show_separate(shown, update.separate)
-            touched &= set(self.index.lesions())
-            if is_written and has_surfaces and len(touched) <= MANY:
-                self._notify_with_surfaces(sorted(touched))
-            elif is_written:
-                self.shared.notify()
+            for lesion_id in touched & set(self.index.lesions()):
+                self.index.surfaces.change(self.index.segment_of(lesion_id))
+            if is_written:
+                self.index.surfaces.notify(self.shared)
             for lesion_id, lesion in shown.items():
                 if lesion_id not in self.index:
                     self._add(lesion)
                 elif lesion.name or lesion_id not in self.borrowed:
                     self.index.write_name(lesion_id, lesion.name)
 
-    def _write_patches(self, update: Update, want_touched: bool) -> tuple[bool, set[int]]:
-        """Write what changed; return whether anything did, and which lesions if wanted."""
+    def _write_patches(self, update: Update) -> tuple[bool, set[int]]:
+        """Write what changed; return whether anything did, and the lesions that have surfaces."""
         is_written, touched = False, set()
         for patch in update.patches:
             labels = self.separate.without(patch.labels)
@@ -109,7 +106,7 @@ class LesionSegments:
                 if not changed.any():
                     # Any event would make the Segment Editor forget what it could redo.
                     continue
-                if want_touched:
+                if self.index.surfaces.are_kept:
                     touched |= values_in(self.shared.written[patch.box][changed])
                     touched |= values_in(labels[changed])
             is_written = True
@@ -121,24 +118,10 @@ class LesionSegments:
             if lesion_id in self.borrowed:
                 self.borrowed.show(lesion_id, shown.get(lesion_id), patches.get(lesion_id))
             elif lesion_id in shown and not shown[lesion_id].mask:
+                self.index.surfaces.change(self.index.segment_of(lesion_id))
                 self.separate.rejoin([lesion_id])
             else:
                 self.separate.show(lesion_id, patches.get(lesion_id))
-
-    def _notify_with_surfaces(self, touched: Sequence[int]) -> None:
-        """Have Slicer draw what was written, and make surfaces in 3D again for these lesions only.
-
-        Surfaces of hundreds of lesions take seconds.
-        """
-        segmentation = self.index.segmentation
-        # Notified by its image, a segmentation would throw all surfaces away.
-        self.shared.notify_arrays()
-        for lesion_id in touched:
-            self.index.segment(lesion_id).RemoveRepresentation(CLOSED_SURFACE)
-        segmentation.CreateRepresentation(CLOSED_SURFACE)
-        for event in (_EVENTS.SourceRepresentationModified, _EVENTS.RepresentationModified):
-            for lesion_id in touched:
-                segmentation.InvokeEvent(event, self.index.segment_of(lesion_id))
 
     def _add(self, lesion: Lesion) -> None:
         segment = slicer.vtkSegment()
@@ -264,7 +247,7 @@ class LesionSegments:
         with self.index.writing():
             self.shared.renew()
             self.separate.rejoin([n for n in self.index.lesions() if n not in self.separate])
-            self.shared.notify()
+            self.index.surfaces.notify(self.shared)
 
     def separate_foreign_segments(self) -> None:
         """Move segments that show no lesion out of the shared labelmap.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP
 from MOISSAM2SegmentLib.scene.segment_tags import default_name
+from MOISSAM2SegmentLib.scene.segment_surfaces import SegmentSurfaces
 
 if TYPE_CHECKING:
     from mois_core.results.colours import Colour
@@ -26,6 +27,7 @@ class SegmentIndex:
         """Colours by lesion, kept for lesions that come back by an undo."""
         self.is_writing = False
         """Whether the events that arrive now are caused by ourselves."""
+        self.surfaces = SegmentSurfaces(node)
         self._segments: dict[int, str] = {}
         self._names: dict[int, str] = {}
 
@@ -36,11 +38,15 @@ class SegmentIndex:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Mark changes of the segmentation as ours, and let Slicer see them as one."""
+        """Mark changes of the segmentation as ours, and let Slicer see them as one.
+
+        Surfaces in 3D are kept, but for those of segments that `surfaces.change` was told of.
+        """
         was_modifying, was_writing = self.node.StartModify(), self.is_writing
         self.is_writing = True
         try:
-            yield
+            with self.surfaces.kept():
+                yield
         finally:
             # In this order: events that were held back come out now, and they are ours too.
             self.node.EndModify(was_modifying)

@@ -63,28 +63,31 @@ class SeparateLabelmaps:
         image = slicer.vtkOrientedImageData()
         if patch.labels.any():
             image = image_of(self._volume.ijk_to_ras, patch.box, patch.labels > 0)
-        _set_image(self._index.segment(lesion_id), 1, image)
-        self._shared.notify()
+        self._set_image(lesion_id, 1, image)
+        self._index.surfaces.notify(self._shared)
 
     def show(self, lesion_id: int, patch: Patch | None) -> None:
         """Show a lesion's mask in its own labelmap if it overlaps another lesion, else shared."""
         if patch is None:
             return
         mask = patch.labels == lesion_id
+        before = self.patches[lesion_id]
+        if before.box != patch.box or not np.array_equal(before.labels == lesion_id, mask):
+            self._index.surfaces.change(self._index.segment_of(lesion_id))
         if self._shared.written[patch.box][mask].any():
             image = image_of(self._volume.ijk_to_ras, patch.box, mask)
-            _set_image(self._index.segment(lesion_id), 1, image)
+            self._set_image(lesion_id, 1, image)
             self.patches[lesion_id] = patch
         else:
             written = self._shared.written[patch.box]
             self._shared.write(patch.box, np.where(mask, lesion_id, written))
             self.rejoin([lesion_id])
-            self._shared.notify()
+            self._index.surfaces.notify(self._shared)
 
     def rejoin(self, lesion_ids: Iterable[int]) -> None:
         """Have lesions' segments show the shared labelmap."""
         for lesion_id in lesion_ids:
-            _set_image(self._index.segment(lesion_id), lesion_id, self._shared.image)
+            self._set_image(lesion_id, lesion_id, self._shared.image)
             self.patches.pop(lesion_id, None)
 
     def read(self, segment_id: str, lesion_id: int = 1) -> Patch:
@@ -108,12 +111,13 @@ class SeparateLabelmaps:
         )
         return Patch((k, j, i), labels[inner])
 
+    def _set_image(self, lesion_id: int, value: int, image: Any) -> None:
+        segment = self._index.segment(lesion_id)
+        segment.SetLabelValue(value)
+        segment.AddRepresentation(BINARY_LABELMAP, image)
+        self._index.surfaces.move(self._index.segment_of(lesion_id))
+
 
 def empty_patch() -> Patch:
     """Return the patch of a lesion without voxels."""
     return Patch(NOWHERE, np.zeros((0, 0, 0), dtype=np.uint16))
-
-
-def _set_image(segment: Any, value: int, image: Any) -> None:
-    segment.SetLabelValue(value)
-    segment.AddRepresentation(BINARY_LABELMAP, image)
