@@ -88,6 +88,7 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         for event in (scene.StartCloseEvent, scene.StartImportEvent):
             self.addObserver(scene, event, self._scene_will_change)
+        self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
             # After Slicer's own lists of nodes, which are filled again at these events.
             self.addObserver(scene, event, self._scene_changed, priority=-1.0)
@@ -128,6 +129,9 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _scene_will_change(self, caller, event) -> None:
         self._forget_parameters()
         self.panel.scan.hold()
+
+    def _scene_closes(self, caller, event) -> None:
+        self.panel.message_line.clear()
 
     def _scene_changed(self, caller, event) -> None:
         # A parameter node is made only if the user is here: a module that is not used adds nothing
@@ -232,10 +236,15 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
         ras = [float(part) for part in place]
         self.run(lambda: points.SetNthControlPointPositionWorld(index, *ras))
 
-    def delete_click(self, click_id: int) -> None:
-        """Take a click back; see `move_click`."""
-        index, points = self._point_of(click_id), self.workspace.points_node
-        self.run(lambda: points.RemoveNthControlPoint(index))
+    def delete_clicks(self, *click_ids: int) -> None:
+        """Take clicks back as one step; see `move_click`."""
+        points = self.workspace.points_node
+
+        def remove() -> None:
+            for click_id in click_ids:
+                points.RemoveNthControlPoint(self._point_of(click_id))
+
+        self.run(remove)
 
     def _point_of(self, click_id: int) -> int:
         point_id = self.workspace.open_work().clicks.point_of(click_id)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from engine_fixtures import FIRST, SCENE, SECOND, Block, painted
+from engine_fixtures import FIRST, SCENE, SECOND, THIRD, Block, painted
 from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
 from mois_core.errors import BadInput
@@ -332,6 +332,27 @@ def test_a_click_that_is_not_there_is_refused(session):
             session.delete_click(bad)
         with pytest.raises(BadInput, match="click"):
             session.move_click(bad, ras(session, 5, 5, 5))
+
+
+def test_clicks_that_are_deleted_together_are_one_step_and_empty_lesions_go(session):
+    first = click_on(session, FIRST)
+    session.click(ras(session, 4, 8, 8), lesion=first)
+    second = click_on(session, SECOND)
+    found = session.find_similar()[0]
+    session.click(ras(session, *THIRD.middle), lesion=found)
+    before, steps = digest(session.state), len(session.history.past)
+    gone = [c.id for n in (first, second, found) for c in session.lesion(n).clicks]
+
+    session.delete_clicks(gone)
+
+    assert len(session.history.past) == steps + 1
+    assert {first, second}.isdisjoint(session.state.lesions)
+    assert session.lesion(found).mask and not session.lesion(found).clicks
+    assert session.undo() == "delete clicks"
+    assert digest(session.state) == before
+    with pytest.raises(BadInput, match="click"):
+        session.delete_clicks([*gone, 999])
+    assert digest(session.state) == before
 
 
 def test_clicks_keep_their_ids_and_none_is_given_twice(session):

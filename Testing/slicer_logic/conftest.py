@@ -44,12 +44,14 @@ def a_volume_node(a_scene):
 
 @pytest.fixture
 def a_workspace(a_scene, an_engine):
-    """A workspace without a scan, with a list of its messages; it is closed afterwards."""
+    """A workspace without a scan, with lists of what it says; it is closed afterwards."""
     from MOISSAM2SegmentLib.workspace.workspace import Workspace
 
     workspace = Workspace(a_scene, an_engine)
     workspace.messages = []
     workspace.message.connect(workspace.messages.append)
+    workspace.notices = []
+    workspace.notice.connect(workspace.notices.append)
     yield workspace
     workspace.close()
 

@@ -198,15 +198,15 @@ def linear_transform(scene, *, shift=(30.0, -20.0, 10.0), degrees: float = 25.0)
     return node
 
 
-def warp(scene):
-    """Add a transform that is a smooth displacement of some millimetres."""
+def warp(scene, times: float = 1.0):
+    """Add a transform that is a smooth displacement of some millimetres, or more ``times``."""
     transform = vtk.vtkThinPlateSplineTransform()
     transform.SetBasisToR()
     corners = np.array([[x, y, z] for x in (-60, 60) for y in (-60, 160) for z in (-60, 60)], "d")
     source, target = vtk.vtkPoints(), vtk.vtkPoints()
     for index, corner in enumerate(corners):
         source.InsertNextPoint(*corner)
-        target.InsertNextPoint(*(corner + [3 * (-1) ** index, 2.0, index % 3]))
+        target.InsertNextPoint(*(corner + times * np.array([3 * (-1) ** index, 2.0, index % 3])))
     transform.SetSourceLandmarks(source)
     transform.SetTargetLandmarks(target)
     node = scene.AddNewNodeByClass("vtkMRMLTransformNode", "warped")

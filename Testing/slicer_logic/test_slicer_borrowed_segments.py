@@ -10,8 +10,8 @@ import pytest
 import slicer
 from engine_fixtures import FIRST, SECOND
 from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
-from MOISSAM2SegmentLib.scene.segment_tags import TAG
 from MOISSAM2SegmentLib.scene.segment_surfaces import CLOSED_SURFACE
+from MOISSAM2SegmentLib.scene.segment_tags import TAG
 from MOISSAM2SegmentLib.workspace.effect_segments import ANOTHER_SEGMENTATION
 from scans import (
     labels_in,
@@ -106,6 +106,78 @@ def test_what_a_segment_holds_already_becomes_the_lesion(an_editor):
     assert len(workspace.session.lesions) == 1
     assert workspace.session.mask(1)[stroke].all()
     assert np.array_equal(outlined(an_editor), workspace.session.mask(1))
+
+
+@pytest.fixture
+def a_painted_segment(an_editor):
+    """A segment with a stroke in it that covers more than one lesion; and the stroke."""
+    stroke = in_volume(an_editor, SECOND) | in_volume(an_editor, FIRST)
+    an_editor.paint(stroke)
+    settle(an_editor.workspace)
+    return an_editor, stroke
+
+
+def test_where_content_cannot_be_taken_over_the_click_does_not_happen(
+    a_painted_segment, monkeypatch
+):
+    editor, stroke = a_painted_segment
+    workspace = editor.workspace
+
+    def fail(*_):
+        raise ValueError("a defect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace.session, "set_mask", fail)
+        click(editor, SECOND)
+
+    assert np.array_equal(outlined(editor), stroke)
+    assert workspace.session.lesions == ()
+    assert labels_in(workspace.points_node) == []
+    (message,) = workspace.messages
+    assert message.endswith("The segment was not changed, and the click was not made.")
+    assert "ValueError" in message and "The lesions are as they were" in message
+    click(editor, SECOND)
+    assert workspace.session.mask(1)[in_volume(editor, FIRST)].any()
+    assert labels_in(workspace.points_node) == ["1+"]
+
+
+def test_where_taking_content_over_is_cancelled_the_click_does_not_happen(a_painted_segment):
+    editor, stroke = a_painted_segment
+    workspace = editor.workspace
+
+    editor.click_at_once(world_of(workspace, *SECOND.middle))
+    workspace.cancel()
+    settle(workspace)
+
+    assert np.array_equal(outlined(editor), stroke)
+    assert workspace.session.lesions == ()
+    assert labels_in(workspace.points_node) == []
+    assert "not made" in workspace.messages[-1]
+    click(editor, SECOND)
+    assert labels_in(workspace.points_node) == ["1+"]
+
+
+def test_a_click_that_leaves_painting_out_says_so(a_painted_segment):
+    editor, stroke = a_painted_segment
+    workspace = editor.workspace
+
+    click(editor, SECOND)
+
+    lost = stroke & ~outlined(editor)
+    assert lost.any()
+    (notice,) = workspace.notices
+    assert str(lost.sum()) in notice and "Undo" in notice
+    editor.undo()
+    assert np.array_equal(outlined(editor), stroke)
+
+
+def test_a_click_that_keeps_what_was_painted_says_nothing(an_editor):
+    an_editor.paint(in_volume(an_editor, SECOND))
+
+    click(an_editor, SECOND)
+    an_editor.click(world_of(an_editor.workspace, 5, 21, 5), positive=False)
+
+    assert an_editor.workspace.notices == []
 
 
 def test_where_editing_is_not_allowed_nothing_changes(an_editor):
@@ -274,6 +346,17 @@ def test_lesions_are_not_torn_apart_over_two_segmentations(an_open_workspace):
 
     assert str(refusal.value) == ANOTHER_SEGMENTATION.format(name=own.GetName())
     assert workspace.segments_node is own
+
+
+def test_segmentations_of_one_name_are_told_apart(an_open_workspace):
+    workspace = an_open_workspace
+    place(workspace, FIRST)
+    settle(workspace)
+    editor = Editor(workspace)
+    editor.node.SetName(workspace.segments_node.GetName())
+
+    with pytest.raises(BadInput, match=r"scan lesions \(number 1 of 2 with this name\)"):
+        click(editor, SECOND)
 
 
 def test_a_segmentation_that_lies_elsewhere_is_refused(an_editor):

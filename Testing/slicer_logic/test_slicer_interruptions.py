@@ -167,17 +167,13 @@ def test_nodes_that_are_renamed_go_on_as_before(an_open_workspace, errors):
     assert shows_exactly_its_session(workspace)
 
 
-@pytest.mark.parametrize("what", ["voxels", "place"])
-def test_a_scan_that_is_changed_ends_the_work_on_it(an_open_workspace, errors, what):
+def test_a_scan_whose_voxels_are_changed_ends_the_work_on_it(an_open_workspace, errors):
     workspace = an_open_workspace
     place(workspace, FIRST)
     settle(workspace)
     node = workspace.volume_node
 
-    if what == "voxels":
-        slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node) + 1)
-    else:
-        node.SetOrigin(1, 2, 3)
+    slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node) + 1)
     settle(workspace)
 
     assert not workspace.is_open
@@ -272,7 +268,8 @@ def test_nothing_is_left_behind_when_the_module_is_reloaded(
     workspace = Workspace(a_scene, an_engine)
     workspace.start(a_volume_node)
     settle(workspace)
-    place(workspace, FIRST)
+    place(workspace, FIRST, "1+")
+    place(workspace, SECOND, "2+")
     settle(workspace)
     points, segments = workspace.points_node, workspace.segments_node
     session = weakref.ref(workspace.session)
@@ -288,12 +285,13 @@ def test_nothing_is_left_behind_when_the_module_is_reloaded(
     assert gone() is None
     assert session() is None
     assert not points.HasObserver(slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent)
-    points.RemoveNthControlPoint(0)
+    points.RemoveNthControlPoint(1)
     segments.GetSegmentation().GetSegment("MOISSAM2_1").SetName("still a good node")
     again = Workspace(a_scene, an_engine)
     again.start(a_volume_node)
     settle(again)
     assert again.session.lesion(1).name == "still a good node"
+    assert 2 not in again.session.state.lesions
     again.close()
 
 
@@ -308,3 +306,165 @@ def test_another_scan_can_be_started_at_any_time(a_slow_search, errors):
 
     assert is_exactly(workspace.session, 1, SECOND)
     assert workspace.volume_node is other
+
+
+def test_a_search_that_is_stopped_says_what_is_left(a_slow_search):
+    workspace = a_slow_search
+    before = digest(workspace.session.state)
+
+    workspace.cancel()
+    settle(workspace)
+
+    assert workspace.notices == ["Stopped; the lesions are as they were."]
+    assert workspace.messages == []
+    assert digest(workspace.session.state) == before
+
+
+def test_a_propagation_that_is_stopped_says_how_to_go_on_and_to_take_it_back(
+    an_open_workspace, monkeypatch
+):
+    workspace = an_open_workspace
+    running = threading.Event()
+
+    def wait(lesion_ids, progress, cancel):
+        running.set()
+        while True:
+            cancel.check()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace.session, "propagate", wait)
+        place(workspace, FIRST, "1+")
+        workspace.pump()
+        assert running.wait(5)
+        workspace.cancel()
+        settle(workspace)
+
+    (notice,) = workspace.notices
+    assert "Another click" in notice and "Undo" in notice
+    assert list(workspace.session.lesion(1).mask.planes) == [FIRST.middle[0]]
+    assert shows_exactly_its_session(workspace)
+    place(workspace, FIRST, "1+")
+    settle(workspace)
+    assert is_exactly(workspace.session, 1, FIRST)
+    for _ in range(2):
+        workspace.commands.undo()
+        settle(workspace)
+    assert workspace.session.lesions == ()
+
+
+def test_slices_that_are_no_longer_prepared_are_told_of(a_workspace, a_volume_node, monkeypatch):
+    from mois_core.session import Session
+
+    running = threading.Event()
+
+    def wait(session, start, progress, cancel):
+        running.set()
+        while True:
+            cancel.check()
+
+    monkeypatch.setattr(Session, "prepare", wait)
+    a_workspace.start(a_volume_node)
+    while not running.is_set():
+        a_workspace.pump()
+
+    a_workspace.cancel()
+    settle(a_workspace)
+
+    assert a_workspace.notices == [
+        "Stopped. A click on a slice that is not prepared takes a little longer."
+    ]
+    place(a_workspace, FIRST)
+    settle(a_workspace)
+    assert is_exactly(a_workspace.session, 1, FIRST)
+
+
+def test_opening_that_is_stopped_says_how_to_begin_again(a_workspace, a_volume_node):
+    a_workspace.start(a_volume_node)
+    a_workspace.cancel()
+    settle(a_workspace)
+
+    assert not a_workspace.is_open
+    assert a_workspace.messages == ["Stopped. Press Start to prepare the scan."]
+
+
+def test_what_the_session_tells_arrives_on_the_main_thread(an_open_workspace):
+    workspace = an_open_workspace
+    threads = []
+    workspace.notice.connect(lambda text: threads.append((text, threading.current_thread())))
+    session = workspace.session
+
+    workspace.open_work().run("Tell", lambda session, *_: session.on_notice("It is slow."))
+    settle(workspace)
+
+    assert threads == [("It is slow.", threading.main_thread())]
+    workspace.end()
+    assert session.on_notice is None
+
+
+def test_all_points_that_are_removed_at_once_are_one_step(an_open_workspace):
+    """As by the button of the module Markups."""
+    workspace = an_open_workspace
+    labels = ["1+", "2+", "3+"]
+    for label, block in zip(labels, (FIRST, SECOND, THIRD), strict=True):
+        place(workspace, block, label)
+        settle(workspace)
+    before, steps = digest(workspace.session.state), len(workspace.session.history.past)
+
+    workspace.points_node.RemoveAllControlPoints()
+    settle(workspace)
+
+    assert workspace.entries() == []
+    assert len(workspace.session.history.past) == steps + 1
+    assert shows_exactly_its_session(workspace)
+    workspace.commands.undo()
+    settle(workspace)
+    assert digest(workspace.session.state) == before
+    assert sorted(labels_in(workspace.points_node)) == labels
+    assert shows_exactly_its_session(workspace)
+
+
+def test_a_finding_that_was_refined_stays_when_its_points_go(an_open_workspace):
+    workspace = an_open_workspace
+    place(workspace, FIRST, "1+")
+    settle(workspace)
+    found: list[int] = []
+    workspace.commands.find_similar(then=found.extend)
+    settle(workspace)
+    place(workspace, SECOND, f"{found[0]}+")
+    settle(workspace)
+
+    workspace.points_node.RemoveAllControlPoints()
+    settle(workspace)
+
+    assert 1 not in workspace.session.state.lesions
+    assert workspace.session.lesion(found[0]).status is Status.FOUND
+    assert workspace.session.lesion(found[0]).mask
+
+
+def test_a_point_that_is_unselected_keeps_the_colour_of_its_kind(an_open_workspace):
+    workspace = an_open_workspace
+    place(workspace, FIRST, "1+")
+    settle(workspace)
+    steps = len(workspace.session.history.past)
+
+    workspace.points_node.SetNthControlPointSelected(0, False)
+    settle(workspace)
+
+    assert workspace.points_node.GetNthControlPointSelected(0)
+    assert len(workspace.session.history.past) == steps
+
+
+def test_a_step_that_begins_makes_what_was_said_old(an_open_workspace):
+    """But not what is said of the very points that begin it."""
+    workspace = an_open_workspace
+    said: list[str] = []
+    workspace.begins.connect(said.clear)
+    workspace.message.connect(said.append)
+
+    workspace.message("old")
+    place(workspace, FIRST)
+    workspace.points_node.AddControlPointWorld(9999.0, 0.0, 0.0)
+    settle(workspace)
+
+    assert said == ["The point lies outside the scan and was taken away."]
+    assert is_exactly(workspace.session, 1, FIRST)

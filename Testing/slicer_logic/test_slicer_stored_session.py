@@ -92,8 +92,10 @@ def test_what_is_stored_is_always_the_present_state(an_open_workspace):
     settle(workspace)
 
     stored = stored_session_of(workspace.scene, workspace.volume_node)
-    session = workspace.engine.resume(decode(stored.content), workspace.session.volume)
+    content, volume = decode(stored.content), workspace.session.volume
+    session, place_before = workspace.engine.resume(content, volume)
 
+    assert place_before is None
     assert digest(session.state) == digest(workspace.session.state)
     assert not stored.node.GetHideFromEditors()
     assert stored.node.GetDefaultStorageNodeClassName() == "vtkMRMLTextStorageNode"
@@ -136,6 +138,7 @@ def test_what_was_changed_meanwhile_is_taken_over(an_open_workspace):
     workspace = an_open_workspace
     place(workspace, FIRST, "1+")
     second = place(workspace, SECOND, "2+")
+    place(workspace, THIRD, "3+")
     settle(workspace)
     scan, points, segments = (
         workspace.volume_node,
@@ -151,12 +154,12 @@ def test_what_was_changed_meanwhile_is_taken_over(an_open_workspace):
 
     assert workspace.session.lesion(1).name == "Knie"
     assert is_exactly(workspace.session, 1, FIRST)
-    assert not workspace.session.lesion(2).mask
+    assert 2 not in workspace.session.state.lesions
     workspace.end()
     segments.RemoveSegment("MOISSAM2_1")
     workspace.start(scan)
     settle(workspace)
-    assert [lesion.id for lesion in workspace.session.lesions] == [2]
+    assert [lesion.id for lesion in workspace.session.lesions] == [3]
 
 
 def test_segments_and_points_that_were_removed_meanwhile_come_back(an_open_workspace):

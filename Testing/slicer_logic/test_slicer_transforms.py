@@ -23,7 +23,6 @@ from scans import (
     place,
     place_at,
     remove,
-    segment_mask,
     settle,
     shows_exactly_its_session,
     volume_node,
@@ -138,8 +137,8 @@ def test_a_fiducial_placed_dragged_and_deleted_changes_the_mask(
 
     remove(workspace, point)
     settle(workspace)
-    assert not workspace.session.lesion(2).mask
-    assert not segment_mask(workspace, 2).any()
+    assert list(workspace.session.state.lesions) == [1]
+    assert workspace.segments.segment_of(2) is None
     assert workspace.session.lesion(1).mask.voxels == FIRST.voxels
     workspace.close()
 

@@ -56,8 +56,54 @@ def test_progress_is_shown_and_cancel_stops_it(a_search):
 
     assert [row[0] for row in user.rows()] == ["Lesion 1"]
     assert user.find("progressLabel").text() == ""
+    assert user.message == "Stopped; the lesions are as they were."
     assert not user.can("cancelButton")
     assert user.can("searchButton")
+
+
+def test_what_was_said_goes_when_a_step_begins(a_started_panel):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.workspace.message("Said of something else.")
+    assert user.message == "Said of something else."
+
+    user.click_into(FIRST)
+
+    assert user.message == ""
+
+
+def test_what_was_said_of_a_scene_goes_when_it_is_closed(a_search):
+    user = a_search
+    user.go_on.set()
+    user.wait()
+    assert "Look at each" in user.message
+
+    user.scene.Clear(0)
+    user.wait()
+
+    assert user.message == ""
+    user.panel.message_line.show("Said before a scan is open.")
+    user.scene.Clear(0)
+    assert user.message == ""
+
+
+def test_a_notice_of_the_engine_is_shown(a_started_panel):
+    user = a_started_panel
+
+    user.workspace.open_work().run("Tell", lambda session, *_: session.on_notice("It is slow."))
+    user.wait()
+
+    assert user.message == "It is slow."
+
+
+def test_a_script_is_not_stopped_by_a_notice(a_started_panel):
+    user, told = a_started_panel, []
+    user.workspace.notice.connect(told.append)
+    work = user.workspace.open_work()
+
+    user.widget.logic.run(lambda: work.run("Tell", lambda session, *_: session.on_notice("Slow.")))
+
+    assert told == ["Slow."]
 
 
 def test_the_scene_is_closed_in_the_middle_of_a_search(a_search):
@@ -127,7 +173,7 @@ def test_another_scan_is_chosen_and_the_first_one_goes_on_later(a_started_panel)
 
     user.find("scanBox").setCurrentNode(second)
     user.wait()
-    assert "is kept" in user.message
+    assert "scan (number 1 of 2 with this name) is kept" in user.message
     assert user.rows() == []
     assert not user.workspace.is_open
     user.press("startButton")
@@ -138,7 +184,7 @@ def test_another_scan_is_chosen_and_the_first_one_goes_on_later(a_started_panel)
     user.press("startButton")
     user.wait()
 
-    assert "goes on" in user.message
+    assert "goes on; undo begins anew" in user.message
     assert [row[0] for row in user.rows()] == ["Lesion 1"]
     assert is_exactly(user.workspace.session, 1, FIRST)
 

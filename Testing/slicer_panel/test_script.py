@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import slicer
-from engine_fixtures import FIRST, SECOND
+from engine_fixtures import FIRST, SECOND, THIRD
 from MOISSAM2SegmentLib.scene.stored_session import stored_sessions
 from MOISSAM2SegmentLib.scene.transforms import to_world
 from MOISSAM2SegmentLib.setup.sample_data import SEED
@@ -107,7 +107,7 @@ def do_a_bit_of_everything(logic) -> None:
     logic.run(commands.undo)
     logic.run(commands.redo)
     logic.move_click(2, at(logic, SECOND, rows=1))
-    logic.delete_click(3)
+    logic.delete_clicks(3)
     logic.run(lambda: commands.merge(first, second))
     logic.find_similar()
 
@@ -118,6 +118,23 @@ def test_the_script_makes_the_same_lesions(a_started_logic, again):
 
     assert script.is_complete
     assert again(a_started_logic) == outcome(a_started_logic)
+
+
+def test_clicks_that_are_deleted_together_are_one_line_and_one_step(a_started_logic, again):
+    logic = a_started_logic
+    logic.click(at(logic, FIRST))
+    logic.click(at(logic, SECOND))
+    logic.click(at(logic, THIRD))
+    logic.delete_clicks(1, 3)
+
+    script = script_of(logic)
+
+    assert script.is_complete
+    assert "logic.delete_clicks(1, 3)" in script.text
+    assert list(logic.workspace.session.state.lesions) == [2]
+    assert again(logic) == outcome(logic)
+    logic.run(logic.workspace.commands.undo)
+    assert list(logic.workspace.session.state.lesions) == [1, 2, 3]
 
 
 def test_the_script_has_one_line_for_each_step(a_started_logic):

@@ -144,6 +144,30 @@ def test_similar_lesions_become_segments(an_effect):
     assert not an_effect.python.cancelButton.enabled
 
 
+def test_what_the_session_tells_is_shown_until_the_next_step(an_effect):
+    an_effect.workspace.notice("It is slow.")
+    assert an_effect.message == "It is slow."
+
+    an_effect.click(middle(an_effect, FIRST))
+
+    assert an_effect.message == ""
+
+
+def test_painting_that_cannot_be_taken_over_stays_and_the_click_is_not_made(an_effect, monkeypatch):
+    stroke = in_volume(an_effect, FIRST)
+    an_effect.editor.paint(stroke)
+
+    def fail(*_):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(an_effect.workspace.session, "set_mask", fail)
+    an_effect.click(middle(an_effect, FIRST))
+
+    assert np.array_equal(outlined(an_effect), stroke)
+    assert "the click was not made" in an_effect.message
+    assert labels_in(an_effect.workspace.points_node) == []
+
+
 def test_the_number_of_slices_is_kept_with_the_work(an_effect):
     box = an_effect.python.propagationSlicesBox
     assert box.value == -1 and an_effect.workspace.session.settings.propagation_slices is None
@@ -171,7 +195,8 @@ def test_errors_are_shown_in_the_options(an_effect):
 def test_leaving_the_effect_leaves_nothing_behind(an_effect):
     workspace = an_effect.workspace
     an_effect.click(middle(an_effect, FIRST))
-    signals = (workspace.message, workspace.opened, workspace.changed, workspace.ended)
+    told = (workspace.message, workspace.notice, workspace.begins)
+    signals = (*told, workspace.opened, workspace.changed, workspace.ended)
     before = [len(signal) for signal in signals]
 
     an_effect.python.deactivate()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import assert_never
@@ -275,6 +275,30 @@ def with_rest_of(before: Lesion, rebuilt: Lesion, is_propagated: bool) -> Lesion
         )
         rebuilt = replace(rebuilt, mask=rebuilt.mask.union(kept), absorbed=kept or None)
     return rebuilt
+
+
+def without_clicks(
+    state: State,
+    clicks: Collection[int],
+    rebuilt: Callable[[State, Lesion], State],
+    keep_empty: bool,
+) -> State:
+    """Return the state without some clicks, by id, whose lesions are then ``rebuilt``.
+
+    Without ``keep_empty`` lesions that have no prompt or voxel left go with their clicks.
+    """
+    for lesion_id in dict.fromkeys(state.find_click(click)[0].id for click in clicks):
+        lesion = state.lesion(lesion_id)
+        left = replace(lesion, clicks=tuple(c for c in lesion.clicks if c.id not in clicks))
+        if len(left.prompts) == len(lesion.prompts):
+            # Made before the lesion was merged or split; nothing depends on them any more.
+            state = state.with_lesions(left)
+        else:
+            state = rebuilt(state, left)
+        rest = state.lesion(lesion_id)
+        if not (keep_empty or rest.has_prompts or rest.mask):
+            state = state.without_lesions(lesion_id)
+    return state
 
 
 def _at_prompts(lesion: Lesion, slice_index: int, image: np.ndarray) -> np.ndarray:

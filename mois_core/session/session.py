@@ -9,8 +9,9 @@ nothing, and undo is a step back in a list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ from mois_core.session.findings import FindingRules, lesions_after_search
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
 from mois_core.session.lesion import BoxPrompt, Click, Lesion, Prompt, Status, painting_order
-from mois_core.session.lesion_edits import LesionEditor, with_rest_of
+from mois_core.session.lesion_edits import LesionEditor, with_rest_of, without_clicks
 from mois_core.session.masks import Mask
 from mois_core.session.memory_guard import MemoryGuard
 from mois_core.session.preprocess import model_input, published_input
@@ -253,20 +254,27 @@ class Session:
                 "this click was made before the lesion was merged or split; set a new one"
             )
         prompts = [moved if prompt is old else prompt for prompt in lesion.prompts]
-        self._rebuild("move click", lesion, prompts, Spread(**how))
+        run = partial(self._rebuilt, before.ticked(), lesion, prompts, Spread(**how))
+        self.history.commit("move click", self.guard.run(run))
         self._tell_of_clicks(before, [(lesion.id, moved)])
 
     def delete_click(self, click: int, **how: object) -> None:
         """Take a click back; the lesion is what it would be without it."""
-        lesion, old = self.state.find_click(click)
-        if old in lesion.prompts:
-            prompts = [prompt for prompt in lesion.prompts if prompt is not old]
-            self._rebuild("delete click", lesion, prompts, Spread(**how))
-        else:
-            # It was made before the lesion was merged or split; nothing depends on it any more.
-            clicks = tuple(own for own in lesion.clicks if own is not old)
-            left = self.state.with_lesions(replace(lesion, clicks=clicks))
-            self.history.commit("delete click", left)
+        self.delete_clicks([click], keep_empty=True, **how)
+
+    def delete_clicks(
+        self, clicks: Collection[int], keep_empty: bool = False, **how: object
+    ) -> None:
+        """Take clicks back as one step, and lesions that have no prompt or voxel left with them."""
+        spread = Spread(**how)
+
+        def rebuilt(state: State, lesion: Lesion) -> State:
+            return self._rebuilt(state, lesion, lesion.prompts, spread)
+
+        run = partial(without_clicks, self.state.ticked(), clicks, rebuilt, keep_empty)
+        self.history.commit(
+            "delete click" if len(clicks) == 1 else "delete clicks", self.guard.run(run)
+        )
 
     def box(self, first: Point, second: Point, lesion: int | None = None, **how: object) -> int:
         """Draw a rectangle around a lesion on one slice, given by two opposite corners.
@@ -356,23 +364,18 @@ class Session:
 
         self.history.commit(what, self.guard.run(run))
 
-    def _rebuild(
-        self, what: str, lesion: Lesion, prompts: Sequence[Prompt], spread: Spread
-    ) -> None:
-        """Commit a state with a lesion as it would be with other prompts."""
-        state = self.state.ticked()
+    def _rebuilt(
+        self, state: State, lesion: Lesion, prompts: Sequence[Prompt], spread: Spread
+    ) -> State:
+        """Return a state with a lesion as it would be with other prompts."""
         lesion = replace(lesion, changed=state.clock)
 
         def propagate(present: State) -> State:
             return self._spread(present, [lesion.id], spread)
 
-        def run() -> State:
-            rebuilt = self.editor.rebuilt(state, lesion, prompts, propagate)
-            return rebuilt.with_lesions(
-                with_rest_of(lesion, rebuilt.lesion(lesion.id), spread.propagate)
-            )
-
-        self.history.commit(what, self.guard.run(run))
+        state = self.editor.rebuilt(state, lesion, prompts, propagate)
+        rebuilt = with_rest_of(lesion, state.lesion(lesion.id), spread.propagate)
+        return state.with_lesions(rebuilt)
 
     def _spread(self, state: State, lesion_ids: Sequence[int], spread: Spread) -> State:
         if not spread.propagate:

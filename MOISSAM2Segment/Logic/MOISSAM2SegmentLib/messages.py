@@ -30,8 +30,7 @@ calls it.
 _ = tr
 
 UNEXPECTED = _(
-    "Something went wrong that should not have ({kind}). Nothing was lost; the details are in "
-    "Slicer's error log."
+    "Something went wrong that should not have ({kind}). The details are in Slicer's error log."
 )
 
 

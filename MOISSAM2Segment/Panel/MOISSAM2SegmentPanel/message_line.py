@@ -16,25 +16,21 @@ STATUS_BAR_MS = 8000
 class MessageLine:
     """A message in the panel, in the place of the hint, and for a while in the status bar.
 
-    A message is about the work as it was when the message came, which ``present`` returns. Once
-    that is another, the message is outdated.
+    A message stands until the next one comes, or until the user begins something else.
     """
 
-    def __init__(self, label: Any, hint_label: Any, present: Callable[[], object]) -> None:
+    def __init__(self, label: Any, hint_label: Any) -> None:
         self._label = label
         self._hint_label = hint_label
-        self._present = present
-        self._about: object = None
         self.clear()
 
     def show(self, text: str) -> None:
-        """Show a message until the next one comes, or until it is outdated.
+        """Show a message until the next one comes, or until it is removed.
 
         Messages of the module are translated where they are written. Those of the engine are not,
         and are looked up here.
         """
         text = translate("MOISSAM2Segment", text) if text else ""
-        self._about = self._present()
         self._label.text = text
         self._label.visible = bool(text)
         self._hint_label.visible = not text
@@ -44,11 +40,6 @@ class MessageLine:
     def clear(self) -> None:
         """Remove the message, which is no longer true."""
         self.show("")
-
-    def clear_if_outdated(self) -> None:
-        """Remove the message if the work has changed since it came."""
-        if self._present() is not self._about:
-            self.clear()
 
     def guard(self, slot: Callable[..., None]) -> Callable[..., None]:
         """Return a slot whose errors are shown here: Qt would only print them to the console."""

@@ -34,7 +34,7 @@ class Panel:
         self.ui = ui
         self.engine: Engine = logic.engine
         self.workspace: Workspace = logic.workspace
-        self.message_line = MessageLine(ui.messageLabel, ui.hintLabel, self._present)
+        self.message_line = MessageLine(ui.messageLabel, ui.hintLabel)
         self._parent = parent
         self._icon_folder = icon_folder
         guard, clear = self.message_line.guard, self.message_line.guard_and_clear
@@ -69,11 +69,13 @@ class Panel:
         )
         add_to_tool_tips(ui)
         self.has_packages = False
-        self.workspace.message.connect(self.message_line.show)
+        for signal in (self.workspace.message, self.workspace.notice):
+            signal.connect(self.message_line.show)
+        self.workspace.begins.connect(self.message_line.clear)
         for signal in (self.workspace.opened, self.workspace.changed, self.engine.changed):
             signal.connect(self.show)
         self.workspace.opened.connect(self._opened)
-        self.workspace.ended.connect(lambda reason: self.show())
+        self.workspace.ended.connect(self._ended)
         icons.set_icons(ui, parent, icon_folder)
         self._look_for_packages()
         self.show()
@@ -124,12 +126,7 @@ class Panel:
         self.pages.show()
         # A table that is shown can be hidden again after the work has ended, too.
         self.ui.reportFrame.visible = self.pages.is_working or self.report.is_shown
-        self.message_line.clear_if_outdated()
         self.next_step.show(entries, self.has_packages)
-
-    def _present(self) -> object:
-        """Return what a message is about: the state of the work, None if no scan is open."""
-        return self.workspace.state if self.workspace.is_open else None
 
     def _look_for_packages(self) -> None:
         had, self.has_packages = self.has_packages, self.install.refresh()
@@ -141,13 +138,19 @@ class Panel:
         self.show()
 
     def _opened(self) -> None:
+        self.message_line.clear()
         if self.workspace.state.lesions:
-            self.message_line.show(_("The work that is stored with this scan goes on."))
+            text = _("The work that is stored with this scan goes on; undo begins anew.")
+            self.message_line.show(text)
         elif self.scan.is_on_sample:
             self.clicks.begin()
         warning = self.workspace.session.stack.acquisition_warning()
         if warning:
             self.message_line.show(warning)
+
+    def _ended(self, reason: str) -> None:
+        self.message_line.clear()
+        self.show()
 
     # ---- what concerns several sections ----------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+from MOISSAM2SegmentLib.scene.node_names import told_apart
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
@@ -109,7 +110,7 @@ class ScanSection:
         if now is not None and before is now and node is not now:
             self._workspace.end()
             text = _("The work on {scan} is kept. Choose it again and start to go on with it.")
-            self._message_line.show(text.format(scan=now.GetName()))
+            self._message_line.show(text.format(scan=told_apart(now)))
         self._workspace.changed()
 
     def _start(self) -> None:

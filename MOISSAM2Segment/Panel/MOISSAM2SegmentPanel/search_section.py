@@ -57,7 +57,11 @@ class SearchSection:
         self._ui.searchButton.enabled = is_open
         self._ui.addExamplesButton.enabled = is_open
         self._ui.clearExamplesButton.enabled = count > 0
-        text = _("{count} slices with brought-in examples are used.").format(count=count)
+        one, several = (
+            _("1 slice with brought-in examples is used."),
+            _("{count} slices with brought-in examples are used."),
+        )
+        text = one if count == 1 else several.format(count=count)
         self._ui.exampleLabel.text = text if count else ""
         self._ui.exampleLabel.visible = count > 0
         self._show_where(count)

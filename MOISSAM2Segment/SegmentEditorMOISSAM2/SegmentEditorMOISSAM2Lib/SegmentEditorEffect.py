@@ -211,6 +211,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def _connections(self, workspace: Any) -> list[tuple[Any, Any]]:
         return [
             (workspace.message, self._show_message),
+            (workspace.notice, self._show_message),
+            (workspace.begins, self._clear_message),
             (workspace.opened, self._opened),
             (workspace.changed, self.show),
             (workspace.ended, self._ended),
@@ -231,6 +233,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.show()
 
     def _ended(self, reason: str) -> None:
+        self._clear_message()
         self.show()
 
     def _busy(self, is_busy: bool) -> None:
@@ -274,6 +277,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _show_message(self, text: str) -> None:
         self.messageLabel.text = text
+
+    def _clear_message(self) -> None:
+        self._show_message("")
 
     def _guarded(self, action: Any) -> Any:
         """Return a slot whose errors are shown in the options: Slicer would only print them."""

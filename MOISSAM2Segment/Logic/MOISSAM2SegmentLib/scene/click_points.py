@@ -86,6 +86,9 @@ class ClickPoints:
                 edits += self._relabelled(*present[point_id], known)
             elif _has_moved(present[point_id][1], known.ras):
                 edits += self._dragged(*present[point_id], known)
+            elif present[point_id][0].is_selected != known.click.positive:
+                # Selected or not is the colour of inside or outside, which the click has still.
+                control_points.mark_point(self.node, point_id, *read_click_label(known.label))
         new = [pair for point_id, pair in present.items() if not self._is_known(point_id)]
         edits += self._placed(new)
         return edits
@@ -197,6 +200,20 @@ class ClickPoints:
                 world = to_world(self.volume_node, self._place_of(click))[0]
                 point_id = control_points.add_point(self.node, world, lesion_id, click.positive)
                 self._know(point_id, lesion_id, click, from_world(self.volume_node, world)[0])
+
+    def stayed_behind(self, moved: np.ndarray, state: State) -> bool:
+        """Return whether a scan was moved by a matrix, and the points that came with a stored
+        session were not: in their own coordinates they lie where its clicks were before."""
+        points = control_points.placed_points(self.node)
+        own = from_world(self.node, np.array([point.world for point in points]))
+        clicks: dict[ClickLabel, list[Click]] = {}
+        for lesion_id, click in _owners(state).values():
+            clicks.setdefault(ClickLabel(lesion_id, click.positive), []).append(click)
+        return any(
+            self._lies_at(moved[:3, :3] @ place + moved[:3, 3], click)
+            for point, place in zip(points, own, strict=True)
+            for click in clicks.get(read_click_label(point.label), ())
+        )
 
     def adopt(self, state: State) -> None:
         """Recognise a stored session's clicks among the points that came with it."""

@@ -32,6 +32,7 @@ class ControlPoint(NamedTuple):
     id: str
     label: str
     world: np.ndarray
+    is_selected: bool
 
 
 def placed_points(node: Any) -> list[ControlPoint]:
@@ -41,7 +42,9 @@ def placed_points(node: Any) -> list[ControlPoint]:
         if _is_placed(node, index):
             world = np.array(node.GetNthControlPointPositionWorld(index))
             label = node.GetNthControlPointLabel(index)
-            points.append(ControlPoint(node.GetNthControlPointID(index), label, world))
+            is_selected = bool(node.GetNthControlPointSelected(index))
+            point_id = node.GetNthControlPointID(index)
+            points.append(ControlPoint(point_id, label, world, is_selected))
     return points
 
 

@@ -46,6 +46,14 @@ def image_of(ijk_to_ras: np.ndarray, box: Box, mask: np.ndarray) -> Any:
     return image
 
 
+def moved_image(image: Any, transform: Any) -> Any:
+    """Return a copy of an image with a VTK transform applied to it."""
+    copy = slicer.vtkOrientedImageData()
+    copy.DeepCopy(image)
+    slicer.vtkOrientedImageDataResample.TransformOrientedImage(copy, transform)
+    return copy
+
+
 def on_grid(
     image: Any, lesion_ids: Mapping[int, int], ijk_to_ras: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:

@@ -7,7 +7,7 @@ editor of these (`BorrowedSegments`). `SegmentIndex` holds which segment shows w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import slicer
 
 from mois_core.results.colours import lesion_colour
 from MOISSAM2SegmentLib.scene.borrowed_segments import BorrowedSegments
-from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, has_matrix, on_grid
+from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, has_matrix, image_labels, on_grid
 from MOISSAM2SegmentLib.scene.segment_index import SegmentIndex, members_by_image
 from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, tagged_segments
 from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps
@@ -262,6 +262,12 @@ class LesionSegments:
                     self.index.segmentation.SeparateSegmentLabelmap(segment_id)
 
     # ---- stored sessions and the end of the scene ------------------------------------------
+
+    def lie_on(self, ijk_to_ras: np.ndarray) -> bool:
+        """Return whether the segments that came with a stored session lie on another grid."""
+        images = members_by_image(self.index.segmentation, tagged_segments(self.node))
+        filled = [image for image, _ in images if image is not None and image_labels(image)]
+        return any(has_matrix(image, ijk_to_ras) for image in filled)
 
     def adopt(self, update: Update) -> list[SegmentEdit]:
         """Recognise the segments that came with a stored session; return what differs from it."""

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP
-from MOISSAM2SegmentLib.scene.segment_tags import default_name
 from MOISSAM2SegmentLib.scene.segment_surfaces import SegmentSurfaces
+from MOISSAM2SegmentLib.scene.segment_tags import default_name
 
 if TYPE_CHECKING:
     from mois_core.results.colours import Colour

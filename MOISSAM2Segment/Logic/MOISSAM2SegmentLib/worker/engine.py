@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+import numpy as np
+
 from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.signal import Signal
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 NO_MODEL = _("No model is loaded yet; download one or choose a file first.")
 LOADING = _("loading the model")
+
+PLACE = "ijk_to_ras"
+"""The note in a session's file on where its scan lay, by which one that was moved is recognised."""
+SAME_SLICES = 1e-6
+"""In voxels: steps along slices, rows and columns are whole ones."""
 
 
 class Engine:
@@ -135,13 +142,20 @@ class Engine:
         self._sessions.add(session)
         return session
 
-    def resume(self, content: bytes, volume: Volume) -> Session:
-        """Return the session that the content of a session file holds."""
+    def resume(self, content: bytes, volume: Volume) -> tuple[Session, np.ndarray | None]:
+        """Return the session that the content of a session file holds.
+
+        If the scan was moved since, as by hardening a transform, the session goes on at its new
+        place; then the voxel-to-RAS matrix that it had before is returned too.
+        """
         from mois_core.session.session_file import restore
 
-        session = restore(content, self._model(), volume, self.info)
+        before = _place_before(content, volume)
+        session = restore(content, self._model(), before or volume, self.info)
+        if before is not None:
+            session = _moved(session, volume)
         self._sessions.add(session)
-        return session
+        return session, None if before is None else before.ijk_to_ras
 
     def _model(self) -> Any:
         if self.model is None:
@@ -157,3 +171,33 @@ class Engine:
     def _rest(self) -> None:
         devices.move_to_host(self.model, self._sessions)
         self._is_resting = True
+
+
+def _place_before(content: bytes, volume: Volume) -> Volume | None:
+    """Return a scan where it lay when a session on it was stored; None if it was not moved.
+
+    None as well if its slices run through the voxels in another way since.
+    """
+    from mois_core.geometry import SliceStack, Volume
+    from mois_core.session.session_file import describe, fingerprint
+
+    saved = describe(content)
+    if PLACE not in saved.notes or saved.scan == fingerprint(volume):
+        return None
+    before = Volume(volume.array, np.array(saved.notes[PLACE]))
+    if saved.scan != fingerprint(before):
+        return None
+    now, then = (
+        one.ras_to_ijk @ SliceStack(one, saved.settings.axis).to_ras for one in (volume, before)
+    )
+    return before if np.allclose(now, then, atol=SAME_SLICES) else None
+
+
+def _moved(session: Session, volume: Volume) -> Session:
+    """Return a session with the same lesions on the same voxels at another place."""
+    from mois_core.session import Session
+
+    how = (session.settings, session.reference, session.model_info)
+    moved = Session(session.model, volume, *how)
+    moved.history.present = session.state
+    return moved

@@ -11,6 +11,7 @@ from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.borrowed_segments import WriteSegment
 from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
+from MOISSAM2SegmentLib.scene.node_names import told_apart
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ANOTHER_SEGMENTATION = _(
     "The lesions of this scan are in the segmentation {name}. Choose that one to go on with them."
 )
+NOT_TAKEN_OVER = _("{reason} The segment was not changed, and the click was not made.")
 BEGIN_INSIDE = _("Click into the lesion first; what does not belong to it comes afterwards.")
 
 
@@ -32,8 +34,10 @@ class EffectSegments:
     back, as one edit; until then further clicks correct the network's whole mask.
     """
 
-    def __init__(self, open_work: Callable[[], ScanWork]) -> None:
+    def __init__(self, open_work: Callable[[], ScanWork], message: Callable[[str], None]) -> None:
+        """``message`` is called with a sentence for the user if a click could not be made."""
         self._open_work = open_work
+        self._message = message
 
     def edit_segment(self, segmentation_node: Any, segment_id: str, write: WriteSegment) -> None:
         """Let the points that are placed from now on belong to a segment, and borrow it.
@@ -51,7 +55,7 @@ class EffectSegments:
             present = work.segments.read_box(segment_id)
             work.borrow_segment(segment_id, lesion, write)
             if lesion.lesion_id is None and present.labels.any():
-                _take_over(work, lesion, present)
+                self._take_over(work, lesion, present)
             borrowed = work.segments.borrowed.of_segment(segment_id)
         work.clicks.active = borrowed.lesion
 
@@ -80,20 +84,28 @@ class EffectSegments:
             work.give_back_segments()
             work.clicks.active = None
 
+    def _take_over(self, work: ScanWork, lesion: FreshLesion, present: Patch) -> None:
+        """Begin a lesion with what its segment holds; until then no click can begin it."""
+        lesion.awaits_content = True
 
-def _take_over(work: ScanWork, lesion: FreshLesion, present: Patch) -> None:
-    def take(session: Session, *_: Any) -> None:
-        mask = np.zeros(session.volume.array.shape, dtype=bool)
-        mask[present.box] = present.labels > 0
-        lesion.lesion_id = session.set_mask(None, mask)
+        def take(session: Session, *_: Any) -> None:
+            mask = np.zeros(session.volume.array.shape, dtype=bool)
+            mask[present.box] = present.labels > 0
+            lesion.lesion_id = session.set_mask(None, mask)
+            lesion.awaits_content = False
 
-    work.run("Take over", take)
+        def failed(reason: str) -> None:
+            # Given back, the segment is taken over anew with the next click.
+            self.give_back(work)
+            self._message(NOT_TAKEN_OVER.format(reason=reason))
+
+        work.run("Take over", take, failed=failed)
 
 
 def _show_in(work: ScanWork, node: Any) -> None:
     """Show lesions in a segmentation of the user's own, as long as there are none elsewhere."""
     if work.state.lesions:
-        raise BadInput(ANOTHER_SEGMENTATION.format(name=work.segments_node.GetName()))
+        raise BadInput(ANOTHER_SEGMENTATION.format(name=told_apart(work.segments_node)))
     if node.GetParentTransformNode() is not work.volume_node.GetParentTransformNode():
         raise BadInput(ELSEWHERE)
     work.use_segmentation(node)

@@ -17,20 +17,21 @@ from mois_core.errors import BadInput
 from mois_core.results.colours import Colour
 from MOISSAM2SegmentLib.messages import error_message
 from MOISSAM2SegmentLib.messages import tr as _
-from MOISSAM2SegmentLib.scene.grid_images import image_labels, on_grid
+from MOISSAM2SegmentLib.scene.grid_images import has_matrix, image_labels, moved_image, on_grid
 from MOISSAM2SegmentLib.scene.segment_index import members_by_image
 from MOISSAM2SegmentLib.scene.segment_tags import default_name, tagged_segments
 from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas
 from MOISSAM2SegmentLib.scene.stored_session import (
+    POINTS,
     SEGMENTS,
     VOLUME,
     StoredSession,
     decode,
     stored_sessions,
 )
-from MOISSAM2SegmentLib.scene.transforms import view_of
+from MOISSAM2SegmentLib.scene.transforms import transform_between, view_of
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
-from MOISSAM2SegmentLib.workspace.step_record import STEPS, Step
+from MOISSAM2SegmentLib.workspace.step_record import STEPS, Step, moved
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from MOISSAM2SegmentLib.worker.engine import Engine
 
 TAKEN_OVER = _(
-    "{reason} Its lesions were taken over as outlined ones; the earlier work stays in the scene."
+    "{reason} Its lesions were taken over as outlined ones; the earlier work stays in the scene, "
+    "hidden."
 )
 READING = _("reading the scan")
 TAKING_OVER = _("taking over lesions")
@@ -66,6 +68,8 @@ class OpenedScan:
     """The stored session that goes on; None if the session is new."""
     steps: list[Step] | None = None
     """What was done in it so far; None if that is not known."""
+    place_before: np.ndarray | None = None
+    """The scan's voxel-to-RAS matrix when the session was stored; None if it was not moved."""
     problem: str = ""
     """Why a stored session could not be resumed, in words for the user."""
 
@@ -106,19 +110,21 @@ def open_scan(
     canvas = Canvas(volume.array.shape)
     problem = ""
     for candidate in earlier:
+        if not candidate.text:
+            continue
         try:
             content = decode(candidate.text)
-            session = engine.resume(content, volume) if content else None
+            session, place_before = engine.resume(content, volume)
         except BadInput as error:
             problem = problem or error_message(error)
             continue
-        if session is not None:
-            if settings is not None:
-                session.adjust(**{name: getattr(settings, name) for name in MACHINE_SETTINGS})
-            updates = LabelUpdates(session)
-            steps = describe(content).notes.get(STEPS)
-            whole = updates.whole()
-            return OpenedScan(session, updates, whole, canvas, candidate.stored, steps)
+        if settings is not None:
+            session.adjust(**{name: getattr(settings, name) for name in MACHINE_SETTINGS})
+        updates = LabelUpdates(session)
+        whole, steps = updates.whole(), describe(content).notes.get(STEPS)
+        if steps is not None and place_before is not None:
+            steps = moved(steps, volume.ijk_to_ras @ np.linalg.inv(place_before))
+        return OpenedScan(session, updates, whole, canvas, candidate.stored, steps, place_before)
     session = engine.open(volume, settings)
     updates = LabelUpdates(session)
     return OpenedScan(session, updates, updates.whole(), canvas, None, problem=problem)
@@ -134,14 +140,27 @@ def outlined_lesions(earlier: Sequence[EarlierSession], volume_node: Any) -> lis
     return []
 
 
+def hide(earlier: Sequence[EarlierSession]) -> None:
+    """Hide what earlier sessions show, so that nobody sees each lesion twice."""
+    for candidate in earlier:
+        for role in (SEGMENTS, POINTS):
+            node = candidate.stored.referenced(role)
+            if node is not None and node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(False)
+
+
 def _outlined(segmentation: Any, node: Any, volume_node: Any) -> list[OutlinedLesion]:
     from scipy.ndimage import find_objects
 
     scan, segments = view_of(volume_node), tagged_segments(node)
+    parents = (node.GetParentTransformNode(), volume_node.GetParentTransformNode())
     lesions = []
     for image, members in members_by_image(segmentation, segments):
         if image is None or image_labels(image) is None:
             continue
+        if parents[0] is not parents[1] and not has_matrix(image, scan.ijk_to_ras):
+            # The scan was moved without its lesions, which lie where they are seen.
+            image = moved_image(image, transform_between(*parents))
         labels = on_grid(image, members, scan.ijk_to_ras, scan.array.shape)
         for lesion_id, box in enumerate(find_objects(labels), start=1):
             if box is not None:

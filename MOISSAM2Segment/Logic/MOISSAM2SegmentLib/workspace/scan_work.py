@@ -7,7 +7,9 @@ step is shown when it is done. Nothing here waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +22,8 @@ from MOISSAM2SegmentLib.scene.lesion_segments import CLASS as SEGMENTATION_CLASS
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
 from MOISSAM2SegmentLib.scene.stored_session import POINTS, SEGMENTS, StoredSession
-from MOISSAM2SegmentLib.scene.transforms import to_world, view_of
+from MOISSAM2SegmentLib.scene.transforms import numpy_to_matrix, to_world, view_of
+from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker import click_edits, segment_edits
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.worker.jobs import Job
@@ -41,10 +44,36 @@ if TYPE_CHECKING:
     from mois_core.session import Session
     from mois_core.session.lesion import Lesion
     from mois_core.session.state import State
-    from MOISSAM2SegmentLib.signal import Signal
     from MOISSAM2SegmentLib.worker.engine import Engine
 
+STOPPED_AT_POINTS = _(
+    "Stopped: the slice with the point is outlined, those beside it are as they were. Another "
+    "click in the lesion goes on; Undo takes this one back."
+)
 POINTS_REMOVED = _("The list of points was removed. A new one was made from what is known.")
+
+
+class ScanChange(Enum):
+    """What can become of a scan while it is open."""
+
+    NONE = "none"
+    MOVED = "moved"
+    """It has the same voxels at another place, as after a linear transform was hardened."""
+    OTHER_VOXELS = "changed"
+
+
+class WorkSignals(NamedTuple):
+    """How the work on a scan tells what happens."""
+
+    changed: Signal
+    """Called when another state is shown."""
+    begins: Signal
+    """Called when a step begins: what was said of the one before is no longer of interest."""
+    message: Signal
+    """Called with a sentence for the user when something could not be done."""
+    notice: Signal
+    """Called with a sentence for the user when something was done, or goes on, in another way than
+    the user may expect."""
 
 
 class ScanWork:
@@ -56,15 +85,15 @@ class ScanWork:
         volume_node: Any,
         opened: OpenedScan,
         events: SceneEvents,
-        changed: Signal,
-        message: Signal,
+        signals: WorkSignals,
     ) -> None:
-        """``changed`` is called when another state is shown, ``message`` with text for the user.
+        """``signals`` are those of the workspace.
 
         Nodes that the scene holds of earlier work are used again; where they differ from the
         session, the differences become steps, as if the user made them now.
         """
         self.scene = volume_node.GetScene()
+        self._engine = engine
         self.volume_node = volume_node
         self.session: Session = opened.session
         self.state: State = opened.update.state
@@ -72,15 +101,15 @@ class ScanWork:
         self.undo_name: str | None = None
         self.redo_name: str | None = None
         self.events = events
-        self._changed, self._message = changed, message
+        self._signals, self._message = signals, signals.message
         self._label_updates = opened.label_updates
         self._lesions = LesionList(opened.session.stack)
         self._transform_id: str | None = None
         self._points_gone = False
+        self._refusals: list[str] = []
         self.record = StepRecord(self.session, opened.steps, opened.resumed is None)
-        self.steps = StepRunner(
-            engine, self.session, self._label_updates, self, message, self.record
-        )
+        told = (signals.message, signals.notice)
+        self.steps = StepRunner(engine, self.session, self._label_updates, self, *told, self.record)
         stored = opened.resumed or StoredSession.create(self.scene, volume_node)
         self.saver = SessionSaver(engine.save_worker, stored, self.session, self.record)
         self.segments_node, had_segments = self._node(stored, SEGMENTS, self._new_segmentation)
@@ -88,7 +117,9 @@ class ScanWork:
         self.segments = LesionSegments(self.segments_node, self.session.volume, opened.canvas)
         self.clicks = self._click_points()
         events.is_ours = lambda: self.segments.index.is_writing
-        self.follow_transform()
+        if opened.place_before is not None:
+            self._move_with_scan(opened.place_before)
+        self._put_under_transform()
         edits = []
         if had_segments:
             edits = self.segments.adopt(opened.update)
@@ -99,6 +130,7 @@ class ScanWork:
             self.clicks.adopt(self.state)
             removed = self.clicks.unmatched(self.state)
             self._submit_clicks([*removed, *self.clicks.edits()])
+            self._tell_refusals()
         else:
             self.clicks.show(self.state)
         self._submit_segments(edits)
@@ -116,17 +148,20 @@ class ScanWork:
         return node, False
 
     def _new_segmentation(self) -> Any:
-        name = f"{self.volume_node.GetName()} lesions"
+        name = self.scene.GenerateUniqueName(f"{self.volume_node.GetName()} lesions")
         node = self.scene.AddNewNodeByClass(SEGMENTATION_CLASS, name)
         node.CreateDefaultDisplayNodes()
         node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
         return node
 
     def _new_points(self) -> Any:
-        return control_points.new_list(self.scene, f"{self.volume_node.GetName()} clicks")
+        name = self.scene.GenerateUniqueName(f"{self.volume_node.GetName()} clicks")
+        return control_points.new_list(self.scene, name)
 
     def _click_points(self) -> ClickPoints:
-        return ClickPoints(self.points_node, self.volume_node, self.session.stack, self._message)
+        return ClickPoints(
+            self.points_node, self.volume_node, self.session.stack, self._refusals.append
+        )
 
     # ---- from the scene to the session -----------------------------------------------------
 
@@ -143,10 +178,16 @@ class ScanWork:
         if events.points_changed and not events.is_dragging:
             events.points_changed = False
             self._submit_clicks(self.clicks.edits())
+            self._tell_refusals()
         if events.segments_changed:
             events.segments_changed = False
             self.segments.separate_foreign_segments()
             self.pass_on_segments()
+
+    def _tell_refusals(self) -> None:
+        """Tell which points were refused: after the others' step began, which clears messages."""
+        while self._refusals:
+            self._message(self._refusals.pop(0))
 
     def pass_on_segments(self) -> None:
         """Pass changes of the segments on to the session."""
@@ -154,28 +195,54 @@ class ScanWork:
         self._update_label_updates()
         self._submit_segments(edits)
 
-    def is_same_scan(self) -> bool:
-        """Return whether the volume node still holds the scan that the session works on."""
+    @property
+    def scan_change(self) -> ScanChange:
+        """What has become of the scan since the session was opened."""
         try:
             now = view_of(self.volume_node)
         except BadInput:
-            return False
+            return ScanChange.OTHER_VOXELS
         volume = self.session.volume
+        if not np.array_equal(now.array, volume.array):
+            return ScanChange.OTHER_VOXELS
         in_place = np.array_equal(now.ijk_to_ras, volume.ijk_to_ras)
-        return in_place and np.array_equal(now.array, volume.array)
+        return ScanChange.NONE if in_place else ScanChange.MOVED
 
     def follow_transform(self) -> None:
         """Put the segments and points under the transform of the scan.
 
-        Points that the user put under another transform stay there.
+        Points that the user put under another transform stay there. A transform that the scan was
+        hardened by moves what lies under it for good, too.
         """
-        now = self.volume_node.GetTransformNodeID()
-        if now == self._transform_id:
+        now, before = self.volume_node.GetTransformNodeID(), self._transform_id
+        if now == before:
             return
+        is_hardened = now is None and self.scan_change is not ScanChange.NONE
+        if is_hardened:
+            for node in (self.segments_node, self.points_node):
+                if node.GetTransformNodeID() == before:
+                    node.HardenTransform()
+        self._put_under_transform()
+
+    def _put_under_transform(self) -> None:
+        now = self.volume_node.GetTransformNodeID()
         self.segments_node.SetAndObserveTransformNodeID(now)
         if self.points_node.GetTransformNodeID() == self._transform_id:
             self.points_node.SetAndObserveTransformNodeID(now)
         self._transform_id = now
+
+    def _move_with_scan(self, before: np.ndarray) -> None:
+        """Have segments and points follow a scan that was moved while they were not open.
+
+        ``before`` is the scan's matrix then. What moved along is recognised and left in place.
+        """
+        moved = self.session.volume.ijk_to_ras @ np.linalg.inv(before)
+        if self.segments.lie_on(before):
+            with self.segments.index.writing():
+                self.segments_node.ApplyTransformMatrix(numpy_to_matrix(moved))
+        if self.clicks.stayed_behind(moved, self.state):
+            self.points_node.ApplyTransformMatrix(numpy_to_matrix(moved))
+            self.points_node.SetAndObserveTransformNodeID(self._transform_id)
 
     def points_were_removed(self) -> None:
         """Replace the list of points at the next `pass_on_changes`: its removal is not over yet."""
@@ -194,7 +261,7 @@ class ScanWork:
         self.saver.refer(POINTS, self.points_node)
         self.events.watch_points(self.points_node)
         self._message(POINTS_REMOVED)
-        self._changed()
+        self._signals.changed()
 
     def use_segmentation(self, node: Any) -> None:
         """Show lesions in another segmentation; remove ours if it has no segments."""
@@ -225,13 +292,27 @@ class ScanWork:
     # ---- steps -----------------------------------------------------------------------------
 
     def run(
-        self, name: str, action: Action, then: Then = ignore, steps: Steps | None = None
+        self,
+        name: str,
+        action: Action,
+        then: Then = ignore,
+        steps: Steps | None = None,
+        failed: Then | None = None,
     ) -> Job:
         """Run a step; ``then`` is given what it returns, if that is not None.
 
         ``steps`` tells the record what was done, see `StepRunner.run`.
+
+        ``failed`` is given the text if it fails or is stopped, which is shown otherwise.
         """
-        return self.steps.run(name, action, lambda outcome: self._shown(outcome, then), steps)
+
+        def shown(outcome: Outcome) -> None:
+            self._show(outcome)
+            self.clicks.show(outcome.update.state)
+            self._finish(outcome, then, failed)
+
+        self._signals.begins()
+        return self.steps.run(name, action, shown, steps)
 
     def script(self) -> Script:
         """Return what was done so far as a script."""
@@ -240,11 +321,6 @@ class ScanWork:
             return to_world(self.volume_node, np.array(place))[0].tolist()
 
         return script_of(self.record.steps, self.session.model_info, in_scene)
-
-    def _shown(self, outcome: Outcome, then: Then) -> None:
-        self._show(outcome)
-        self.clicks.show(outcome.update.state)
-        self._finish(outcome, then)
 
     def _show(self, outcome: Outcome) -> None:
         self.segments.show(outcome.update)
@@ -256,13 +332,15 @@ class ScanWork:
         self.state = outcome.update.state
         self.undo_name, self.redo_name = outcome.undo, outcome.redo
 
-    def _finish(self, outcome: Outcome, then: Then = ignore) -> None:
+    def _finish(self, outcome: Outcome, then: Then = ignore, failed: Then | None = None) -> None:
         self.saver.save()
         if outcome.error:
-            self._message(outcome.error)
+            (failed or self._message)(outcome.error)
+        elif outcome.stopped:
+            (failed or self._signals.notice)(outcome.stopped)
         elif outcome.value is not None:
             then(outcome.value)
-        self._changed()
+        self._signals.changed()
 
     def _submit_clicks(self, edits: Sequence[click_edits.ClickEdit]) -> None:
         """Make clicks as one step that shows the slices with the points before their neighbours."""
@@ -283,16 +361,21 @@ class ScanWork:
             settled.append(outcome.value)
             self._show(outcome)
             self.clicks.settle(edits, outcome.value.click_ids, outcome.update.state)
-            self._changed()
+            self._signals.changed()
+            if outcome.value.notice:
+                self._signals.notice(outcome.value.notice)
 
         def done(outcome: Outcome) -> None:
             self._show(outcome)
             if settled:
                 self.clicks.show(outcome.update.state)
+                if outcome.stopped:
+                    outcome = replace(outcome, stopped=STOPPED_AT_POINTS)
             else:
                 self.clicks.settle(edits, {}, outcome.update.state)
             self._finish(outcome)
 
+        self._signals.begins()
         self.steps.run("Click", apply, done, lambda _: made)
 
     def _submit_segments(self, edits: Sequence[segment_edits.SegmentEdit]) -> None:
@@ -306,6 +389,13 @@ class ScanWork:
     def _update_label_updates(self) -> None:
         self._label_updates.separate = self.segments.separate.lesions()
         self._label_updates.borrowed = self.segments.borrowed.lesions
+
+    def close(self, store: bool) -> None:
+        """Stop all jobs, after which nothing is told or shown any more; with ``store`` store the
+        present state."""
+        self._engine.worker.abandon(self)
+        self.steps.close()
+        self.saver.close(store)
 
     # ---- the table and the views -----------------------------------------------------------
 

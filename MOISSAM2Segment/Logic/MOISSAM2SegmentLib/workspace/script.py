@@ -53,7 +53,7 @@ class _Writer:
             record.START: self._start,
             record.CLICK: self._click,
             record.MOVE: lambda n, place: [f"logic.move_click({n}, {self._place(place)})"],
-            record.REMOVE: lambda n: [f"logic.delete_click({n})"],
+            record.REMOVE: lambda *ns: [f"logic.delete_clicks({', '.join(map(str, ns))})"],
             record.COMMAND: self._command,
             record.ADJUST: lambda settings: [_run(f"adjust({_keywords(settings)})")],
             record.SEARCH: self._search,

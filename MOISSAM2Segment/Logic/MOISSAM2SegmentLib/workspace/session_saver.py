@@ -13,6 +13,7 @@ from MOISSAM2SegmentLib.scene.stored_session import (
     StoredSession,
     encode,
 )
+from MOISSAM2SegmentLib.worker.engine import PLACE
 from MOISSAM2SegmentLib.worker.jobs import Job, Worker
 from MOISSAM2SegmentLib.workspace.step_record import STEPS, StepRecord
 
@@ -80,7 +81,11 @@ class SessionSaver:
 
         # Read first: a step that is finished meanwhile makes this state old, not wrong.
         state = self._session.state
-        return state, encode(to_bytes(self._session, {STEPS: self._record.up_to(state)}))
+        notes = {
+            STEPS: self._record.up_to(state),
+            PLACE: self._session.volume.ijk_to_ras.tolist(),
+        }
+        return state, encode(to_bytes(self._session, notes))
 
     def _put(self, packed: tuple[State, str]) -> None:
         state, text = packed

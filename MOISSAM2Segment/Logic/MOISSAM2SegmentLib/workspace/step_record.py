@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.worker import click_edits, segment_edits
 from MOISSAM2SegmentLib.worker.click_edits import DraggedPoint, PlacedPoint, RemovedPoint
@@ -75,6 +77,22 @@ def changed_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
+def moved(steps: Iterable[Step], matrix: np.ndarray) -> list[Step]:
+    """Return steps with their places where they are after the scan was moved by a matrix."""
+
+    def place(ras: list[float]) -> list[float]:
+        return (matrix[:3, :3] @ ras + matrix[:3, 3]).tolist()
+
+    result = []
+    for word, *values in steps:
+        if word == CLICK:
+            values = [[[n, positive, place(ras)] for n, positive, ras in values[0]]]
+        elif word == MOVE:
+            values = [values[0], place(values[1])]
+        result.append([word, *values])
+    return result
+
+
 def command(name: str, *lesion_ids: int) -> Steps:
     """Return the step of a method of `Commands` that is given lesions."""
     return lambda value: [[COMMAND, name, [int(lesion_id) for lesion_id in lesion_ids]]]
@@ -90,10 +108,11 @@ def click_steps(
 ) -> list[Step]:
     """Return the steps of points that were placed, dragged and removed together."""
     known = {click.id for lesion in before.lesions.values() for click in lesion.clicks}
-    removed = [[REMOVE, e.click_id] for e in edits if _is_of(e, RemovedPoint, known)]
+    gone = [e.click_id for e in edits if _is_of(e, RemovedPoint, known)]
+    removed = [[REMOVE, *gone]] if gone else []
     dragged = [[MOVE, e.click_id, e.ras.tolist()] for e in edits if _is_of(e, DraggedPoint, known)]
     owners = {click.id: n for n, lesion in after.lesions.items() for click in lesion.clicks}
-    placed = [e for e in edits if isinstance(e, PlacedPoint)]
+    placed = [e for e in edits if isinstance(e, PlacedPoint) and e.point_id in click_ids]
     clicks = [[owners[click_ids[e.point_id]], e.positive, e.ras.tolist()] for e in placed]
     steps = [*removed, *dragged, *([[CLICK, clicks]] if clicks else [])]
     # Lesions are followed once for all of them; one after the other might have another outcome.

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mois_core.errors import Cancelled
+from mois_core.errors import BadInput, Cancelled
 from MOISSAM2SegmentLib.messages import error_message
+from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
 from MOISSAM2SegmentLib.workspace.step_record import (
@@ -25,11 +26,16 @@ if TYPE_CHECKING:
     from mois_core.session import Session
     from MOISSAM2SegmentLib.worker.engine import Engine
 
+ENCODING_STOPPED = _("Stopped. A click on a slice that is not prepared takes a little longer.")
+STOPPED = _("Stopped; the lesions are as they were.")
+STOPPED_HALF_WAY = _("Stopped; what was finished is kept. Undo takes it back.")
+UNCHANGED = _("{problem} The lesions are as they were.")
+
 Action = Callable[["Session", "Progress", "CancelToken"], Any]
 Then = Callable[[Any], None]
 
 
-def ignore(_: Any) -> None:
+def ignore(result: Any) -> None:
     """Do nothing with the result of a step."""
 
 
@@ -46,6 +52,8 @@ class Outcome:
     """The name of the step that a redo would do again."""
     error: str = ""
     """What went wrong, in words for the user; empty if nothing did."""
+    stopped: str = ""
+    """What is left of a step that the user stopped, in words; empty if nobody did."""
 
 
 class StepRunner:
@@ -58,18 +66,30 @@ class StepRunner:
         label_updates: LabelUpdates,
         owner: object,
         message: Callable[[str], None],
+        notice: Callable[[str], None],
         record: StepRecord,
     ) -> None:
         """Jobs belong to ``owner``, so that they can be cancelled together.
 
-        ``message`` is called with a sentence for the user if slices cannot be encoded.
+        ``message`` is called with a sentence for the user if slices cannot be encoded, ``notice``
+        with what the session tells in the middle of a step that goes on, and if encoding is
+        stopped.
         """
         self.session = session
         self._engine = engine
         self._label_updates = label_updates
         self._owner = owner
-        self._message = message
+        self._message, self._notice = message, notice
         self._record = record
+        session.on_notice = self._tell
+
+    def close(self) -> None:
+        """Let the session tell nobody any more."""
+        self.session.on_notice = None
+
+    def _tell(self, text: str) -> None:
+        # The session tells on the worker; the panel may be touched on the main thread only.
+        self.post(lambda: self._notice(text))
 
     def run(
         self, name: str, action: Action, done: Callable[[Outcome], None], steps: Steps | None = None
@@ -81,29 +101,35 @@ class StepRunner:
         steps = steps or unrecorded(name)
 
         def work(progress: Progress, cancel: CancelToken) -> Outcome:
-            value, error = None, ""
+            before = self.session.state
             try:
                 cancel.check()
                 self._engine.wake()
                 self._record.interrupted(FROM_ELSEWHERE)
                 value = action(self.session, progress, cancel)
                 self._record.add(steps(value))
+                return self.outcome(value)
             except Cancelled:
                 self._record.interrupted(name)
+                is_unchanged = self.session.state is before
+                return self.outcome(stopped=STOPPED if is_unchanged else STOPPED_HALF_WAY)
             except Exception as problem:
                 self._record.interrupted(name)
                 error = error_message(problem)
-            return self.outcome(value, error)
+                if self.session.state is before and not isinstance(problem, BadInput):
+                    error = UNCHANGED.format(problem=error)
+                return self.outcome(error=error)
 
         # A job that is cancelled while it waits still reports, so that the scene is put right.
         job = Job(name, work, done, self._message, owner=self._owner, always_runs=True)
         return self._engine.worker.submit(job)
 
-    def outcome(self, value: Any, error: str = "") -> Outcome:
+    def outcome(self, value: Any = None, error: str = "", stopped: str = "") -> Outcome:
         """Return an outcome with the session's present state. Runs on the worker."""
         history = self.session.history
         undo, redo = (steps[-1][0] if steps else None for steps in (history.past, history.future))
-        return Outcome(value, self._label_updates.update(), undo, redo, error)
+        update = self._label_updates.update()
+        return Outcome(value, update, undo, redo, error, stopped)
 
     def post(self, deliver: Callable[[], None]) -> None:
         """Have a function called on the main thread in the middle of a step."""
@@ -115,9 +141,22 @@ class StepRunner:
         The job makes way for all others.
         """
 
-        def work(progress: Progress, cancel: CancelToken) -> None:
-            self._engine.wake()
-            self.session.prepare(look_at, progress, cancel)
+        is_running = False
 
-        job = Job("Encode slices", work, failed=self._message, background=True, owner=self._owner)
+        def work(progress: Progress, cancel: CancelToken) -> None:
+            nonlocal is_running
+            is_running = True
+            self._engine.wake()
+            try:
+                self.session.prepare(look_at, progress, cancel)
+            except Cancelled:
+                is_running = not job.made_way
+                raise
+
+        def cancelled() -> None:
+            # One that only waited was stopped with another job, which tells the user more.
+            if is_running:
+                self._notice(ENCODING_STOPPED)
+
+        job = Job("Encode slices", work, ignore, self._message, cancelled, True, self._owner)
         return self._engine.worker.submit(job)

@@ -14,9 +14,9 @@ import numpy as np
 from MOISSAM2SegmentLib.scene import slice_views
 from MOISSAM2SegmentLib.scene.body_outline import BodyOutline, outline_body
 from MOISSAM2SegmentLib.scene.grey_window import show_grey_window
-from MOISSAM2SegmentLib.scene.lesion_segments import CLOSED_SURFACE
 from MOISSAM2SegmentLib.scene.lesion_surfaces import LesionSurfaces, box_of, coloured
 from MOISSAM2SegmentLib.scene.scan_layout import ScanLayout
+from MOISSAM2SegmentLib.scene.segment_surfaces import CLOSED_SURFACE
 from MOISSAM2SegmentLib.scene.slice_views import FittedViews, Spread
 from MOISSAM2SegmentLib.scene.surfaces import SurfaceModel
 from MOISSAM2SegmentLib.scene.transforms import to_world

@@ -24,13 +24,14 @@ from MOISSAM2SegmentLib.workspace.open_scan import (
     EarlierSession,
     OpenedScan,
     earlier_sessions,
+    hide,
     open_scan,
     outlined_lesions,
     take_over,
 )
 from MOISSAM2SegmentLib.workspace.recovery import Recovery
 from MOISSAM2SegmentLib.workspace.report import Reports
-from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
+from MOISSAM2SegmentLib.workspace.scan_work import ScanChange, ScanWork, WorkSignals
 from MOISSAM2SegmentLib.workspace.stations import Stations
 from MOISSAM2SegmentLib.workspace.views import Views
 
@@ -46,6 +47,7 @@ SEGMENTS_REMOVED = _(
     "The segmentation with the lesions was removed, so work on the scan ended. Start again to get "
     "them back."
 )
+STOPPED_OPENING = _("Stopped. Press Start to prepare the scan.")
 CLOSED = ""
 """The reason when the scene was closed: there is nothing left to explain."""
 
@@ -66,8 +68,13 @@ class Workspace:
         """Called when a scan is ready to be worked on."""
         self.changed = Signal()
         """Called when another state is shown."""
+        self.begins = Signal()
+        """Called when a step begins: what was said of the one before is no longer of interest."""
         self.message = Signal()
-        """Called with a sentence for the user."""
+        """Called with a sentence for the user when something could not be done, or has ended."""
+        self.notice = Signal()
+        """Called with a sentence for the user when something was done, or goes on, in another way
+        than the user may expect."""
         self.ended = Signal()
         """Called with the reason when the work ends; it is empty if the user knows it."""
         self.pump_requested = Signal()
@@ -76,7 +83,7 @@ class Workspace:
         """The scan that is open or being opened."""
         self.work: ScanWork | None = None
         self.commands = Commands(self.open_work)
-        self.effect_segments = EffectSegments(self.open_work)
+        self.effect_segments = EffectSegments(self.open_work, self.message)
         self.reports = Reports(self.open_work, engine, self.message)
         self.stations = Stations(scene, engine, self.message)
         self.recovery = Recovery(scene, engine, self.message)
@@ -165,19 +172,17 @@ class Workspace:
             axis = self.session.settings.axis
             self.work.steps.prepare(visible_slice(self.scene, volume_node, axis))
 
-        def give_up(text: str = "") -> None:
+        def give_up(text: str = STOPPED_OPENING) -> None:
             self.end(text, store=False)
-            if text:
-                self.message(text)
+            self.message(text)
 
         job = Job("Open the scan", work, take, give_up, give_up, owner=self)
         return self.engine.worker.submit(job)
 
     def _begin(self, opened: OpenedScan) -> None:
         assert self._events is not None
-        self.work = ScanWork(
-            self.engine, self.volume_node, opened, self._events, self.changed, self.message
-        )
+        signals = WorkSignals(self.changed, self.begins, self.message, self.notice)
+        self.work = ScanWork(self.engine, self.volume_node, opened, self._events, signals)
         self._events.on_moved = self._follow_transform
         self.work.saver.on_stored = self.recovery.files.follow(
             self.volume_node, opened.session, opened.resumed
@@ -193,10 +198,11 @@ class Workspace:
     def _take_over(self, problem: str, earlier: Sequence[EarlierSession]) -> None:
         work = self.open_work()
         lesions = outlined_lesions(earlier, self.volume_node)
-        self.message(TAKEN_OVER.format(reason=problem) if lesions else problem)
+        hide(earlier)
         work.segments.index.colours.update({le.lesion_id: le.colour for le in lesions})
         if lesions:
             work.run("Take over", lambda session, *how: take_over(session, lesions, *how))
+        self.message(TAKEN_OVER.format(reason=problem) if lesions else problem)
 
     def end(self, reason: str = "", store: bool = True) -> None:
         """End the work on the scan. Its nodes and its stored session stay in the scene."""
@@ -208,8 +214,7 @@ class Workspace:
         if events is not None:
             events.clear()
         if work is not None:
-            self.engine.worker.abandon(work)
-            work.saver.close(store)
+            work.close(store)
         self.views.end()
         self.engine.tidy()
         self.ended(reason)
@@ -219,8 +224,8 @@ class Workspace:
         self.end()
         self.stations.close()
         self.recovery.close()
-        signals = (self.opened, self.changed, self.message, self.ended, self.pump_requested)
-        for signal in signals:
+        signals = (self.opened, self.changed, self.begins, self.message, self.notice, self.ended)
+        for signal in (*signals, self.pump_requested):
             signal.clear()
 
     # ---- pumping ---------------------------------------------------------------------------
@@ -252,7 +257,11 @@ class Workspace:
             return
         if work.events.scan_changed:
             work.events.scan_changed = False
-            if not work.is_same_scan():
+            if work.scan_change is ScanChange.MOVED:
+                # Its nodes have moved along, or will when it is opened at its new place.
+                self.start(self.volume_node, arrange_views=self.views.are_arranged)
+                return
+            if work.scan_change is ScanChange.OTHER_VOXELS:
                 self.end(SCAN_CHANGED)
                 self.message(SCAN_CHANGED)
                 return
