@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import slicer
 from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, scan_of
 from MOISSAM2SegmentLib.workspace import recovery_files, recovery_folder
 from MOISSAM2SegmentLib.workspace.recovery import DAMAGED, IN_USE, OTHER_SCAN
@@ -273,6 +274,20 @@ def test_a_bundle_that_is_not_whole_has_saved_nothing(an_allowed_workspace, root
     saved_as_bundle(an_allowed_workspace.scene, tmp_path)
     bundle = tmp_path / "scene.mrb"
     bundle.write_bytes(bundle.read_bytes()[: bundle.stat().st_size // 2])
+    tick(an_allowed_workspace)
+
+    assert len(files_in(root)) == 1
+
+
+def test_a_bundle_of_somebody_else_that_is_opened_besides_has_saved_nothing(
+    an_allowed_workspace, root, tmp_path
+):
+    """It gives the scene its name, and it may be younger than the last change."""
+    click(an_allowed_workspace)
+    other = slicer.vtkMRMLScene()
+    path = str(tmp_path / "other.mrb")
+    assert other.WriteToMRB(path)
+    an_allowed_workspace.scene.SetURL(path)
     tick(an_allowed_workspace)
 
     assert len(files_in(root)) == 1

@@ -57,6 +57,8 @@ def states(user: Any) -> Iterator[State]:
     user.press("newLesionButton")
     yield State("started", (*WORK, *IDLE, "hintLabel"))
     user.click_into(FIRST)
+    yield State("asked", (*WORK, *IDLE, "recoveryLabel", "recoveryYesButton", "recoveryNoButton"))
+    user.press("recoveryNoButton")
     user.press("newLesionButton")
     user.click_into(SECOND)
     user.press("outsideButton")

@@ -370,17 +370,22 @@ class _LayoutManager:
 class _Application:
     """`slicer.app`."""
 
-    def __init__(self, core: Any) -> None:
+    def __init__(self, core: Any, settings_file: str) -> None:
         self.views = _LayoutManager(slicer.mrmlScene)
         self.applicationLogic = core.applicationLogic
         self.temporaryPath = core.temporaryPath
         self.at_start: list[Any] = []
         self.translated: list[str] = []
+        self.copied = ""
+        self.slicerUserSettingsFilePath = settings_file
         self.cursors: list[Any] = []
         """Cursors that were put over the others and are still there."""
 
     def layoutManager(self) -> _LayoutManager:
         return self.views
+
+    def clipboard(self) -> Any:
+        return SimpleNamespace(setText=lambda text: setattr(self, "copied", text))
 
     def processEvents(self) -> None:
         QtWidgets.QApplication.processEvents()
@@ -409,7 +414,7 @@ class _Application:
 
 def put_in_place(monkeypatch: Any, dialogs: Dialogs, settings_file: str) -> Any:
     """Make `import qt` and the missing parts of the package `slicer` importable, for one test."""
-    application = _Application(slicer.app)
+    application = _Application(slicer.app, settings_file)
     monkeypatch.setattr(slicer, "app", application)
     file_dialog = SimpleNamespace(getOpenFileName=dialogs.choose, getSaveFileName=dialogs.choose)
 

@@ -21,6 +21,7 @@ from MOISSAM2SegmentPanel.model_section import ModelSection
 from MOISSAM2SegmentPanel.next_step import NextStep
 from MOISSAM2SegmentPanel.pages import Pages
 from MOISSAM2SegmentPanel.pump_timer import PumpTimer
+from MOISSAM2SegmentPanel.recovery_line import RecoveryLine
 from MOISSAM2SegmentPanel.report_section import ReportSection
 from MOISSAM2SegmentPanel.scan_section import ScanSection
 from MOISSAM2SegmentPanel.search_section import SearchSection
@@ -51,6 +52,7 @@ class Panel:
         self.menu = LesionMenu(ui, self.workspace, self.table, line)
         self.search = SearchSection(ui, self.workspace, line, self._found)
         self.report = ReportSection(ui, self.workspace, line)
+        self.recovery = RecoveryLine(ui, self.workspace, line, self.scan.start)
         self.shortcuts = Shortcuts(
             parent,
             {
@@ -86,6 +88,7 @@ class Panel:
         """Make the panel ready when the user opens the module."""
         icons.set_icons(self.ui, self._parent, self._icon_folder)
         self._look_for_packages()
+        self.recovery.look()
         self.scan.preselect()
         self.shortcuts.enable()
         self.show()
@@ -105,6 +108,7 @@ class Panel:
         self.scan.close()
         self.pages.close()
         self.report.close()
+        self.recovery.close()
         self.pump_timer.close()
 
     # ---- showing ---------------------------------------------------------------------------
@@ -126,6 +130,7 @@ class Panel:
         self.pages.show()
         # A table that is shown can be hidden again after the work has ended, too.
         self.ui.reportFrame.visible = self.pages.is_working or self.report.is_shown
+        self.recovery.show()
         self.next_step.show(entries, self.has_packages)
 
     def _look_for_packages(self) -> None:

@@ -13,6 +13,12 @@ from MOISSAM2SegmentPanel.lesion_rows import STATUSES, count_text, status_text
 from MOISSAM2SegmentPanel.message_line import MessageLine
 from MOISSAM2SegmentPanel.table_layout import TableLayout
 
+COPIED = _("The script was copied. Fill in the lines in capitals.")
+COPIED_IN_PART = _(
+    "The script was copied. It lacks steps that no script can repeat, such as painting; lines in "
+    "it tell where."
+)
+
 
 class ReportSection:
     """The last row: totals, and the report as a table and as a file."""
@@ -25,12 +31,14 @@ class ReportSection:
         self._table = TableLayout(self._show_button)
         ui.reportButton.connect("clicked()", message_line.guard(self._report))
         ui.saveReportButton.connect("clicked()", message_line.guard(self._save))
+        ui.scriptButton.connect("clicked()", message_line.guard(self._copy_script))
 
     def show(self) -> None:
         """Update the buttons."""
         is_open = self._workspace.is_open
         self._has_lesions = is_open and bool(self._workspace.state.lesions)
         self._ui.saveReportButton.enabled = self._has_lesions
+        self._ui.scriptButton.enabled = is_open
         self._show_button()
 
     @property
@@ -69,6 +77,11 @@ class ReportSection:
         )
         self._message_line.show(text)
         self._table.show(node)
+
+    def _copy_script(self) -> None:
+        script = self._workspace.commands.script()
+        slicer.app.clipboard().setText(script.text)
+        self._message_line.show(COPIED if script.is_complete else COPIED_IN_PART)
 
     def _save(self) -> None:
         caption = _("Save the report")

@@ -101,6 +101,12 @@ class ScanSection:
         if self._ui.scanBox.currentNode() is not self._workspace.volume_node:
             self._ui.scanBox.setCurrentNode(self._workspace.volume_node)
 
+    def start(self, scan: Any) -> None:
+        """Begin to work on a scan, as if it were chosen and the button pressed."""
+        self._workspace.end()
+        self._ui.scanBox.setCurrentNode(scan)
+        self._start()
+
     # ---- buttons ---------------------------------------------------------------------------
 
     def _chosen(self, node: Any) -> None:

@@ -1,4 +1,4 @@
-"""The file that the scene is saved in: whether it has been written since a moment.
+"""The file that the scene is saved in: whether a node has been saved with it since a moment.
 
 Slicer calls nobody when it saves a scene: the events for that are declared and never invoked
 (`vtkMRMLScene::StartSaveEvent`, up to 5.12), Python cannot ask when a node was stored, and after a
@@ -23,33 +23,34 @@ class SceneFile:
     """The scene's file at one moment; what is saved from then on is a file of another time."""
 
     path: str
-    changed_ns: int | None
+    written_ns: int | None
     """When the file was written; None if it is not there."""
+    named: int
+    """VTK's time of the last change of the name of the node's file. Saving a bundle gives it
+    another name for a moment; opening somebody else's bundle does not."""
     noted_at: float
 
     @classmethod
-    def now(cls, scene: Any) -> SceneFile:
-        """Return how the file is now."""
+    def now(cls, scene: Any, node: Any) -> SceneFile:
+        """Return how the file is now, for a node that has just been changed."""
         path = scene.GetURL() or ""
         try:
-            changed = Path(path).stat().st_mtime_ns if path else None
+            written = Path(path).stat().st_mtime_ns if path else None
         except OSError:
-            changed = None
-        return cls(path, changed, time.time())
+            written = None
+        storage = node.GetStorageNode()
+        named = storage.GetMTime() if storage is not None else 0
+        return cls(path, written, named, time.time())
 
     def has_saved(self, scene: Any, node: Any) -> bool:
         """Return whether the scene was saved since then, with this node as it was then."""
-        now = SceneFile.now(scene)
-        if now.changed_ns is None:
+        now = SceneFile.now(scene, node)
+        if now.written_ns is None or now.written_ns == self.written_ns and now.path == self.path:
             return False
-        if now.path == self.path:
-            is_new = now.changed_ns != self.changed_ns
-        else:
-            # The scene may have got the name of an older file by opening it.
-            is_new = now.changed_ns / 1e9 > self.noted_at - CLOCKS_DIFFER_S
-        if not is_new:
+        if now.path != self.path and now.written_ns / 1e9 < self.noted_at - CLOCKS_DIFFER_S:
+            # The scene got the name of an older file by opening it.
             return False
         if now.path.lower().endswith(BUNDLE):
-            # The whole scene is in it, unless the disk was full in the middle.
-            return zipfile.is_zipfile(now.path)
+            # A bundle holds the whole scene, unless the disk was full in the middle.
+            return now.named != self.named and zipfile.is_zipfile(now.path)
         return not node.GetModifiedSinceRead()

@@ -192,7 +192,8 @@ class Recovery:
         stored.content = text
         path = restoring.left.path
         work = self.files.adopt(node, restoring.note, restoring.folder, path)
-        work.stored, work.scene_file = stored.node, SceneFile.now(self.scene)
+        work.stored = stored.node
+        work.scene_file = SceneFile.now(self.scene, stored.node)
         self._message(RESTORED)
         self.changed()
         self.restored(node)

@@ -101,7 +101,7 @@ class RecoveryFiles:
         work.known = session.state
 
         def stored(state: State, node: Any, text: str) -> None:
-            work.stored, work.scene_file = node, SceneFile.now(self.scene)
+            work.stored, work.scene_file = node, SceneFile.now(self.scene, node)
             if state is work.known or work not in self._works:
                 return
             work.text, work.known = text, None
