@@ -128,3 +128,10 @@ def test_classes_that_were_not_observed_are_listed_separately():
     assert "Slicer 5.12.3" in content["about"]
     assert not set(content["classes"]) & set(content["not observed"]["classes"])
     assert "QTableWidgetItem" in content["not observed"]["classes"]
+
+
+def test_no_two_widgets_of_a_form_have_one_place():
+    for layout in Tree.parse(UI).iter("layout"):
+        places = [(item.get("row"), item.get("column")) for item in layout.findall("item")]
+        taken = [place for place in places if place[0] is not None]
+        assert len(taken) == len(set(taken)), layout.get("name")
