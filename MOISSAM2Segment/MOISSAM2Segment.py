@@ -136,6 +136,8 @@ class MOISSAM2SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _scene_changed(self, caller, event) -> None:
         # A parameter node is made only if the user is here: a module that is not used adds nothing
         # to a scene that is saved.
+        if not self.logic.workspace.is_open:
+            self.panel.message_line.clear()
         if self._is_entered:
             self._show_parameters()
             self.panel.enter()

@@ -558,3 +558,91 @@ def test_another_scan_can_be_chosen_after_a_scene_was_added(a_started_panel):
 
     assert not user.workspace.is_open
     assert "is kept" in user.find("messageLabel").text()
+
+
+@pytest.mark.parametrize("placing", [True, False])
+def test_after_a_search_the_first_finding_is_chosen(a_started_panel, placing):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    if not placing:
+        user.press("placeButton")
+
+    user.press("searchButton")
+    user.wait()
+
+    (chosen,) = user.panel.table.chosen
+    found = [entry for entry in user.workspace.entries() if entry.status == Status.FOUND.value]
+    assert chosen == found[0].lesion_id
+    assert user.can("acceptButton")
+    assert user.find("findingLabel").text() == f"1 of {len(found)}"
+
+
+def test_a_message_goes_when_the_work_has_changed(a_search):
+    user = a_search
+    user.go_on.set()
+    user.wait()
+    assert "finding" in user.message
+
+    user.workspace.commands.accept()
+    user.wait()
+
+    assert user.message == ""
+    assert "All findings are checked" in user.hint
+
+
+def test_no_message_of_one_scene_is_left_in_the_next(a_search):
+    user = a_search
+    user.go_on.set()
+    user.wait()
+    assert "finding" in user.message
+
+    user.scene.Clear(0)
+    user.wait()
+    assert user.message == ""
+
+    scan = scan_node(user.scene)
+    user.start()
+    user.scene.RemoveNode(scan)
+    user.wait()
+    assert "scan was removed" in user.message
+    user.scene.InvokeEvent(user.scene.EndImportEvent)
+    user.wait()
+    assert user.message == ""
+
+
+def test_progress_takes_no_room_when_nothing_runs(a_search):
+    user = a_search
+    while user.find("progressFrame").isHidden():
+        user.turn()
+    assert user.find("summaryLabel").isHidden()
+    user.press("cancelButton")
+    user.wait()
+
+    assert user.find("progressFrame").isHidden()
+    assert user.find("cancelButton").isHidden()
+    assert "mois-sam2-b+" in user.find("summaryLabel").text()
+
+
+def test_what_is_chosen_once_makes_way_and_comes_back_when_it_is_asked_for(a_panel):
+    user = a_panel
+    scan_node(user.scene)
+    assert user.find("setupFrame").isVisible()
+    user.start()
+    assert user.find("setupFrame").isHidden()
+    assert user.find("workFrame").isVisible()
+
+    user.press("changeButton")
+    assert user.find("modelBox").isVisible()
+    assert user.find("workFrame").isHidden()
+    user.press("changeButton")
+    user.press("whereButton")
+    assert user.find("insideBox").isVisible()
+    assert not user.find("modelBox").isVisible()
+    user.press("changeButton")
+
+    assert user.find("workFrame").isVisible()
+    user.scene.Clear(0)
+    user.wait()
+    assert user.find("modelBox").isVisible()
+    assert user.find("workFrame").isHidden()

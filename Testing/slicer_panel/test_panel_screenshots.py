@@ -78,7 +78,7 @@ def look(user: User, folder: Path, state: State, theme: str, room) -> list:
     size = "laptop" if room is LAPTOP else "desktop"
     path = folder / f"{state.name}-{size}-{theme}.png"
     user.screenshot(path)
-    assert path.stat().st_size < 150_000
+    assert path.stat().st_size < 150_000 * user.window.devicePixelRatio() ** 2
     picture = QtGui.QImage(str(path))
     steps = range(0, picture.height(), 5)
     assert len({picture.pixel(x, y) for x in range(0, picture.width(), 5) for y in steps}) > 10

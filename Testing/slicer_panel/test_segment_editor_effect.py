@@ -10,6 +10,7 @@ import pytest
 import slicer
 import vtk
 from engine_fixtures import FIRST, SECOND, painted
+from PySide6 import QtCore, QtWidgets
 from scans import labels_in, scan_as_read, world_of
 
 
@@ -279,3 +280,24 @@ def test_a_slicer_that_cannot_show_the_module_does_not_print_an_exception(
     an_effect.press(an_effect.python.moduleButton)
 
     assert "went wrong" in an_effect.message
+
+
+ROOM = QtCore.QSize(340, 125)
+"""What a window of 1280 x 800 shows of the effect in Slicer 5.12.3: the rest is below the fold."""
+
+
+def test_message_and_search_are_seen_in_a_small_window(an_effect):
+    """The help is shown up to its first line break, with "... Show details." behind it."""
+    teaser = an_effect.python.helpText().partition("<br>")[0]
+    shown = QtWidgets.QLabel(f"{teaser}&hellip; Show details.")
+    shown.setWordWrap(True)
+    used = shown.heightForWidth(ROOM.width())
+    frame = an_effect.effect.frame
+    an_effect.python.messageLabel.text = "The scan is being prepared; click again in a moment."
+    frame.resize(ROOM.width(), frame.heightForWidth(ROOM.width()))
+    frame.show()
+    an_effect.user.turn()
+
+    for widget in (an_effect.python.messageLabel, an_effect.python.findButton):
+        assert used + widget.real.geometry().bottom() < ROOM.height()
+    assert used < 2 * shown.fontMetrics().lineSpacing()

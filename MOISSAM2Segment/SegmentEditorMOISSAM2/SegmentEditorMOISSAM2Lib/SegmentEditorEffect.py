@@ -26,13 +26,17 @@ MOST_SLICES = 50
 
 
 def help_text() -> str:
-    """Return the text that Slicer shows above the options."""
-    return "<p>{}</p><p>{}</p>".format(
+    """Return the text that Slicer shows above the options.
+
+    Slicer (ctkFittedTextBrowser) shows what is before the first line break, and the rest on demand,
+    so that the options are seen in a small window.
+    """
+    return "<html>{}<br><p>{}</p><p>{}</p></html>".format(
+        _("Click into a lesion to outline it"),
         _(
-            "Click into a lesion in a slice view: it is outlined there and on the neighbouring "
-            "slices. Where the outline is too large, hold Ctrl (Command on a Mac) and click. "
-            "<b>Find similar</b> searches the scan for lesions that look alike; each becomes a "
-            "segment."
+            "It is outlined on this slice and on the neighbouring ones. Where the outline is too "
+            "large, hold Ctrl (Command on a Mac) and click. <b>Find similar</b> searches the scan "
+            "for lesions that look alike; each becomes a segment."
         ),
         _(
             "Points can be dragged and deleted. Masking, overwriting, undo and redo work as for "
@@ -95,8 +99,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.moduleButton = qt.QPushButton(_("Open MOISSAM2 Segment"))
         self.moduleButton.toolTip = _("Model, lesion table and report are in the module's panel")
         add = self.scriptedEffect.addOptionsWidget
-        add(self.messageLabel)
         add(self.findButton)
+        add(self.messageLabel)
         add(self.cancelButton)
         self.scriptedEffect.addLabeledOptionsWidget(
             _("Slices each way:"), self.propagationSlicesBox
