@@ -6,13 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from engine_fixtures import volume_of
+from engine_fixtures import FIRST, SECOND, THIRD, volume_of
 from small_networks import MOIS
+from stub_sessions import click_on, stub_session
 
 from mois_core.errors import BadInput
 from mois_core.network.exemplar import MoisSam2
 from mois_core.session import Session
-from mois_core.session.search import MOST_CONFIDENT, confident_components
+from mois_core.session.masks import Mask
+from mois_core.session.search import (
+    MOST_CONFIDENT,
+    Marked,
+    confident_components,
+    reference_of,
+)
+from mois_core.session.session_file import restore, to_bytes
 from mois_core.session.state import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -27,7 +35,8 @@ def test_findings_that_the_search_is_nowhere_confident_of_are_left_out():
     confidence[1, 4:7, 4:7] = 10
     confidence[1, 1, 11], confidence[2, 6, 16] = 6, 5.5
     for min_confidence, kept in ((0.5, [2, 11, 16]), (0.58, [2, 11]), (1.0, [2])):
-        confident = confident_components(found, confidence, min_confidence)
+        reference = reference_of(found, confidence)
+        confident = confident_components(found, confidence, min_confidence, reference)
         assert not (confident & ~found).any()
         assert [x for x in (2, 11, 16) if confident[:, :, x].any()] == kept
     # Slices 0 and 1 share a corner: the part without a confident voxel stays with the other.
@@ -39,12 +48,43 @@ def test_one_voxel_that_a_search_is_oddly_confident_of_decides_nothing():
     found[0, :10, :10] = found[0, 20:30, 20:30] = True
     confidence = np.where(found, 8, 0).astype(np.float16)
     confidence[0, 5, 5] = MOST_CONFIDENT
-    assert (confident_components(found, confidence, 1.0) == found).all()
+    reference = reference_of(found, confidence)
+    assert (confident_components(found, confidence, 1.0, reference) == found).all()
 
 
 def test_a_search_that_marks_nothing_is_confident_of_nothing():
     found = np.zeros((3, 8, 20), dtype=bool)
-    assert not confident_components(found, found.astype(np.float16), 0.5).any()
+    confidence = found.astype(np.float16)
+    reference = reference_of(found, confidence)
+    assert not confident_components(found, confidence, 0.5, reference).any()
+    assert Marked(found, confidence, reference).confidence_in(Mask((8, 20))) == 0
+
+
+def test_a_finding_is_as_confident_as_its_most_confident_voxel():
+    found = np.zeros((2, 40, 40), dtype=bool)
+    found[0, :10, :10] = found[1, 20:30, 20:30] = True
+    confidence = np.where(found, 2, 0).astype(np.float16)
+    confidence[0, :10, :10] = 8
+    confidence[0, 5, 5] = MOST_CONFIDENT
+    confidence[1, 25, 25] = 4
+    marked = Marked(found, confidence, reference_of(found, confidence))
+    sure, doubtful = found.copy(), found.copy()
+    sure[1] = doubtful[0] = False
+    assert marked.confidence_in(Mask.from_stack(sure)) == 1
+    assert marked.confidence_in(Mask.from_stack(doubtful)) == pytest.approx(0.5)
+
+
+def test_a_search_tells_how_confident_it_is_of_each_finding_and_a_file_keeps_it():
+    session = stub_session(FIRST, SECOND, THIRD)
+    lesion = click_on(session, FIRST)
+    findings = session.find_similar()
+    assert findings
+    for lesion_id in findings:
+        assert 0 < session.lesion(lesion_id).confidence <= 1
+    assert session.lesion(lesion).confidence is None
+    again = restore(to_bytes(session), session.model, session.volume)
+    for lesion_id in (lesion, *findings):
+        assert again.lesion(lesion_id).confidence == session.lesion(lesion_id).confidence
 
 
 def test_the_network_says_which_confidence_findings_must_have_unless_the_user_does():

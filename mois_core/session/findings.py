@@ -20,6 +20,7 @@ from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask, overlap
 from mois_core.session.propagation import around_every_prompt
 from mois_core.session.rejections import without_rejected_looks
+from mois_core.session.search import Marked
 from mois_core.session.state import State
 
 MOSTLY = 0.5
@@ -44,7 +45,7 @@ class FindingRules:
 
 
 def lesions_after_search(
-    found: np.ndarray,
+    marked: Marked,
     allowed: np.ndarray | None,
     state: State,
     editor: LesionEditor,
@@ -54,8 +55,9 @@ def lesions_after_search(
 ) -> tuple[State, list[Lesion]]:
     """Return the state after a search and its findings, which take the place of undecided ones.
 
-    ``found`` is what the search marked [slices, rows, columns] inside ``allowed``.
+    ``marked`` is what the search marked inside ``allowed``.
     """
+    found = marked.found
     undecided = [le for le in state.lesions.values() if le.status is Status.FOUND]
     state = state.without_lesions(*(le.id for le in undecided))
     if rules.absorb:
@@ -72,7 +74,10 @@ def lesions_after_search(
         blocked = known if allowed is None else known | ~allowed
         spacing = rules.spacing[1:]
         masks = redrawn(editor, masks, blocked, rules.smallest, spacing, progress, cancel)
-    findings = as_lesions(masks, undecided, state.next_id)
+    findings = [
+        replace(finding, confidence=marked.confidence_in(finding.mask))
+        for finding in as_lesions(masks, undecided, state.next_id)
+    ]
     return state.with_lesions(*findings), findings
 
 

@@ -133,6 +133,8 @@ class Lesion:
     """Slices that the network propagated the lesion to."""
     absorbed: Mask | None = None
     """The part of the mask that the last search marked beyond what was outlined."""
+    confidence: float | None = None
+    """How confident the search was that found it, from 0 to 1; None if no search did."""
     changed: int = 0
     """The clock of the state in which the lesion was last prompted; newer exemplars go first."""
 

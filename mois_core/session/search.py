@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from mois_core.network.exemplar import ExemplarKeys, MoisSam2
 from mois_core.progress import CancelToken, Progress
 from mois_core.session.components import TOUCHING
 from mois_core.session.exemplars import Exemplar
+from mois_core.session.masks import Mask
 from mois_core.session.slice_decoder import SliceDecoder
 
 MOST_CONFIDENT = 1e4
@@ -27,6 +29,23 @@ SLICES_AT_ONCE_ELSEWHERE = 4
 
 Choice = Callable[[int], Sequence[Exemplar]]
 """Chooses the exemplars that a slice is searched with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Marked:
+    """What a search marks, and how confident the network is of it."""
+
+    found: np.ndarray
+    """One mask of everything [slices, rows, columns]."""
+    confidence: np.ndarray
+    """Logits of the same shape, 0 where nothing is marked."""
+    reference: float
+    """The `REFERENCE_QUANTILE` of the confidence of everything that the network marked."""
+
+    def confidence_in(self, mask: Mask) -> float:
+        """Return the highest confidence in a mask, as a part of the reference and at most 1."""
+        highest = float(mask.read(self.confidence).max(initial=0.0))
+        return min(highest / self.reference, 1.0) if self.reference > 0 else 0.0
 
 
 class Search:
@@ -47,13 +66,13 @@ class Search:
         choose: Choice | None,
         progress: Progress,
         cancel: CancelToken | None,
-    ) -> np.ndarray:
-        """Return one mask of everything that is found [slices, rows, columns].
+    ) -> Marked:
+        """Return what is found.
 
         Without a choice the network's own idea of a lesion is searched for.
         """
         found = np.zeros((self.embeddings.count, *self.decoder.shape), dtype=bool)
-        confidence = np.zeros(found.shape, dtype=np.float16) if self.min_confidence else None
+        confidence = np.zeros(found.shape, dtype=np.float16)
         done = 0
         with self.embeddings.visiting(slice_indices) as order:
             for together, exemplars in self._batches(order, choose):
@@ -62,13 +81,13 @@ class Search:
                 progress(done, len(slice_indices), "searching slices")
                 for slice_index, shown in self._searched(together, exemplars):
                     found[slice_index] = (shown > 0).cpu().numpy()
-                    if confidence is not None:
-                        confidence[slice_index] = shown.clamp(0, MOST_CONFIDENT).cpu().numpy()
+                    confidence[slice_index] = shown.clamp(0, MOST_CONFIDENT).cpu().numpy()
                 done += len(together)
         progress(len(slice_indices), len(slice_indices), "searching slices")
-        if confidence is None:
-            return found
-        return confident_components(found, confidence, self.min_confidence)
+        reference = reference_of(found, confidence)
+        if self.min_confidence:
+            found = confident_components(found, confidence, self.min_confidence, reference)
+        return Marked(found, confidence, reference)
 
     def _searched(
         self, slice_indices: Sequence[int], exemplars: Sequence[Exemplar] | None
@@ -135,20 +154,25 @@ def _identity(exemplars: Sequence[Exemplar] | None) -> tuple | None:
     return None if exemplars is None else tuple(id(e.view.memory) for e in exemplars)
 
 
+def reference_of(found: np.ndarray, confidence: np.ndarray) -> float:
+    """Return the `REFERENCE_QUANTILE` of the confidence of everything that is marked."""
+    if not found.any():
+        return 0.0
+    return float(np.quantile(confidence[found].astype(np.float32), REFERENCE_QUANTILE))
+
+
 def confident_components(
-    found: np.ndarray, confidence: np.ndarray, min_confidence: float
+    found: np.ndarray, confidence: np.ndarray, min_confidence: float, reference: float
 ) -> np.ndarray:
     """Keep the connected components of a mask [slices, rows, columns] that reach a confidence.
 
-    A component stays if its highest confidence is at least ``min_confidence`` times the
-    `REFERENCE_QUANTILE` of the confidence of everything that is marked.
+    A component stays if its highest confidence is at least ``min_confidence`` times ``reference``.
     """
     if not found.any():
         return found
     labels, count = ndimage.label(found, structure=TOUCHING)
     peaks = np.zeros(count + 1, dtype=np.float32)
     np.maximum.at(peaks, labels[found], confidence[found])
-    reference = np.quantile(confidence[found].astype(np.float32), REFERENCE_QUANTILE)
     is_kept = peaks >= min_confidence * reference
     is_kept[0] = False  # label 0 is what is not marked
     return is_kept[labels]

@@ -502,11 +502,11 @@ class Session:
         state = self.state
 
         def run() -> tuple[np.ndarray, State, list[Lesion]]:
-            found = self.search.run(slices, choice, progress, cancel)
+            marked = self.search.run(slices, choice, progress, cancel)
             if allowed is not None:
-                found &= allowed
+                marked = replace(marked, found=marked.found & allowed)
             how = (self.editor, rules, progress, cancel)
-            return found, *lesions_after_search(found, allowed, state, *how)
+            return marked.found, *lesions_after_search(marked, allowed, state, *how)
 
         self.semantic, state, findings = self.guard.run(run)
         self.history.commit("find similar", state)

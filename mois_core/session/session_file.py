@@ -35,7 +35,7 @@ from mois_core.session.lesion import BoxPrompt, Click, Lesion, Origin, Painting,
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import MACHINE_SETTINGS, Settings, State
 
-FORMAT = 3
+FORMAT = 4
 DOCUMENT = "session.json"
 UNDATED = (1980, 1, 1, 0, 0, 0)
 
@@ -156,7 +156,7 @@ def _opened(source: bytes | str | Path) -> Iterator[tuple[zipfile.ZipFile, dict[
     content = source if isinstance(source, bytes) else _read(Path(source))
     with _damaged_if_it_fails(), zipfile.ZipFile(io.BytesIO(content)) as archive:
         document = json.loads(archive.read(DOCUMENT))
-        for earlier, read in ((1, _from_format_1), (2, _from_format_2)):
+        for earlier, read in EARLIER_FORMATS:
             if document["format"] == earlier:
                 document = read(document)
         if document["format"] != FORMAT:
@@ -289,6 +289,15 @@ def _from_format_2(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "format": 3, "notes": {}, "lesions": lesions}
 
 
+def _from_format_3(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of the third format as one of the fourth."""
+    lesions = [{**lesion, "confidence": None} for lesion in document["lesions"]]
+    return {**document, "format": 4, "lesions": lesions}
+
+
+EARLIER_FORMATS = ((1, _from_format_1), (2, _from_format_2), (3, _from_format_3))
+
+
 # ---- lesions to JSON and back ---------------------------------------------------------------
 
 
@@ -297,6 +306,7 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
         "id": lesion.id,
         "status": lesion.status.value,
         "name": lesion.name,
+        "confidence": lesion.confidence,
         "changed": lesion.changed,
         "clicks": [asdict(click) for click in lesion.clicks],
         "boxes": [asdict(box) for box in lesion.boxes],
@@ -387,6 +397,7 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
             {n: _slice_memory_from_json(m, get) for n, m in item["propagated"]}
         ),
         absorbed=_mask_from_json(item["absorbed"], get, shape) or None,
+        confidence=item["confidence"],
         changed=item["changed"],
     )
 
