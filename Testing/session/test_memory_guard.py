@@ -13,7 +13,7 @@ import pytest
 import torch
 from engine_fixtures import FIRST, SCENE, SECOND, painted, scan_of, volume_of
 from paths import ROOT
-from stub_network import StubNetwork
+from stub_network import NetworkOnDevice
 from stub_sessions import click_on, digest, is_exactly, ras, stub_session
 
 from mois_core.errors import BadInput
@@ -61,20 +61,6 @@ class Failing:
             self.left -= 1
             raise self.error
         return self.stage(*args, **kwargs)
-
-
-class NetworkOnDevice(StubNetwork):
-    """The stub as if it ran on a device, until it is moved; the device is the processor too."""
-
-    place = torch.device("cpu", 0)
-
-    @property
-    def device(self):
-        return self.place
-
-    def to(self, where):
-        self.place = where
-        return self
 
 
 def watched(session):

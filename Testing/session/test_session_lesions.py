@@ -54,6 +54,30 @@ def test_a_prompted_lesion_that_is_rejected_is_prompted_again_when_accepted(sear
     assert searched.exemplars_for(5)
 
 
+@pytest.mark.parametrize("decision", ["accept", "reconsider"])
+def test_a_lesion_without_a_mask_is_no_finding_to_decide_on(session, decision):
+    empty = session.new_lesion()
+    before = session.state
+    getattr(session, decision)(empty)
+    assert session.state is before
+
+    session.reject(empty)
+    getattr(session, decision)(empty)
+    assert statuses(session) == {empty: "prompted"}
+
+
+def test_what_the_user_erased_a_slice_of_is_no_finding_any_more(searched):
+    stack = stack_of(searched, 2)
+    stack[5] = False
+    searched.set_mask(2, searched.stack.to_volume(stack))
+    searched.reject(2)
+    searched.reconsider(2)
+    searched.find_similar()
+
+    assert statuses(searched)[2] == "prompted"
+    assert np.array_equal(stack_of(searched, 2), stack)
+
+
 def test_rejected_lesions_do_not_count(searched):
     assert set(np.unique(searched.labels())) == {0, 1, 2, 3}
     searched.reject(2)
@@ -203,6 +227,25 @@ def test_findings_that_were_merged_or_split_are_the_users_and_stay_so_in_a_searc
     assert is_exactly(searched, 2, SECOND)
     assert is_exactly(searched, 4, THIRD)
     assert searched.find_similar() == []
+
+
+def test_empty_lesions_that_are_merged_are_no_finding(session):
+    merged = session.merge(session.new_lesion(), session.new_lesion())
+
+    assert statuses(session) == {merged: "prompted"}
+
+
+def test_what_a_merge_fills_in_on_an_erased_slice_stays_when_it_is_propagated(session):
+    erased, other = click_on(session, FIRST), click_on(session, OTHER_KIND)
+    stack = stack_of(session, erased)
+    stack[3] = False
+    session.set_mask(erased, session.stack.to_volume(stack))
+    merged = session.merge(erased, other)
+    before = stack_of(session, merged)
+    session.propagate([merged])
+
+    assert np.array_equal(stack_of(session, merged)[3], before[3])
+    assert before[3].any()
 
 
 def test_rejected_lesions_stay_rejected_when_merged(searched):

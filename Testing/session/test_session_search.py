@@ -209,6 +209,16 @@ def test_a_search_leaves_out_what_is_to_be_left_out(session):
     assert found_blocks(session) == [THIRD]
 
 
+def test_a_hole_in_the_region_is_not_filled(session):
+    click_on(session, FIRST)
+    hole = Block((5, 6), (23, 24), (7, 8))
+    session.find_similar(outside=session.stack.to_volume(painted(hole)))
+
+    labels = session.stack.from_volume(session.labels())
+    assert (labels[5, 22:25, 6:9] > 0).sum() == 8
+    assert labels[5, 23, 7] == 0
+
+
 def test_both_regions_together_leave_what_is_in_one_and_not_in_the_other(session):
     click_on(session, FIRST)
     inside = painted(Block((0, 12), (18, 30), (0, 32)))

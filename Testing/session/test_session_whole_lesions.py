@@ -13,6 +13,7 @@ from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.session import Session
 from mois_core.session.lesion import Status
+from mois_core.session.session_file import restore, to_bytes
 from mois_core.session.state import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,6 +82,15 @@ def test_the_published_flow_counts_slices_whatever_their_thickness():
 def test_a_distance_that_makes_no_sense_is_refused(how):
     with pytest.raises(BadInput, match="0 mm or more"):
         Settings(**how)
+
+
+def test_the_published_flow_counts_slices_after_an_adjustment_and_in_a_saved_session_too():
+    session = Session(StubNetwork(), thin(2.0).volume, reference=True)
+    session.adjust(propagation_slices=None)
+    reopened = restore(to_bytes(session), session.model, session.volume)
+    for one in (session, reopened):
+        lesion = one.click(ras(one, 6, 11, 11))
+        assert one.lesion(lesion).mask.slices == tuple(range(3, 10))
 
 
 def test_only_what_may_change_in_the_middle_of_the_work_can_be_adjusted():
@@ -152,6 +162,32 @@ def test_a_second_search_begins_from_what_was_clicked():
     assert session.lesion(lesion).mask.slices == tuple(range(3, 12))
 
 
+def test_what_was_rejected_with_the_lesion_stays_part_of_it_and_is_not_found_again():
+    session, lesion = half_clicked()
+    session.find_similar()
+    session.reject(lesion)
+
+    session.find_similar(use_exemplars=False)
+    assert is_exactly(session, lesion, LONG)
+    assert not (session.stack.from_volume(session.labels()) > 0)[LONG.where].any()
+
+
+@pytest.mark.parametrize("closes", ["erased", "denied"])
+def test_no_search_adds_to_a_slice_that_the_user_erased_or_denied_something_on(closes):
+    session, lesion = half_clicked()
+    if closes == "denied":
+        session.click(ras(session, 6, 13, 13), False, lesion)
+    else:
+        stack = stack_of(session, lesion)
+        stack[6, 11:] = False
+        session.set_mask(lesion, session.stack.to_volume(stack))
+    before = stack_of(session, lesion)[6]
+    session.find_similar()
+
+    assert np.array_equal(stack_of(session, lesion)[6], before)
+    assert stack_of(session, lesion)[0].any(), "it does on others"
+
+
 def test_undo_takes_it_back():
     session, lesion = half_clicked()
     session.find_similar()
@@ -172,10 +208,13 @@ def test_a_correction_on_a_slice_that_was_gained_is_heeded():
 def test_what_touches_two_clicked_lesions_is_shared_out():
     upper, lower = Block((2, 8), (4, 10), (8, 14)), Block((2, 8), (20, 26), (8, 14))
     between = Block((2, 8), (10, 20), (8, 14))
-    session = stub_session(upper, lower, between, propagation_slices=5)
-    ids = [
-        session.set_mask(None, session.stack.to_volume(painted(block))) for block in (upper, lower)
-    ]
+    session = stub_session(upper, lower, between, propagation_slices=0)
+    ids = [session.new_lesion() for _ in (upper, lower)]
+    for lesion, block in zip(ids, (upper, lower), strict=True):
+        (top, bottom), (left, right) = block.rows, block.columns
+        for n in range(*block.slices):
+            corners = ras(session, n, top, left), ras(session, n, bottom - 1, right - 1)
+            session.box(*corners, lesion)
     assert session.find_similar() == []
 
     stacks = [stack_of(session, lesion) for lesion in ids]

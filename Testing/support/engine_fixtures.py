@@ -52,12 +52,12 @@ TINY = Block((1, 2), (16, 18), (16, 18))
 SCENE = (FIRST, SECOND, THIRD, OTHER_KIND, TINY)
 
 
-def scan_of(*blocks: Block, slices: int = 12) -> np.ndarray:
+def scan_of(*blocks: Block, slices: int = 12, rows: int = SIDE, columns: int = SIDE) -> np.ndarray:
     """Return a scan [slices, rows, columns] whose brightness stays as it is when normalised.
 
     A dark and a bright row at the top are what the percentiles are taken from.
     """
-    scan = np.full((slices, SIDE, SIDE), BACKGROUND, dtype=np.int16)
+    scan = np.full((slices, rows, columns), BACKGROUND, dtype=np.int16)
     for block in blocks:
         scan[block.where] = block.brightness
     scan[:, 0], scan[:, 1] = 255, 1

@@ -190,6 +190,25 @@ class StubNetwork(MoisSam2):
         return _packed((self._seen(query) > BRIGHT).float(), self.config.width)
 
 
+class NetworkOnDevice(StubNetwork):
+    """The stub as if it ran on a device, until it is moved; the device is the processor too."""
+
+    place = torch.device("cpu", 0)
+
+    @property
+    def device(self) -> torch.device:
+        return self.place
+
+    def to(self, where: torch.device) -> NetworkOnDevice:
+        self.place = where
+        return self
+
+
+def any_stub(seed: int) -> StubNetwork:
+    """Return a stub network, one in four as if on a device."""
+    return NetworkOnDevice() if seed % 4 == 3 else StubNetwork()
+
+
 def _packed(image: Tensor, channels: int) -> Tensor:
     """An image [batch, 1, low, low] as a map [batch, channels, low / 4, low / 4]."""
     packed = F.pixel_unshuffle(image, PACK)

@@ -65,13 +65,13 @@ def lesions_after_search(
     known = np.zeros_like(found)
     for lesion in state.lesions.values():
         lesion.mask.paint(known, True)
-    masks = findings_of(found, known, rules.smallest)
+    blocked = known if allowed is None else known | ~allowed
+    masks = findings_of(found, blocked, rules.smallest)
     if rules.learn:
         searched = [n for n in range(len(found)) if allowed is None or allowed[n].any()]
         how = (editor.decoder.embeddings, searched, cancel)
         masks = without_rejected_looks(masks, state.lesions.values(), *how)
     if rules.redraw:
-        blocked = known if allowed is None else known | ~allowed
         spacing = rules.spacing[1:]
         masks = redrawn(editor, masks, blocked, rules.smallest, spacing, progress, cancel)
     findings = [
@@ -87,10 +87,11 @@ def absorb(
     """Return the lesions that the user prompted with what is marked in contact with them.
 
     Those that are as they were outlined elsewhere stay so. What an earlier search had given them is
-    taken back first. A connected component that touches several of them is shared out, each voxel
-    to the nearest.
+    taken back first, unless it was rejected with the lesion. A connected component that touches
+    several of them is shared out, each voxel to the nearest; slices that the user drew, or denied
+    something on, gain nothing.
     """
-    own = [_without_absorbed(lesion) for lesion in lesions]
+    own = [_without_absorbed(le) if le.status is Status.PROMPTED else le for le in lesions]
     takers = [le for le in own if le.status is Status.PROMPTED and not le.is_as_given]
     owners = np.zeros(found.shape, dtype=np.uint16)
     known = np.zeros_like(found)
@@ -118,11 +119,20 @@ def absorb(
     changed = []
     for lesion in own:
         box = parts.get(lesion.id)
+        part = None
         if box is not None:
             part = _mask_in(gained[box] == lesion.id, box, lesion.mask.shape)
+            part = part.off_slices(_closed_slices(lesion))
+        if part:
             lesion = replace(lesion, mask=lesion.mask.union(part), absorbed=part)
         changed.append(lesion)
     return changed
+
+
+def _closed_slices(lesion: Lesion) -> set[int]:
+    """Return the slices where a search adds nothing: the user drew them, or denied something."""
+    denied = {n for n in lesion.prompted if any(not c.positive for c in lesion.clicks_on(n))}
+    return {*lesion.painted, *denied}
 
 
 def _without_absorbed(lesion: Lesion) -> Lesion:

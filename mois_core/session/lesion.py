@@ -182,6 +182,13 @@ class Lesion:
         return self.box_on(slice_index) is not None or bool(self.clicks_on(slice_index))
 
     @property
+    def is_finding(self) -> bool:
+        """Whether a search made the lesion, and the user has prompted nothing of it."""
+        began_prompted = self.origin is not None and self.origin.status is Status.PROMPTED
+        is_prompted = self.status is Status.PROMPTED or self.has_prompts or began_prompted
+        return bool(self.mask) and not is_prompted
+
+    @property
     def has_prompts(self) -> bool:
         """Whether the user has clicked, boxed or painted the lesion."""
         return bool(self.clicks or self.boxes or self.paintings)

@@ -187,7 +187,7 @@ class LesionEditor:
             paintings=_as_painted(mask, painted, order, all(le.is_as_given for le in lesions)),
             origin=Origin(mask, status, order),
             prompted=MappingProxyType(prompted),
-            propagated=_without(propagated, *shared, *prompted),
+            propagated=_without(propagated, *shared, *painted),
             changed=clock,
         )
 
@@ -339,6 +339,8 @@ def _decided(*lesions: Lesion) -> Status:
     """Return the status of lesions that the user worked on: no search may replace them now."""
     if len(lesions) == 1 and lesions[0].status is not Status.FOUND:
         return lesions[0].status
+    if any(lesion.status is Status.PROMPTED for lesion in lesions):
+        return Status.PROMPTED
     return Status.ACCEPTED if any(le.status.counts for le in lesions) else Status.REJECTED
 
 

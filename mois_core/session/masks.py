@@ -6,7 +6,7 @@ fit into memory as full volumes. Masks are values: changing one makes another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -76,6 +76,12 @@ class Mask:
             left = self.image(slice_index) & ~other.image(slice_index)
             planes[slice_index] = Plane.crop(left)
         return Mask(self.shape, _kept(planes))
+
+    def off_slices(self, slice_indices: Container[int]) -> Mask:
+        """Return the part of the mask that is not on some slices."""
+        return Mask(
+            self.shape, _kept({n: p for n, p in self.planes.items() if n not in slice_indices})
+        )
 
     def union(self, other: Mask) -> Mask:
         """Return everything that is in either mask."""

@@ -136,7 +136,7 @@ class Session:
         unknown = changes.keys() - ADJUSTABLE
         if unknown:
             raise BadInput(f"{', '.join(sorted(unknown))} cannot change in the middle of the work")
-        self.settings = replace(self.settings, **changes)
+        self.settings = self._resolved(replace(self.settings, **changes))
         self.editor.propagation_slices = self.settings.reach(self.stack.slice_spacing)
         if not changes.keys().isdisjoint(MACHINE_SETTINGS):
             self.embeddings.set_budgets(self.settings.device_budget, self.settings.host_budget)
@@ -410,7 +410,7 @@ class Session:
         state = self.state
         changed = []
         for lesion in (state.lesion(lesion_id) for lesion_id in lesion_ids):
-            new = Status.PROMPTED if lesion.prompted and status.counts else status
+            new = status if lesion.is_finding or not status.counts else Status.PROMPTED
             if new is not lesion.status:
                 changed.append(replace(lesion, status=new))
         if changed:

@@ -44,8 +44,9 @@ class Settings:
     """A finding is kept if its highest logit reaches this part of the 99th percentile of all logits
     that a search marks. 0 keeps all, as published; None takes what suits the network."""
     absorb: bool = True
-    """What a search marks in contact with a clicked lesion becomes part of it. Without, it is left
-    out if it is less than half of what is marked there, and else a finding."""
+    """What a search marks in contact with a clicked lesion becomes part of it, except on slices
+    that were painted or have a negative click. Without, it is left out if it is less than half of
+    what is marked there, and else a finding."""
     connected: bool = True
     """Leave out what is not connected to what the user prompted."""
     learn_from_rejections: bool = True
