@@ -132,7 +132,8 @@ def arrays(*states):
             keep(exemplar.view.memory)
             keep(exemplar.view.pointer)
         for lesion in state.lesions.values():
-            for mask in (lesion.mask, lesion.absorbed, lesion.origin and lesion.origin.mask):
+            more = [part.mask for part in (lesion.absorbed, lesion.origin) if part is not None]
+            for mask in (lesion.mask, *more):
                 for plane in mask.planes.values() if mask else ():
                     keep(plane.pixels)
             for painting in lesion.paintings:

@@ -150,21 +150,40 @@ def test_a_file_tells_about_itself_and_what_was_noted(given):
         describe(b"no session")
 
 
-def test_a_file_of_the_format_before_opens(given):
-    given.set_mask(None, given.stack.to_volume(painted(THIRD)))
-    given.delete(3, 9)
-    now = io.BytesIO(to_bytes(given))
-    with zipfile.ZipFile(now) as archive:
+def in_earlier_format(content: bytes, number: int) -> bytes:
+    """Return the content of a session file as format 2 or 3 had it."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     document = json.loads(parts["session.json"])
-    del document["notes"]
-    document["format"] = 2
+    document["format"] = number
     for lesion in document["lesions"]:
-        lesion["paintings"] = [painting[:2] for painting in lesion["paintings"]]
+        lesion["absorbed"] = lesion["absorbed"]["planes"] if lesion["absorbed"] else []
+        if number == 2:
+            lesion["paintings"] = [painting[:2] for painting in lesion["paintings"]]
+    if number == 2:
+        del document["notes"]
     parts["session.json"] = json.dumps(document).encode()
     before = io.BytesIO()
     with zipfile.ZipFile(before, "w") as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    restored = restore(before.getvalue(), given.model, given.volume, given.model_info)
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    return before.getvalue()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_file_of_an_earlier_format_opens(given, number):
+    given.set_mask(None, given.stack.to_volume(painted(THIRD)))
+    given.delete(3, 9)
+    content = in_earlier_format(to_bytes(given), number)
+    restored = restore(content, given.model, given.volume, given.model_info)
     assert digest(restored.state) == digest(given.state)
+
+
+def test_what_a_search_added_to_a_lesion_is_in_a_file_of_an_earlier_format_too():
+    session = stub_session(propagation_slices=0)
+    lesion = click_on(session, FIRST)
+    session.find_similar()
+    content = in_earlier_format(to_bytes(session), 3)
+    restored = restore(content, session.model, session.volume, session.model_info)
+    assert session.lesion(lesion).absorbed
+    assert digest(restored.state) == digest(session.state)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engine_fixtures import FIRST, SCENE, SIDE, THIRD, Block, painted, scan_of, volume_of
 from orientations import STORAGE_ORDERS, stored_as
 from stub_network import StubNetwork
-from stub_sessions import click_on, is_exactly, ras, stack_of, stub_session
+from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
@@ -160,6 +162,42 @@ def test_a_second_search_begins_from_what_was_clicked():
     session.find_similar(outside=session.stack.to_volume(painted(Block((0, 3), (0, 32), (0, 32)))))
 
     assert session.lesion(lesion).mask.slices == tuple(range(3, 12))
+
+
+@pytest.mark.parametrize("place", [(6, 9, 9), (11, 9, 9)], ids=["outlined", "gained"])
+def test_it_comes_back_when_a_later_click_is_taken_back(place):
+    session, lesion = half_clicked()
+    session.find_similar()
+    before = digest(session.lesion(lesion))
+    session.click(ras(session, *place), False, lesion)
+    reopened = restore(to_bytes(session), session.model, session.volume)
+    for one in (session, reopened):
+        assert not is_exactly(one, lesion, LONG)
+        one.delete_click(one.lesion(lesion).clicks[-1].id)
+
+        assert is_exactly(one, lesion, LONG)
+        assert digest(replace(one.lesion(lesion), changed=1)) == before
+
+
+def test_it_goes_with_the_click_that_it_was_in_contact_with():
+    session, lesion = half_clicked()
+    session.find_similar()
+    session.delete_click(session.lesion(lesion).clicks[0].id)
+
+    assert not session.lesion(lesion).mask
+
+
+def test_what_was_outlined_elsewhere_is_as_it_was_without_the_click_that_let_a_search_add_to_it():
+    session, _ = half_clicked()
+    given = painted(Block((5, 8), (8, 14), (8, 14)))
+    session.delete(1)
+    (lesion,) = session.add_lesions(session.stack.to_volume(given).astype(np.uint8) * 3)
+    session.click(ras(session, 6, 11, 11), True, lesion, propagate=False)
+    session.find_similar()
+    assert session.lesion(lesion).absorbed
+
+    session.delete_click(session.lesion(lesion).clicks[0].id, propagate=False)
+    assert np.array_equal(stack_of(session, lesion), given)
 
 
 def test_what_was_rejected_with_the_lesion_stays_part_of_it_and_is_not_found_again():

@@ -177,6 +177,15 @@ class AnyUser:
         assert click not in {own.id for own in self.session.lesion(lesion.id).clicks}
         return {lesion.id}
 
+    def do_delete_clicks(self) -> Touched:
+        clicks = [self.click_id() for _ in range(self.random.randint(0, 3))]
+        before = self.session.state
+        touched = {before.find_click(click)[0].id for click in clicks}
+        self.session.delete_clicks(clicks, keep_empty=self.perhaps(0.3), **self.spread())
+        left = {own.id for lesion in self.session.lesions for own in lesion.clicks}
+        assert left.isdisjoint(clicks)
+        return touched
+
     def do_box(self) -> Touched:
         first, second = (self.session.stack.point_from_ras(self.place()) for _ in range(2))
         if self.perhaps(0.9):  # on the same slice

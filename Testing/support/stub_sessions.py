@@ -12,7 +12,7 @@ from stub_network import StubNetwork
 
 from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
-from mois_core.session.lesion import Lesion, Origin, Painting, SliceMemory
+from mois_core.session.lesion import Absorbed, Lesion, Origin, Painting, SliceMemory
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import Settings, State
 
@@ -56,7 +56,7 @@ def _feed(sha, value: object) -> None:
         value = value.contiguous().view(torch.uint8).numpy()
     if isinstance(value, np.ndarray):
         sha.update(repr((value.shape, value.dtype)).encode() + value.tobytes())
-    elif isinstance(value, (State, Lesion, SliceMemory, Origin, Painting)):
+    elif isinstance(value, (State, Lesion, SliceMemory, Origin, Painting, Absorbed)):
         for one in fields(value):
             sha.update(one.name.encode())
             _feed(sha, getattr(value, one.name))

@@ -15,7 +15,7 @@ from mois_core.session.components import (
     deepest_point,
     fill_holes,
 )
-from mois_core.session.lesion import Click, Lesion, Status
+from mois_core.session.lesion import Absorbed, Click, Lesion, Status
 from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask, overlap
 from mois_core.session.propagation import around_every_prompt
@@ -61,7 +61,8 @@ def lesions_after_search(
     undecided = [le for le in state.lesions.values() if le.status is Status.FOUND]
     state = state.without_lesions(*(le.id for le in undecided))
     if rules.absorb:
-        state = state.with_lesions(*absorb(found, list(state.lesions.values()), rules.spacing))
+        known = list(state.lesions.values())
+        state = state.with_lesions(*absorb(found, known, rules.spacing, state.next_click))
     known = np.zeros_like(found)
     for lesion in state.lesions.values():
         lesion.mask.paint(known, True)
@@ -82,10 +83,14 @@ def lesions_after_search(
 
 
 def absorb(
-    found: np.ndarray, lesions: Sequence[Lesion], spacing: tuple[float, float, float]
+    found: np.ndarray,
+    lesions: Sequence[Lesion],
+    spacing: tuple[float, float, float],
+    order: int,
 ) -> list[Lesion]:
     """Return the lesions that the user prompted with what is marked in contact with them.
 
+    ``order`` is the number of the next prompt.
     Those that are as they were outlined elsewhere stay so. What an earlier search had given them is
     taken back first, unless it was rejected with the lesion. A connected component that touches
     several of them is shared out, each voxel to the nearest; slices that the user drew, or denied
@@ -124,7 +129,8 @@ def absorb(
             part = _mask_in(gained[box] == lesion.id, box, lesion.mask.shape)
             part = part.off_slices(_closed_slices(lesion))
         if part:
-            lesion = replace(lesion, mask=lesion.mask.union(part), absorbed=part)
+            absorbed = Absorbed(part, order)
+            lesion = replace(lesion, mask=lesion.mask.union(part), absorbed=absorbed)
         changed.append(lesion)
     return changed
 
@@ -136,9 +142,9 @@ def _closed_slices(lesion: Lesion) -> set[int]:
 
 
 def _without_absorbed(lesion: Lesion) -> Lesion:
-    if not lesion.absorbed:
+    if lesion.absorbed is None:
         return lesion
-    return replace(lesion, mask=lesion.mask.minus(lesion.absorbed), absorbed=None)
+    return replace(lesion, mask=lesion.mask.minus(lesion.absorbed.counting), absorbed=None)
 
 
 def _wider(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:

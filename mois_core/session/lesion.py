@@ -108,6 +108,22 @@ class Origin:
     """Prompts that were made earlier, on what was merged, do not count any more."""
 
 
+@dataclass(frozen=True, eq=False)
+class Absorbed:
+    """What the last search marked beyond what was outlined, as part of the lesion."""
+
+    mask: Mask
+    order: int
+    """Prompts with this number or a higher one were made after the search."""
+    replaced: frozenset[int] = frozenset()
+    """Slices that such prompts decided on. Nothing absorbed counts there; without them it would."""
+
+    @property
+    def counting(self) -> Mask:
+        """The part that belongs to the lesion's mask."""
+        return self.mask.off_slices(self.replaced)
+
+
 def _nothing() -> Mapping[int, SliceMemory]:
     return MappingProxyType({})
 
@@ -131,8 +147,7 @@ class Lesion:
     """Slices that the user prompted, in the order in which that happened."""
     propagated: Mapping[int, SliceMemory] = field(default_factory=_nothing)
     """Slices that the network propagated the lesion to."""
-    absorbed: Mask | None = None
-    """The part of the mask that the last search marked beyond what was outlined."""
+    absorbed: Absorbed | None = None
     confidence: float | None = None
     """How confident the search was that found it, from 0 to 1; None if no search did."""
     changed: int = 0
@@ -140,8 +155,15 @@ class Lesion:
 
     def with_image(self, slice_index: int, image: np.ndarray | None) -> Lesion:
         """Return the lesion with another mask on one slice (None empties it)."""
-        absorbed = self.absorbed and (self.absorbed.with_slice(slice_index, None) or None)
-        return replace(self, mask=self.mask.with_slice(slice_index, image), absorbed=absorbed)
+        mask = self.mask.with_slice(slice_index, image)
+        absorbed = self.absorbed
+        if absorbed is not None and slice_index in absorbed.mask.planes:
+            if any(order_of(prompt) >= absorbed.order for prompt in self.prompts):
+                absorbed = replace(absorbed, replaced=absorbed.replaced | {slice_index})
+            else:
+                left = absorbed.mask.off_slices({slice_index})
+                absorbed = replace(absorbed, mask=left) if left else None
+        return replace(self, mask=mask, absorbed=absorbed)
 
     @property
     def prompts(self) -> list[Prompt]:

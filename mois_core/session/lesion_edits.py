@@ -15,6 +15,7 @@ from mois_core.progress import CancelToken, Progress
 from mois_core.session.components import connected_components, touching_parts
 from mois_core.session.exemplars import candidates
 from mois_core.session.lesion import (
+    Absorbed,
     BoxPrompt,
     Click,
     Lesion,
@@ -254,11 +255,11 @@ def _before_prompts(lesion: Lesion) -> Lesion:
     )
 
 
-def with_rest_of(before: Lesion, rebuilt: Lesion, is_propagated: bool) -> Lesion:
+def with_rest_of(before: Lesion, rebuilt: Lesion, since: int, is_propagated: bool) -> Lesion:
     """Return a rebuilt lesion with what does not depend on its prompts.
 
     That is what a search marked beyond its outline, and what was propagated before if it is not
-    propagated anew.
+    propagated anew. ``since`` is the number of the first prompt that is not as it was.
     """
     own = {*rebuilt.prompted, *rebuilt.painted}
     if not is_propagated:
@@ -268,23 +269,48 @@ def with_rest_of(before: Lesion, rebuilt: Lesion, is_propagated: bool) -> Lesion
         rebuilt = replace(rebuilt, propagated=MappingProxyType(left))
     if before.status is Status.REJECTED:
         rebuilt = replace(rebuilt, status=Status.REJECTED)
-    if before.absorbed and rebuilt.prompted:
-        kept = Mask(
-            before.mask.shape,
-            {n: p for n, p in before.absorbed if n not in own and n not in rebuilt.propagated},
-        )
-        rebuilt = replace(rebuilt, mask=rebuilt.mask.union(kept), absorbed=kept or None)
-    return rebuilt
+    absorbed = _absorbed_by(before, rebuilt, since, is_propagated)
+    if absorbed is None:
+        return rebuilt
+    return replace(rebuilt, mask=rebuilt.mask.union(absorbed.counting), absorbed=absorbed)
+
+
+def _absorbed_by(
+    before: Lesion, rebuilt: Lesion, since: int, is_propagated: bool
+) -> Absorbed | None:
+    """Return what a rebuilt lesion keeps of what a search marked around it.
+
+    If all prompts that changed were made after the search, that is what no other such prompt
+    replaced. Otherwise everything that is outlined anew is without it.
+    """
+    absorbed = before.absorbed
+    if absorbed is None or rebuilt.is_as_given:
+        return None
+    if since < absorbed.order:
+        outlined = {*rebuilt.prompted, *rebuilt.painted, *rebuilt.propagated}
+        left = absorbed.counting.off_slices(outlined) if rebuilt.prompted else None
+        return Absorbed(left, absorbed.order) if left else None
+    replaced = {p.slice for p in rebuilt.prompts if order_of(p) >= absorbed.order}
+    if replaced and is_propagated:
+        replaced |= rebuilt.propagated.keys()
+    elif not is_propagated:
+        replaced |= absorbed.replaced & rebuilt.propagated.keys()
+    replaced &= absorbed.mask.planes.keys()
+    left = absorbed.mask.minus(rebuilt.mask.off_slices(replaced))
+    return (
+        Absorbed(left, absorbed.order, frozenset(replaced & left.planes.keys())) if left else None
+    )
 
 
 def without_clicks(
     state: State,
     clicks: Collection[int],
-    rebuilt: Callable[[State, Lesion], State],
+    rebuilt: Callable[[State, Lesion, int], State],
     keep_empty: bool,
 ) -> State:
     """Return the state without some clicks, by id, whose lesions are then ``rebuilt``.
 
+    ``rebuilt`` is also given the number of the first prompt that is gone.
     Without ``keep_empty`` lesions that have no prompt or voxel left go with their clicks.
     """
     for lesion_id in dict.fromkeys(state.find_click(click)[0].id for click in clicks):
@@ -294,7 +320,8 @@ def without_clicks(
             # Made before the lesion was merged or split; nothing depends on them any more.
             state = state.with_lesions(left)
         else:
-            state = rebuilt(state, left)
+            gone = {*map(order_of, lesion.prompts)} & {*clicks}
+            state = rebuilt(state, left, min(gone))
         rest = state.lesion(lesion_id)
         if not (keep_empty or rest.has_prompts or rest.mask):
             state = state.without_lesions(lesion_id)

@@ -254,7 +254,7 @@ class Session:
                 "this click was made before the lesion was merged or split; set a new one"
             )
         prompts = [moved if prompt is old else prompt for prompt in lesion.prompts]
-        run = partial(self._rebuilt, before.ticked(), lesion, prompts, Spread(**how))
+        run = partial(self._rebuilt, before.ticked(), lesion, prompts, old.id, Spread(**how))
         self.history.commit("move click", self.guard.run(run))
         self._tell_of_clicks(before, [(lesion.id, moved)])
 
@@ -266,10 +266,12 @@ class Session:
         self, clicks: Collection[int], keep_empty: bool = False, **how: object
     ) -> None:
         """Take clicks back as one step, and lesions that have no prompt or voxel left with them."""
+        if not clicks:
+            return
         spread = Spread(**how)
 
-        def rebuilt(state: State, lesion: Lesion) -> State:
-            return self._rebuilt(state, lesion, lesion.prompts, spread)
+        def rebuilt(state: State, lesion: Lesion, since: int) -> State:
+            return self._rebuilt(state, lesion, lesion.prompts, since, spread)
 
         run = partial(without_clicks, self.state.ticked(), clicks, rebuilt, keep_empty)
         self.history.commit(
@@ -365,16 +367,19 @@ class Session:
         self.history.commit(what, self.guard.run(run))
 
     def _rebuilt(
-        self, state: State, lesion: Lesion, prompts: Sequence[Prompt], spread: Spread
+        self, state: State, lesion: Lesion, prompts: Sequence[Prompt], since: int, spread: Spread
     ) -> State:
-        """Return a state with a lesion as it would be with other prompts."""
+        """Return a state with a lesion as it would be with other prompts; ``since`` tells which.
+
+        It is the number of the first prompt that is not as it was.
+        """
         lesion = replace(lesion, changed=state.clock)
 
         def propagate(present: State) -> State:
             return self._spread(present, [lesion.id], spread)
 
         state = self.editor.rebuilt(state, lesion, prompts, propagate)
-        rebuilt = with_rest_of(lesion, state.lesion(lesion.id), spread.propagate)
+        rebuilt = with_rest_of(lesion, state.lesion(lesion.id), since, spread.propagate)
         return state.with_lesions(rebuilt)
 
     def _spread(self, state: State, lesion_ids: Sequence[int], spread: Spread) -> State:

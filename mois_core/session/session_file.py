@@ -31,7 +31,16 @@ from mois_core.network.model import Sam2
 from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
 from mois_core.session.exemplars import Exemplar
-from mois_core.session.lesion import BoxPrompt, Click, Lesion, Origin, Painting, SliceMemory, Status
+from mois_core.session.lesion import (
+    Absorbed,
+    BoxPrompt,
+    Click,
+    Lesion,
+    Origin,
+    Painting,
+    SliceMemory,
+    Status,
+)
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import MACHINE_SETTINGS, Settings, State
 
@@ -291,7 +300,12 @@ def _from_format_2(document: dict[str, Any]) -> dict[str, Any]:
 
 def _from_format_3(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document of the third format as one of the fourth."""
-    lesions = [{**lesion, "confidence": None} for lesion in document["lesions"]]
+    order = document["next_click"]
+    lesions = []
+    for lesion in document["lesions"]:
+        planes = lesion["absorbed"]
+        absorbed = {"planes": planes, "order": order, "replaced": []} if planes else None
+        lesions.append({**lesion, "absorbed": absorbed, "confidence": None})
     return {**document, "format": 4, "lesions": lesions}
 
 
@@ -321,7 +335,12 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
             "planes": _mask_to_json(lesion.origin.mask, put),
         },
         "planes": _mask_to_json(lesion.mask, put),
-        "absorbed": _mask_to_json(lesion.absorbed, put) if lesion.absorbed else [],
+        "absorbed": lesion.absorbed
+        and {
+            "order": lesion.absorbed.order,
+            "replaced": sorted(lesion.absorbed.replaced),
+            "planes": _mask_to_json(lesion.absorbed.mask, put),
+        },
         "prompted": [[n, _slice_memory_to_json(m, put)] for n, m in lesion.prompted.items()],
         "propagated": [[n, _slice_memory_to_json(m, put)] for n, m in lesion.propagated.items()],
     }
@@ -376,6 +395,10 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
     if origin is not None:
         mask = _mask_from_json(origin["planes"], get, shape)
         origin = Origin(mask, Status(origin["status"]), origin["order"])
+    absorbed = item["absorbed"]
+    if absorbed is not None:
+        mask = _mask_from_json(absorbed["planes"], get, shape)
+        absorbed = Absorbed(mask, absorbed["order"], frozenset(absorbed["replaced"]))
     paintings = [
         Painting(*_plane_from_json(plane, get), order, is_given)
         for order, plane, is_given in item["paintings"]
@@ -396,7 +419,7 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
         propagated=MappingProxyType(
             {n: _slice_memory_from_json(m, get) for n, m in item["propagated"]}
         ),
-        absorbed=_mask_from_json(item["absorbed"], get, shape) or None,
+        absorbed=absorbed,
         confidence=item["confidence"],
         changed=item["changed"],
     )

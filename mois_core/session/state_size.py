@@ -49,7 +49,11 @@ def _arrays_of(lesions: Iterable[Lesion]) -> dict[int, int]:
 
 
 def _arrays_in(lesion: Lesion) -> Iterator[Tensor | np.ndarray]:
-    masks = [lesion.mask, lesion.absorbed, lesion.origin and lesion.origin.mask]
+    masks = [
+        lesion.mask,
+        lesion.absorbed and lesion.absorbed.mask,
+        lesion.origin and lesion.origin.mask,
+    ]
     for mask in masks:
         yield from _pixels_in(mask)
     for painting in lesion.paintings:
