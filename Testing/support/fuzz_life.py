@@ -50,6 +50,9 @@ class Life:
         settings = any_settings(self.random, self.is_large)
         is_reference = self.random.random() < 0.15
         self.session = Session(model, case.volume, settings, is_reference)
+        self.notices: list[str] = []
+        if self.random.random() < 0.7:
+            self.session.on_notice = self.notices.append
         self.user = AnyUser(self.random, self.session, case)
         self.twin: Session | None = None
         """What was opened from a file, on which the same is done for a while."""
@@ -99,6 +102,7 @@ class Life:
             self.check_undo(before)
             if disturbance != CALM and history.past[-1][1] is before:
                 self.check_it_is_the_same_undisturbed(name, dice)
+        assert all(notice and "\n" not in notice for notice in self.notices)
         self.check_how_far_back_history_leads()
         assert_sound(self.session)
         self.go_on_with_twin(name, refusal, dice)
