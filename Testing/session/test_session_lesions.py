@@ -91,6 +91,7 @@ def test_a_decision_that_changes_nothing_is_no_step(searched):
     searched.reconsider(2)
     searched.reject()
     searched.delete()
+    searched.delete_clicks([])
     searched.accept(1)
     assert searched.split(1) == [1]
     assert searched.state is before

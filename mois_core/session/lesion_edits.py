@@ -101,10 +101,8 @@ class LesionEditor:
             propagated=_without(lesion.propagated, n),
         )
 
-    def rebuilt(
-        self, state: State, lesion: Lesion, prompts: Sequence[Prompt], propagate: Propagate
-    ) -> State:
-        """Return the state with a lesion as it would be with these prompts alone.
+    def rebuilt(self, state: State, lesion: Lesion, propagate: Propagate) -> State:
+        """Return the state with a lesion as its prompts alone make it.
 
         It begins with what it was before its first prompt. Of the propagations that followed the
         prompts only the last one counts, and those before a painting, which left the slices
@@ -112,12 +110,12 @@ class LesionEditor:
         """
         state = state.with_lesions(_before_prompts(lesion))
         is_propagated = True
-        for prompt in prompts:
+        for prompt in lesion.prompts:
             if isinstance(prompt, Painting) and not is_propagated:
                 state, is_propagated = propagate(state), True
             state = self.add_prompts(state, [(lesion.id, prompt)])
             is_propagated = is_propagated and isinstance(prompt, Painting)
-        if not prompts:
+        if not lesion.prompts:
             # Nothing is left of the user's but what the lesion was before.
             bare = state.lesions[lesion.id]
             state = state.with_lesions(

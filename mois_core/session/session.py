@@ -253,8 +253,9 @@ class Session:
             raise BadInput(
                 "this click was made before the lesion was merged or split; set a new one"
             )
-        prompts = [moved if prompt is old else prompt for prompt in lesion.prompts]
-        run = partial(self._rebuilt, before.ticked(), lesion, prompts, old.id, Spread(**how))
+        clicks = tuple(moved if own is old else own for own in lesion.clicks)
+        changed = replace(lesion, clicks=clicks)
+        run = partial(self._rebuilt, Spread(**how), before.ticked(), changed, click)
         self.history.commit("move click", self.guard.run(run))
         self._tell_of_clicks(before, [(lesion.id, moved)])
 
@@ -268,15 +269,10 @@ class Session:
         """Take clicks back as one step, and lesions that have no prompt or voxel left with them."""
         if not clicks:
             return
-        spread = Spread(**how)
-
-        def rebuilt(state: State, lesion: Lesion, since: int) -> State:
-            return self._rebuilt(state, lesion, lesion.prompts, since, spread)
-
+        rebuilt = partial(self._rebuilt, Spread(**how))
         run = partial(without_clicks, self.state.ticked(), clicks, rebuilt, keep_empty)
-        self.history.commit(
-            "delete click" if len(clicks) == 1 else "delete clicks", self.guard.run(run)
-        )
+        what = "delete click" if len(clicks) == 1 else "delete clicks"
+        self.history.commit(what, self.guard.run(run))
 
     def box(self, first: Point, second: Point, lesion: int | None = None, **how: object) -> int:
         """Draw a rectangle around a lesion on one slice, given by two opposite corners.
@@ -366,19 +362,17 @@ class Session:
 
         self.history.commit(what, self.guard.run(run))
 
-    def _rebuilt(
-        self, state: State, lesion: Lesion, prompts: Sequence[Prompt], since: int, spread: Spread
-    ) -> State:
-        """Return a state with a lesion as it would be with other prompts; ``since`` tells which.
+    def _rebuilt(self, spread: Spread, state: State, lesion: Lesion, since: int) -> State:
+        """Return a state with a lesion as its prompts make it, after one or more of them changed.
 
-        It is the number of the first prompt that is not as it was.
+        ``since`` is the number of the first of these.
         """
         lesion = replace(lesion, changed=state.clock)
 
         def propagate(present: State) -> State:
             return self._spread(present, [lesion.id], spread)
 
-        state = self.editor.rebuilt(state, lesion, prompts, propagate)
+        state = self.editor.rebuilt(state, lesion, propagate)
         rebuilt = with_rest_of(lesion, state.lesion(lesion.id), since, spread.propagate)
         return state.with_lesions(rebuilt)
 
