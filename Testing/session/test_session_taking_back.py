@@ -118,6 +118,7 @@ def test_a_click_that_is_taken_back_leaves_no_trace_with_a_real_network(seed):
 def test_the_finding_comes_back_when_its_only_click_is_taken_back():
     session, lesion = begun(found=True)
     before = digest(session.lesion(lesion).mask)
+    confidence = session.lesion(lesion).confidence
     session.click(ras(session, 5, 23, 7), False, lesion)
     assert session.lesion(lesion).status is Status.PROMPTED
     assert digest(session.lesion(lesion).mask) != before
@@ -126,6 +127,7 @@ def test_the_finding_comes_back_when_its_only_click_is_taken_back():
 
     assert digest(session.lesion(lesion).mask) == before
     assert session.lesion(lesion).status is Status.FOUND
+    assert session.lesion(lesion).confidence == confidence is not None
 
 
 def test_an_accepted_finding_is_accepted_again_after_its_click_is_taken_back():

@@ -244,16 +244,16 @@ class Life:
 
     def check_taking_back(self, session: Session) -> None:
         """Check that a click that is taken back leaves no trace, on a copy of the session."""
-        clicks = [
-            click.id
+        lesion_ids = [
+            lesion.id
             for lesion in session.lesions
-            for click in lesion.clicks
-            if click in lesion.prompts and lesion.status is not Status.REJECTED
+            if lesion.status is not Status.REJECTED
+            and (any(click in lesion.prompts for click in lesion.clicks) or not lesion.prompts)
         ]
         place, positive = self.user.place(), self.random.random() < 0.6
-        if clicks and session.stack.contains(place):
-            click = self.random.choice(clicks)
-            assert_taking_back_leaves_no_trace(session, click, place, positive)
+        if lesion_ids and session.stack.contains(place):
+            lesion_id = self.random.choice(lesion_ids)
+            assert_taking_back_leaves_no_trace(session, lesion_id, place, positive)
             self.outcomes["taken back"] += 1
 
     def go_back_and_forth(self) -> None:

@@ -118,9 +118,9 @@ class LesionEditor:
         if not lesion.prompts:
             # Nothing is left of the user's but what the lesion was before.
             bare = state.lesions[lesion.id]
-            state = state.with_lesions(
-                replace(bare, origin=None if not bare.clicks else bare.origin)
-            )
+            began_prompted = bare.origin is not None and bare.origin.status is Status.PROMPTED
+            if not (bare.clicks or began_prompted):
+                state = state.with_lesions(replace(bare, origin=None))
         return state if is_propagated else propagate(state)
 
     def propagated(
@@ -249,6 +249,7 @@ def _before_prompts(lesion: Lesion) -> Lesion:
         lesion.name,
         clicks=tuple(click for click in lesion.clicks if click.id < origin.order),
         origin=lesion.origin,
+        confidence=lesion.confidence,
         changed=lesion.changed,
     )
 
