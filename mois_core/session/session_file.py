@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -51,11 +52,22 @@ UNDATED = (1980, 1, 1, 0, 0, 0)
 
 def fingerprint(volume: Volume) -> str:
     """Return a checksum of a scan's voxels and of where they lie, which it is recognised by."""
-    digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(volume.array).data)
     digest.update(repr(volume.array.shape).encode())
     # Adding zero turns the -0.0 of a rounded -0.00001 into the 0.0 of a rounded 0.00001.
     digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
     return digest.hexdigest()
+
+
+_FINGERPRINTS: WeakKeyDictionary[Session, str] = WeakKeyDictionary()
+"""Of the scans of sessions: one that is worked on is saved after every step, and hashing all of a
+whole body each time would slow down what else goes on."""
+
+
+def _fingerprint_of(session: Session) -> str:
+    if session not in _FINGERPRINTS:
+        _FINGERPRINTS[session] = fingerprint(session.volume)
+    return _FINGERPRINTS[session]
 
 
 def to_bytes(session: Session, notes: Mapping[str, Any] | None = None) -> bytes:
@@ -76,7 +88,7 @@ def to_bytes(session: Session, notes: Mapping[str, Any] | None = None) -> bytes:
     document = {
         "format": FORMAT,
         "version": __version__,
-        "scan": fingerprint(session.volume),
+        "scan": _fingerprint_of(session),
         "model": asdict(session.model_info),
         "settings": _of_the_work(asdict(session.settings)),
         "reference": session.reference,
@@ -89,7 +101,7 @@ def to_bytes(session: Session, notes: Mapping[str, Any] | None = None) -> bytes:
     }
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        _add(archive, DOCUMENT, json.dumps(document, indent=1).encode())
+        _add(archive, DOCUMENT, json.dumps(document).encode())
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)

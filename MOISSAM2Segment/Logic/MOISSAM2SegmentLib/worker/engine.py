@@ -13,6 +13,7 @@ from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker import devices
 from MOISSAM2SegmentLib.worker.jobs import Job, Worker
+from MOISSAM2SegmentLib.worker.torch_libraries import load_libraries
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
@@ -88,9 +89,10 @@ class Engine:
         """
 
         def work(progress: Any, cancel: Any) -> tuple:
+            progress(0, 1, LOADING)
+            load_libraries()
             from mois_core.weights import open_checkpoint
 
-            progress(0, 1, LOADING)
             chosen = devices.choose_device(device).name
             opened = open_checkpoint(checkpoint or preset, preset, chosen, precision)
             return opened.network, opened.info, chosen
