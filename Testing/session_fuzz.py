@@ -1,6 +1,7 @@
 """Do thousands of random operations on sessions, and check everything after each.
 
-    python Testing/session_fuzz.py [--operations N] [--presets NAME ...] [--seed N] [--minutes N]
+    python Testing/session_fuzz.py [--operations N] [--presets NAME ...] [--seed N]
+        [--length N] [--minutes N]
 
 Each seed is the life of one session: a scan, settings, and what somebody does with it. A preset
 has the weights that ship with it, or else synthetic ones; ``stub`` is a network that sees what
@@ -21,7 +22,7 @@ TESTING = Path(__file__).parent
 sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent)]
 
 import torch  # noqa: E402
-from fuzz_life import LARGE, Life  # noqa: E402
+from fuzz_life import Life  # noqa: E402
 from small_networks import lively  # noqa: E402
 from stub_network import any_stub  # noqa: E402
 
@@ -32,7 +33,7 @@ from mois_core.network.model import Sam2  # noqa: E402
 
 STUB = "stub"
 LENGTH, LENGTH_IF_LARGE = 60, 20
-"""Operations of one life."""
+"""Operations of one life, if nothing else is asked for."""
 
 
 def network(name: str, seed: int) -> Sam2:
@@ -42,13 +43,13 @@ def network(name: str, seed: int) -> Sam2:
     return load_model(name) if models.shipped_weights(name) else lively(preset(name))
 
 
-def live(name: str, seed: int) -> tuple[Life, bool]:
+def live(name: str, seed: int, length: int | None) -> tuple[Life, bool]:
     """Live one life and print how it went; return it, and whether all went well."""
     began = time.monotonic()
     model = network(name, seed)
     life = Life(seed, model)
     try:
-        life.live(LENGTH_IF_LARGE if model.config.image_size > LARGE else LENGTH)
+        life.live(length or (LENGTH_IF_LARGE if life.is_large else LENGTH))
         went_well = True
     except AssertionError:
         traceback.print_exc(file=sys.stdout)
@@ -71,6 +72,7 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=1000, help="at least so many per preset")
     parser.add_argument("--presets", nargs="+", default=[STUB], choices=[STUB, *PRESETS])
     parser.add_argument("--seed", type=int, default=0, help="the first seed; the next ones follow")
+    parser.add_argument("--length", type=int, help="operations of one life; 60, or 20 if slow")
     parser.add_argument(
         "--minutes", type=float, help="begin no further life after that, per preset"
     )
@@ -83,7 +85,7 @@ def main() -> int:
         while operations < arguments.operations:
             if arguments.minutes and time.monotonic() - began > 60 * arguments.minutes:
                 break
-            life, went_well = live(name, seed)
+            life, went_well = live(name, seed, arguments.length)
             operations += len(life.done)
             violations += not went_well
             total += life.outcomes

@@ -248,7 +248,10 @@ class Life:
             lesion.id
             for lesion in session.lesions
             if lesion.status is not Status.REJECTED
-            and (any(click in lesion.prompts for click in lesion.clicks) or not lesion.prompts)
+            and (
+                any(click in lesion.prompts for click in lesion.clicks)
+                or not (lesion.prompts or lesion.propagated)
+            )
         ]
         place, positive = self.user.place(), self.random.random() < 0.6
         if lesion_ids and session.stack.contains(place):
