@@ -232,6 +232,22 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
 
         self.run(place)
 
+    def box(
+        self, first: Sequence[float], second: Sequence[float], lesion_id: int | None = None
+    ) -> int:
+        """Draw a box around a lesion on one slice, and return the lesion's id.
+
+        The two opposite corners are places in the scene. Without ``lesion_id`` the box begins a new
+        lesion.
+        """
+        commands = self.workspace.commands
+        if lesion_id is None:
+            commands.begin_lesion()
+        else:
+            commands.work_on(lesion_id)
+        self.run(lambda: commands.draw_box([first, second]))
+        return commands.active_lesion
+
     def move_click(self, click_id: int, place: Sequence[float]) -> None:
         """Drag a click elsewhere. Clicks are counted from 1 on, in the order in which they came."""
         index, points = self._point_of(click_id), self.workspace.points_node

@@ -18,6 +18,8 @@ RED = {"light": "#b3361b", "dark": "#ff8f6b"}
 
 STROKES = {
     "place": (INK, '<path d="M12 2v6M12 16v6M2 12h6M16 12h6"/>', GREEN, '<path d="M12 12h.01"/>'),
+    "box": (INK, '<path d="M4 6h16v12H4z"/>'),
+    "scribble": (INK, '<path d="M3 16c3-9 6-9 7-4s3 6 5 1 4-5 6-3"/>'),
     "undo": (INK, '<path d="M8 4L3 9l5 5"/><path d="M3 9h11a6 6 0 0 1 0 12h-4"/>'),
     "redo": (INK, '<path d="M16 4l5 5-5 5"/><path d="M21 9H10a6 6 0 0 0 0 12h4"/>'),
     "search": (

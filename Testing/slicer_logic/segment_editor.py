@@ -64,7 +64,7 @@ class Editor:
         """Do what the effect itself does on a click."""
         self.workspace.effect_segments.edit_segment(self.node, self.segment_id, self.write_change)
         self.logic.SaveStateForUndo()
-        self.workspace.effect_segments.point_into_segment(world, positive)
+        self.workspace.commands.point_at(world, positive)
 
     def paint(self, mask: np.ndarray) -> None:
         """Replace the segment by a mask, as a stroke of the brush does."""

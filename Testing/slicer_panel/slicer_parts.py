@@ -328,15 +328,79 @@ def _property(name: str) -> property:
 TABLE_VIEW = "vtkMRMLTableViewNode"
 
 
+class _SliceView:
+    """A qMRMLSliceView, with the invokable methods that it and ctkVTKAbstractView have in 5.10 and
+    5.12."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._interactor = vtk.vtkGenericRenderWindowInteractor()
+        self._window = vtk.vtkRenderWindow()
+        self._window.AddRenderer(vtk.vtkRenderer())
+        self.rendered = 0
+
+    def mrmlSliceNode(self) -> Any:
+        return self._node
+
+    def interactor(self) -> Any:
+        return self._interactor
+
+    def renderWindow(self) -> Any:
+        return self._window
+
+    def scheduleRender(self) -> None:
+        self.rendered += 1
+
+
+class SliceWidget:
+    """A qMRMLSliceWidget. What its view leaves to Slicer's own interaction is in ``passed_on``."""
+
+    def __init__(self, node: Any) -> None:
+        self._view = _SliceView(node)
+        self.passed_on: list[str] = []
+        for event in ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent"):
+            # vtkMRMLViewInteractorStyle observes with priority 0.
+            self._view.interactor().AddObserver(event, self._pass_on, 0.0)
+
+    def _pass_on(self, caller: Any, event: str) -> None:
+        self.passed_on.append(event)
+
+    def sliceView(self) -> _SliceView:
+        return self._view
+
+    def mrmlSliceNode(self) -> Any:
+        return self._view.mrmlSliceNode()
+
+    def className(self) -> str:
+        return "qMRMLSliceWidget"
+
+    def send(self, event: str, world: Any, shift: bool = False) -> None:
+        """Let the mouse do something at a place of the world in the view."""
+        to_view = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(self.mrmlSliceNode().GetXYToRAS(), to_view)
+        x, y, *_ = to_view.MultiplyPoint((*[float(part) for part in world], 1.0))
+        interactor = self._view.interactor()
+        interactor.SetEventInformation(round(x), round(y), 0, int(shift))
+        interactor.InvokeEvent(event)
+
+    def drag(self, places: Any, shift: bool = False) -> None:
+        """Press the mouse at the first place of the world, move through all, and release it."""
+        self.send("LeftButtonPressEvent", places[0], shift)
+        for place in places:
+            self.send("MouseMoveEvent", place, shift)
+        self.send("LeftButtonReleaseEvent", places[-1], shift)
+
+
 class _LayoutManager:
     """A layout manager with Slicer's own logic, which puts the views of a layout into the scene.
 
     It has no name that Slicer's manager lacks; `setLayout` belongs to a base class that was not
-    looked at. Only the widgets of the views are missing.
+    looked at.
     """
 
     def __init__(self, scene: Any) -> None:
         self.window = SlicerWindow(scene)
+        self._slice_widgets: dict[str, SliceWidget] = {}
 
     def let_go(self) -> None:
         """Take the views out of the scene, where they would outlive the test."""
@@ -365,6 +429,20 @@ class _LayoutManager:
 
     def mrmlSliceLogics(self) -> Any:
         return vtk.vtkCollection()
+
+    def sliceViewNames(self) -> tuple[str, ...]:
+        """The slice views that were made so far, also those that this layout does not show."""
+        assert "sliceViewNames" in offered("qSlicerLayoutManager")[0]
+        nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode", self.window.scene)
+        return tuple(node.GetLayoutName() for node in nodes)
+
+    def sliceWidget(self, name: str) -> SliceWidget | None:
+        assert "sliceWidget" in offered("qSlicerLayoutManager")[0]
+        if name not in self.sliceViewNames():
+            return None
+        if name not in self._slice_widgets:
+            self._slice_widgets[name] = SliceWidget(self.window.slice_view(name))
+        return self._slice_widgets[name]
 
 
 class _Application:

@@ -137,6 +137,21 @@ def test_clicks_that_are_deleted_together_are_one_line_and_one_step(a_started_lo
     assert list(logic.workspace.session.state.lesions) == [1, 2, 3]
 
 
+def test_boxes_and_propagating_are_in_the_script(a_started_logic, again):
+    logic = a_started_logic
+    slice_index, *_ = FIRST.middle
+    corners = [world_of(logic.workspace, slice_index, *place) for place in ((5, 4), (13, 12))]
+    lesion_id = logic.box(*corners)
+    logic.run(lambda: logic.workspace.commands.propagate(lesion_id))
+
+    script = script_of(logic)
+
+    assert script.is_complete
+    assert "logic.box((" in script.text
+    assert f"logic.run(lambda: commands.propagate({lesion_id}))" in script.text
+    assert again(logic) == outcome(logic)
+
+
 def test_the_script_has_one_line_for_each_step(a_started_logic):
     logic = a_started_logic
     first = logic.click(at(logic, FIRST))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from mois_core.geometry import SliceStack
 from mois_core.progress import CancelToken, Progress
 from mois_core.session.components import (
     TOUCHING,
@@ -21,7 +22,7 @@ from mois_core.session.masks import Mask, overlap
 from mois_core.session.propagation import around_every_prompt
 from mois_core.session.rejections import without_rejected_looks
 from mois_core.session.search import Marked
-from mois_core.session.state import State
+from mois_core.session.state import Settings, State
 
 MOSTLY = 0.5
 """A finding that covers known lesions by this part of itself is one of them; two findings that
@@ -42,6 +43,20 @@ class FindingRules:
     """Whether the network outlines each finding again."""
     learn: bool
     """Whether findings that look like rejected ones are left out."""
+
+    @classmethod
+    def of(
+        cls, settings: Settings, stack: SliceStack, use_exemplars: bool, reference: bool
+    ) -> FindingRules:
+        """Return what settings say; with ``reference``, as far as the published app goes."""
+        smallest = settings.smallest_cm3 / stack.volume.voxel_volume_cm3
+        return cls(
+            max(1, int(np.ceil(smallest))),
+            (stack.slice_spacing, *stack.pixel_spacing),
+            absorb=settings.absorb and not reference,
+            redraw=settings.findings == "reprompted",
+            learn=settings.learn_from_rejections and use_exemplars and not reference,
+        )
 
 
 def lesions_after_search(

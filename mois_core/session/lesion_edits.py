@@ -130,10 +130,12 @@ class LesionEditor:
         most_exemplars: int,
         progress: Progress,
         cancel: CancelToken | None,
+        slices: int | None = None,
     ) -> State:
-        """Return the state with lesions propagated to their neighbouring slices."""
+        """Return the state with lesions propagated, by default as far as the settings reach."""
         lesions = [state.lesions[lesion_id] for lesion_id in lesion_ids]
-        rounds = [self.propagator.rounds_of(le, self.propagation_slices) for le in lesions]
+        slices = self.propagation_slices if slices is None else slices
+        rounds = [self.propagator.rounds_of(le, slices) for le in lesions]
         changed = self.propagator.propagate(lesions, rounds, progress, cancel)
         offered = candidates(state.lesions.values(), state.imported)
         if sum(exemplar.view.is_prompted for exemplar in offered) >= most_exemplars:

@@ -82,6 +82,14 @@ def around_first_prompt(
     return [[target] for target in up + down if target.slice not in fixed]
 
 
+def is_propagated_beyond(lesion: Lesion, slices: int) -> bool:
+    """Return whether a lesion was found farther than these slices from its nearest prompt."""
+    if not lesion.prompted:
+        return False
+    found = [n for n, memory in lesion.propagated.items() if memory.found]
+    return any(min(abs(n - own) for own in lesion.prompted) > slices for n in found)
+
+
 @dataclass
 class _Chain:
     """A lesion being propagated: its memories and masks so far, and where it was lost."""

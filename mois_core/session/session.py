@@ -333,10 +333,12 @@ class Session:
         progress: Progress = silent,
         cancel: CancelToken | None = None,
         joined: bool = True,
+        whole_volume: bool = False,
     ) -> None:
         """Propagate lesions to their neighbouring slices (all lesions if none are named).
 
-        With ``joined`` this is part of the step before it, so one undo takes back both.
+        With ``joined`` this is part of the step before it, so one undo takes back both. With
+        ``whole_volume`` lesions are followed until they are lost, however far the settings reach.
         """
         state = self.state
         lesions = [state.lesion(n) for n in (state.lesions if lesion_ids is None else lesion_ids)]
@@ -344,7 +346,8 @@ class Session:
         changing = [lesion.id for lesion in lesions if lesion.prompted or lesion.propagated]
         if not changing:
             return
-        propagated = self.guard.run(lambda: self._propagated(state, changing, progress, cancel))
+        how = (progress, cancel, self.stack.count if whole_volume else None)
+        propagated = self.guard.run(lambda: self._propagated(state, changing, *how))
         if joined and self.history.past:
             self.history.amend(propagated)
         else:
@@ -387,8 +390,10 @@ class Session:
         lesion_ids: Sequence[int],
         progress: Progress,
         cancel: CancelToken | None,
+        slices: int | None = None,
     ) -> State:
-        return self.editor.propagated(state, lesion_ids, self.settings.exemplars, progress, cancel)
+        most = self.settings.exemplars
+        return self.editor.propagated(state, lesion_ids, most, progress, cancel, slices)
 
     # ---- the list of lesions ---------------------------------------------------------------
 
@@ -476,6 +481,11 @@ class Session:
         if self.state.imported:
             self.history.commit("clear exemplars", replace(self.state, imported=()))
 
+    @property
+    def can_search(self) -> bool:
+        """Whether the network can search for what is like its exemplars."""
+        return isinstance(self.model, MoisSam2)
+
     def find_similar(
         self,
         progress: Progress = silent,
@@ -490,14 +500,14 @@ class Session:
         findings that nobody has decided on are replaced. Without ``use_exemplars`` the network
         is asked for what it takes for lesions by itself.
         """
-        if not isinstance(self.model, MoisSam2):
+        if not self.can_search:
             raise BadInput("this model cannot search; choose a MOIS-SAM2 model")
         if use_exemplars and not self.exemplars_for(0):
             raise BadInput("there is nothing to search for yet; click on a lesion first")
         allowed = self._allowed(inside, outside)
         slices = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
         choice = self.exemplars_for if use_exemplars else None
-        rules = self._finding_rules(use_exemplars)
+        rules = FindingRules.of(self.settings, self.stack, use_exemplars, self.reference)
         state = self.state
 
         def run() -> tuple[np.ndarray, State, list[Lesion]]:
@@ -510,17 +520,6 @@ class Session:
         self.semantic, state, findings = self.guard.run(run)
         self.history.commit("find similar", state)
         return [finding.id for finding in findings]
-
-    def _finding_rules(self, use_exemplars: bool) -> FindingRules:
-        settings, stack = self.settings, self.stack
-        smallest = max(1, int(np.ceil(settings.smallest_cm3 / self.volume.voxel_volume_cm3)))
-        return FindingRules(
-            smallest,
-            (stack.slice_spacing, *stack.pixel_spacing),
-            absorb=settings.absorb and not self.reference,
-            redraw=settings.findings == "reprompted",
-            learn=settings.learn_from_rejections and use_exemplars and not self.reference,
-        )
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
         if inside is None and outside is None:

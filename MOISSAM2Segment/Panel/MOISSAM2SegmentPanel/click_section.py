@@ -1,17 +1,22 @@
-"""Buttons for new lesions, points inside and outside, undo and redo."""
+"""Buttons for new lesions, what the mouse does in slice views, undo and redo."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from MOISSAM2SegmentLib.scene.view_drawing import Shape
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
 from MOISSAM2SegmentPanel.message_line import MessageLine
+from MOISSAM2SegmentPanel.view_mouse import ViewMouse
+
+DEMONSTRATION = "phantom"
 
 
 class ClickSection:
-    """The first row of the work. Points are placed by Slicer's own place widget."""
+    """The first rows of the work. Points are placed by Slicer's own place widget."""
 
     def __init__(self, ui: Any, workspace: Workspace, message_line: MessageLine) -> None:
         self._ui = ui
@@ -19,7 +24,20 @@ class ClickSection:
         self._place = ui.placeWidget
         self._place.buttonsVisible = False
         self._place.placeMultipleMarkups = self._place.ForcePlaceMultipleMarkups
+        self._message_line = message_line
         guard = message_line.guard
+        self._mouse = ViewMouse(
+            message_line.guard_and_clear(self._drawn),
+            message_line.show,
+            guard(lambda: self._draw(None)),
+        )
+        self._draw_buttons = {Shape.SCRIBBLE: ui.scribbleButton, Shape.BOX: ui.boxButton}
+        ui.scribbleButton.connect(
+            "toggled(bool)", guard(lambda wanted: self._switch_drawing(Shape.SCRIBBLE, wanted))
+        )
+        ui.boxButton.connect(
+            "toggled(bool)", guard(lambda wanted: self._switch_drawing(Shape.BOX, wanted))
+        )
         ui.newLesionButton.connect("clicked()", message_line.guard_and_clear(self.begin))
         ui.placeButton.connect("toggled(bool)", guard(self._switch_placing))
         ui.insideButton.connect("clicked()", guard(lambda: self.set_kind(True)))
@@ -31,27 +49,61 @@ class ClickSection:
         )
 
     def begin(self) -> None:
-        """Let the next points begin a new lesion."""
+        """Let what is placed or drawn next begin a new lesion."""
         self._workspace.commands.begin_lesion()
-        self.place(True)
+        self._place_unless_drawing()
         self._workspace.changed()
 
     def work_on(self, lesion_id: int) -> None:
-        """Let the next points correct this lesion."""
+        """Let what is placed or drawn next correct this lesion."""
         self._workspace.commands.work_on(lesion_id)
         self._workspace.commands.positive = True
-        self.place(True)
+        self._place_unless_drawing()
         self._workspace.changed()
 
     def place(self, wanted: bool) -> None:
-        """Switch the mouse to placing points, or back unless it places those of another module."""
+        """Switch the mouse to placing points, or back unless it places those of another module.
+
+        It draws no more in either case.
+        """
+        self._draw(None)
         self._follow_points_node()
         wanted = wanted and self._workspace.points_node is not None
         if wanted or self._place.placeModeEnabled:
             self._place.setPlaceModeEnabled(wanted)
 
+    def _place_unless_drawing(self) -> None:
+        if self._mouse.shape is None:
+            self.place(True)
+
+    def _switch_drawing(self, shape: Shape, wanted: bool) -> None:
+        if wanted and not self._workspace.commands.has_active_lesion:
+            self._workspace.commands.begin_lesion()
+        self._draw(shape if wanted else None)
+        self._workspace.changed()
+        preset = self._workspace.session.model_info.preset
+        if wanted and shape is Shape.BOX and preset == DEMONSTRATION:
+            text = _("The demonstration network has not learned boxes: click or scribble with it.")
+            self._message_line.show(text)
+
+    def _draw(self, shape: Shape | None) -> None:
+        """Have the mouse draw in slice views, or with None no more."""
+        if shape is not None and self._place.placeModeEnabled:
+            self._place.setPlaceModeEnabled(False)
+        if shape is not self._mouse.shape:
+            self._mouse.draw(shape)
+        for own, button in self._draw_buttons.items():
+            _check(button, own is shape)
+
+    def _drawn(self, shape: Shape, places: np.ndarray) -> None:
+        commands = self._workspace.commands
+        if shape is Shape.BOX:
+            commands.draw_box(places)
+        else:
+            commands.scribble(places, commands.positive)
+
     def set_kind(self, positive: bool) -> None:
-        """Let the next points lie inside the lesion, or outside."""
+        """Let the next points and scribbles lie inside the lesion, or outside."""
         if self._workspace.is_open:
             self._workspace.commands.positive = positive
             self._workspace.changed()
@@ -75,8 +127,11 @@ class ClickSection:
         """Update the buttons from the workspace."""
         ui, workspace = self._ui, self._workspace
         is_open = workspace.is_open
-        for button in (ui.newLesionButton, ui.placeButton, ui.insideButton, ui.outsideButton):
+        buttons = (ui.newLesionButton, ui.placeButton, ui.insideButton, ui.outsideButton)
+        for button in (*buttons, *self._draw_buttons.values()):
             button.enabled = is_open
+        if not is_open:
+            self._draw(None)
         commands = workspace.commands
         undo, redo = (commands.undo_name, commands.redo_name) if is_open else (None, None)
         for button, name, text in (
@@ -111,8 +166,15 @@ class ClickSection:
         self._workspace.changed()
 
     def _placing_changed(self, is_placing: bool) -> None:
-        if self._ui.placeButton.checked != is_placing:
-            self._ui.placeButton.blockSignals(True)
-            self._ui.placeButton.checked = is_placing
-            self._ui.placeButton.blockSignals(False)
+        if is_placing:
+            self._draw(None)
+        _check(self._ui.placeButton, is_placing)
         self._workspace.changed()
+
+
+def _check(button: Any, checked: bool) -> None:
+    """Show a button as pressed or not, without doing what it does."""
+    if button.checked != checked:
+        button.blockSignals(True)
+        button.checked = checked
+        button.blockSignals(False)

@@ -8,7 +8,8 @@ from typing import Any
 import qt
 
 BUTTONS = (
-    "place", "undo", "redo", "search", "previous", "next", "accept", "reject", "refine",
+    "place", "scribble", "box", "undo", "redo", "search", "previous", "next", "accept", "reject",
+    "refine",
 )  # fmt: skip
 MIDDLE = 128
 """Lightness between a dark background and a light one, of 0 to 255."""

@@ -47,8 +47,12 @@ class NextStep:
             text = self._before_start()
         elif not self._pages.is_working:
             text = _("Back leads to the lesions. With another model or scan, the work is kept.")
+        elif self._is_drawing:
+            text = self._while_drawing()
+        elif self._scan.is_on_sample and self._workspace.commands.can_search:
+            text = self._on_sample(entries)
         else:
-            text = self._on_sample(entries) if self._scan.is_on_sample else self._at_work(entries)
+            text = self._at_work(entries)
         self._ui.hintLabel.text = text
 
     def _before_start(self) -> str:
@@ -85,12 +89,25 @@ class NextStep:
         is_placing = self._ui.placeButton.checked
         return is_placing and self._workspace.commands.active_lesion is None
 
+    @property
+    def _is_drawing(self) -> bool:
+        return self._ui.boxButton.checked or self._ui.scribbleButton.checked
+
+    def _while_drawing(self) -> str:
+        if self._ui.boxButton.checked:
+            return _("Draw a box around the lesion in the large view, with the mouse pressed.")
+        if self._workspace.commands.positive:
+            return _("Draw a line along the inside of the lesion, with the mouse pressed.")
+        return _("Draw a line through what does not belong to the lesion, with the mouse pressed.")
+
     def _at_work(self, entries: Sequence[LesionEntry]) -> str:
         statuses = [entry.status for entry in entries]
         waiting, clicked = statuses.count(FOUND), statuses.count(PROMPTED)
         has_findings = len(statuses) > clicked
         if self._ui.placeButton.checked:
             return self._while_placing(entries, clicked, has_findings)
+        if clicked and not self._workspace.commands.can_search:
+            return _("Press Propagate through the volume. Correct a slice, and propagate again.")
         if waiting == 1:
             return _("One finding to check: look at it, then accept, reject or refine it.")
         if waiting:
@@ -116,6 +133,8 @@ class NextStep:
             text = _("Click where the outline of {name} is too large, outside the lesion.")
         elif has_findings:
             text = _("Click where {name} is too small, or choose Outside where it is too large.")
+        elif not commands.can_search:
+            text = _("Click where {name} is too small. Or go on: Propagate through the volume.")
         elif clicked > 1:
             text = _("Click where {name} is too small. Or go on: Find similar lesions.")
         else:

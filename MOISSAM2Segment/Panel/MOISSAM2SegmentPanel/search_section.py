@@ -1,4 +1,4 @@
-"""The search for similar lesions, with its regions and imported examples."""
+"""The search for similar lesions with its regions and examples, or what is in its place."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from MOISSAM2SegmentPanel.message_line import MessageLine
 
 class SearchSection:
     """The button *Find similar lesions*, and the section with regions and examples.
+
+    With a network that cannot search there is *Propagate through the volume* instead.
 
     ``found`` is called with the ids of the findings of each search.
     """
@@ -31,13 +33,17 @@ class SearchSection:
         for box in (ui.insideBox, ui.outsideBox):
             box.connect("currentNodeChanged(vtkMRMLNode*)", message_line.guard(self._region_chosen))
         ui.searchButton.connect("clicked()", message_line.guard_and_clear(self.search))
+        ui.propagateButton.connect("clicked()", message_line.guard_and_clear(self.search))
         ui.addExamplesButton.connect("clicked()", message_line.guard_and_clear(self._add))
         ui.clearExamplesButton.connect("clicked()", message_line.guard(self._clear))
 
     def search(self) -> None:
-        """Search the scan inside the regions that are chosen."""
+        """Search the scan inside the regions that are chosen, or propagate if that cannot be."""
         workspace = self._workspace
         if not workspace.is_open:
+            return
+        if not workspace.commands.can_search:
+            self._propagate()
             return
         if not workspace.commands.has_exemplars:
             text = _("Click into at least one lesion first: the search looks for what is like it.")
@@ -50,10 +56,20 @@ class SearchSection:
             then=self._show_findings,
         )
 
+    def _propagate(self) -> None:
+        if self._workspace.commands.can_propagate:
+            self._workspace.commands.propagate()
+        else:
+            text = _("Click into or paint a lesion on one slice first: it is followed from there.")
+            self._message_line.show(text)
+
     def show(self) -> None:
         """Update the buttons and the label from the workspace."""
         is_open = self._workspace.is_open
         count = len(self._workspace.state.imported) if is_open else 0
+        can_search = not is_open or self._workspace.commands.can_search
+        self._ui.searchButton.visible = self._ui.whereButton.visible = can_search
+        self._ui.propagateButton.visible = not can_search
         self._ui.searchButton.enabled = is_open
         self._ui.addExamplesButton.enabled = is_open
         self._ui.clearExamplesButton.enabled = count > 0

@@ -179,7 +179,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
         workspace.effect_segments.edit_segment(node, segment_id, write)
         effect.saveStateForUndo()
-        workspace.effect_segments.point_into_segment(world, positive)
+        workspace.commands.point_at(world, positive)
 
     def find_similar(self) -> None:
         """Search for similar lesions; findings become segments beside the chosen one."""

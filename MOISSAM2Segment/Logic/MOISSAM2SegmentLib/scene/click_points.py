@@ -143,6 +143,14 @@ class ClickPoints:
             return FreshLesion(), True
         return self.active, self.positive
 
+    @property
+    def begins_lesion(self) -> bool:
+        """Whether what is placed or drawn next begins a lesion."""
+        active = self.active
+        if not isinstance(active, FreshLesion):
+            return active is None
+        return active.lesion_id is None and not active.awaits_content
+
     def point_of(self, click_id: int) -> str:
         """Return the id of the point that shows a click; raises `BadInput`."""
         for point_id, known in self._known.items():

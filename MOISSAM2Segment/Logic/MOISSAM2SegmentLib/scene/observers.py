@@ -22,9 +22,11 @@ class Observers:
     def __init__(self) -> None:
         self._tags: list[tuple[Any, int]] = []
 
-    def add(self, observed: Any, event: int, method: Callback) -> None:
-        """Have a bound method called as ``method(caller, event)``."""
-        self._tags.append((observed, observed.AddObserver(event, _weakly(method))))
+    def add(self, observed: Any, event: int, method: Callback, priority: float = 0.0) -> int:
+        """Have a bound method called as ``method(caller, event)``; return the observer's tag."""
+        tag = observed.AddObserver(event, _weakly(method), priority)
+        self._tags.append((observed, tag))
+        return tag
 
     def add_with_object(self, observed: Any, event: int, method: Callable[..., None]) -> None:
         """Have a bound method called as ``method(caller, event, object)``.

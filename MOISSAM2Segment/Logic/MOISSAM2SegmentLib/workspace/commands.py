@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from MOISSAM2SegmentLib.scene import exemplar_segments, regions
-from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
+from MOISSAM2SegmentLib.worker.click_edits import FreshLesion, id_of
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
 from MOISSAM2SegmentLib.workspace.script import Script
@@ -42,8 +44,7 @@ class Commands:
     @property
     def active_lesion(self) -> int | None:
         """The id of the lesion that new points belong to; None if they begin a new one."""
-        active = self._open_work().clicks.active
-        return active.lesion_id if isinstance(active, FreshLesion) else active
+        return id_of(self._open_work().clicks.active)
 
     @property
     def has_active_lesion(self) -> bool:
@@ -58,6 +59,27 @@ class Commands:
     @positive.setter
     def positive(self, value: bool) -> None:
         self._open_work().clicks.positive = value
+
+    def point_at(self, place: Sequence[float], positive: bool = True) -> None:
+        """Place a point in the world for the lesion that is worked on, inside it or outside."""
+        self._open_work().place_points([place], positive)
+
+    def scribble(self, line: Sequence[Sequence[float]], positive: bool = True) -> None:
+        """Place points along a line through places in the world, as one step.
+
+        The line goes through the lesion that is worked on or, if not ``positive``, through what
+        does not belong to it.
+        """
+        from mois_core.session.scribble import places_along
+
+        self._open_work().place_points(places_along(np.array(line)), positive)
+
+    def draw_box(self, places: Sequence[Sequence[float]]) -> Job:
+        """Draw a box around the lesion that is worked on: the smallest around places in the world.
+
+        They must lie on one slice of the scan; two opposite corners are enough.
+        """
+        return self._open_work().draw_box(places)
 
     # ---- the list --------------------------------------------------------------------------
 
@@ -130,7 +152,29 @@ class Commands:
         """Redo the step that was undone last."""
         return self._run("Redo", lambda session, *_: session.redo(), steps=command("redo"))
 
-    # ---- search ----------------------------------------------------------------------------
+    # ---- search and propagation ------------------------------------------------------------
+
+    @property
+    def can_search(self) -> bool:
+        """Whether the network can search for similar lesions."""
+        return self._open_work().session.can_search
+
+    @property
+    def can_propagate(self) -> bool:
+        """Whether there is anything that `propagate` could follow."""
+        return any(lesion.prompted for lesion in self._open_work().state.lesions.values())
+
+    def propagate(self, *lesion_ids: int) -> Job:
+        """Follow lesions through the whole volume, however far a click reaches; without ids, all.
+
+        Slices that were clicked or painted stay as they are.
+        """
+
+        def follow(session: Session, progress: Progress, cancel: CancelToken) -> None:
+            chosen = lesion_ids or None
+            session.propagate(chosen, progress, cancel, joined=False, whole_volume=True)
+
+        return self._run("Propagate", follow, steps=command("propagate", *lesion_ids))
 
     @property
     def has_exemplars(self) -> bool:

@@ -23,7 +23,6 @@ ANOTHER_SEGMENTATION = _(
     "The lesions of this scan are in the segmentation {name}. Choose that one to go on with them."
 )
 NOT_TAKEN_OVER = _("{reason} The segment was not changed, and the click was not made.")
-BEGIN_INSIDE = _("Click into the lesion first; what does not belong to it comes afterwards.")
 
 
 class EffectSegments:
@@ -58,20 +57,6 @@ class EffectSegments:
                 self._take_over(work, lesion, present)
             borrowed = work.segments.borrowed.of_segment(segment_id)
         work.clicks.active = borrowed.lesion
-
-    def point_into_segment(self, world: Any, positive: bool) -> None:
-        """Place a point for the segment that is being worked on, as if it were placed by hand."""
-        work = self._open_work()
-        active = work.clicks.active
-        is_new = isinstance(active, FreshLesion) and active.lesion_id is None
-        if is_new and not positive:
-            raise BadInput(BEGIN_INSIDE)
-        # Changes that are pending belong to other points, of another kind perhaps.
-        work.pass_on_changes()
-        work.clicks.positive = positive
-        work.points_node.AddControlPointWorld(*np.asarray(world, dtype=float).tolist())
-        work.pass_on_changes()
-        work.clicks.positive = True
 
     def give_back(self, work: ScanWork | None = None) -> None:
         """Take the writing of all segments back, because the Segment Editor leaves them.

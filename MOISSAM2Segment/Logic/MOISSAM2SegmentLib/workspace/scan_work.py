@@ -15,7 +15,7 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.messages import tr as _
-from MOISSAM2SegmentLib.scene import control_points
+from MOISSAM2SegmentLib.scene import control_points, drawn_boxes
 from MOISSAM2SegmentLib.scene.borrowed_segments import WriteSegment
 from MOISSAM2SegmentLib.scene.click_points import ClickPoints
 from MOISSAM2SegmentLib.scene.lesion_segments import CLASS as SEGMENTATION_CLASS
@@ -35,6 +35,7 @@ from MOISSAM2SegmentLib.workspace.step_record import (
     Step,
     StepRecord,
     Steps,
+    box_steps,
     click_steps,
     segment_steps,
 )
@@ -50,6 +51,7 @@ STOPPED_AT_POINTS = _(
     "Stopped: the slice with the point is outlined, those beside it are as they were. Another "
     "click in the lesion goes on; Undo takes this one back."
 )
+BEGIN_INSIDE = _("Click into the lesion first; what does not belong to it comes afterwards.")
 POINTS_REMOVED = _("The list of points was removed. A new one was made from what is known.")
 
 
@@ -377,6 +379,51 @@ class ScanWork:
 
         self._signals.begins()
         self.steps.run("Click", apply, done, lambda _: made)
+
+    def place_points(self, places: Sequence[Sequence[float]], positive: bool) -> None:
+        """Place points in the world for the lesion that is worked on, as if by hand, as one step.
+
+        Raises `BadInput` if they are outside a lesion that is not begun yet.
+        """
+        if self.clicks.begins_lesion and not positive:
+            raise BadInput(BEGIN_INSIDE)
+        # Changes that are pending belong to other points, of another kind perhaps.
+        self.pass_on_changes()
+        if self.clicks.active is None:
+            self.clicks.active = FreshLesion()
+        before, self.clicks.positive = self.clicks.positive, positive
+        with control_points.one_change(self.points_node):
+            for place in places:
+                self.points_node.AddControlPointWorld(*np.asarray(place, dtype=float).tolist())
+        self.pass_on_changes()
+        self.clicks.positive = before
+
+    def draw_box(self, places: Sequence[Sequence[float]]) -> Job:
+        """Draw a box for the lesion that is worked on: the smallest around places in the world.
+
+        Its slice is shown before the neighbours. Raises `BadInput` if the places are not on one
+        slice of the scan.
+        """
+        corners = drawn_boxes.on_slice(self.volume_node, self.session.stack, np.array(places))
+        self.pass_on_changes()
+        if self.clicks.active is None:
+            self.clicks.active = FreshLesion()
+        box = click_edits.DrawnBox(*corners, self.clicks.active)
+
+        def draw(session: Session, progress: Any, cancel: Any) -> None:
+            drawn = click_edits.draw_box(session, box)
+            first = self.steps.outcome(drawn)
+            self.steps.post(lambda: show_first(first))
+            session.propagate(drawn.to_propagate, progress, cancel)
+
+        def show_first(outcome: Outcome) -> None:
+            self._show(outcome)
+            self.clicks.show(outcome.update.state)
+            self._signals.changed()
+            if outcome.value.notice:
+                self._signals.notice(outcome.value.notice)
+
+        return self.run("Box", draw, steps=lambda _: box_steps(box))
 
     def _submit_segments(self, edits: Sequence[segment_edits.SegmentEdit]) -> None:
         if edits:

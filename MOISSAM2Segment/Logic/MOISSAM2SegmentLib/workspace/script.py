@@ -54,6 +54,7 @@ class _Writer:
             record.CLICK: self._click,
             record.MOVE: lambda n, place: [f"logic.move_click({n}, {self._place(place)})"],
             record.REMOVE: lambda *ns: [f"logic.delete_clicks({', '.join(map(str, ns))})"],
+            record.BOX: self._box,
             record.COMMAND: self._command,
             record.ADJUST: lambda settings: [_run(f"adjust({_keywords(settings)})")],
             record.SEARCH: self._search,
@@ -93,6 +94,10 @@ class _Writer:
             return [f"logic.click({place}{sign}, lesion_id={lesion_id})"]
         points = [f"    ({place}, {not sign}, {lesion_id})," for place, sign, lesion_id in given]
         return ["logic.clicks([  # place, is inside, lesion", *points, "])"]
+
+    def _box(self, lesion_id: int, first: list[float], second: list[float]) -> list[str]:
+        corners = f"{self._place(first)}, {self._place(second)}"
+        return [f"logic.box({corners}, lesion_id={lesion_id})"]
 
     def _command(self, name: str, lesion_ids: list[int]) -> list[str]:
         return [_run(f"{name}({', '.join(map(str, lesion_ids))})")]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 STEPS = "steps"
 """The name under which the record is stored among a session's notes."""
 
-START, CLICK, MOVE, REMOVE = "start", "click", "move", "remove"
+START, CLICK, MOVE, REMOVE, BOX = "start", "click", "move", "remove", "box"
 COMMAND, ADJUST, SEARCH, EXEMPLARS = "command", "adjust", "search", "exemplars"
 UNKNOWN = "unknown"
 """A step that no script can repeat, with its name."""
@@ -87,8 +87,8 @@ def moved(steps: Iterable[Step], matrix: np.ndarray) -> list[Step]:
     for word, *values in steps:
         if word == CLICK:
             values = [[[n, positive, place(ras)] for n, positive, ras in values[0]]]
-        elif word == MOVE:
-            values = [values[0], place(values[1])]
+        elif word in (MOVE, BOX):
+            values = [values[0], *map(place, values[1:])]
         result.append([word, *values])
     return result
 
@@ -118,6 +118,12 @@ def click_steps(
     # Lesions are followed once for all of them; one after the other might have another outcome.
     is_mixed = len(dragged) > 1 or sum(map(bool, (removed, dragged, clicks))) > 1
     return [[UNKNOWN, "Click"]] if is_mixed else steps
+
+
+def box_steps(box: click_edits.DrawnBox) -> list[Step]:
+    """Return the step of a box that was drawn, if it was."""
+    lesion_id = click_edits.id_of(box.lesion)
+    return [] if lesion_id is None else [[BOX, lesion_id, box.first.tolist(), box.second.tolist()]]
 
 
 def _is_of(edit: click_edits.ClickEdit, kind: type, known: set[int]) -> bool:
