@@ -251,6 +251,7 @@ def test_other_events_and_other_views_are_left_alone(a_view):
     assert not drawn.process(Shape.BOX, RELEASE, (1, 1), view)
     drawn.process(Shape.BOX, PRESS, (1, 1), view)
     assert not drawn.process(Shape.BOX, MOVE, (50, 50), other)
+    assert not drawn.process(Shape.BOX, vtk.vtkCommand.MouseWheelForwardEvent, (1, 1), view)
     drawn.cancel()
     assert not drawn.process(Shape.BOX, RELEASE, (60, 60), view)
     assert view.renderer.GetViewProps().GetNumberOfItems() == 0

@@ -110,3 +110,39 @@ def a_started_panel(a_panel):
     scan_node(a_panel.scene)
     a_panel.start()
     return a_panel
+
+
+@pytest.fixture
+def the_effect(a_panel, monkeypatch):
+    """The effect as Slicer has it after its start, cloned for one Segment Editor."""
+    import effect_parts
+    import slicer
+
+    effect_parts.put_in_place(monkeypatch, a_panel.widget)
+    monkeypatch.delitem(sys.modules, "SegmentEditorMOISSAM2", raising=False)
+    module = importlib.import_module("SegmentEditorMOISSAM2")
+    parent = type("Parent", (), {})()
+    module.SegmentEditorMOISSAM2(parent)
+    assert parent.hidden
+    assert parent.categories
+    slicer.app.at_start[-1]()
+    (registered,) = effect_parts.EffectObject.registered
+    clone = registered.self().clone()
+    clone.self().setupOptionsFrame()
+    return clone
+
+
+@pytest.fixture
+def an_effect(the_effect, a_panel):
+    """A user who has chosen the effect and an empty segment, on a scan that is open."""
+    from effect_parts import EffectUser
+    from scans import scan_as_read
+    from segment_editor import Editor
+
+    scan_as_read(a_panel.scene)
+    a_panel.start()
+    user = EffectUser(a_panel, the_effect, Editor(a_panel.workspace))
+    user.python.activate()
+    a_panel.wait()
+    yield user
+    user.python.cleanup()

@@ -22,6 +22,7 @@ from paths import DATA, MODULE
 from PySide6 import QtWidgets
 from pythonqt import refuse, wrap
 from segment_editor import Editor
+from slicer_parts import SliceWidget
 
 FOLDER = MODULE / "SegmentEditorMOISSAM2"
 API = json.loads((DATA / "effect-api.json").read_text(encoding="utf-8"))
@@ -93,6 +94,15 @@ class EffectObject:
         visible = display.GetSegmentVisibility(self.editor.segment_id)
         return self.ConfirmedWithoutDialog if visible else self.NotConfirmed
 
+    def viewNode(self, widget: Any) -> Any:
+        return widget.mrmlSliceNode()
+
+    def renderer(self, widget: Any) -> Any:
+        return widget.sliceView().renderWindow().GetRenderers().GetItemAsObject(0)
+
+    def scheduleRender(self, widget: Any) -> None:
+        widget.sliceView().scheduleRender()
+
     def saveStateForUndo(self) -> None:
         self.saves += 1
         self.editor.logic.SaveStateForUndo()
@@ -114,6 +124,9 @@ class AbstractScriptedSegmentEditorEffect:
 
     def xyToRas(self, xy: Any, viewWidget: Any) -> Any:
         assert len(xy) == 2
+        if isinstance(viewWidget, SliceWidget):
+            to_world = viewWidget.mrmlSliceNode().GetXYToRAS()
+            return list(to_world.MultiplyPoint((*xy, 0, 1))[:3])
         return viewWidget.world
 
 
@@ -167,6 +180,23 @@ class EffectUser:
         widget = SimpleNamespace(className=lambda: view, world=world)
         taken = self.python.processInteractionEvents(interactor, event, widget)
         assert isinstance(taken, bool)
+        self.user.wait()
+        return taken
+
+    def drag(self, widget: Any, places: Any, control: bool = False) -> list[bool]:
+        """Drag the mouse through places in a view; return which events the effect handled."""
+        taken = []
+
+        def handle(interactor: Any, name: str) -> None:
+            event = vtk.vtkCommand.GetEventIdFromString(name)
+            taken.append(self.python.processInteractionEvents(interactor, event, widget))
+
+        # The Segment Editor observes with priority 1.
+        interactor = widget.sliceView().interactor()
+        tags = [interactor.AddObserver(event, handle, 1.0) for event in widget.EVENTS]
+        widget.drag(places, control=control)
+        for tag in tags:
+            interactor.RemoveObserver(tag)
         self.user.wait()
         return taken
 

@@ -355,10 +355,12 @@ class _SliceView:
 class SliceWidget:
     """A qMRMLSliceWidget. What its view leaves to Slicer's own interaction is in ``passed_on``."""
 
+    EVENTS = ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent")
+
     def __init__(self, node: Any) -> None:
         self._view = _SliceView(node)
         self.passed_on: list[str] = []
-        for event in ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent"):
+        for event in self.EVENTS:
             # vtkMRMLViewInteractorStyle observes with priority 0.
             self._view.interactor().AddObserver(event, self._pass_on, 0.0)
 
@@ -374,21 +376,22 @@ class SliceWidget:
     def className(self) -> str:
         return "qMRMLSliceWidget"
 
-    def send(self, event: str, world: Any, shift: bool = False) -> None:
+    def send(self, event: str, world: Any, shift: bool = False, control: bool = False) -> None:
         """Let the mouse do something at a place of the world in the view."""
         to_view = vtk.vtkMatrix4x4()
         vtk.vtkMatrix4x4.Invert(self.mrmlSliceNode().GetXYToRAS(), to_view)
         x, y, *_ = to_view.MultiplyPoint((*[float(part) for part in world], 1.0))
         interactor = self._view.interactor()
-        interactor.SetEventInformation(round(x), round(y), 0, int(shift))
+        interactor.SetEventInformation(round(x), round(y), int(control), int(shift))
         interactor.InvokeEvent(event)
 
-    def drag(self, places: Any, shift: bool = False) -> None:
+    def drag(self, places: Any, **keys: bool) -> None:
         """Press the mouse at the first place of the world, move through all, and release it."""
-        self.send("LeftButtonPressEvent", places[0], shift)
+        press, move, release = self.EVENTS
+        self.send(press, places[0], **keys)
         for place in places:
-            self.send("MouseMoveEvent", place, shift)
-        self.send("LeftButtonReleaseEvent", places[-1], shift)
+            self.send(move, place, **keys)
+        self.send(release, places[-1], **keys)
 
 
 class _LayoutManager:

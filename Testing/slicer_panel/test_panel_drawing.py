@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import slicer
 from engine_fixtures import FIRST, LESION, SECOND, Block
+from mouse import along, corners, view_of
 from scans import labels_in, scan_node, world_of
 from small_networks import SLM, lively
 from stub_sessions import is_exactly
@@ -15,34 +16,10 @@ from mois_core.network.model_info import ModelInfo
 DRAGGED = ["LeftButtonPressEvent", "MouseMoveEvent", "MouseMoveEvent", "LeftButtonReleaseEvent"]
 
 
-def view_of(user, tag: str, middle):
-    """Return the widget of a view that shows a place."""
-    slicer.app.processEvents()
-    widget = slicer.app.layoutManager().sliceWidget(tag)
-    node = widget.mrmlSliceNode()
-    node.SetFieldOfView(60, 60 * node.GetDimensions()[1] / node.GetDimensions()[0], 1)
-    node.JumpSliceByCentering(*middle)
-    node.UpdateMatrices()
-    return widget
-
-
 @pytest.fixture
 def a_coronal_view(a_started_panel):
     middle = world_of(a_started_panel.workspace, *FIRST.middle)
-    return view_of(a_started_panel, "Green", middle)
-
-
-def corners(user, block):
-    n = block.middle[0]
-    (top, bottom), (left, right) = block.rows, block.columns
-    ends = [(top - 1, left - 1), (bottom, right)]
-    return [world_of(user.workspace, n, row, column) for row, column in ends]
-
-
-def along(user, block, row=None):
-    n, middle, _ = block.middle
-    columns = range(block.columns[0], block.columns[1])
-    return [world_of(user.workspace, n, middle if row is None else row, c) for c in columns]
+    return view_of("Green", middle)
 
 
 def is_on(user, *names: str) -> bool:
@@ -174,7 +151,7 @@ def test_the_views_of_another_layout_are_drawn_in_too(a_started_panel):
     user = a_started_panel
     user.press("boxButton")
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView)
-    view = view_of(user, "Slice5" if "Slice5" in _names() else _names()[-1], (0, 0, 0))
+    view = view_of("Slice5" if "Slice5" in _names() else _names()[-1], (0, 0, 0))
     view.mrmlSliceNode().SetOrientationToCoronal()
     view.mrmlSliceNode().JumpSliceByCentering(*world_of(user.workspace, *FIRST.middle))
 
@@ -192,7 +169,7 @@ def test_a_box_in_another_view_says_where_to_draw_and_nothing_is_lost(a_started_
     user = a_started_panel
     user.click_into(FIRST)
     before = user.workspace.state
-    view = view_of(user, "Red", world_of(user.workspace, *FIRST.middle))
+    view = view_of("Red", world_of(user.workspace, *FIRST.middle))
     user.press("boxButton")
 
     view.drag([world_of(user.workspace, n, 9, column) for n, column in ((3, 4), (7, 12))])

@@ -12,8 +12,6 @@ from slicer.i18n import tr as _
 from MOISSAM2SegmentPanel.message_line import MessageLine
 from MOISSAM2SegmentPanel.view_mouse import ViewMouse
 
-DEMONSTRATION = "phantom"
-
 
 class ClickSection:
     """The first rows of the work. Points are placed by Slicer's own place widget."""
@@ -81,8 +79,7 @@ class ClickSection:
             self._workspace.commands.begin_lesion()
         self._draw(shape if wanted else None)
         self._workspace.changed()
-        preset = self._workspace.session.model_info.preset
-        if wanted and shape is Shape.BOX and preset == DEMONSTRATION:
+        if wanted and shape is Shape.BOX and not self._workspace.commands.knows_boxes:
             text = _("The demonstration network has not learned boxes: click or scribble with it.")
             self._message_line.show(text)
 

@@ -9,6 +9,7 @@ is imported where it is used.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,10 @@ from slicer.i18n import tr as _
 
 MODULE = "MOISSAM2Segment"
 SLICE_VIEW = "qMRMLSliceWidget"
+PRESS = vtk.vtkCommand.LeftButtonPressEvent
+DRAG = (vtk.vtkCommand.MouseMoveEvent, vtk.vtkCommand.LeftButtonReleaseEvent)
+SHAPES = (None, "scribble", "box")
+"""What the mouse draws, in the order of the choices; None if it clicks."""
 BY_DISTANCE = -1
 """Shown for a lesion that is followed by distance instead of a number of slices."""
 MOST_SLICES = 50
@@ -35,8 +40,9 @@ def help_text() -> str:
         _("Click into a lesion to outline it"),
         _(
             "It is outlined on this slice and on the neighbouring ones. Where the outline is too "
-            "large, hold Ctrl (Command on a Mac) and click. <b>Find similar</b> searches the scan "
-            "for lesions that look alike; each becomes a segment."
+            "large, hold Ctrl (Command on a Mac) and click. <b>Mouse</b> chooses scribbles or "
+            "boxes instead of clicks. <b>Find similar</b> searches the scan for lesions that look "
+            "alike; each becomes a segment."
         ),
         _(
             "Points can be dragged and deleted. Masking, overwriting, undo and redo work as for "
@@ -62,6 +68,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         scriptedEffect.requireSegments = True
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
         self._workspace: Any = None
+        self._drawing: Any = None
+        self._draws_inside = True
         self._is_showing = False
 
     # ---- called by Slicer ------------------------------------------------------------------
@@ -89,6 +97,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.messageLabel.wordWrap = True
         self.findButton = qt.QPushButton(_("Find similar lesions"))
         self.findButton.toolTip = _("Search the scan for lesions that look like those so far")
+        self.propagateButton = qt.QPushButton(_("Propagate through the volume"))
+        self.propagateButton.toolTip = _(
+            "Follow the lesions through all slices, from those that you clicked or painted"
+        )
+        self.mouseBox = qt.QComboBox()
+        for text in (_("Clicks"), _("Scribbles along a lesion"), _("Draws a box around a lesion")):
+            self.mouseBox.addItem(text)
+        self.mouseBox.toolTip = _("What the mouse does in slice views; with Ctrl it is outside")
         self.cancelButton = qt.QPushButton(_("Cancel"))
         self.cancelButton.toolTip = _("Stop what is being computed; what is finished stays")
         self.propagationSlicesBox = qt.QSpinBox()
@@ -100,13 +116,16 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.moduleButton.toolTip = _("Model, lesion table and report are in the module's panel")
         add = self.scriptedEffect.addOptionsWidget
         add(self.findButton)
+        add(self.propagateButton)
         add(self.messageLabel)
         add(self.cancelButton)
-        self.scriptedEffect.addLabeledOptionsWidget(
-            _("Slices each way:"), self.propagationSlicesBox
-        )
+        labelled = self.scriptedEffect.addLabeledOptionsWidget
+        labelled(_("Mouse:"), self.mouseBox)
+        labelled(_("Slices each way:"), self.propagationSlicesBox)
         add(self.moduleButton)
         self.findButton.connect("clicked()", self._guarded(self.find_similar))
+        self.propagateButton.connect("clicked()", self._guarded(self.propagate))
+        self.mouseBox.connect("currentIndexChanged(int)", self._guarded(self._mouse_chosen))
         self.cancelButton.connect("clicked()", self._guarded(self._cancel))
         self.propagationSlicesBox.connect(
             "valueChanged(int)", self._guarded(self._set_propagation_slices)
@@ -122,6 +141,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
         Called when another effect is chosen, the module is left, or the segmentation is gone.
         """
+        if self._drawing is not None:
+            self._drawing.cancel()
         workspace, self._workspace = self._workspace, None
         if workspace is not None:
             for signal, slot in self._connections(workspace):
@@ -148,24 +169,65 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def processInteractionEvents(
         self, callerInteractor: Any, eventId: int, viewWidget: Any
     ) -> bool:
-        """Handle a click in a slice view; all other events are left to Slicer."""
-        if eventId != vtk.vtkCommand.LeftButtonPressEvent or viewWidget.className() != SLICE_VIEW:
+        """Handle clicks and drawing in a slice view; all other events are left to Slicer."""
+        if viewWidget.className() != SLICE_VIEW:
             return False
+        if eventId != PRESS:
+            # As all that the mouse and the keys do comes here, most of it is turned away at once.
+            return eventId in DRAG and self._goes_on_drawing(callerInteractor, eventId, viewWidget)
         # Slicer's views use clicks with these keys themselves.
         if callerInteractor.GetShiftKey() or callerInteractor.GetAltKey():
             return False
         effect = self.scriptedEffect
         if effect.confirmCurrentSegmentVisible() != effect.ConfirmedWithoutDialog:
             return True
-        world = self.xyToRas(callerInteractor.GetEventPosition(), viewWidget)
         positive = not callerInteractor.GetControlKey()
+        if self._drawing is not None and SHAPES[self.mouseBox.currentIndex] is not None:
+            self._draws_inside = positive
+            return self._goes_on_drawing(callerInteractor, eventId, viewWidget)
+        world = self.xyToRas(callerInteractor.GetEventPosition(), viewWidget)
         self._guarded(lambda: self.click(world, positive))()
         return True
+
+    def _goes_on_drawing(self, interactor: Any, event: int, widget: Any) -> bool:
+        """Return whether an event of the mouse belongs to a line that is being drawn."""
+        shape = SHAPES[self.mouseBox.currentIndex]
+        if self._drawing is None or shape is None:
+            return False
+        from MOISSAM2SegmentLib.scene.view_drawing import Shape, View
+
+        effect = self.scriptedEffect
+        render = functools.partial(effect.scheduleRender, widget)
+        view = View(effect.viewNode(widget), effect.renderer(widget), render)
+        return self._drawing.process(Shape(shape), event, interactor.GetEventPosition(), view)
 
     # ---- commands and display --------------------------------------------------------------
 
     def click(self, world: Any, positive: bool) -> None:
         """Place a point for the chosen segment."""
+        workspace = self._workspace_on_segment()
+        self.scriptedEffect.saveStateForUndo()
+        workspace.commands.point_at(world, positive)
+
+    def draw(self, shape: Any, places: Any) -> None:
+        """Scribble or draw a box for the chosen segment."""
+        workspace = self._workspace_on_segment()
+        self.scriptedEffect.saveStateForUndo()
+        if shape.value == "box":
+            workspace.commands.draw_box(places)
+        else:
+            workspace.commands.scribble(places, self._draws_inside)
+
+    def propagate(self) -> None:
+        """Follow the lesions, that of the chosen segment too, through the whole volume."""
+        workspace = self._workspace_on_segment()
+        if not workspace.commands.can_propagate:
+            refuse(_("Click into or paint a lesion on one slice first: it is followed from there."))
+        self.scriptedEffect.saveStateForUndo()
+        workspace.commands.propagate()
+
+    def _workspace_on_segment(self) -> Any:
+        """Return the workspace after it has begun to work on the chosen segment."""
         from MOISSAM2SegmentLib.scene import intensity_range
 
         workspace = self._ready_workspace()
@@ -178,8 +240,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
                 effect.modifySegmentByLabelmap(node, segment_id, image, effect.ModificationModeSet)
 
         workspace.effect_segments.edit_segment(node, segment_id, write)
-        effect.saveStateForUndo()
-        workspace.commands.point_at(world, positive)
+        return workspace
 
     def find_similar(self) -> None:
         """Search for similar lesions; findings become segments beside the chosen one."""
@@ -192,6 +253,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         workspace = self._workspace
         is_open = workspace is not None and workspace.is_open
         self.findButton.enabled = is_open and workspace.commands.has_exemplars
+        can_search = not is_open or workspace.commands.can_search
+        self.findButton.visible = can_search
+        self.propagateButton.visible = not can_search
+        self.propagateButton.enabled = is_open
         self.cancelButton.enabled = is_open and workspace.engine.worker.is_busy
         self.propagationSlicesBox.enabled = is_open
         if is_open:
@@ -206,7 +271,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._show_message("")
         if not logic.engine.is_ready:
             refuse(_("There is no model yet. Open MOISSAM2 Segment, get one there, and come back."))
+        from MOISSAM2SegmentLib.scene.view_drawing import ViewDrawing
+
         self._workspace = logic.workspace
+        self._drawing = ViewDrawing(self._guarded(self.draw), self._show_message)
         for signal, slot in self._connections(self._workspace):
             signal.connect(slot)
         self._open_scan()
@@ -263,6 +331,25 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def _found(self, lesion_ids: Any) -> None:
         text = _("Found: {count}. Each is a segment now.").format(count=len(lesion_ids))
         self._show_message(text)
+
+    def _mouse_chosen(self, index: int) -> None:
+        if self._drawing is not None:
+            self._drawing.cancel()
+        workspace = self._workspace
+        if workspace is None or not workspace.is_open:
+            return
+        if SHAPES[index] is None:
+            self._show_message("")
+        elif SHAPES[index] == "scribble":
+            self._show_message(
+                _("Draw a line along the inside of the lesion, with Ctrl outside, mouse pressed.")
+            )
+        elif not workspace.commands.knows_boxes:
+            self._show_message(
+                _("The demonstration network has not learned boxes: click or scribble with it.")
+            )
+        else:
+            self._show_message(_("Draw a box around the lesion in the large view, mouse pressed."))
 
     def _cancel(self) -> None:
         if self._workspace is not None:

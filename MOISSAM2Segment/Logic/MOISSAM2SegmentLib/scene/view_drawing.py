@@ -76,11 +76,14 @@ class ViewDrawing:
             line, self._line = self._line, None
             line.add(position)
             line.remove()
-            if line.is_box and min(line.extent) < SMALLEST:
-                self._message(DRAG_FOR_BOX)
-            else:
-                self._drawn(line.shape, line.places())
-        return True
+            self._finish(line)
+        return event in EVENTS
+
+    def _finish(self, line: _Line) -> None:
+        if line.is_box and min(line.extent) < SMALLEST:
+            self._message(DRAG_FOR_BOX)
+        else:
+            self._drawn(line.shape, line.places())
 
     def cancel(self) -> None:
         """Forget what is being drawn."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mois_core.progress import CancelToken, Progress
     from mois_core.session import Session
 
+DEMONSTRATION = "phantom"
+"""The network that ships, which was trained from scratch."""
+
 
 class Commands:
     """Commands on the lesions of the scan that is open; they raise `BadInput` if none is."""
@@ -73,6 +76,11 @@ class Commands:
         from mois_core.session.scribble import places_along
 
         self._open_work().place_points(places_along(np.array(line)), positive)
+
+    @property
+    def knows_boxes(self) -> bool:
+        """Whether the network was trained with boxes, as all are that begin with SAM 2.1."""
+        return self._open_work().session.model_info.preset != DEMONSTRATION
 
     def draw_box(self, places: Sequence[Sequence[float]]) -> Job:
         """Draw a box around the lesion that is worked on: the smallest around places in the world.
@@ -162,7 +170,10 @@ class Commands:
     @property
     def can_propagate(self) -> bool:
         """Whether there is anything that `propagate` could follow."""
-        return any(lesion.prompted for lesion in self._open_work().state.lesions.values())
+        work = self._open_work()
+        active = work.clicks.active
+        is_taken_over = isinstance(active, FreshLesion) and active.awaits_content
+        return is_taken_over or any(le.prompted for le in work.state.lesions.values())
 
     def propagate(self, *lesion_ids: int) -> Job:
         """Follow lesions through the whole volume, however far a click reaches; without ids, all.
