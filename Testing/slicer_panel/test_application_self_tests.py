@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import sample_data_module
 import slicer
-import vtk
 from PySide6 import QtCore, QtWidgets
 from pythonqt import wrap
 
@@ -231,7 +230,9 @@ def test_without_a_log_file_it_is_not_looked_at(the_module, a_log):
 def test_the_effect_is_driven_with_the_mouse(the_module, a_main_window, monkeypatch):
     """Over a stand-in for the Segment Editor's widget; the view's arithmetic is Slicer's own."""
     import effect_parts
+    from MOISSAM2SegmentLib.scene.view_drawing import MOVE, PRESS, RELEASE
     from MOISSAM2SegmentLib.setup.application_test import run_in_segment_editor
+    from slicer_parts import SliceWidget
 
     editors = []
 
@@ -243,30 +244,26 @@ def test_the_effect_is_driven_with_the_mouse(the_module, a_main_window, monkeypa
     view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
     view.SetFieldOfView(100, 200, 1)
     view.SetDimensions(400, 800, 1)
-    clicks = []
+    shown, drags = SliceWidget(view), []
 
-    def click(widget, start, end, steps) -> None:
-        ras = view.GetXYToRAS().MultiplyPoint((*start, 0, 1))[:3]
-        clicks.append(ras)
-        interactor = vtk.vtkGenericRenderWindowInteractor()
-        interactor.SetEventInformation(*start)
-        pressed = SimpleNamespace(className=lambda: "qMRMLSliceWidget", world=np.array(ras))
-        event = vtk.vtkCommand.LeftButtonPressEvent
-        assert editors[0].effect.self().processInteractionEvents(interactor, event, pressed)
+    def drag(widget, start, end, steps) -> None:
+        drags.append((start, end))
+        interactor = widget.sliceView().interactor()
+        moves = np.linspace(start, end, steps).round().astype(int).tolist() if steps > 1 else []
+        mouse = [(PRESS, start), *((MOVE, place) for place in moves), (RELEASE, end)]
+        for event, place in mouse:
+            interactor.SetEventInformation(*place)
+            editors[0].effect.self().processInteractionEvents(interactor, event, widget)
 
     manager = slicer.app.layoutManager()
-    monkeypatch.setattr(
-        manager,
-        "sliceWidget",
-        lambda name: SimpleNamespace(mrmlSliceNode=lambda: view),
-        raising=False,
-    )
+    monkeypatch.setattr(manager, "sliceWidget", lambda name: shown)
     monkeypatch.setattr(slicer, "qMRMLSegmentEditorWidget", SegmentEditorWidget, raising=False)
-    monkeypatch.setattr(slicer.util, "clickAndDrag", click, raising=False)
+    monkeypatch.setattr(slicer.util, "clickAndDrag", drag, raising=False)
 
     steps = run_in_segment_editor()
 
     assert steps[-1] == "The effect is left"
-    assert len(clicks) == 1
+    (clicked, released), (first, last) = drags
+    assert clicked == released and first != last
     assert editors[0].is_deleted
     QtWidgets.QApplication.processEvents()

@@ -30,6 +30,11 @@ from MOISSAM2SegmentLib.setup.self_test import (
 
 MODULE = "MOISSAM2Segment"
 EFFECT = "MOISSAM2"
+SCRIBBLE = 1
+"""The index of the effect's choice with which the mouse scribbles."""
+SCRIBBLE_MM = 6.0
+STEPS = 5
+"""Moves of the mouse while it is dragged."""
 SCAN = "vtkMRMLScalarVolumeNode"
 VIEW = "Red"
 LINES = 20
@@ -82,7 +87,7 @@ def run_in_panel() -> list[str]:
 
 
 def run_in_segment_editor() -> list[str]:
-    """Run a click with the mouse in a Segment Editor, with its undo and redo; return the steps."""
+    """Run clicks and a scribble in a Segment Editor, with undo and redo; return the steps."""
     main_window()
     panel = panel_of_module()
     wait = wait_for(panel)
@@ -129,6 +134,8 @@ def panel_of_module() -> Any:
 
 
 def _clicks(workspace: Any, editor: Any, wait: Wait) -> Iterator[str]:
+    from mois_core.session.scribble import CLICKS
+
     scene = slicer.mrmlScene
     volume, _, places = small_phantom()
     scan = add_volume(scene, volume, "Effect test")
@@ -147,7 +154,8 @@ def _clicks(workspace: Any, editor: Any, wait: Wait) -> Iterator[str]:
     check(workspace.is_open and workspace.volume_node is scan, "the effect opens the scan")
     yield "The effect is chosen"
 
-    _click(to_world(scan, places[0][1])[0])
+    place = to_world(scan, places[0][1])[0]
+    _drag(place, place)
     wait()
     check(workspace.segments_node is node, "the work is in the user's segmentation")
     mask = workspace.session.mask(1)
@@ -164,24 +172,35 @@ def _clicks(workspace: Any, editor: Any, wait: Wait) -> Iterator[str]:
     check(np.array_equal(workspace.segments.read(segment_id), mask), "redo brings it back")
     yield "Undo and redo of the Segment Editor are followed"
 
+    mouse = editor.activeEffect().self().mouseBox
+    mouse.currentIndex = SCRIBBLE
+    along = np.array([SCRIBBLE_MM / 2, 0.0, 0.0])
+    _drag(place - along, place + along)
+    wait()
+    mouse.currentIndex = 0
+    check(len(workspace.state.lesion(1).clicks) == 1 + CLICKS, "a scribble is points along it")
+    mask = workspace.session.mask(1)
+    check(np.array_equal(workspace.segments.read(segment_id), mask), "the segment shows it")
+    yield "A scribble with the mouse corrects the segment"
+
     editor.setActiveEffectByName("")
     wait()
     check(np.array_equal(workspace.segments.read(segment_id), mask), "leaving changes nothing")
     yield "The effect is left"
 
 
-def _click(world: np.ndarray) -> None:
-    """Click with the left button at a place in a coronal slice view."""
+def _drag(start: np.ndarray, end: np.ndarray) -> None:
+    """Drag with the left button from a place to another in a coronal slice view, or click."""
     manager = slicer.app.layoutManager()
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
     widget = manager.sliceWidget(VIEW)
     view = widget.mrmlSliceNode()
     view.SetOrientationToCoronal()
-    view.JumpSliceByCentering(*world.tolist())
+    view.JumpSliceByCentering(*start.tolist())
     slicer.app.processEvents()
     inverse = vtk.vtkMatrix4x4()
     inverse.DeepCopy(view.GetXYToRAS())
     inverse.Invert()
-    x, y, _, _ = inverse.MultiplyPoint((*world.tolist(), 1.0))
-    place = (round(x), round(y))
-    slicer.util.clickAndDrag(widget, start=place, end=place, steps=1)
+    seen = [inverse.MultiplyPoint((*world.tolist(), 1.0)) for world in (start, end)]
+    first, last = ((round(x), round(y)) for x, y, _, _ in seen)
+    slicer.util.clickAndDrag(widget, start=first, end=last, steps=1 if first == last else STEPS)
