@@ -51,6 +51,6 @@ $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(CONSTRAINTS) setuptools wheel
 	$(PIP) $(CONSTRAINTS) $(TORCH)
-	$(PIP) $(CONSTRAINTS) --editable '.[tools,test,slicer]'
+	$(PIP) $(CONSTRAINTS) --editable '.[tools,test,slicer,dicom]'
 	SAM2_BUILD_CUDA=0 $(PIP) $(CONSTRAINTS) --no-deps --no-build-isolation sam2
 	touch $@

@@ -10,14 +10,22 @@ import sys
 import pytest
 from paths import ROOT
 
+from mois_core.errors import BadInput
 from mois_core.io import atomic
-from mois_core.io.atomic import atomic_write
+from mois_core.io.atomic import atomic_folder, atomic_write
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from mois_core.io.atomic import atomic_write
 with atomic_write(sys.argv[1]) as temporary:
     temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED_WHILE_FILLING = """
+import os, signal, sys
+from mois_core.io.atomic import atomic_folder
+with atomic_folder(sys.argv[1]) as temporary:
+    (temporary / "a.dcm").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 WRITING = """
@@ -101,3 +109,61 @@ def test_a_folder_is_looked_through_once(tmp_path):
     (tmp_path / name).touch()
     write(tmp_path / "table.csv")
     assert (tmp_path / name).exists()
+
+
+# ---- folders ----------------------------------------------------------------------------------
+
+
+def fill(path) -> None:
+    with atomic_folder(path) as temporary:
+        (temporary / "below").mkdir()
+        (temporary / "below" / "a.dcm").write_text("whole")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_takes_its_place_when_it_is_full(tmp_path, is_there):
+    if is_there:
+        (tmp_path / "out").mkdir()
+    fill(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "below" / "a.dcm").read_text() == "whole"
+
+
+def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(BadInput, match="holds something already"):
+        fill(tmp_path / "out")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BadInput, match="holds something already"):
+        fill(tmp_path / "file")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_what_comes_into_the_folder_meanwhile_is_left_as_it_is(tmp_path):
+    (tmp_path / "out").mkdir()
+    with (
+        pytest.raises(BadInput, match="still empty"),
+        atomic_folder(tmp_path / "out") as temporary,
+    ):
+        (temporary / "a.dcm").write_text("whole")
+        (tmp_path / "out" / "mine").write_text("mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_of_a_folder_that_failed_or_stayed_empty_nothing_is_left(tmp_path):
+    with pytest.raises(ValueError), atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "a.dcm").write_text("half")
+        raise ValueError
+    with atomic_folder(tmp_path / "out"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
+def test_a_folder_that_a_killed_program_left_is_removed_by_the_next(tmp_path):
+    assert started(KILLED_WHILE_FILLING, tmp_path / "out").wait() == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    write(tmp_path / "table.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]

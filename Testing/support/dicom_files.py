@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -24,6 +25,26 @@ FIRST = np.array([-100.0, 60, 400])
 SPACING = (0.7, 0.6)
 """Millimetres between columns and between rows."""
 PATIENT = "Geheim^Patient"
+IDENTITY = {
+    "FrameOfReferenceUID": "1.2.3.77",
+    "PatientID": "Geheime-Nummer",
+    "PatientBirthDate": "19900102",
+    "PatientSex": "F",
+    "StudyDate": "20200304",
+    "StudyTime": "050607",
+    "StudyID": "S1",
+    "AccessionNumber": "A1",
+    "ReferringPhysicianName": "Geheim^Arzt",
+    "StudyDescription": "Geheime Studie",
+    "SeriesNumber": "3",
+    "Manufacturer": "Scanner",
+}
+"""What archives know a study by, for files that results are made from."""
+IDENTITY_TAGS = {
+    f"{tag_for_keyword(word) >> 16:04x}|{tag_for_keyword(word) & 0xFFFF:04x}": value
+    for word, value in IDENTITY.items()
+}
+"""The same, as `write_series` takes it."""
 
 EXPLICIT, IMPLICIT = ExplicitVRLittleEndian, ImplicitVRLittleEndian
 DEFLATED, RUN_LENGTHS = DeflatedExplicitVRLittleEndian, RLELossless
@@ -42,6 +63,7 @@ def write_series(
     tags: Mapping[str, str] | None = None,
     prefix: str = "",
     spacing: tuple[float, float] = SPACING,
+    row: np.ndarray = ROW,
 ) -> list[Path]:
     """Write one slice a file, coronal by default and filled with n + 1, at `places` times DISTANCE.
 
@@ -57,7 +79,7 @@ def write_series(
         image = SimpleITK.GetImageFromArray(pixels[np.newaxis])
         position = (
             FIRST
-            + place * DISTANCE * np.cross(ROW, column)
+            + place * DISTANCE * np.cross(row, column)
             + n * np.array(sideways)
             + (0, 0, -down)
         )
@@ -74,7 +96,7 @@ def write_series(
             "0020|000e": uid,
             "0020|0013": str(n + 1),
             "0020|0032": "\\".join(f"{mm:.5f}" for mm in position),
-            "0020|0037": "\\".join(f"{part:.5f}" for part in (*ROW, *column)),
+            "0020|0037": "\\".join(f"{part:.5f}" for part in (*row, *column)),
         }
         for tag, value in (elements | dict(tags or {})).items():
             image.SetMetaData(tag, value)
@@ -126,8 +148,12 @@ def write_enhanced(
     pointers: Sequence[int] = (),
     sop_class: str = EnhancedMRImageStorage,
     has_groups: bool = True,
+    elements: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write an enhanced MR file whose pixels are the frames' values, or `pixels`."""
+    """Write an enhanced MR file whose pixels are the frames' values, or `pixels`.
+
+    `elements` are further ones, by keyword.
+    """
     columns, rows = size
     image = Dataset()
     image.file_meta = FileMetaDataset()
@@ -144,6 +170,8 @@ def write_enhanced(
     if pixels is None:
         pixels = np.array([np.full((rows, columns), frame.value) for frame in frames])
     image.PixelData = pixels.astype("<u2").tobytes()
+    for keyword, value in (elements or {}).items():
+        setattr(image, keyword, value)
     if pointers:
         image.DimensionIndexSequence = [_item(DimensionIndexPointer=tag) for tag in pointers]
     if has_groups:

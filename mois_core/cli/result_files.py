@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mois_core.cli.dicom_option import DicomOutput
 from mois_core.cli.matplotlib_folder import provide_matplotlib_folder
 from mois_core.cli.outputs import all_or_none
 from mois_core.errors import BadInput
@@ -18,6 +20,9 @@ from mois_core.results import lesion_report
 from mois_core.results.colours import Colour, lesion_colour
 from mois_core.session import Session
 from mois_core.session.lesion import Lesion, Status
+
+if TYPE_CHECKING:
+    from mois_core.results.dicom_files import WrittenDicom
 
 _PICTURE_ENDING = ".png"
 
@@ -67,13 +72,18 @@ def write_results(
     picture: Path | None = None,
     saved: Path | None = None,
     title: str = "",
-) -> None:
-    """Write the segmentation, and each further file that has a path."""
+    dicom: DicomOutput | None = None,
+) -> WrittenDicom | None:
+    """Write the segmentation, and each further file that has a path, and DICOM files if asked for.
+
+    What is returned says which DICOM files there are.
+    """
     from mois_core.session.session_file import save
 
     wanted = [path for path in (out, table, picture, saved) if path is not None]
-    with all_or_none(wanted) as temporary:
-        place = dict(zip(wanted, temporary, strict=True))
+    folders = [dicom.folder] if dicom else []
+    with all_or_none(wanted, folders) as temporary:
+        place = dict(zip([*wanted, *folders], temporary, strict=True))
         write_segmentation(place[out], result.stack.volume, result.labels, _segments(result))
         if table is not None:
             rows = lesion_report.measure_lesions(result.stack, result.lesions)
@@ -89,6 +99,12 @@ def write_results(
             draw_picture(place[picture], *what)
         if saved is not None:
             save(result.session, place[saved], result.notes)
+        if dicom is not None:
+            from mois_core.results.dicom_files import write_dicom_files
+
+            what = (dicom.source, result.stack, result.lesions, result.model, result.colours)
+            return write_dicom_files(place[dicom.folder], *what)
+    return None
 
 
 def _segments(result: SegmentationResult) -> list:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mois_core.cli import model_choice
+from mois_core.cli import dicom_option, model_choice
 from mois_core.cli.arguments import finite_number, memory_size
 from mois_core.cli.outputs import check_outputs
 from mois_core.cli.progress_bar import ProgressBar, progress_bar
@@ -73,6 +73,8 @@ output:
              or .nrrd (label values), on the scan's own voxels
   --report   .csv: one row per lesion; .json: also totals, model and parameters
   --picture  .png: maximum projection and the busiest slices with outlines
+  --dicom-out  a new folder: segmentation.dcm (SEG), measurements.dcm (SR) and
+             outlines/ (secondary captures); only if SCAN is DICOM
 
 exit codes: 0 done; 2 bad input, 130 cancelled with Ctrl-C, 143 terminated (SIGTERM):
 nothing is written; 141 nobody reads the output any more (| head -1)"""
@@ -129,6 +131,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     files.add_argument("--out", type=Path, required=True, metavar="OUT.seg.nrrd")
     files.add_argument("--report", type=Path, metavar="OUT.csv|OUT.json")
     files.add_argument("--picture", type=Path, metavar="OUT.png")
+    dicom_option.add_argument(files)
     files.add_argument(
         "--save-session",
         type=Path,
@@ -232,8 +235,11 @@ def run(args: argparse.Namespace) -> None:
         notices=notices,
         notes=notes(inputs.thicken, inputs.colours),
     )
-    write_results(result, args.out, args.report, args.picture, args.save_session)
+    files = (args.out, args.report, args.picture, args.save_session)
+    written = write_results(result, *files, dicom=inputs.dicom)
     print(f"{args.out}: {result_line(result)}")
+    if written:
+        print(dicom_option.written_line(args.dicom_out, written))
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +254,7 @@ class _Inputs:
     clicks: list[RasClick]
     regions: dict[str, object]
     seeds: tuple
+    dicom: dicom_option.DicomOutput | None
 
     @property
     def colours(self) -> Mapping[int, Colour]:
@@ -280,7 +287,8 @@ def _read_inputs(args: argparse.Namespace, bar: ProgressBar) -> _Inputs:
     _warn(bar, stack)
     regions = _read_regions(args, scan)
     seeds = _read_seeds(args, scan, settings, thicken, bar)
-    return _Inputs(scan, thicken, settings, saved, outlines, clicks, regions, seeds)
+    dicom = dicom_option.open_output(args, stack)
+    return _Inputs(scan, thicken, settings, saved, outlines, clicks, regions, seeds, dicom)
 
 
 def _begin(
@@ -389,6 +397,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if not _is_same_file(args.session, args.save_session):
         inputs.append(args.session)
     check_outputs(outputs, [path for path in inputs if path is not None])
+    dicom_option.check_option(args)
 
 
 def _is_same_file(first: Path | None, second: Path | None) -> bool:

@@ -1,4 +1,4 @@
-"""Write a file completely or not at all.
+"""Write a file, or a folder of files, completely or not at all.
 
 A program that is killed cannot remove what it was writing. So a temporary file's name tells which
 process writes it, and the next program that writes to the folder removes those of processes that
@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from mois_core.errors import BadInput
 _NAME = re.compile(
     r"\.mois-(?P<place>[0-9a-f]{6})-(?P<process>[1-9][0-9]*)-[0-9a-f]{8}(\.[^.]*){0,2}"
 )
+_FOLDER_ENDING = ".folder"
 _PROCESSES = "/proc/self/ns/pid"
 """On Linux a link that tells which processes are counted together with this one."""
 
@@ -48,15 +50,10 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         raise BadInput(f"{path} cannot be written: its folder does not exist.")
     if path.is_dir():
         raise BadInput(f"{path} cannot be written: it is a folder; give a file name.")
-    _tidy(path.parent)
-    ending = "".join(path.suffixes[-2:]).lower()
-    name = f".mois-{_place()}-{os.getpid()}-{secrets.token_hex(4)}{ending}"
-    temporary = path.with_name(name)
+    temporary = _temporary(path, "".join(path.suffixes[-2:]).lower())
     try:
         yield temporary
-        # Without this, a power cut soon after the move can leave an empty file on some systems.
-        with open(temporary, "r+b") as written:
-            os.fsync(written.fileno())
+        _to_disk(temporary)
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -68,6 +65,63 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Give the block a temporary folder to fill; if it succeeds, the folder moves to `path`.
+
+    Nothing is ever overwritten: at `path` there may be nothing, or an empty folder. If the block
+    writes nothing, nothing is made. Otherwise as `atomic_write`.
+    """
+    path = Path(path)
+    check_folder_is_free(path)
+    temporary = _temporary(path, _FOLDER_ENDING)
+    try:
+        temporary.mkdir()
+        yield temporary
+        written = [file for file in sorted(temporary.rglob("*")) if file.is_file()]
+        for file in written:
+            _to_disk(file)
+        if written:
+            if path.is_dir():
+                path.rmdir()  # fails, as it should, if something has come into it since
+            os.rename(temporary, path)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BadInput(
+            f"{path} cannot be written ({reason}); check the folder's permissions and the free "
+            "disk space, and that it is still empty."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder_is_free(path: Path) -> None:
+    """Refuse a folder that `atomic_folder` could not make."""
+    if not path.parent.is_dir():
+        raise BadInput(f"{path} cannot be written: the folder that it would lie in does not exist.")
+    if path.is_symlink() or os.path.ismount(path):
+        raise BadInput(f"{path} cannot be written: it is a link or a disk; give a folder in it.")
+    try:
+        is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.") from error
+    if not is_free:
+        raise BadInput(f"{path} holds something already; give a new folder, or an empty one.")
+
+
+def _temporary(path: Path, ending: str) -> Path:
+    """Return a name beside `path` that tells who writes, and tidy up there."""
+    _tidy(path.parent)
+    name = f".mois-{_place()}-{os.getpid()}-{secrets.token_hex(4)}{ending}"
+    return path.with_name(name)
+
+
+def _to_disk(file: Path) -> None:
+    # Without this, a power cut soon after the move can leave an empty file on some systems.
+    with open(file, "r+b") as written:
+        os.fsync(written.fileno())
+
+
 def _tidy(folder: Path) -> None:
     """Remove what killed programs left in a folder, once for each folder and process."""
     key = os.path.realpath(folder)
@@ -77,8 +131,11 @@ def _tidy(folder: Path) -> None:
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if _is_left_over(entry.name):
-                with suppress(OSError):
-                    os.unlink(entry.path)
+                if entry.name.endswith(_FOLDER_ENDING) and entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        os.unlink(entry.path)
 
 
 def _is_left_over(name: str) -> bool:

@@ -30,7 +30,7 @@ _SAME_TRAIT = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class _Station:
+class Station:
     """A stack of slices that may be one of several stations, and what messages call it."""
 
     series: Series
@@ -54,6 +54,18 @@ def read_dicom(path: Path, wanted: Sequence[str] = (), compose: bool = False) ->
     together do: those of one study and description, with equally many slices on one grid, one
     below the other.
     """
+    stations, plan = find_stations(path, wanted, compose)
+    volumes = [_read_stack(station) for station in stations]
+    return volumes[0] if plan is None else compose_stations(volumes, plan)
+
+
+def find_stations(
+    path: Path, wanted: Sequence[str], compose: bool
+) -> tuple[list[Station], StationPlan | None]:
+    """Return the stations that make the scan, and how they are composed; None if there is one.
+
+    The arguments are those of `read_dicom`; no pixels are read.
+    """
     found = find_series(path) if path.is_dir() else [series_of_file(path)]
     chosen = _choose(found, wanted, path)
     if len(chosen) == 1 or compose:
@@ -68,9 +80,8 @@ def read_dicom(path: Path, wanted: Sequence[str] = (), compose: bool = False) ->
                 f"stations of one scan with --compose: {_listed(found)}."
             )
     if len(stations) == 1:
-        return _read_stack(stations[0])
-    plan = _plan(stations, path, is_certain=not compose, are_named=bool(wanted))
-    return compose_stations([_read_stack(station) for station in stations], plan)
+        return stations, None
+    return stations, _plan(stations, path, is_certain=not compose, are_named=bool(wanted))
 
 
 def _choose(
@@ -97,7 +108,7 @@ def _listed(things: Sequence[object]) -> str:
     return listed + (f"; and {more} more" if more > 0 else "")
 
 
-def _stations_of(series: Series, number: int | None, path: Path) -> list[_Station]:
+def _stations_of(series: Series, number: int | None, path: Path) -> list[Station]:
     """Return the stacks of slices that make one scan of a series."""
     what = f"Series {series} in {path}" if path.is_dir() else str(path)
     with quiet(), readable(what):
@@ -106,9 +117,9 @@ def _stations_of(series: Series, number: int | None, path: Path) -> list[_Statio
     part = _part_of(parts_of(frames, what), number, series.uid, what)
     name = f"series {series.uid}" if path.is_dir() else "the file"
     if len(part.stations) == 1:
-        return [_Station(series, part.stations[0], name, what)]
+        return [Station(series, part.stations[0], name, what)]
     return [
-        _Station(series, stack, f"station {n} of {name}", what)
+        Station(series, stack, f"station {n} of {name}", what)
         for n, stack in enumerate(part.stations, start=1)
     ]
 
@@ -140,7 +151,7 @@ def _in_words(traits: dict[str, Trait]) -> str:
     )
 
 
-def _certain_stations(found: Sequence[Series], path: Path) -> list[_Station]:
+def _certain_stations(found: Sequence[Series], path: Path) -> list[Station]:
     """Return the stations that the series of a folder certainly are, or none."""
     # What the first header of each says settles most folders, without a look at every file.
     if len({(series.study, series.description, len(series.files)) for series in found}) > 1:
@@ -154,7 +165,7 @@ def _certain_stations(found: Sequence[Series], path: Path) -> list[_Station]:
 
 
 def _plan(
-    stations: Sequence[_Station], path: Path, is_certain: bool, are_named: bool
+    stations: Sequence[Station], path: Path, is_certain: bool, are_named: bool
 ) -> StationPlan:
     """Place stations on one grid; refuse what does not belong together.
 
@@ -172,7 +183,7 @@ def _plan(
         raise BadInput(f"{path}: {error}") from error
 
 
-def _why_not(first: _Station, other: _Station, is_certain: bool, are_named: bool) -> str:
+def _why_not(first: Station, other: Station, is_certain: bool, are_named: bool) -> str:
     """Return why two stations are not composed, as the end of a sentence, or an empty text."""
     own, its = first.series, other.series
     if own.study != its.study:
@@ -215,7 +226,7 @@ def _agree(one: Trait | None, other: Trait | None) -> bool:
     return one == other
 
 
-def _read_stack(station: _Station) -> Volume:
+def _read_stack(station: Station) -> Volume:
     frames = station.stack.frames
     files = [frame.file for frame in frames]
     with quiet(), readable(station.what):

@@ -45,7 +45,7 @@ def read_scan(
     """
     path = Path(path)
     wanted = [series] if isinstance(series, str) else list(series or ())
-    if _is_dicom(path):
+    if is_dicom_scan(path):
         volume = read_dicom(path, wanted, compose)
         gaps = np.flatnonzero(~np.isfinite(volume.array))
     elif wanted:
@@ -60,7 +60,8 @@ def read_scan(
     return _repaired(volume, gaps, path, say)
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom_scan(path: Path) -> bool:
+    """Return whether a path is read as DICOM: a folder, or a DICOM file."""
     return path.is_dir() or (path.exists() and image_io(path) == _DICOM_IO)
 
 
@@ -87,7 +88,7 @@ def read_labels(path: str | os.PathLike, on: Volume | None = None) -> Volume:
     place on that grid; one that does not fit there comes as it is.
     """
     path = Path(path)
-    if _is_dicom(path):
+    if is_dicom_scan(path):
         volume = read_dicom(path)
         if isinstance(volume, ComposedVolume):
             raise BadInput(f"{path} holds several stations; labels of stations are not composed.")

@@ -1,1 +1,1 @@
-"""Results of a session: the lesion report, pictures, colours, and scores against a truth."""
+"""Results of a session: the lesion report, pictures, DICOM files, and scores against a truth."""

@@ -221,7 +221,7 @@ def write_csv(path: str | os.PathLike[str], table: Sequence[LesionRow]) -> None:
     ):
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_rounded(asdict(row)) for row in table)
+        writer.writerows(rounded(asdict(row)) for row in table)
 
 
 def write_json(
@@ -233,8 +233,8 @@ def write_json(
         "model": asdict(provenance.model),
         "parameters": dict(provenance.parameters),
         "notices": list(provenance.notices),
-        "totals": _rounded(asdict(totals(table))),
-        "lesions": [_rounded(asdict(row)) for row in table],
+        "totals": rounded(asdict(totals(table))),
+        "lesions": [rounded(asdict(row)) for row in table],
     }
     if provenance.scan is not None:
         document["scan"] = provenance.scan
@@ -242,7 +242,8 @@ def write_json(
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
+    """Return what files say of a value, or of all that it holds: no digit that is not earned."""
     if isinstance(value, Mapping):
-        return {key: _rounded(part) for key, part in value.items()}
+        return {key: rounded(part) for key, part in value.items()}
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value

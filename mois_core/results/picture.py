@@ -23,6 +23,7 @@ from mois_core import __version__
 from mois_core.geometry import VIEWS, SliceStack
 from mois_core.io.atomic import atomic_write
 from mois_core.results.colours import Colour, lesion_colour
+from mois_core.results.grey_window import grey_window
 from mois_core.results.lesion_report import Totals, measure_lesions, totals, without_overlaps
 from mois_core.results.picture_marks import (
     NEGATIVE_CLICK,
@@ -35,7 +36,6 @@ from mois_core.results.picture_marks import (
     on_slice,
     projected,
 )
-from mois_core.session.intensity import PERCENTILES
 from mois_core.session.lesion import Lesion, Status
 
 MOST_SLICES = 5
@@ -53,7 +53,6 @@ _NARROWEST_INCHES = 7.5
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
 _SCALE_BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
 _SCALE_BAR_SHARE = 0.4
-_SAMPLED_VOXELS = 1_000_000
 _INK = "#1b1f24"
 _FAINT_INK = "#5b6470"
 
@@ -92,10 +91,10 @@ def picture(
     flat = stack.array.max(axis=0)
     name = "Maximum projection" if stack.count > 1 else "The only slice"
     caption = f"{name}, {_counted(len(shown))}"
-    axes = _panel(figure, page, 0, flat, _grey_window(flat), stack, caption)
+    axes = _panel(figure, page, 0, flat, grey_window(flat), stack, caption)
     _mark(axes, page, [projected(lesion, colour_of[lesion.id]) for lesion in shown])
 
-    window = _grey_window(stack.array) if busiest else (0.0, 1.0)
+    window = grey_window(stack.array) if busiest else (0.0, 1.0)
     for position, slice_index in enumerate(busiest, start=1):
         here = [lesion for lesion in shown if slice_index in lesion.mask.planes]
         caption = f"Slice {slice_index + 1} of {stack.count}, {_counted(len(here))}"
@@ -179,17 +178,6 @@ class _Page:
         above = self.header + row * (self.panel[1] + _CAPTION_INCHES + _GAP_INCHES)
         bottom = height - above - _CAPTION_INCHES - self.panel[1]
         return left / width, bottom / height, self.panel[0] / width, self.panel[1] / height
-
-
-def _grey_window(array: np.ndarray) -> tuple[float, float]:
-    """Return black and white point, from a sample: the exact percentile cannot be seen."""
-    step = max(1, array.size // _SAMPLED_VOXELS)
-    sample = array.ravel()[::step] if step > 1 else array.ravel()
-    above_zero = sample[sample > 0]
-    if not above_zero.size:
-        return 0.0, 1.0
-    low, high = np.percentile(above_zero, PERCENTILES).tolist()
-    return (low, high) if low < high else (0.0, high)
 
 
 def _panel(
