@@ -97,6 +97,8 @@ class Wrapper:
             return lambda signature, slot: connect(real, signature, slot)
         if name == "className":
             return lambda: kind
+        if name == "inherits":
+            return real.inherits
         if name not in names:
             if name.startswith("__"):
                 raise AttributeError(name)
@@ -104,6 +106,8 @@ class Wrapper:
         if name in properties or _is_property(real, name):
             return wrap(real.property(name))
         attribute = getattr(real, name)
+        if isinstance(attribute, QtCore.SignalInstance):
+            return attribute
         if isinstance(attribute, Callable):
             return lambda *arguments: wrap(attribute(*map(unwrap, arguments)))
         return attribute

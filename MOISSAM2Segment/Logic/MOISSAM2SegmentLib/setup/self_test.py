@@ -181,20 +181,27 @@ def give_model(engine: Engine) -> bool:
 
 def small_phantom() -> tuple[Volume, np.ndarray, list[tuple[int, np.ndarray]]]:
     """Return a scan, its lesions as label values, and value and place of the largest two."""
+    return phantom_to_click(LESIONS, SLICES, SIZE, places=2)
+
+
+def phantom_to_click(
+    lesions: int, slices: int, size: tuple[int, int], places: int
+) -> tuple[Volume, np.ndarray, list[tuple[int, np.ndarray]]]:
+    """Return a scan, its lesions as label values, and value and place of some of the largest."""
     from mois_core.phantom import PhantomSettings, make_phantom
 
-    phantom = make_phantom(SEED, PhantomSettings(lesions=LESIONS, slices=SLICES, size=SIZE))
+    phantom = make_phantom(SEED, PhantomSettings(lesions=lesions, slices=slices, size=size))
     values, counts = np.unique(phantom.instances[phantom.semantic > 0], return_counts=True)
-    largest = values[np.argsort(-counts)][:2]
-    check(len(largest) == 2, "the phantom has lesions to click on")
-    places = []
+    largest = values[np.argsort(-counts)][:places]
+    check(len(largest) == places, "the phantom has lesions to click on")
+    found = []
     for value in largest.tolist():
         inside = np.argwhere(phantom.instances == value)
         nearest = inside[np.square(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
         ijk = np.append(nearest[::-1], 1.0)
-        places.append((value, (phantom.ijk_to_ras @ ijk)[:3]))
+        found.append((value, (phantom.ijk_to_ras @ ijk)[:3]))
     truth = right_handed(Volume(phantom.instances, phantom.ijk_to_ras)).array
-    return Volume(phantom.scan, phantom.ijk_to_ras), truth, places
+    return Volume(phantom.scan, phantom.ijk_to_ras), truth, found
 
 
 def click_into(workspace: Workspace, place: tuple[int, np.ndarray], wait: Wait) -> int | None:
