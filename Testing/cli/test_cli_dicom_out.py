@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
+import tempfile
 import zipfile
 
 import numpy as np
@@ -72,6 +73,23 @@ def test_lesions_arrive_as_dicom_beside_the_other_files(a_case, capsys):
     assert (a_case / "o.csv").exists()
 
 
+def test_a_study_that_is_exported_with_its_results_can_be_read_again(a_case, capsys):
+    assert segment(a_case, "--no-search") == 0
+    shutil.copytree(a_case / "pacs", a_case / "dicom" / "from the archive")
+    how = ("--points", a_case / "clicks.mrk.json", "--model", "stub", "--no-search")
+    again = ("--out", a_case / "again.nii.gz", "--dicom-out", a_case / "again")
+    capsys.readouterr()
+    assert mois("segment", a_case / "dicom", *how, *again) == 2
+    assert "3 series" in capsys.readouterr().err
+    assert mois("segment", a_case / "dicom", "--series", "1.2.3.4", *how, *again) == 0
+    first, second = (
+        pydicom.dcmread(a_case / folder / "segmentation.dcm") for folder in ("pacs", "again")
+    )
+    assert np.array_equal(first.pixel_array, second.pixel_array)
+    tracked = [[s.TrackingUID for s in dataset.SegmentSequence] for dataset in (first, second)]
+    assert tracked[0] == tracked[1]
+
+
 @needs_dciodvfy
 def test_the_files_follow_the_standard(a_case):
     assert segment(a_case, "--no-search") == 0
@@ -129,11 +147,18 @@ def test_a_folder_in_that_of_the_scan_is_refused(a_case, capsys):
     assert "read as part of it" in refused(a_case, capsys, "--dicom-out", a_case / "dicom" / "new")
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_place_that_cannot_be_written_is_refused(a_case, capsys):
-    (a_case / "locked").mkdir(mode=0o500)
+def test_a_place_that_cannot_be_written_is_refused(a_case, capsys, monkeypatch):
+    whole = tempfile.TemporaryFile
+
+    def locked(dir=None, **how):
+        if dir == a_case / "locked":
+            raise PermissionError(13, "Permission denied")
+        return whole(dir=dir, **how)
+
+    (a_case / "locked").mkdir()
+    monkeypatch.setattr("mois_core.cli.outputs.tempfile.TemporaryFile", locked)
     message = refused(a_case, capsys, "--dicom-out", a_case / "locked" / "pacs")
-    assert "cannot be written" in message
+    assert "cannot be written (Permission denied)" in message
 
 
 def test_another_patients_file_is_refused_before_anything_is_outlined(a_case, capsys):

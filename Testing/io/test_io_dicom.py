@@ -128,3 +128,17 @@ def test_a_damaged_file_is_noticed(a_folder, which):
     file = write_series(a_folder, "1.2.3.4", range(5))[which]
     file.write_bytes(file.read_bytes()[:-60])
     assert "damaged or incomplete" in refusal(a_folder)
+
+
+def test_reports_beside_the_images_are_passed_over_unless_they_are_damaged(a_folder):
+    file = write_series(a_folder, "1.2.3.4", range(5))[0]
+    report = pydicom.dcmread(file)
+    for keyword in ("PixelData", "Rows", "Columns", "SeriesInstanceUID"):
+        delattr(report, keyword)
+    report.SOPClassUID = pydicom.uid.Comprehensive3DSRStorage
+    report.SeriesInstanceUID = "1.2.3.5"
+    report.save_as(a_folder / "report.dcm")
+    assert read_scan(a_folder).array.shape == (5, 16, 12)
+    whole = (a_folder / "report.dcm").read_bytes()
+    (a_folder / "report.dcm").write_bytes(whole[:-3])
+    assert "damaged or incomplete" in refusal(a_folder)

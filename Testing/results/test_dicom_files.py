@@ -10,7 +10,14 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from dicom_files import DISTANCE, IDENTITY, PATIENT, EnhancedFrame
+from dicom_files import (
+    DISTANCE,
+    IDENTITY,
+    IDENTITY_TAGS,
+    PATIENT,
+    EnhancedFrame,
+    write_series,
+)
 from dicom_results import (
     MODEL,
     SIZE,
@@ -22,6 +29,7 @@ from dicom_results import (
     errors_in,
     lesion,
     needs_dciodvfy,
+    noise,
     places_in,
     places_of,
     touching_lesions,
@@ -294,6 +302,36 @@ def test_each_station_has_a_segmentation_in_its_own_place(tmp_path):
     measured = [float(group.get_measurements()[0].value) for group in groups]
     rows = measure_lesions(scan.stack, lesions)
     assert measured == pytest.approx([row.volume_cm3 for row in rows], rel=1e-6)
+
+
+def test_stations_in_two_series_have_a_segmentation_each_and_one_report(tmp_path):
+    for uid, down in (("1.2.3.7", 0), ("1.2.3.8", 12)):
+        more = {"size": SIZE, "down": down, "values": noise(4), "tags": IDENTITY_TAGS}
+        write_series(tmp_path / "scan", uid, range(4), **more)
+    scan = ArchivedScan.read(tmp_path / "scan", compose=True)
+    where = np.zeros(scan.stack.array.shape, dtype=bool)
+    where[1:3, 2:40, 4:10] = True
+    where[1:3, 42:50, 14:20] = True
+    lesions = [lesion(scan.stack, 1, where)]
+    write(scan, lesions, tmp_path / "out")
+    names = ["segmentation-1.dcm", "segmentation-2.dcm"]
+    parts = [pydicom.dcmread(tmp_path / "out" / name) for name in names]
+    assert {part.ReferencedSeriesSequence[0].SeriesInstanceUID for part in parts} == {
+        "1.2.3.7",
+        "1.2.3.8",
+    }
+    # These stations lie on one another's rows: together they are the lesion.
+    places = np.concatenate([places_of(part, 1) for part in parts])
+    assert_same_places(
+        np.unique(np.round(places, 3), axis=0), places_in(scan.stack, Mask.from_stack(where))
+    )
+    report = highdicom.sr.srread(tmp_path / "out" / "measurements.dcm")
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    most = max(parts, key=lambda part: int(part.pixel_array.sum()))
+    assert group.referenced_segment.referenced_sop_instance_uid == most.SOPInstanceUID
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    series = {item.SeriesInstanceUID for item in study.ReferencedSeriesSequence}
+    assert series == {"1.2.3.7", "1.2.3.8", *(part.SeriesInstanceUID for part in parts)}
 
 
 @needs_dciodvfy

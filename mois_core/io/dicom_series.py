@@ -12,12 +12,13 @@ from pathlib import Path
 import SimpleITK
 
 from mois_core.errors import BadInput
-from mois_core.io.dicom_elements import is_dicom
+from mois_core.io.dicom_elements import UnreadableElements, is_dicom, read_elements
 from mois_core.io.dicom_frames import read_header
 from mois_core.io.images import quiet
 
 _DESCRIPTION, _SERIES, _STUDY = "0008|103e", "0020|000e", "0020|000d"
 _FRAME_OF_REFERENCE = "0020|0052"
+_ROWS = 0x0028_0010
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def find_series(folder: Path) -> list[Series]:
                 listed = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(below, uid)
                 files[uid] += listed
                 unlisted -= {os.path.basename(file) for file in listed}
-            if any(is_dicom(Path(below, name)) for name in unlisted):
+            if any(_is_damaged(Path(below, name)) for name in unlisted):
                 raise BadInput(
                     f"{folder} holds a DICOM file that is damaged or incomplete; copy or export "
                     "the folder again."
@@ -56,12 +57,25 @@ def find_series(folder: Path) -> list[Series]:
         for uid, names in sorted(files.items()):
             try:
                 header = read_header(names[0])
-            except RuntimeError:  # reports, plans and other objects without an image
+            except RuntimeError:  # an object without an image that GDCM lists all the same
                 continue
             found.append(_series(uid, header, tuple(names)))
     if not found:
         raise BadInput(f"{folder} holds no DICOM images; give a scan's file or its DICOM folder.")
     return found
+
+
+def _is_damaged(path: Path) -> bool:
+    """Return whether a file is DICOM that GDCM should have listed.
+
+    Reports, plans and other objects without an image lie in many exports, and are none of that.
+    """
+    if not is_dicom(path):
+        return False
+    try:
+        return _ROWS in read_elements(path, ())
+    except UnreadableElements:
+        return True
 
 
 def series_of_file(path: Path) -> Series:
