@@ -73,6 +73,7 @@ class DicomSource:
     """What a scan was read from."""
 
     stations: tuple[SourceStation, ...]
+    """From the head down; one, unless the scan was composed."""
 
     @property
     def header(self) -> Dataset:
@@ -104,7 +105,8 @@ def read_dicom_source(
         boxes = [tuple(slice(0, size) for size in grid.array.shape)]
     else:
         grid = Volume(np.broadcast_to(np.int8(0), plan.shape), plan.ijk_to_ras)
-        boxes = plan.boxes
+        stations = [stations[n] for n in plan.order]
+        boxes = [plan.boxes[n] for n in plan.order]
     if not same_grid(grid, scan):
         raise BadInput(f"{path} has changed since the scan was read; begin again.")
     with private_headers():
