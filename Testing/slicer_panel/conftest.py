@@ -146,3 +146,30 @@ def an_effect(the_effect, a_panel):
     a_panel.wait()
     yield user
     user.python.cleanup()
+
+
+@pytest.fixture
+def a_search(a_started_panel, monkeypatch):
+    """A search that waits in the middle until it is let go or cancelled."""
+    from engine_fixtures import FIRST
+
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    running, go_on = threading.Event(), threading.Event()
+    find = user.workspace.session.find_similar
+
+    def slow(progress, cancel, *how):
+        progress(1, 7, "searching slices")
+        running.set()
+        while not go_on.wait(0.002):
+            cancel.check()
+        return find(progress, cancel, *how)
+
+    monkeypatch.setattr(user.workspace.session, "find_similar", slow)
+    user.press("searchButton")
+    assert running.wait(5)
+    while "searching" not in user.find("progressLabel").text().lower():
+        user.turn()
+    user.go_on = go_on
+    return user

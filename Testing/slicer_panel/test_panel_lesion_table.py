@@ -312,3 +312,21 @@ def seconds(action) -> float:
     began = time.thread_time()
     action()
     return time.thread_time() - began
+
+
+@pytest.mark.parametrize("placing", [True, False])
+def test_after_a_search_the_first_finding_is_chosen(a_started_panel, placing):
+    user = a_started_panel
+    user.press("newLesionButton")
+    user.click_into(FIRST)
+    if not placing:
+        user.press("placeButton")
+
+    user.press("searchButton")
+    user.wait()
+
+    (chosen,) = user.panel.table.chosen
+    found = [entry for entry in user.workspace.entries() if entry.status == Status.FOUND.value]
+    assert chosen == found[0].lesion_id
+    assert user.can("acceptButton")
+    assert user.find("findingLabel").text() == f"1 of {len(found)}"

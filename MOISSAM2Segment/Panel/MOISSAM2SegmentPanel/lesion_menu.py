@@ -30,7 +30,7 @@ class LesionMenu:
             "split": self._add(_("Split into separate pieces"), self._split),
             "delete": self._add(_("Delete"), self._delete),
             "rename": self._add(_("Rename..."), self._rename),
-            "whole scan": self._add(_("Whole scan, or the lesion again (O)"), self._switch_views),
+            "whole_scan": self._add(_("Whole scan, or the lesion again (O)"), self._switch_views),
         }
         self._menu.connect("aboutToShow()", message_line.guard(self._about_to_show))
 
