@@ -19,7 +19,9 @@ from mois_core.errors import BadInput, Cancelled
 EXIT_DONE = 0
 EXIT_BAD_INPUT = 2
 
-COMMANDS = ("demo", "segment", "weights", "phantom", "prepare", "train", "evaluate", "bench")
+COMMANDS = (
+    "demo", "segment", "compare", "weights", "phantom", "prepare", "train", "evaluate", "bench",
+)  # fmt: skip
 """Modules of this package, in the order in which ``mois --help`` lists them."""
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mois_core.cli.arguments import matrix_size
+from mois_core.cli.arguments import finite_number, matrix_size
 from mois_core.errors import BadInput
+
+_MOST_FOLLOW_UPS = 20
 
 _DESCRIPTION = """\
 Write a synthetic coronal whole-body scan (T2-weighted, fat-suppressed) with known lesions.
@@ -33,7 +35,9 @@ examples:
                                                    a patient of one of the four test sets
   mois phantom --seed 7 --out hard --attributes rim
                                                    appearances that differ in their rim only
-  mois phantom --seed 7 --out pair --follow-up     also pair/follow-up: the patient later on"""
+  mois phantom --seed 7 --out pair --follow-up     also pair/follow-up: the patient later on
+  mois phantom --seed 7 --out course --follow-up 3 --posture 1 --merge 1 --split 1
+                                                   also course/follow-up, follow-up-2 and -3"""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -49,9 +53,27 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--follow-up",
-        action="store_true",
+        nargs="?",
+        type=int,
+        const=1,
+        default=0,
+        metavar="N",
         help="write a later scan of the patient into DIR/follow-up: lesions keep their numbers, "
-        "and its lesions.json says which grew, shrank, are gone or new",
+        "and its lesions.json says which grew, shrank, are gone or new; with N as many, each of "
+        "which follows on the one before",
+    )
+    parser.add_argument(
+        "--posture",
+        type=finite_number,
+        default=0.0,
+        metavar="F",
+        help="bend back and arms in follow-ups: a factor up to 2 (default 0, they are not)",
+    )
+    parser.add_argument(
+        "--merge", type=int, default=0, metavar="N", help="pairs of lesions that merge (default 0)"
+    )
+    parser.add_argument(
+        "--split", type=int, default=0, metavar="N", help="lesions that fall in two (default 0)"
     )
     patient = parser.add_argument_group("patient")
     patient.add_argument(
@@ -115,13 +137,26 @@ def run(args: argparse.Namespace) -> None:
         settings = cohort_settings(args.cohort, args.seed, **given)
     if args.out.exists() and not args.out.is_dir():
         raise BadInput(f"{args.out} is a file; --out takes a folder")
+    _check_follow_up(args)
     phantom = make_phantom(args.seed, settings)
     write_phantom(phantom, args.out)
     print(_summary(args.out, phantom))
-    if args.follow_up:
-        later, changes = make_follow_up(phantom)
-        write_phantom(later, args.out / "follow-up", changes)
-        print(_summary(args.out / "follow-up", later))
+    for visit in range(1, args.follow_up + 1):
+        phantom, changes = make_follow_up(phantom, visit, args.posture, args.merge, args.split)
+        folder = args.out / ("follow-up" if visit == 1 else f"follow-up-{visit}")
+        write_phantom(phantom, folder, changes)
+        print(_summary(folder, phantom))
+
+
+def _check_follow_up(args: argparse.Namespace) -> None:
+    if not 0 <= args.follow_up <= _MOST_FOLLOW_UPS:
+        raise BadInput(f"--follow-up takes a number from 1 to {_MOST_FOLLOW_UPS}")
+    wanted = {"--posture": args.posture, "--merge": args.merge, "--split": args.split}
+    for option, value in wanted.items():
+        if value and not args.follow_up:
+            raise BadInput(f"{option} is about follow-ups; add --follow-up")
+        if value < 0:
+            raise BadInput(f"{option} must not be negative, but is {value:g}")
 
 
 def _summary(folder: Path, phantom) -> str:

@@ -55,13 +55,18 @@ def check_endings(out: Path, table: Path | None, picture: Path | None) -> None:
         return
     if picture.suffix.lower() != _PICTURE_ENDING:
         raise BadInput(f"{picture}: pictures are written as {_PICTURE_ENDING}; use this ending.")
+    check_matplotlib("--picture")
+
+
+def check_matplotlib(option: str) -> None:
+    """Refuse pictures if matplotlib is not installed; ``option`` is what asks for them."""
     provide_matplotlib_folder()
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
         raise BadInput(
             "pictures need matplotlib, which is not installed; install it with 'pip install "
-            "matplotlib', or leave out --picture"
+            f"matplotlib', or leave out {option}"
         ) from error
 
 

@@ -8,8 +8,9 @@ scan's exact geometry, and the same bytes for the same lesions.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,6 +24,9 @@ LABEL_MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 Segment = tuple[int, str, tuple[float, float, float]]
 """Label value, name, and colour as red, green, blue from 0 to 1."""
 
+Tags = Mapping[int, Mapping[str, str]]
+"""Names and texts that Slicer keeps with segments, by label value."""
+
 
 def check_segmentation_path(path: str | os.PathLike) -> None:
     """Refuse an ending that is not written; for callers who want to know before hours of work."""
@@ -34,11 +38,15 @@ def check_segmentation_path(path: str | os.PathLike) -> None:
 
 
 def write_segmentation(
-    path: str | os.PathLike, volume: Volume, labels: np.ndarray, segments: Sequence[Segment]
+    path: str | os.PathLike,
+    volume: Volume,
+    labels: np.ndarray,
+    segments: Sequence[Segment],
+    tags: Tags = MappingProxyType({}),
 ) -> None:
     """Write `labels`, in the order [k, j, i] of `volume`'s own array, with its geometry.
 
-    Only .seg.nrrd keeps the segments' names and colours; the other formats hold label values.
+    Only .seg.nrrd keeps the segments' names, colours and tags; the other formats hold label values.
     """
     check_segmentation_path(path)
     if labels.shape != volume.array.shape:
@@ -49,11 +57,11 @@ def write_segmentation(
     smallest_type = np.min_scalar_type(int(labels.max()))
     smallest = Volume(labels.astype(smallest_type), volume.ijk_to_ras)
     is_segmentation = Path(path).name.lower().endswith(SEGMENTATION_ENDING)
-    header = _segment_fields(smallest, segments) if is_segmentation else None
+    header = _segment_fields(smallest, segments, tags) if is_segmentation else None
     write_image(path, smallest, header)
 
 
-def _segment_fields(volume: Volume, segments: Sequence[Segment]) -> dict[str, str]:
+def _segment_fields(volume: Volume, segments: Sequence[Segment], tags: Tags) -> dict[str, str]:
     size_k, size_j, size_i = volume.array.shape
     fields = {
         "Segmentation_MasterRepresentation": "Binary labelmap",
@@ -61,6 +69,7 @@ def _segment_fields(volume: Volume, segments: Sequence[Segment]) -> dict[str, st
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     for n, (value, name, colour) in enumerate(segments):
+        own = "".join(f"{key}:{text}|" for key, text in tags.get(value, {}).items())
         segment = {
             "ID": f"Segment_{value}",
             "Name": " ".join(name.split()),
@@ -70,7 +79,7 @@ def _segment_fields(volume: Volume, segments: Sequence[Segment]) -> dict[str, st
             "LabelValue": str(value),
             "Layer": "0",
             "Extent": f"0 {size_i - 1} 0 {size_j - 1} 0 {size_k - 1}",
-            "Tags": "Segmentation.Status:completed|",
+            "Tags": f"Segmentation.Status:completed|{own}",
         }
         fields |= {f"Segment{n}_{key}": text for key, text in segment.items()}
     return fields

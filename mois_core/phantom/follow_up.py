@@ -1,4 +1,4 @@
-"""The same patient some time later: lesions that grew, shrank, vanished, or are new."""
+"""The same patient some time later: lesions that changed, vanished, merged, split, or are new."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mois_core.errors import BadInput
 from mois_core.phantom.appearance import OPTIONS, VARIED
 from mois_core.phantom.generate import Phantom, PhantomPlan, random_stream, render
+from mois_core.phantom.joined import deepest_mm, merged, nearest_pairs, split, splittable
 from mois_core.phantom.plan import (
     LARGEST_CM3,
     MAX_SLICES,
@@ -29,16 +31,22 @@ class LesionChange:
 
     id: int
     change: str
-    """stable, grown, shrunk, gone or new."""
+    """stable, grown, shrunk, gone or new; merged (into another), split (off another)."""
     before_cm3: float | None
     after_cm3: float | None
+    other: int | None = None
+    """The lesion that a merged one is now part of, or that a split one was part of."""
 
 
-def make_follow_up(baseline: Phantom, visit: int = 1) -> tuple[Phantom, tuple[LesionChange, ...]]:
+def make_follow_up(
+    baseline: Phantom, visit: int = 1, posture: float = 0, merge: int = 0, split_off: int = 0
+) -> tuple[Phantom, tuple[LesionChange, ...]]:
     """Make a later scan of the baseline's patient; return it and what became of every lesion.
 
     Bladder and bowel are filled differently, the patient lies a few mm elsewhere, and noise and
-    shading are new; the anatomy is the same.
+    shading are new; the anatomy is the same. ``posture`` is a factor on how far back and arms are
+    bent, ``merge`` and ``split_off`` say how many pairs of lesions merge and how many lesions fall
+    in two. The baseline of a third scan is the second, with another ``visit``.
     """
     before = baseline.plan
     rng = random_stream(before.seed, "follow-up", visit)
@@ -49,14 +57,48 @@ def make_follow_up(baseline: Phantom, visit: int = 1) -> tuple[Phantom, tuple[Le
         if kinds[lesion.id] != "gone"
     ]
     new = _new_lesions(rng, before, kept)
-    after = render(dataclasses.replace(before, lesions=(*kept, *new)), visit)
+    kinds.update({lesion.id: "new" for lesion in new})
+    lesions, others = _joined(before, kept, new, merge, split_off)
+    kinds.update({n: "split" if n not in kinds else "merged" for n in others})
+    after = render(dataclasses.replace(before, lesions=lesions), visit, posture=posture)
     volume_before = {lesion.id: lesion.volume_cm3 for lesion in baseline.lesions}
     volume_after = {lesion.id: lesion.volume_cm3 for lesion in after.lesions}
-    kinds.update({lesion.id: "new" for lesion in new})
     return after, tuple(
-        LesionChange(lesion_id, kind, volume_before.get(lesion_id), volume_after.get(lesion_id))
-        for lesion_id, kind in sorted(kinds.items())
+        LesionChange(n, kind, volume_before.get(n), volume_after.get(n), others.get(n))
+        for n, kind in sorted(kinds.items())
     )
+
+
+def _joined(
+    plan: PhantomPlan, kept: list[LesionPlan], new: list[LesionPlan], merge: int, split_off: int
+) -> tuple[tuple[LesionPlan, ...], dict[int, int]]:
+    """Return all lesions after some merged and split, and by id the lesions that others belong to.
+
+    New lesions do neither.
+    """
+    pairs = nearest_pairs(kept, deepest_mm(plan.coverage.slices, plan.coverage.slice_mm))[:merge]
+    paired = {lesion_id for pair in pairs for lesion_id in pair}
+    falling = [n for n in splittable(kept) if n not in paired][:split_off]
+    if len(pairs) < merge or len(falling) < split_off:
+        raise BadInput(
+            f"of these lesions {len(pairs)} pairs can merge and {len(falling)} can split; ask for "
+            "fewer, or for more lesions"
+        )
+    by_id = {lesion.id: lesion for lesion in kept}
+    others: dict[int, int] = {}
+    for first, second in pairs:
+        whole = merged(by_id.pop(first), by_id.pop(second))
+        by_id[whole.id] = whole
+        others[second if whole.id == first else first] = whole.id
+    next_id = max(lesion.id for lesion in (*plan.lesions, *new)) + 1
+    for lesion_id in falling:
+        by_id[lesion_id], part = split(by_id[lesion_id], next_id)
+        by_id[next_id] = part
+        others[next_id] = lesion_id
+        next_id += 1
+    order = [lesion.id for lesion in kept if lesion.id in by_id]
+    parts = [n for n in by_id if n not in order]
+    return (*(by_id[n] for n in (*order, *parts)), *new), others
 
 
 def _draw_kinds(rng: np.random.Generator, lesions: tuple[LesionPlan, ...]) -> dict[int, str]:

@@ -15,6 +15,7 @@ from mois_core.phantom.grid import Grid
 from mois_core.phantom.lesions import paint_lesions
 from mois_core.phantom.patient import Patient, draw_patient
 from mois_core.phantom.plan import Coverage, LesionPlan, plan_lesions
+from mois_core.phantom.posture import bent, draw_posture
 from mois_core.phantom.scanner import Scanner, acquire, find_scanner
 
 HELD_OUT_FROM = 100_000
@@ -207,11 +208,14 @@ def draw_plan(seed: int, settings: PhantomSettings) -> PhantomPlan:
     )
 
 
-def render(plan: PhantomPlan, visit: int = 0, slice_mm: float | None = None) -> Phantom:
+def render(
+    plan: PhantomPlan, visit: int = 0, slice_mm: float | None = None, posture: float = 0
+) -> Phantom:
     """Paint and scan a planned phantom.
 
-    At a later visit the same patient lies a little differently. ``slice_mm`` is another thickness
-    of slices than the scanner's; there are as many as cover the same depth.
+    At a later visit the same patient lies a little differently, and ``posture`` is a factor on how
+    far back and arms are bent then. ``slice_mm`` is another thickness of slices than the scanner's;
+    there are as many as cover the same depth.
     """
     rows, columns = plan.settings.size
     scanner = plan.settings.scanner
@@ -228,6 +232,9 @@ def render(plan: PhantomPlan, visit: int = 0, slice_mm: float | None = None) -> 
     instances = paint_lesions(grid, body, inside, plan.lesions, plan.appearances)
     if visit:
         body, instances = _moved(random_stream(plan.seed, "position", visit), grid, body, instances)
+    if posture:
+        drawn = draw_posture(random_stream(plan.seed, "posture", visit), posture)
+        body, instances = bent(grid, drawn, body, instances)
     scan = acquire(random_stream(plan.seed, "scan", visit), grid, body, scanner)
     return Phantom(
         plan=plan,

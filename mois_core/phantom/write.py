@@ -51,5 +51,9 @@ def describe(phantom: Phantom, changes: Sequence[LesionChange] = ()) -> dict[str
         "lesions": [asdict(lesion) for lesion in phantom.lesions],
     }
     if changes:
-        table["changes"] = [asdict(change) for change in changes]
+        # Without merged and split ones, the bytes are those of earlier versions.
+        table["changes"] = [
+            {key: value for key, value in asdict(change).items() if key != "other" or value}
+            for change in changes
+        ]
     return table

@@ -143,6 +143,15 @@ def restore(
     return session
 
 
+def saved_lesions(source: bytes | str | Path, volume: Volume) -> tuple[Lesion, ...]:
+    """Return the lesions of a session, for reading only: no network is needed."""
+    with _opened(source) as (archive, document):
+        saved = _described(document)
+        saved.check_scan(volume)
+        stack = SliceStack(volume, saved.settings.axis)
+        return tuple(_state_from_json(document, _reader(archive), stack).lesions.values())
+
+
 @dataclass(frozen=True)
 class SavedSession:
     """What a session file tells before there is a network to go on with."""

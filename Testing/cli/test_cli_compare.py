@@ -1,0 +1,173 @@
+"""``mois compare`` as a user runs it, on small phantoms."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from command_line import mois
+from follow_up_visits import SEED, SMALL
+from stub_network import StubNetwork
+
+from mois_core.cli import EXIT_BAD_INPUT, EXIT_DONE
+from mois_core.cli.compare import split_pair
+from mois_core.followup.stored_uids import read_uids
+from mois_core.geometry import Volume
+from mois_core.io import read_labels, read_scan, write_image
+from mois_core.phantom import make_follow_up, make_phantom, write_phantom
+from mois_core.session import Session
+from mois_core.session.session_file import save
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("visits")
+    first = make_phantom(SEED, **SMALL)
+    second, changes = make_follow_up(first, 1, posture=0.7)
+    write_phantom(first, root / "1")
+    write_phantom(second, root / "2", changes)
+    return root
+
+
+def pair(folder, n: int) -> str:
+    return f"{folder / str(n) / 'scan.nii.gz'}:{folder / str(n) / 'instances.nii.gz'}"
+
+
+@pytest.fixture(scope="module")
+def compared(folder, tmp_path_factory):
+    """A comparison with every kind of output."""
+    out = tmp_path_factory.mktemp("out")
+    code = mois(
+        "compare", pair(folder, 1), pair(folder, 2), "--dates", "2022-01-01", "2023-01-01",
+        "--report", out / "change.json", "--picture", out / "change.png",
+        "--curve", out / "curve.png", "--registration", out / "registration.png",
+        "--tracked", out / "tracked.seg.nrrd",
+    )  # fmt: skip
+    assert code == EXIT_DONE
+    return out
+
+
+def test_the_report_tells_what_the_phantom_did(folder, compared):
+    table = json.loads((compared / "change.json").read_text())
+    truth = json.loads((folder / "2" / "lesions.json").read_text())["changes"]
+    links = {
+        (lesion["label_in_scan"][0], lesion["label_in_scan"][1]) for lesion in table["lesions"]
+    }
+    expected = {
+        (c["id"] if c["before_cm3"] else None, c["id"] if c["after_cm3"] else None) for c in truth
+    }
+    assert len(links & expected) >= len(expected) - 1
+    by_id = {change["id"]: change for change in truth}
+    for lesion in table["lesions"]:
+        before, after = lesion["label_in_scan"]
+        if before == after:
+            change = by_id[before]
+            assert lesion["then_cm3"] == pytest.approx(change["before_cm3"], rel=1e-3)
+            assert lesion["now_cm3"] == pytest.approx(change["after_cm3"], rel=1e-3)
+    assert table["scans"][1]["days_since_first"] == 365
+    assert table["registrations"][0]["correlation"] > 0.7
+
+
+def test_nothing_tells_paths_or_dates(folder, compared):
+    text = (compared / "change.json").read_text()
+    assert "2022" not in text and str(folder) not in text and "nii" not in text
+
+
+def test_pictures_are_written(compared):
+    for name in ("change", "curve", "registration"):
+        assert (compared / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_lesion_keeps_its_uid_in_the_next_comparison(folder, compared, tmp_path):
+    uids = read_uids(compared / "tracked.seg.nrrd")
+    table = json.loads((compared / "change.json").read_text())
+    told = {le["label_in_scan"][1]: le["uid"] for le in table["lesions"] if le["now_cm3"]}
+    assert uids == told
+
+    scan = folder / "2" / "scan.nii.gz"
+    tracked = f"{scan}:{compared / 'tracked.seg.nrrd'}"
+    assert mois("compare", tracked, pair(folder, 2), "--report", tmp_path / "b.csv") == EXIT_DONE
+    with open(tmp_path / "b.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {int(row["lesion"]): row["uid"] for row in rows} == uids
+    assert {row["change"] for row in rows} == {"stable"}
+    assert {float(row["percent"]) for row in rows} == {0}
+
+
+def test_a_session_is_compared_without_its_network(folder, tmp_path):
+    scan = read_scan(folder / "1" / "scan.nii.gz")
+    session = Session(StubNetwork(), scan)
+    session.add_lesions(read_labels(folder / "1" / "instances.nii.gz").array, {1: "the first"})
+    save(session, tmp_path / "one.mois")
+    one = f"{folder / '1' / 'scan.nii.gz'}:{tmp_path / 'one.mois'}"
+    assert mois("compare", one, pair(folder, 1), "--report", tmp_path / "r.json") == EXIT_DONE
+    lesions = json.loads((tmp_path / "r.json").read_text())["lesions"]
+    assert {lesion["percent"] for lesion in lesions} == {0}
+    assert lesions[0]["name"] == "the first"
+
+
+def test_a_session_of_another_scan_is_refused(folder, tmp_path, capsys):
+    save(Session(StubNetwork(), read_scan(folder / "1" / "scan.nii.gz")), tmp_path / "one.mois")
+    other = f"{folder / '2' / 'scan.nii.gz'}:{tmp_path / 'one.mois'}"
+    assert mois("compare", other, pair(folder, 2)) == EXIT_BAD_INPUT
+    assert "belongs to another scan" in capsys.readouterr().err
+
+
+def test_another_patient_is_refused_and_nothing_is_written(folder, tmp_path, capsys):
+    write_phantom(make_phantom(SEED + 1, **SMALL), tmp_path / "2")
+    code = mois("compare", pair(folder, 1), pair(tmp_path, 2), "--report", tmp_path / "r.csv")
+    said = capsys.readouterr().err
+    assert code == EXIT_BAD_INPUT
+    assert "cannot be registered" in said and "same patient" in said and "Traceback" not in said
+    assert not (tmp_path / "r.csv").exists()
+
+
+def test_wrong_order_is_said_before_anything_is_registered(folder, capsys):
+    code = mois("compare", pair(folder, 1), pair(folder, 2), "--dates", "2023-01-01", "2022-01-01")
+    assert code == EXIT_BAD_INPUT
+    assert "scan 2 was made before scan 1" in capsys.readouterr().err
+
+
+def test_scans_without_lesions_are_refused(folder, tmp_path, capsys):
+    scan = read_scan(folder / "1" / "scan.nii.gz")
+    empty = Volume(np.zeros(scan.array.shape, dtype=np.uint8), scan.ijk_to_ras)
+    write_image(tmp_path / "empty.nii.gz", empty)
+    nothing = f"{folder / '1' / 'scan.nii.gz'}:{tmp_path / 'empty.nii.gz'}"
+    assert mois("compare", nothing, nothing) == EXIT_BAD_INPUT
+    assert "no scan has an outlined lesion" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a.nii.gz", "b.nii.gz"], "SCAN:LESIONS"),
+        (["none.nii.gz:none.seg.nrrd", "x:y"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_read_is_said(words, said, capsys):
+    assert mois("compare", *words) == EXIT_BAD_INPUT
+    assert said in capsys.readouterr().err
+
+
+def test_lesions_of_another_scan_and_damaged_files_are_refused(folder, tmp_path, capsys):
+    scan = folder / "1" / "scan.nii.gz"
+    damaged = tmp_path / "damaged.seg.nrrd"
+    damaged.write_bytes(b"no segmentation")
+    assert mois("compare", f"{scan}:{damaged}", pair(folder, 2)) == EXIT_BAD_INPUT
+    cut = tmp_path / "cut.nii.gz"
+    labels = read_labels(folder / "1" / "instances.nii.gz")
+    write_image(cut, Volume(labels.array[1:], labels.ijk_to_ras))
+    assert mois("compare", f"{scan}:{cut}", pair(folder, 2)) == EXIT_BAD_INPUT
+    assert "does not lie on the same voxels" in capsys.readouterr().err
+
+
+def test_as_many_dates_as_scans_are_needed(folder, capsys):
+    assert mois("compare", pair(folder, 1), pair(folder, 2), "--dates", "2022-01-01") == 2
+    assert "2 scans need as many --dates" in capsys.readouterr().err
+
+
+def test_the_colon_of_a_windows_drive_separates_nothing():
+    scan, lesions = split_pair(r"C:\scans\a.nii.gz:D:\lesions\a.seg.nrrd")
+    assert (str(scan), str(lesions)) == (r"C:\scans\a.nii.gz", r"D:\lesions\a.seg.nrrd")

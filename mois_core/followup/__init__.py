@@ -1,0 +1,1 @@
+"""Several scans of one patient: which lesion is which, and what became of it."""
