@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,13 +26,27 @@ from mois_core.weights import OpenedModel
 _SAME_PLACE = 1e-3
 """Pixels: point lists are written with a few digits."""
 
-_THICKEN, _COLOURS = "thicken", "colours"
+_THICKEN, _COLOURS, _UIDS = "thicken", "colours", "uids"
 """What a saved session keeps for the command line."""
 
 
-def notes(thicken: bool, colours: Mapping[int, Colour]) -> dict[str, object]:
-    """Return what has to be saved with a session to go on with it from the command line."""
-    return {_THICKEN: thicken, _COLOURS: {str(n): list(rgb) for n, rgb in colours.items()}}
+def notes(
+    thicken: bool, colours: Mapping[int, Colour], uids: Mapping[int, str] = MappingProxyType({})
+) -> dict[str, object]:
+    """Return what has to be saved with a session to go on with it from the command line.
+
+    ``uids`` tell which lesions of earlier scans lesions (by id) are.
+    """
+    kept: dict[str, object] = {
+        _THICKEN: thicken,
+        _COLOURS: {str(n): list(rgb) for n, rgb in colours.items()},
+    }
+    return {**kept, _UIDS: {str(n): uid for n, uid in uids.items()}} if uids else kept
+
+
+def noted_uids(told: SavedSession) -> dict[int, str]:
+    """Return the UIDs of lesions that a session was saved with, by their ids."""
+    return {int(n): uid for n, uid in told.notes.get(_UIDS, {}).items()}
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mois_core.cli import dicom_option, model_choice
+from mois_core.cli import dicom_option, earlier_scan, model_choice
 from mois_core.cli.arguments import finite_number, memory_size
 from mois_core.cli.outputs import check_outputs
 from mois_core.cli.progress_bar import ProgressBar, progress_bar
 from mois_core.errors import BadInput
 
 if TYPE_CHECKING:
+    from mois_core.cli.earlier_scan import EarlierScan
     from mois_core.cli.earlier_work import Outlines, SavedWork
     from mois_core.geometry import SliceStack
     from mois_core.io import RasClick
@@ -107,6 +108,13 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="go on with what --save-session wrote, on the same scan with the same model",
+    )
+    parser.add_argument(
+        "--earlier",
+        metavar="SCAN:LESIONS",
+        help="an earlier scan of the patient with its lesions (a segmentation or a saved session): "
+        "what is like them is searched for, and those not found are proposed as findings where "
+        "they should be",
     )
     parser.add_argument(
         "--series",
@@ -209,7 +217,7 @@ def run(args: argparse.Namespace) -> None:
     """Check the input, segment the scan and write the results."""
     _check_arguments(args)
 
-    from mois_core.cli.earlier_work import notes
+    from mois_core.cli.earlier_work import noted_uids, notes
     from mois_core.cli.result_files import SegmentationResult, result_line, write_results
     from mois_core.cli.working_scan import lesions_on_scan
 
@@ -223,6 +231,10 @@ def run(args: argparse.Namespace) -> None:
             )
         session, clicks, notices = _begin(args, inputs, model, bar)
         segment(session, clicks, not args.no_search, inputs.regions, bar, inputs.outlines)
+        # After the search, which takes findings that nobody has decided on back.
+        uids = noted_uids(inputs.saved.told) if inputs.saved else {}
+        if inputs.earlier:
+            uids |= inputs.earlier.propose(session, bar)
     scan = inputs.scan
     result = SegmentationResult(
         stack=scan.original,
@@ -233,7 +245,7 @@ def run(args: argparse.Namespace) -> None:
         session=session,
         colours=inputs.colours,
         notices=notices,
-        notes=notes(inputs.thicken, inputs.colours),
+        notes=notes(inputs.thicken, inputs.colours, uids),
     )
     files = (args.out, args.report, args.picture, args.save_session)
     written = write_results(result, *files, dicom=inputs.dicom)
@@ -254,6 +266,7 @@ class _Inputs:
     clicks: list[RasClick]
     regions: dict[str, object]
     seeds: tuple
+    earlier: EarlierScan | None
     dicom: dicom_option.DicomOutput | None
 
     @property
@@ -287,8 +300,10 @@ def _read_inputs(args: argparse.Namespace, bar: ProgressBar) -> _Inputs:
     _warn(bar, stack)
     regions = _read_regions(args, scan)
     seeds = _read_seeds(args, scan, settings, thicken, bar)
+    earlier = earlier_scan.read_earlier(args.earlier, scan.volume, bar) if args.earlier else None
     dicom = dicom_option.open_output(args, stack)
-    return _Inputs(scan, thicken, settings, saved, outlines, clicks, regions, seeds, dicom)
+    beginning = (scan, thicken, settings, saved, outlines, clicks, regions)
+    return _Inputs(*beginning, seeds, earlier, dicom)
 
 
 def _begin(
@@ -307,6 +322,8 @@ def _begin(
     notices = _hear(session, bar)
     if inputs.seeds:
         session.add_exemplars(*inputs.seeds)
+    if inputs.earlier and not args.no_search:
+        inputs.earlier.give_exemplars(session)
     clicks = new_clicks(inputs.clicks, session, inputs.outlines)
     known = len(inputs.clicks) - len(clicks)
     if known:
@@ -367,12 +384,12 @@ def _check_arguments(args: argparse.Namespace) -> None:
     from mois_core.cli.result_files import check_endings
 
     beginnings = (args.points, args.lesions, args.session)
-    if all(path is None for path in (*beginnings, args.exemplar_labels)):
+    if all(path is None for path in (*beginnings, args.exemplar_labels, args.earlier)):
         raise BadInput(
             "give the clicks with --points, outlined lesions with --lesions, a saved session with "
             "--session, or earlier lesions to search for with --exemplar-labels"
         )
-    if all(path is None for path in beginnings) and args.no_search:
+    if all(path is None for path in (*beginnings, args.earlier)) and args.no_search:
         raise BadInput("without --points and with --no-search there is nothing to do")
     if args.lesions is not None and args.session is not None:
         raise BadInput(

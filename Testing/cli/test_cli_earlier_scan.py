@@ -1,0 +1,69 @@
+"""``mois segment --earlier``: the lesions of an earlier scan on the new one."""
+
+from __future__ import annotations
+
+import pytest
+from command_line import mois, use_stub
+from follow_up_visits import SEED, SMALL
+
+from mois_core.cli import EXIT_BAD_INPUT, EXIT_DONE
+from mois_core.cli.earlier_work import noted_uids
+from mois_core.io import read_labels
+from mois_core.io.slicer_segments import read_segment_names
+from mois_core.phantom import make_follow_up, make_phantom, write_phantom
+from mois_core.session.session_file import describe
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("visits")
+    first = make_phantom(SEED, **SMALL)
+    write_phantom(first, root / "1")
+    write_phantom(make_follow_up(first, 1, posture=0.7)[0], root / "2")
+    return root
+
+
+def segment(folder, *words: object) -> int:
+    scan = folder / "2" / "scan.nii.gz"
+    return mois("segment", scan, "--model", "stub", "--out", folder / "out.seg.nrrd", *words)
+
+
+def earlier(folder) -> str:
+    return f"{folder / '1' / 'scan.nii.gz'}:{folder / '1' / 'instances.nii.gz'}"
+
+
+def test_earlier_lesions_are_proposed_and_known_in_the_comparison(
+    folder, tmp_path, monkeypatch, capsys
+):
+    use_stub(monkeypatch)
+    saved = tmp_path / "new.mois"
+    words = ("--earlier", earlier(folder), "--no-search", "--save-session", saved)
+    assert segment(folder, *words) == EXIT_DONE
+    said = capsys.readouterr()
+    assert "are proposed as findings" in said.err and "found lesions" in said.out
+
+    names = {name for name, _ in read_segment_names(folder / "out.seg.nrrd").values()}
+    assert "Lesion 1 before" in names
+    assert len(names) >= 8
+    uids = noted_uids(describe(saved))
+    assert len(uids) == len(names) == len(set(uids.values()))
+
+    scans = (earlier(folder), f"{folder / '2' / 'scan.nii.gz'}:{saved}")
+    assert mois("compare", *scans, "--tracked", tmp_path / "t.seg.nrrd") == EXIT_DONE
+    assert read_labels(tmp_path / "t.seg.nrrd").array.any()
+
+
+def test_search_and_proposals_together(folder, monkeypatch, capsys):
+    use_stub(monkeypatch)
+    assert segment(folder, "--earlier", earlier(folder)) == EXIT_DONE
+    assert "found lesions" in capsys.readouterr().out
+
+
+def test_an_earlier_scan_of_another_patient_is_refused(folder, tmp_path, monkeypatch, capsys):
+    use_stub(monkeypatch)
+    write_phantom(make_phantom(SEED + 1, **SMALL), tmp_path / "1")
+    out = folder / "refused.seg.nrrd"
+    words = ("--earlier", earlier(tmp_path), "--no-search", "--out", out)
+    assert segment(folder, *words) == EXIT_BAD_INPUT
+    assert "cannot be registered" in capsys.readouterr().err
+    assert not out.exists()
