@@ -299,6 +299,7 @@ def test_300_findings_reach_the_scene_in_time_in_one_layer(a_scene, record_prope
     update = label_updates.update()
     painted = time.perf_counter()
     segments.show(update)
+    segments.add_rest()
     shown = time.perf_counter()
 
     assert segmentation.GetNumberOfSegments() == 300

@@ -22,7 +22,7 @@ MORE = [
 CHOICES = ("modelBox", "fileButton", "scanBox", "startButton", "sampleButton", "hintLabel")
 WORK = (
     "newLesionButton", "insideButton", "outsideButton", "placeButton", "undoButton", "redoButton",
-    "searchButton", "whereButton", "filterBox", "statusBox", "lesionTable",
+    "searchButton", "whereButton", "filterBox", "statusBox", "orderBox", "lesionTable",
     "previousButton", "findingLabel", "nextButton", "acceptAllButton", "moreButton",
     "acceptButton", "rejectButton", "refineButton",
     "totalsLabel", "reportButton", "saveReportButton",
@@ -89,7 +89,11 @@ def states(user: Any) -> Iterator[State]:
     yield State("where", ("insideBox", "outsideBox", "exampleBox", "addExamplesButton"))
     user.press("changeButton")
     user.press("acceptAllButton")
+    asked = ("confidenceBox", "acceptSureButton", "cancelAcceptButton", "acceptButton")
+    yield State("accepting", (*asked, "lesionTable", "totalsLabel", *IDLE, "hintLabel"))
+    user.press("acceptSureButton")
     user.wait()
+    yield State("reviewed", (*WORK, *IDLE, "hintLabel"))
     user.press("reportButton")
     user.wait()
     yield State("report", (*WORK, *IDLE, "messageLabel"))

@@ -125,7 +125,7 @@ def test_leaving_gives_keys_mouse_and_memory_back_and_coming_back_works_on(a_sta
     user = a_started_panel
     user.press("newLesionButton")
     user.click_into(FIRST)
-    assert len(user.panel.shortcuts.keys) == 11
+    assert len(user.panel.shortcuts.keys) == 14
 
     user.widget.exit()
     user.wait()
@@ -142,10 +142,10 @@ def test_leaving_gives_keys_mouse_and_memory_back_and_coming_back_works_on(a_sta
 
 def test_the_keys_are_none_of_those_that_others_have(a_panel):
     taken = {"Esc", "Space", "Z", "Y", "Q", "W", "I", "/", "*", ",", ".", "<", ">"}
-    taken |= {*"0123456789", *"FBGRTVS"}
+    taken |= {*"0123456789", *"FBGRTVS", *"[]{}+-", "Left", "Right", "Up", "Down"}
 
     assert not taken & set(a_panel.panel.shortcuts.keys)
-    assert len(set(a_panel.panel.shortcuts.keys)) == 11
+    assert len(set(a_panel.panel.shortcuts.keys)) == 14
 
 
 def test_a_reload_in_the_middle_of_a_search_keeps_the_work(a_search, an_engine):
@@ -200,7 +200,7 @@ def test_accepted_lesions_are_in_the_scene_whatever_ends_the_work(a_search):
     user = a_search
     user.go_on.set()
     user.wait()
-    user.press("acceptAllButton")
+    user.accept_all()
     user.wait()
     accepted = [e.lesion_id for e in user.workspace.entries() if e.status == Status.ACCEPTED.value]
     node = user.workspace.segments_node
@@ -349,7 +349,7 @@ def test_the_main_thread_is_never_held_for_long_while_the_engine_works(
         user.click_into(block)
     user.press("searchButton")
     user.wait()
-    user.press("acceptAllButton")
+    user.accept_all()
     user.wait()
 
     worked = max(turn.worked for turn in user.turns)

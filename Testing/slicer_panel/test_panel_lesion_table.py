@@ -97,7 +97,7 @@ def test_only_names_can_be_edited(a_panel_with_findings):
     editable = QtCore.Qt.ItemFlag.ItemIsEditable
     flags = [bool(table.item(0, n).flags() & editable) for n in range(table.columnCount())]
 
-    assert flags == [True, False, False, False]
+    assert flags == [True, False, False, False, False]
 
 
 def test_findings_are_decided_with_two_keys_one_after_the_other(a_panel_with_findings):
@@ -193,11 +193,11 @@ def test_a_header_sorts_numbers_as_numbers_and_turns_round(a_panel_with_findings
     user = a_panel_with_findings
     header = user.table.horizontalHeader()
 
-    header.sectionClicked.emit(2)
-    volumes = [float(text) for text in column(user, 2)]
+    header.sectionClicked.emit(3)
+    volumes = [float(text) for text in column(user, 3)]
     assert volumes == sorted(volumes)
-    header.sectionClicked.emit(2)
-    volumes = [float(text) for text in column(user, 2)]
+    header.sectionClicked.emit(3)
+    volumes = [float(text) for text in column(user, 3)]
     assert volumes == sorted(volumes, reverse=True)
     header.sectionClicked.emit(1)
     assert column(user, 1)[0] == "? To check"
@@ -329,4 +329,4 @@ def test_after_a_search_the_first_finding_is_chosen(a_started_panel, placing):
     found = [entry for entry in user.workspace.entries() if entry.status == Status.FOUND.value]
     assert chosen == found[0].lesion_id
     assert user.can("acceptButton")
-    assert user.find("findingLabel").text() == f"1 of {len(found)}"
+    assert user.find("findingLabel").text() == f"{len(found)} of {len(found)} left"

@@ -79,7 +79,7 @@ def test_a_message_goes_when_the_work_has_changed(a_search):
     user.wait()
 
     assert user.message == ""
-    assert "All findings are checked" in user.hint
+    assert "0 left" in user.hint
 
 
 def test_no_message_of_one_scene_is_left_in_the_next(a_search):

@@ -76,7 +76,7 @@ def test_the_whole_storyboard(a_started_panel, dialogs, tmp_path):
     assert "2 findings" in user.message
     assert not user.find("placeButton").isChecked()
     assert [row[1] for row in user.rows()] == ["\u25cf Clicked", "? To check", "? To check"]
-    assert user.find("findingLabel").text() == "1 of 2"
+    assert user.find("findingLabel").text() == "2 of 2 left"
     assert "3 lesions" in user.find("totalsLabel").text()
     found = user.panel.table.chosen
 
@@ -90,7 +90,7 @@ def test_the_whole_storyboard(a_started_panel, dialogs, tmp_path):
     assert user.workspace.session.lesion(following[0]).status is Status.REJECTED
     user.press("undoButton")
     user.wait()
-    user.press("acceptAllButton")
+    user.accept_all()
     user.wait()
     assert [row[1] for row in user.rows()][1:] == ["\u2713 Accepted"] * 2
 

@@ -113,7 +113,7 @@ class User:
         self.turn()
 
     def _is_going_on(self) -> bool:
-        fills = self.panel.table._later.isActive()
+        fills = self.panel.table.is_filling
         return fills or self.panel.pump_timer.is_running or self.workspace.needs_pump
 
     # ---- pressing --------------------------------------------------------------------------
@@ -134,6 +134,12 @@ class User:
         self.clicks += 1
         QtTest.QTest.mouseClick(button, QtCore.Qt.MouseButton.LeftButton)
         self.turn()
+
+    def accept_all(self, percent: int = 0) -> None:
+        """Accept all findings that the search is so sure of, in the two steps that it takes."""
+        self.press("acceptAllButton")
+        self.find("confidenceBox").setValue(percent)
+        self.press("acceptSureButton")
 
     def key(self, key: Any, modifier: Any = QtCore.Qt.KeyboardModifier.NoModifier) -> None:
         """Press a key for the widget that has the focus."""
@@ -157,6 +163,14 @@ class User:
 
         self.clicks += 1
         place(self.workspace, block)
+        self.wait()
+
+    def click_into_clinical(self, block: Any) -> None:
+        """Click in a slice view, in the middle of a lesion of a scan of clinical size."""
+        from scans import middle_of, place_at
+
+        self.clicks += 1
+        place_at(self.workspace, middle_of(self.workspace, block))
         self.wait()
 
     def click_at(self, slice_index: int, row: float, column: float) -> None:

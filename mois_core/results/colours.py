@@ -7,6 +7,7 @@ scan and dark enough to be told apart from white.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 Colour = tuple[float, float, float]
 """Red, green and blue, 0 to 1."""
@@ -31,6 +32,7 @@ _TO_LINEAR_RGB = (
 )
 
 
+@cache
 def lesion_colour(lesion_id: int) -> Colour:
     """Return the colour of a lesion."""
     hue = _FIRST_HUE + (lesion_id - 1) * _GOLDEN_ANGLE

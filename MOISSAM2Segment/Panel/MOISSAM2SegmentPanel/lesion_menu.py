@@ -17,7 +17,12 @@ class LesionMenu:
     """Commands on the lesions whose rows are chosen. Every entry is a step that can be undone."""
 
     def __init__(
-        self, ui: Any, workspace: Workspace, table: LesionTable, message_line: MessageLine
+        self,
+        ui: Any,
+        workspace: Workspace,
+        table: LesionTable,
+        message_line: MessageLine,
+        switch_lesions: Callable[[], None],
     ) -> None:
         self._workspace = workspace
         self._table = table
@@ -31,6 +36,8 @@ class LesionMenu:
             "delete": self._add(_("Delete"), self._delete),
             "rename": self._add(_("Rename..."), self._rename),
             "whole_scan": self._add(_("Whole scan, or the lesion again (O)"), self._switch_views),
+            "fill": self._add(_("Outlines only, or filled again (L)"), self._switch_fill),
+            "hide": self._add(_("Hide all lesions, or show them again (H)"), switch_lesions),
         }
         self._menu.connect("aboutToShow()", message_line.guard(self._about_to_show))
 
@@ -65,6 +72,9 @@ class LesionMenu:
 
     def _rename(self) -> None:
         self._table.rename()
+
+    def _switch_fill(self) -> None:
+        self._workspace.views.switch_fill()
 
     def _switch_views(self) -> None:
         self._workspace.views.switch()

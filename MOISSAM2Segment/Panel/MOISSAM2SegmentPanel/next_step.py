@@ -9,7 +9,7 @@ from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
-from MOISSAM2SegmentPanel.lesion_rows import FOUND, PROMPTED
+from MOISSAM2SegmentPanel.lesion_rows import FOUND, PROMPTED, REJECTED, summary_text
 from MOISSAM2SegmentPanel.model_section import ModelSection
 from MOISSAM2SegmentPanel.pages import Pages
 from MOISSAM2SegmentPanel.scan_section import ScanSection
@@ -104,6 +104,8 @@ class NextStep:
         statuses = [entry.status for entry in entries]
         waiting, clicked = statuses.count(FOUND), statuses.count(PROMPTED)
         has_findings = len(statuses) > clicked
+        if self._workspace.views.are_lesions_hidden:
+            return _("All lesions are hidden. H shows them again.")
         if self._ui.placeButton.checked:
             return self._while_placing(entries, clicked, has_findings)
         if clicked and not self._workspace.commands.can_search:
@@ -114,12 +116,20 @@ class NextStep:
             text = _("{count} findings to check: look at each, then accept, reject or refine it.")
             return text.format(count=waiting)
         if has_findings:
-            return _("All findings are checked. Search again, or save the report below.")
+            return self._after_review(entries)
         if clicked > 1:
             return _("Press Find similar lesions, or New lesion to outline one more.")
         if clicked:
             return _("Press New lesion and click into another one. Two or three are enough.")
         return _("Press New lesion, then click into a lesion in a slice view.")
+
+    @staticmethod
+    def _after_review(entries: Sequence[LesionEntry]) -> str:
+        if any(entry.status == REJECTED for entry in entries):
+            advice = _("Search again (rejections teach) or report.")
+        else:
+            advice = _("Save the report below, or search again.")
+        return f"{summary_text(entries)} {advice}"
 
     def _while_placing(
         self, entries: Sequence[LesionEntry], clicked: int, has_findings: bool

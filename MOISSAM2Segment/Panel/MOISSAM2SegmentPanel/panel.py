@@ -15,7 +15,6 @@ from MOISSAM2SegmentPanel.advanced_section import AdvancedSection
 from MOISSAM2SegmentPanel.click_section import ClickSection
 from MOISSAM2SegmentPanel.install_section import InstallSection
 from MOISSAM2SegmentPanel.lesion_menu import LesionMenu
-from MOISSAM2SegmentPanel.lesion_table import LesionTable
 from MOISSAM2SegmentPanel.message_line import MessageLine
 from MOISSAM2SegmentPanel.model_section import ModelSection
 from MOISSAM2SegmentPanel.next_step import NextStep
@@ -23,6 +22,7 @@ from MOISSAM2SegmentPanel.pages import Pages
 from MOISSAM2SegmentPanel.pump_timer import PumpTimer
 from MOISSAM2SegmentPanel.recovery_line import RecoveryLine
 from MOISSAM2SegmentPanel.report_section import ReportSection
+from MOISSAM2SegmentPanel.review_section import ReviewSection
 from MOISSAM2SegmentPanel.scan_section import ScanSection
 from MOISSAM2SegmentPanel.search_section import SearchSection
 from MOISSAM2SegmentPanel.shortcuts import Shortcuts, add_to_tool_tips
@@ -46,10 +46,11 @@ class Panel:
         self.advanced = AdvancedSection(ui, self.workspace, line, self._compute_on)
         self.scan = ScanSection(ui, self.workspace, line, self.model, self.advanced)
         self.clicks = ClickSection(ui, self.workspace, line)
-        self.table = LesionTable(ui, self.workspace, line, self.clicks.work_on)
+        self.review = ReviewSection(ui, self.workspace, line, self.clicks, self._show_hint)
+        self.table = self.review.table
         self.pages = Pages(ui, self.workspace, line, self.model, self.show)
         self.next_step = NextStep(ui, self.workspace, self.model, self.scan, self.pages)
-        self.menu = LesionMenu(ui, self.workspace, self.table, line)
+        self.menu = LesionMenu(ui, self.workspace, self.table, line, self.switch_lesions)
         self.search = SearchSection(ui, self.workspace, line, self._found)
         self.report = ReportSection(ui, self.workspace, line)
         self.recovery = RecoveryLine(ui, self.workspace, line, self.scan.start)
@@ -62,11 +63,14 @@ class Panel:
                 shortcuts.UNDO: clear(self.clicks.undo),
                 shortcuts.REDO: clear(self.clicks.redo),
                 shortcuts.SEARCH: clear(self.search.search),
-                shortcuts.ACCEPT: clear(self.table.accept),
-                shortcuts.REJECT: clear(self.table.reject),
-                shortcuts.NEXT: guard(self.table.choose_next),
-                shortcuts.PREVIOUS: guard(lambda: self.table.choose_next(-1)),
+                shortcuts.ACCEPT: clear(self.review.accept),
+                shortcuts.REJECT: clear(self.review.reject),
+                shortcuts.REFINE: clear(self.review.refine),
+                shortcuts.NEXT: guard(self.review.go_on),
+                shortcuts.PREVIOUS: guard(lambda: self.review.go_on(-1)),
                 shortcuts.WHOLE_SCAN: guard(self.workspace.views.switch),
+                shortcuts.FILL: guard(self.workspace.views.switch_fill),
+                shortcuts.HIDE: guard(self.switch_lesions),
             },
         )
         add_to_tool_tips(ui)
@@ -125,13 +129,16 @@ class Panel:
         self.scan.show(self.has_packages)
         self.clicks.show()
         self.search.show()
-        self.table.show(entries)
+        self.review.show(entries)
         self.report.show()
         self.pages.show()
         # A table that is shown can be hidden again after the work has ended, too.
         self.ui.reportFrame.visible = self.pages.is_working or self.report.is_shown
         self.recovery.show()
-        self.next_step.show(entries, self.has_packages)
+        self._show_hint()
+
+    def _show_hint(self) -> None:
+        self.next_step.show(self.table.entries, self.has_packages)
 
     def _look_for_packages(self) -> None:
         had, self.has_packages = self.has_packages, self.install.refresh()
@@ -159,6 +166,11 @@ class Panel:
 
     # ---- what concerns several sections ----------------------------------------------------
 
+    def switch_lesions(self) -> None:
+        """Hide all lesions, or show them again."""
+        self.workspace.views.switch_lesions()
+        self._show_hint()
+
     def _begin(self) -> None:
         if self.workspace.is_open:
             self.clicks.begin()
@@ -169,9 +181,8 @@ class Panel:
 
     def _found(self, lesion_ids: Sequence[int]) -> None:
         self.clicks.place(False)
-        self.show()
         if lesion_ids:
-            self.table.choose(lesion_ids[0])
+            self.table.choose_first()
 
     def _model_unloads(self) -> None:
         if self.workspace.volume_node is not None:

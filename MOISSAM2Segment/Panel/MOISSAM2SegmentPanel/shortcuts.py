@@ -1,7 +1,9 @@
 """Keyboard shortcuts for commands that are given a hundred times on one scan.
 
-They are enabled only while the panel is entered, and none of them is used by Slicer or its Segment
-Editor: Esc, Space, Z, Y, Q, W, I, digits, / * , . < > and, in slice views, F, B, G, R, T, V and S.
+They are enabled only while the panel is entered; a text field that has the focus takes letters for
+itself. None of them is used elsewhere: the Segment Editor has Esc, Space, Z, Y, Q, W, I, digits,
+/ * , . < >, slice views have F, B, G, R, T, V, S, arrows, [ ] { }, 3D views R, + - and the number
+pad, and everything in Slicer's main window takes Ctrl.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import slicer
 
 NEW, KIND, UNDO, REDO, SEARCH = "N", "X", "U", "Shift+U", "M"
 ACCEPT, REJECT, NEXT, PREVIOUS, PLACE = "A", "D", "J", "K", "P"
-WHOLE_SCAN = "O"
+REFINE, WHOLE_SCAN, FILL, HIDE = "E", "O", "L", "H"
 
 
 class Shortcuts:
@@ -58,5 +60,8 @@ def add_to_tool_tips(ui: Any) -> None:
         (ui.searchButton, SEARCH),
         (ui.acceptButton, ACCEPT),
         (ui.rejectButton, REJECT),
+        (ui.refineButton, REFINE),
+        (ui.nextButton, NEXT),
+        (ui.previousButton, PREVIOUS),
     ):
         button.toolTip = f"{button.toolTip} ({key})"

@@ -43,6 +43,7 @@ def save_work(reader: Reader) -> None:
     reader.wait()
     if reader.ui.acceptAllButton.enabled:
         reader.press("acceptAllButton")
+        reader.press("acceptSureButton")
         reader.wait()
     reader.step("Lesions are clicked and searched")
     check(slicer.util.saveScene(str(reader.shared / BUNDLE)), "the scene is saved")

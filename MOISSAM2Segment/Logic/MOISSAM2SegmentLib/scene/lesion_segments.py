@@ -7,6 +7,7 @@ editor of these (`BorrowedSegments`). `SegmentIndex` holds which segment shows w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 CLASS = "vtkMRMLSegmentationNode"
 
+AT_ONCE_S = 0.015
+"""How long segments are made before the program may go on: in Slicer one takes 8 ms, and a search
+makes hundreds."""
+
 
 def own_segment_id(lesion_id: int) -> str:
     """Return the id of the segment that is made for a lesion."""
@@ -54,13 +59,17 @@ class LesionSegments:
         self.shared = SharedLabelmap(volume, self.canvas)
         self.separate = SeparateLabelmaps(self.index, self.shared, volume)
         self.borrowed = BorrowedSegments(self.index, self.separate, volume)
+        self._waiting: dict[int, Lesion] = {}
+        """Lesions whose segments are still to be made; the labelmap has them already."""
 
     def lesion_of(self, segment_id: str) -> int | None:
         """Return the id of the lesion that a segment shows; None if it shows none."""
+        self.add_rest()
         return self.index.lesion_of(segment_id)
 
     def segment_of(self, lesion_id: int) -> str | None:
         """Return the id of the segment that shows a lesion; None if there is none."""
+        self.add_rest()
         return self.index.segment_of(lesion_id)
 
     def read(self, segment_id: str) -> np.ndarray:
@@ -77,7 +86,10 @@ class LesionSegments:
     # ---- from the session to the scene -----------------------------------------------------
 
     def show(self, update: Update) -> None:
-        """Make the segments show a state, writing no more than what changed."""
+        """Make the segments show a state, writing no more than what changed.
+
+        Where many segments are needed, some of them are left to `add_more`.
+        """
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
         with self.index.writing():
             self.borrowed.bind(shown)
@@ -90,11 +102,31 @@ class LesionSegments:
                 self.index.surfaces.change(self.index.segment_of(lesion_id))
             if is_written:
                 self.index.surfaces.notify(self.shared)
+            self._waiting = {n: le for n, le in shown.items() if n not in self.index}
+            self.add_more()
             for lesion_id, lesion in shown.items():
-                if lesion_id not in self.index:
-                    self._add(lesion)
-                elif lesion.name or lesion_id not in self.borrowed:
+                if lesion_id in self.index and (lesion.name or lesion_id not in self.borrowed):
                     self.index.write_name(lesion_id, lesion.name)
+
+    @property
+    def is_adding(self) -> bool:
+        """Whether some segments are still to be made."""
+        return bool(self._waiting)
+
+    def add_more(self, seconds: float = AT_ONCE_S) -> None:
+        """Make segments that are still to be made, for about so long and one at least."""
+        if not self._waiting:
+            return
+        end = time.perf_counter() + seconds
+        with self.index.writing():
+            while self._waiting:
+                self._add(self._waiting.pop(next(iter(self._waiting))))
+                if time.perf_counter() > end:
+                    break
+
+    def add_rest(self) -> None:
+        """Make all segments that are still to be made."""
+        self.add_more(float("inf"))
 
     def _write_patches(self, update: Update) -> tuple[bool, set[int]]:
         """Write what changed; return whether anything did, and the lesions that have surfaces."""
@@ -160,6 +192,7 @@ class LesionSegments:
     def edits(self) -> list[SegmentEdit]:
         """Return what the user did to the segments since the last time; each is reported once."""
         edits: list[SegmentEdit] = []
+        self.add_rest()
         for lesion_id in self.index.lesions():
             if self.index.segment(lesion_id) is None:
                 self.index.drop(lesion_id)
@@ -291,6 +324,7 @@ class LesionSegments:
 
         Otherwise Slicer takes ten seconds to close a scene with hundreds of them.
         """
+        self._waiting.clear()
         with self.index.writing():
             for lesion_id in self.index.lesions():
                 segment = self.index.segment(lesion_id)

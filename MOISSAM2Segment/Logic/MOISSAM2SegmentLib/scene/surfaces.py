@@ -91,7 +91,8 @@ class SurfaceModel:
         display.SetScalarVisibility(colour is None)
         display.SetVisibility(True)
         display.EndModify(was_modifying)
-        self.node.SetAndObservePolyData(surface)
+        if self.node.GetPolyData() is not surface:
+            self.node.SetAndObservePolyData(surface)
         self.follow(transform_id)
 
     def hide(self) -> None:

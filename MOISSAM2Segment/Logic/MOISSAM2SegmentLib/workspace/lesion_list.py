@@ -13,6 +13,7 @@ from MOISSAM2SegmentLib.scene.segment_tags import default_name
 if TYPE_CHECKING:
     from mois_core.geometry import SliceStack
     from mois_core.session.lesion import Lesion
+    from mois_core.session.masks import Mask
     from mois_core.session.state import State
 
 
@@ -26,6 +27,10 @@ class LesionEntry(NamedTuple):
     slices: int
     clicks: int
     colour: Colour
+    confidence: float | None = None
+    """How confident the search was of it, from 0 to 1; None if no search found it."""
+    height_mm: float = 0.0
+    """How far up it lies in the patient."""
 
 
 class LesionList:
@@ -33,7 +38,7 @@ class LesionList:
 
     def __init__(self, stack: SliceStack) -> None:
         self.stack = stack
-        self._sizes: dict[int, tuple[object, int, int]] = {}
+        self._sizes: dict[int, tuple[Mask, int, int, float]] = {}
 
     def entries(self, state: State, colours: Mapping[int, Colour]) -> list[LesionEntry]:
         """Return the rows of all lesions in the order of their ids, rejected ones too."""
@@ -42,7 +47,8 @@ class LesionList:
     def _entry(self, lesion: Lesion, colours: Mapping[int, Colour]) -> LesionEntry:
         known = self._sizes.get(lesion.id)
         if known is None or known[0] is not lesion.mask:
-            known = (lesion.mask, lesion.mask.voxels, len(lesion.mask.slices))
+            mask = lesion.mask
+            known = (mask, mask.voxels, len(mask.slices), self._height_of(mask))
             self._sizes[lesion.id] = known
         return LesionEntry(
             lesion_id=lesion.id,
@@ -52,7 +58,18 @@ class LesionList:
             slices=known[2],
             clicks=len(lesion.clicks),
             colour=colours.get(lesion.id) or lesion_colour(lesion.id),
+            confidence=lesion.confidence,
+            height_mm=known[3],
         )
+
+    def _height_of(self, mask: Mask) -> float:
+        if not mask:
+            return 0.0
+        slice_index = mask.largest_slice
+        plane = mask.planes[slice_index]
+        rows, columns = plane.pixels.shape
+        middle = (slice_index, plane.row + (rows - 1) / 2, plane.column + (columns - 1) / 2)
+        return float(self.stack.to_ras[2, :3] @ middle + self.stack.to_ras[2, 3])
 
     def middle(self, lesion: Lesion) -> np.ndarray | None:
         """Return a place inside a lesion, in the scan's own RAS; None if its mask is empty.

@@ -138,7 +138,7 @@ class ScanWork:
         self._submit_segments(edits)
         events.watch_segments(self.segments_node)
         events.watch_points(self.points_node)
-        self.saver.save()
+        self._save()
 
     def _node(self, stored: StoredSession, role: str, make: Callable[[], Any]) -> tuple[Any, bool]:
         """Return the node in a role, made if it is not there, and whether it was there before."""
@@ -169,12 +169,20 @@ class ScanWork:
 
     @property
     def has_changes(self) -> bool:
-        """Whether the user has changed nodes since the last `pass_on_changes`."""
-        return self.events.is_flagged or self._points_gone
+        """Whether there is something to do for `pass_on_changes`."""
+        return self.events.is_flagged or self._points_gone or self.segments.is_adding
 
     def pass_on_changes(self) -> None:
-        """Pass changes of the points and the segments on to the session."""
+        """Pass changes of the points and the segments on to the session.
+
+        Before that, make some of the segments that are still to be made.
+        """
         events = self.events
+        if self.segments.is_adding:
+            self.segments.add_more()
+            if not self.segments.is_adding:
+                self._save()
+                self._signals.changed()
         if self._points_gone:
             self._replace_points()
         if events.points_changed and not events.is_dragging:
@@ -334,15 +342,21 @@ class ScanWork:
         self.state = outcome.update.state
         self.undo_name, self.redo_name = outcome.undo, outcome.redo
 
+    def _save(self) -> None:
+        """Store the session, but never one that has lesions whose segments are not there yet: once
+        the scene is opened again, they would count as deleted."""
+        if not self.segments.is_adding:
+            self.saver.save()
+
     def _finish(self, outcome: Outcome, then: Then = ignore, failed: Then | None = None) -> None:
-        self.saver.save()
+        self._save()
+        self._signals.changed()
         if outcome.error:
             (failed or self._message)(outcome.error)
         elif outcome.stopped:
             (failed or self._signals.notice)(outcome.stopped)
         elif outcome.value is not None:
             then(outcome.value)
-        self._signals.changed()
 
     def _submit_clicks(self, edits: Sequence[click_edits.ClickEdit]) -> None:
         """Make clicks as one step that shows the slices with the points before their neighbours."""
@@ -442,6 +456,8 @@ class ScanWork:
         present state."""
         self._engine.worker.abandon(self)
         self.steps.close()
+        if store:
+            self.segments.add_rest()
         self.saver.close(store)
 
     # ---- the table and the views -----------------------------------------------------------

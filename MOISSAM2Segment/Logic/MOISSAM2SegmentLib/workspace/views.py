@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from MOISSAM2SegmentLib.scene import slice_views
+from MOISSAM2SegmentLib.scene import lesion_display, slice_views
 from MOISSAM2SegmentLib.scene.body_outline import BodyOutline, outline_body
 from MOISSAM2SegmentLib.scene.grey_window import show_grey_window
 from MOISSAM2SegmentLib.scene.lesion_surfaces import LesionSurfaces, box_of, coloured
@@ -25,7 +25,6 @@ from MOISSAM2SegmentLib.worker.jobs import Job
 
 if TYPE_CHECKING:
     from mois_core.session.lesion import Lesion
-    from mois_core.session.state import State
     from MOISSAM2SegmentLib.worker.engine import Engine
     from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
 
@@ -39,9 +38,10 @@ MARK_PIXELS = 3
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """Surfaces of the lesions of one state."""
+    """Surfaces of lesions."""
 
-    state: State
+    looks: dict[int, tuple]
+    """The mask and the colour of each lesion that is drawn."""
     surfaces: dict[int, Any]
     in_one: Any
 
@@ -126,12 +126,14 @@ class Views:
             return False
         spread = self._spread(work, lesion)
         for view in slice_views.slice_views(self._scene):
-            if self._arranges:
-                slice_views.show_lesion(view, spread)
-            else:
-                slice_views.centre(view, spread.middle)
+            with slice_views.one_change(view):
+                if self._arranges:
+                    slice_views.show_lesion(view, spread)
+                else:
+                    slice_views.centre(view, spread.middle)
         self._fitted, self.shows_scan = None, False
         self.current = lesion_id
+        self._show_again()
         self._show_mark(work)
         return True
 
@@ -139,6 +141,37 @@ class Views:
         """Show the whole scan instead of the current lesion, or the lesion again."""
         if not (self.shows_scan and self.current is not None and self.follow(self.current)):
             self.whole_scan()
+
+    # ---- before and after ------------------------------------------------------------------
+
+    @property
+    def are_lesions_hidden(self) -> bool:
+        """Whether the lesions of the open scan are not drawn."""
+        work = self._present_work()
+        return work is not None and not lesion_display.are_shown(work.segments_node)
+
+    def switch_lesions(self) -> None:
+        """Hide all lesions, to see what lies beneath them, or show them again.
+
+        They are shown again at the latest when the views go to another lesion.
+        """
+        work = self._present_work()
+        if work is not None:
+            lesion_display.show(work.segments_node, self.are_lesions_hidden)
+            self._show_mark(work)
+
+    def switch_fill(self) -> None:
+        """Draw the lesions in slices as lines only, or filled again."""
+        work = self._present_work()
+        if work is not None:
+            lesion_display.switch_fill(work.segments_node)
+
+    def _show_again(self) -> None:
+        work = self._present_work()
+        if work is not None and self.are_lesions_hidden:
+            lesion_display.show(work.segments_node, True)
+
+    # ---- the lesion that is looked at -------------------------------------------------------
 
     def unmark(self) -> None:
         """Mark no lesion."""
@@ -165,18 +198,21 @@ class Views:
         self.update()
 
     def update(self) -> None:
-        """Draw the lesions again if another state is shown than the one that is drawn."""
+        """Draw the lesions again if others are shown than those that are drawn."""
         work = self._present_work()
         if work is None or self._makes is None or self._is_drawing:
             return
-        state = work.state
-        if self._drawn is not None and self._drawn.state is state:
-            return
+        lesions = [lesion for lesion in work.state.lesions.values() if lesion.status.counts]
         makes, colours = self._makes, dict(work.segments.index.colours)
+        looks = {lesion.id: (lesion.mask, colours.get(lesion.id)) for lesion in lesions}
+        if self._drawn is not None and self._drawn.looks == looks:
+            # To accept one changes nothing that is seen, and the 3-D view takes long to draw.
+            self._show_lesions(work)
+            return
 
         def draw() -> _Drawn:
-            surfaces = makes.of(le for le in state.lesions.values() if le.status.counts)
-            return _Drawn(state, surfaces, coloured(surfaces, colours))
+            surfaces = makes.of(lesions)
+            return _Drawn(looks, surfaces, coloured(surfaces, colours))
 
         self._is_drawing = True
         self._submit("Draw", draw, self._show_drawn)
@@ -232,7 +268,7 @@ class Views:
 
     def _show_mark(self, work: ScanWork) -> None:
         surface = self._drawn.surfaces.get(self.current) if self._drawn is not None else None
-        if surface is None:
+        if surface is None or self.are_lesions_hidden:
             self._mark.hide()
             return
         colour = work.segments.index.colours.get(self.current, BODY_COLOUR)
