@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from command_line import mois
+from dicom_files import write_series
 from follow_up_visits import SEED, SMALL
 from stub_network import StubNetwork
 
@@ -171,3 +172,20 @@ def test_as_many_dates_as_scans_are_needed(folder, capsys):
 def test_the_colon_of_a_windows_drive_separates_nothing():
     scan, lesions = split_pair(r"C:\scans\a.nii.gz:D:\lesions\a.seg.nrrd")
     assert (str(scan), str(lesions)) == (r"C:\scans\a.nii.gz", r"D:\lesions\a.seg.nrrd")
+
+
+def test_the_order_of_dicom_scans_is_known_from_their_studies(tmp_path, capsys):
+    places = [n * 7.8 for n in range(6)]
+    words = []
+    for name, day in (("late", "20240102"), ("early", "20230102")):
+        (tmp_path / name).mkdir()
+        write_series(tmp_path / name, f"1.2.{day}", places, tags={"0008|0020": day})
+        scan = read_scan(tmp_path / name)
+        labels = np.zeros(scan.array.shape, dtype=np.uint8)
+        labels[2, 3:6, 3:6] = 1
+        write_image(tmp_path / f"{name}.nii.gz", Volume(labels, scan.ijk_to_ras))
+        words.append(f"{tmp_path / name}:{tmp_path / name}.nii.gz")
+    assert mois("compare", *words) == EXIT_BAD_INPUT
+    said = capsys.readouterr().err
+    assert "scan 2 was made before scan 1" in said
+    assert "2024" not in said.replace(str(tmp_path), "")

@@ -139,9 +139,13 @@ def read_time_point(
     from mois_core.followup.stored_uids import read_uids
     from mois_core.followup.time_point import TimePoint
     from mois_core.io import read_scan
+    from mois_core.io.dicom_elements import is_dicom
+    from mois_core.io.dicom_series import study_day
     from mois_core.io.slicer_segments import read_segment_names
 
     scan = read_scan(scan_path, say=bar.say)
+    if day is None and (scan_path.is_dir() or is_dicom(scan_path)):
+        day = study_day(scan_path)
     if zipfile.is_zipfile(lesions_path):
         return _from_session(scan, lesions_path, day)
     labels = read_labels_on(scan, lesions_path, str(scan_path))

@@ -125,8 +125,8 @@ def check(registration: Registration) -> None:
     why = registration.quality.why_not
     if why:
         raise BadInput(
-            f"the scans cannot be registered: {why} Look at the picture of the registration; if it "
-            "is right all the same, go on unchecked"
+            f"the scans cannot be registered: {why} If they are, compare them unchecked and "
+            "look at the picture of the registration"
         )
 
 

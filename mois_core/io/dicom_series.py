@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 
 import SimpleITK
@@ -18,6 +19,7 @@ from mois_core.io.images import quiet
 
 _DESCRIPTION, _SERIES, _STUDY = "0008|103e", "0020|000e", "0020|000d"
 _FRAME_OF_REFERENCE = "0020|0052"
+_STUDY_DATE = "0008|0020"
 _ROWS = 0x0028_0010
 
 
@@ -84,6 +86,18 @@ def series_of_file(path: Path) -> Series:
         header = read_header(str(path))
     uid = header.GetMetaData(_SERIES) if header.HasMetaDataKey(_SERIES) else ""
     return _series(uid.strip("\0 "), header, (str(path),))
+
+
+def study_day(path: Path) -> date | None:
+    """Return the day of a DICOM scan's study, which tells the order of scans, or None."""
+    series = find_series(path)[0] if path.is_dir() else series_of_file(path)
+    with quiet(), readable(str(path)):
+        header = read_header(series.files[0])
+    text = header.GetMetaData(_STUDY_DATE) if header.HasMetaDataKey(_STUDY_DATE) else ""
+    try:
+        return datetime.strptime(text.strip("\0 "), "%Y%m%d").date()
+    except ValueError:
+        return None
 
 
 def _series(uid: str, header: SimpleITK.ImageFileReader, files: tuple[str, ...]) -> Series:
