@@ -11,6 +11,7 @@ from mois_core.errors import BadInput
 from mois_core.followup.change import classify, lesion_changes
 from mois_core.followup.course import FollowUp, courses, follow
 from mois_core.followup.matching import Matching
+from mois_core.followup.pictures import side_by_side
 from mois_core.followup.report import document
 from mois_core.followup.time_point import TimePoint
 from mois_core.geometry import Volume
@@ -127,3 +128,12 @@ def test_scans_in_the_wrong_order_and_scans_without_lesions_are_refused():
         follow([point(), point()])
     with pytest.raises(BadInput, match="two scans or more"):
         follow([late])
+
+
+def test_the_picture_tells_sides_numbers_and_sums():
+    before, after = point(l1=10, l2=5), point(l1=20)
+    figure = side_by_side(followed([before, after], Matching(pairs={1: 1}, gone=(2,))))
+    first, second = figure.axes
+    assert {"R", "L", "1", "2"} <= {text.get_text() for text in first.texts}
+    assert "2" not in {text.get_text() for text in second.texts}
+    assert any("1 grown, 1 gone" in text.get_text() for text in figure.texts)

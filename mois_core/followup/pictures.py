@@ -81,6 +81,11 @@ def _projection(
     axes.imshow(flat, cmap="gray", vmin=low, vmax=high, aspect=row_mm / column_mm)
     axes.autoscale(enable=False)
     axes.set_axis_off()
+    for x, letter, side in ((0.02, "R", "left"), (0.98, "L", "right")):
+        axes.text(
+            x, 0.985, letter, transform=axes.transAxes, ha=side, va="top", color="white",
+            fontweight="bold",
+        )  # fmt: skip
     point = follow_up.points[position]
     axes.set_title(f"Scan {position + 1}: {point.burden_cm3:,.1f} cm³", fontsize=9, color=_INK)
     drawn = []
