@@ -27,8 +27,8 @@ the cache, which matters most in the first stages, where the maps are large and 
 
 def _pool(x: Tensor) -> Tensor:
     """Take the maximum over 2 x 2 cells of a map with channels last."""
-    x = torch.maximum(x[:, ::POOL], x[:, 1::POOL])  # (B, R / 2, S, C)
-    return torch.maximum(x[:, :, ::POOL], x[:, :, 1::POOL])  # (B, R / 2, S / 2, C)
+    # (B, R, S, C) -> (B, R / 2, S / 2, C)
+    return F.max_pool2d(x.permute(0, 3, 1, 2), POOL).permute(0, 2, 3, 1)
 
 
 def _to_windows(x: Tensor, side: int) -> Tensor:
