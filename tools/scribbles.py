@@ -22,15 +22,14 @@ from mois_core.evaluation.statistics import bootstrap
 from mois_core.geometry import Volume
 from mois_core.network.loading import load_model
 from mois_core.network.model import Sam2
-from mois_core.phantom import Phantom
+from mois_core.phantom import Phantom, PhantomSettings
+from mois_core.phantom.generate import draw_plan, render
 from mois_core.results.scores import dice
 from mois_core.session import NewClick, Session
 from mois_core.session.scribble import places_along
-from tools.lesion_rules import phantom_of
 
 FIRST_SEED = 90_020
 LESIONS = 6
-SLICE_MM = 7.8
 PARTS = 12
 """Places that the hand goes through."""
 SHAKE = 0.3
@@ -122,7 +121,8 @@ def main() -> None:
     seeds = range(args.first, args.first + args.seeds)
     scans = []
     for seed in seeds:
-        scans.append(measure_scan(model, phantom_of(seed, SLICE_MM), args.lesions))
+        phantom = render(draw_plan(seed, PhantomSettings()))
+        scans.append(measure_scan(model, phantom, args.lesions))
     count = sum(len(scan["1 click"]) for scan in scans)
     print(f"{count} lesions of {len(scans)} phantoms: DSC on the slice, of the whole lesion")
     for way in scans[0]:
