@@ -131,11 +131,11 @@ def test_a_killed_run_goes_on_to_the_same_table(tmp_path, monkeypatch):
         [sys.executable, "-m", "mois_core", *words, str(broken)], env=environment
     )
     deadline = time.monotonic() + 120
-    while len(list((broken / "parts").glob("*.json"))) < 3 and time.monotonic() < deadline:
+    while len(list((broken / "parts").glob("[!.]*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = {path.name: path.stat().st_mtime_ns for path in (broken / "parts").glob("*.json")}
+    done = {path.name: path.stat().st_mtime_ns for path in (broken / "parts").glob("[!.]*.json")}
     assert 3 <= len(done) < 12
     assert not (broken / "results.csv").exists()
 
