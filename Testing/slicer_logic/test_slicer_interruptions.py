@@ -14,6 +14,7 @@ import pytest
 import slicer
 from engine_fixtures import FIRST, SECOND, THIRD
 from MOISSAM2SegmentLib.scene.stored_session import stored_session_of
+from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from scans import (
     drag,
@@ -379,8 +380,12 @@ def test_slices_that_are_no_longer_prepared_are_told_of(a_workspace, a_volume_no
 
 
 def test_opening_that_is_stopped_says_how_to_begin_again(a_workspace, a_volume_node):
+    # The engine does something else first: what is to be stopped must not be over before.
+    go_on = threading.Event()
+    a_workspace.engine.worker.submit(Job("Wait", lambda *_: go_on.wait(5), owner=go_on))
     a_workspace.start(a_volume_node)
     a_workspace.cancel()
+    go_on.set()
     settle(a_workspace)
 
     assert not a_workspace.is_open

@@ -72,8 +72,7 @@ def test_the_whole_storyboard(an_open_workspace, tmp_path):
 
     remove(workspace, second)
     settle(workspace)
-    assert not workspace.session.lesion(2).mask
-    workspace.commands.delete(2)
+    assert list(workspace.session.state.lesions) == [1]
     found = []
     workspace.commands.find_similar(then=found.extend)
     settle(workspace)
@@ -198,7 +197,7 @@ def test_a_change_in_the_middle_of_a_batch_of_changes_is_seen(an_open_workspace)
     settle(workspace)
 
     assert is_exactly(workspace.session, 1, THIRD)
-    assert not workspace.session.lesion(2).mask
+    assert list(workspace.session.state.lesions) == [1]
 
 
 def test_while_a_point_is_dragged_nothing_is_computed(an_open_workspace):
