@@ -96,7 +96,13 @@ def write(scan: ArchivedScan, lesions: Sequence[Lesion], folder: Path, **more) -
 
 def errors_in(file: Path) -> list[str]:
     """What dciodvfy calls an error."""
-    ran = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        ["dciodvfy", str(file)],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     said = (ran.stdout + ran.stderr).splitlines()
     assert len(said) > 0
     return [line for line in said if line.startswith("Error")]
