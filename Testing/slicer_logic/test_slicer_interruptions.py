@@ -14,8 +14,10 @@ import pytest
 import slicer
 from engine_fixtures import FIRST, SECOND, THIRD
 from MOISSAM2SegmentLib.scene.stored_session import stored_session_of
+from MOISSAM2SegmentLib.scene.transforms import copied, view_of
 from MOISSAM2SegmentLib.worker.jobs import Job
-from MOISSAM2SegmentLib.workspace.workspace import Workspace
+from MOISSAM2SegmentLib.workspace import open_scan
+from MOISSAM2SegmentLib.workspace.workspace import SCAN_CHANGED, Workspace
 from scans import (
     drag,
     labels_in,
@@ -179,6 +181,40 @@ def test_a_scan_whose_voxels_are_changed_ends_the_work_on_it(an_open_workspace, 
 
     assert not workspace.is_open
     assert "changed" in workspace.messages[-1]
+
+
+def test_a_scan_that_is_edited_while_the_worker_is_busy_is_opened_as_it_is_then(
+    a_workspace, a_volume_node, an_engine
+):
+    """Its voxels are copied on the worker: on a slow computer to do so blocks the window."""
+    is_free = threading.Event()
+    an_engine.worker.submit(Job("Other work", lambda *how: is_free.wait(5)))
+    a_workspace.start(a_volume_node)
+    slicer.util.arrayFromVolume(a_volume_node)[0] += 1
+    slicer.util.arrayFromVolumeModified(a_volume_node)
+    is_free.set()
+    settle(a_workspace)
+
+    voxels = a_workspace.session.volume.array
+    assert np.array_equal(voxels, view_of(a_volume_node).array)
+    assert not np.shares_memory(voxels, view_of(a_volume_node).array)
+
+
+def test_a_scan_that_is_edited_while_it_is_copied_ends_the_work_on_it(
+    a_workspace, a_volume_node, monkeypatch
+):
+    def torn(volume):
+        copy = copied(volume)
+        slicer.util.arrayFromVolume(a_volume_node)[0] += 1
+        return copy
+
+    monkeypatch.setattr(open_scan, "copied", torn)
+    a_workspace.start(a_volume_node)
+    slicer.util.arrayFromVolumeModified(a_volume_node)
+    settle(a_workspace)
+
+    assert not a_workspace.is_open
+    assert a_workspace.messages == [SCAN_CHANGED]
 
 
 def test_window_and_level_are_no_change(an_open_workspace, errors):

@@ -51,10 +51,10 @@ class LesionSegments:
     """One segmentation node and the lesions that it shows."""
 
     def __init__(self, node: Any, volume: Volume, canvas: Canvas | None = None) -> None:
-        """``canvas`` is empty memory of the scan's shape that was made ahead on the worker."""
+        """``canvas`` was made ahead on the worker, with the label values to begin with."""
         self.node = node
         self.volume = volume
-        self.canvas = canvas or Canvas(volume.array.shape)
+        self.canvas = canvas or Canvas(np.zeros(volume.array.shape, dtype=np.uint16))
         self.index = SegmentIndex(node)
         self.shared = SharedLabelmap(volume, self.canvas)
         self.separate = SeparateLabelmaps(self.index, self.shared, volume)
@@ -303,10 +303,12 @@ class LesionSegments:
         return any(has_matrix(image, ijk_to_ras) for image in filled)
 
     def adopt(self, update: Update) -> list[SegmentEdit]:
-        """Recognise the segments that came with a stored session; return what differs from it."""
+        """Recognise the segments that came with a stored session; return what differs from it.
+
+        The canvas has the label values of the session.
+        """
         present = tagged_segments(self.node)
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
-        self.shared.written[:] = update.patches[0].labels
         for lesion_id, lesion in shown.items():
             if lesion_id in present:
                 name = lesion.name or default_name(lesion_id)

@@ -27,12 +27,11 @@ class Canvas:
     block the main thread for too long. So a canvas is made on the worker.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        # Not `np.zeros`, which touches nothing.
-        self.written = np.full(shape, 0, dtype=np.uint16)
+    def __init__(self, labels: np.ndarray) -> None:
+        self.written = np.array(labels, dtype=np.uint16, order="C")
         # VTK owns this part: the segmentation may live longer than we do.
-        self.scalars = _scalars(shape)
-        _array_of(self.scalars, shape).fill(0)
+        self.scalars = _scalars(labels.shape)
+        _array_of(self.scalars, labels.shape)[:] = labels
 
     def clear(self) -> None:
         """Empty the canvas, so that another labelmap can use it."""
@@ -44,7 +43,7 @@ class SharedLabelmap:
     """Label values on a scan's own grid, in memory shared with VTK."""
 
     def __init__(self, volume: Volume, canvas: Canvas) -> None:
-        """``canvas`` is of the scan's shape and empty."""
+        """``canvas`` is of the scan's shape; its label values are shown."""
         self.shape = volume.array.shape
         self.ijk_to_ras = volume.ijk_to_ras
         self.written = canvas.written

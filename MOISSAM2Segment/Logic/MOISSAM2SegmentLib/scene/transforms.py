@@ -48,7 +48,12 @@ def volume_of(node: Any) -> Volume:
 
     No edit of the scan can reach the copy while another thread works on it.
     """
-    volume = view_of(node)
+    return copied(view_of(node))
+
+
+def copied(volume: Volume) -> Volume:
+    """Return a volume with voxels of its own. Memory that is new takes tens of milliseconds to fill
+    on some computers, so a scan that is being opened is copied on the worker."""
     return Volume(volume.array.copy(), volume.ijk_to_ras)
 
 

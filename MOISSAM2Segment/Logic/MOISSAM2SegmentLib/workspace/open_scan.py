@@ -8,7 +8,7 @@ over as if the user had painted them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from MOISSAM2SegmentLib.scene.stored_session import (
     decode,
     stored_sessions,
 )
-from MOISSAM2SegmentLib.scene.transforms import transform_between, view_of
+from MOISSAM2SegmentLib.scene.transforms import copied, transform_between, view_of
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates, Update
 from MOISSAM2SegmentLib.workspace.step_record import STEPS, Step, moved
 
@@ -64,6 +64,7 @@ class OpenedScan:
     label_updates: LabelUpdates
     update: Update
     canvas: Canvas
+    """Has the label values of the update, which has no patches."""
     resumed: StoredSession | None
     """The stored session that goes on; None if the session is new."""
     steps: list[Step] | None = None
@@ -102,12 +103,14 @@ def open_scan(
     """Return the session for a scan, stored or new. Runs on the worker.
 
     A stored one keeps the settings that it was begun with, but for those of this computer.
+    ``volume`` has the node's own voxels. Who edits them while they are copied is noticed as soon as
+    the scan is open, as they differ from the copy (`ScanWork.scan_change`).
     """
     from mois_core.session.session_file import describe
     from mois_core.session.state import MACHINE_SETTINGS
 
     progress(0, 1, READING)
-    canvas = Canvas(volume.array.shape)
+    volume = copied(volume)
     problem = ""
     for candidate in earlier:
         if not candidate.text:
@@ -121,13 +124,21 @@ def open_scan(
         if settings is not None:
             session.adjust(**{name: getattr(settings, name) for name in MACHINE_SETTINGS})
         updates = LabelUpdates(session)
-        whole, steps = updates.whole(), describe(content).notes.get(STEPS)
+        steps = describe(content).notes.get(STEPS)
         if steps is not None and place_before is not None:
             steps = moved(steps, volume.ijk_to_ras @ np.linalg.inv(place_before))
-        return OpenedScan(session, updates, whole, canvas, candidate.stored, steps, place_before)
+        painted = _painted(updates)
+        return OpenedScan(session, updates, *painted, candidate.stored, steps, place_before)
     session = engine.open(volume, settings)
     updates = LabelUpdates(session)
-    return OpenedScan(session, updates, updates.whole(), canvas, None, problem=problem)
+    return OpenedScan(session, updates, *_painted(updates), None, problem=problem)
+
+
+def _painted(updates: LabelUpdates) -> tuple[Update, Canvas]:
+    """Return the update that a scan is opened with, and a canvas that has its label values, so that
+    the main thread has none to write."""
+    whole = updates.whole()
+    return replace(whole, patches=()), Canvas(whole.patches[0].labels)
 
 
 def outlined_lesions(earlier: Sequence[EarlierSession], volume_node: Any) -> list[OutlinedLesion]:

@@ -13,7 +13,7 @@ from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
 from MOISSAM2SegmentLib.scene.slice_views import visible_slice
-from MOISSAM2SegmentLib.scene.transforms import volume_of
+from MOISSAM2SegmentLib.scene.transforms import view_of
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.commands import Commands
@@ -151,7 +151,7 @@ class Workspace:
         scan.
         """
         self.end()
-        volume = volume_of(volume_node)
+        volume = view_of(volume_node)
         earlier = earlier_sessions(self.scene, volume_node) if resume else []
         self.volume_node = volume_node
         self._events = SceneEvents(self.scene)
