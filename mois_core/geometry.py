@@ -7,6 +7,7 @@ of the turning around happens here, and every step has its exact inverse beside 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -66,6 +67,11 @@ class Volume:
             raise BadInput("The image's axes lie in one plane, so its voxels have no volume.")
         affine.flags.writeable = False
         object.__setattr__(self, "ijk_to_ras", affine)
+
+    @cached_property
+    def digest(self) -> str:
+        """A checksum of the voxels, wherever they lie."""
+        return hashlib.sha256(np.ascontiguousarray(self.array).data).hexdigest()
 
     @cached_property
     def spacing(self) -> tuple[float, float, float]:

@@ -7,11 +7,11 @@ from command_line import mois, use_stub
 from follow_up_visits import SEED, SMALL
 
 from mois_core.cli import EXIT_BAD_INPUT, EXIT_DONE
-from mois_core.cli.earlier_work import noted_uids
-from mois_core.io import read_labels
+from mois_core.followup.time_point import TimePoint
+from mois_core.io import read_labels, read_scan
 from mois_core.io.slicer_segments import read_segment_names
 from mois_core.phantom import make_follow_up, make_phantom, write_phantom
-from mois_core.session.session_file import describe
+from mois_core.session.session_file import saved_lesions
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,13 @@ def test_earlier_lesions_are_proposed_and_known_in_the_comparison(
     names = {name for name, _ in read_segment_names(folder / "out.seg.nrrd").values()}
     assert "Lesion 1 before" in names
     assert len(names) >= 8
-    uids = noted_uids(describe(saved))
-    assert len(uids) == len(names) == len(set(uids.values()))
+    there = TimePoint(
+        read_scan(folder / "1" / "scan.nii.gz"),
+        read_labels(folder / "1" / "instances.nii.gz").array,
+    )
+    uids = [lesion.uid for lesion in saved_lesions(saved, read_scan(folder / "2" / "scan.nii.gz"))]
+    assert len(uids) == len(names) == len(set(uids))
+    assert set(uids) <= {there.uid(value) for value in there.lesions}
 
     scans = (earlier(folder), f"{folder / '2' / 'scan.nii.gz'}:{saved}")
     assert mois("compare", *scans, "--tracked", tmp_path / "t.seg.nrrd") == EXIT_DONE

@@ -150,13 +150,39 @@ def test_a_file_tells_about_itself_and_what_was_noted(given):
         describe(b"no session")
 
 
+def test_what_a_lesion_was_known_by_stays_with_it(given):
+    session = stub_session()
+    labels = labels_of(session, lesion3=INNER, lesion9=SECOND, lesion4=THIRD)
+    session.add_lesions(labels, uids={3: "2.25.3", 9: "2.25.9"})
+    click_on(session, FIRST, lesion=3)
+    session.set_mask(4, session.mask(4) | session.mask(9))
+    session.split(4)
+
+    def uids():
+        return {lesion.id: lesion.uid for lesion in session.lesions if lesion.uid}
+
+    assert uids() == {3: "2.25.3", 9: "2.25.9"}
+    restored = restore(to_bytes(session), session.model, session.volume, session.model_info)
+    assert {le.id: le.uid for le in restored.lesions if le.uid} == uids()
+    # Both are the lesion of before, which has one UID only.
+    session.merge(4, 9)
+    assert uids() == {3: "2.25.3", 4: "2.25.9"}
+    session.split(4)
+    assert uids() == {3: "2.25.3", 4: "2.25.9"}
+    session.delete_clicks([click.id for click in session.lesions[0].clicks])
+    assert uids()[3] == "2.25.3"
+
+
 def in_earlier_format(content: bytes, number: int) -> bytes:
-    """Return the content of a session file as format 2 or 3 had it."""
+    """Return the content of a session file as format 2, 3 or 4 had it."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     document = json.loads(parts["session.json"])
     document["format"] = number
     for lesion in document["lesions"]:
+        del lesion["uid"]
+        if number == 4:
+            continue
         lesion["absorbed"] = lesion["absorbed"]["planes"] if lesion["absorbed"] else []
         del lesion["confidence"]
         if number == 2:
@@ -171,7 +197,7 @@ def in_earlier_format(content: bytes, number: int) -> bytes:
     return before.getvalue()
 
 
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, 3, 4])
 def test_a_file_of_an_earlier_format_opens(given, number):
     given.set_mask(None, given.stack.to_volume(painted(THIRD)))
     given.delete(3, 9)

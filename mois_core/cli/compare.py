@@ -156,7 +156,6 @@ def read_time_point(
 def _from_session(scan, path: Path, day: date | None) -> TimePoint:
     import numpy as np
 
-    from mois_core.cli.earlier_work import noted_uids
     from mois_core.cli.working_scan import lesions_on_scan, working_scan
     from mois_core.followup.time_point import TimePoint
     from mois_core.geometry import SliceStack
@@ -175,7 +174,8 @@ def _from_session(scan, path: Path, day: date | None) -> TimePoint:
         lesion.mask.paint(labels, lesion.id)
     names = {lesion.id: lesion.name for lesion in lesions}
     placed = np.ascontiguousarray(stack.to_volume(labels))
-    return TimePoint(scan, placed, day, names, noted_uids(saved))
+    uids = {lesion.id: lesion.uid for lesion in lesions if lesion.uid}
+    return TimePoint(scan, placed, day, names, uids)
 
 
 def _write(args: argparse.Namespace, follow_up: FollowUp, dice: float) -> None:

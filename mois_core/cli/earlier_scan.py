@@ -26,14 +26,13 @@ class EarlierScan:
         """Let the search look for what is like the earlier lesions."""
         session.add_exemplars(self.point.labels, self.point.scan)
 
-    def propose(self, session: Session, bar: ProgressBar) -> dict[int, str]:
-        """Add the lesions that the session does not have yet as findings; return their UIDs."""
+    def propose(self, session: Session, bar: ProgressBar) -> None:
+        """Add the lesions that the session does not have yet as findings."""
         from mois_core.followup.propose import propose
 
         proposals = propose(session, self.point, self.registration, bar)
         there = len(self.point.lesions)
         bar.say(f"Of the earlier scan's {there} lesions {len(proposals)} are proposed as findings.")
-        return {proposal.finding: proposal.uid for proposal in proposals}
 
 
 def read_earlier(text: str, volume: Volume, bar: ProgressBar) -> EarlierScan:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
 from mois_core.cli.working_scan import read_labels_on
 from mois_core.errors import BadInput
+from mois_core.followup.stored_uids import read_uids
 from mois_core.geometry import Volume
 from mois_core.io import RasClick
 from mois_core.io.click_labels import read_click_label
@@ -26,27 +26,13 @@ from mois_core.weights import OpenedModel
 _SAME_PLACE = 1e-3
 """Pixels: point lists are written with a few digits."""
 
-_THICKEN, _COLOURS, _UIDS = "thicken", "colours", "uids"
+_THICKEN, _COLOURS = "thicken", "colours"
 """What a saved session keeps for the command line."""
 
 
-def notes(
-    thicken: bool, colours: Mapping[int, Colour], uids: Mapping[int, str] = MappingProxyType({})
-) -> dict[str, object]:
-    """Return what has to be saved with a session to go on with it from the command line.
-
-    ``uids`` tell which lesions of earlier scans lesions (by id) are.
-    """
-    kept: dict[str, object] = {
-        _THICKEN: thicken,
-        _COLOURS: {str(n): list(rgb) for n, rgb in colours.items()},
-    }
-    return {**kept, _UIDS: {str(n): uid for n, uid in uids.items()}} if uids else kept
-
-
-def noted_uids(told: SavedSession) -> dict[int, str]:
-    """Return the UIDs of lesions that a session was saved with, by their ids."""
-    return {int(n): uid for n, uid in told.notes.get(_UIDS, {}).items()}
+def notes(thicken: bool, colours: Mapping[int, Colour]) -> dict[str, object]:
+    """Return what has to be saved with a session to go on with it from the command line."""
+    return {_THICKEN: thicken, _COLOURS: {str(n): list(rgb) for n, rgb in colours.items()}}
 
 
 @dataclass(frozen=True)
@@ -112,6 +98,8 @@ class Outlines:
     """Label values in the scan's own order [k, j, i]."""
     names: Mapping[int, str]
     colours: Mapping[int, Colour]
+    uids: Mapping[int, str]
+    """What lesions were known by before."""
 
     @property
     def lesion_ids(self) -> tuple[int, ...]:
@@ -129,6 +117,7 @@ def read_outlines(path: Path, volume: Volume) -> Outlines:
         labels,
         names={value: name for value, (name, _) in called.items()},
         colours={value: colour for value, (_, colour) in called.items() if colour is not None},
+        uids=read_uids(path),
     )
 
 

@@ -16,7 +16,7 @@ from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack
 from mois_core.io import check_segmentation_path, write_segmentation
 from mois_core.network.model_info import ModelInfo
-from mois_core.results import lesion_report
+from mois_core.results import lesion_report, lesion_uids
 from mois_core.results.colours import Colour, lesion_colour
 from mois_core.session import Session
 from mois_core.session.lesion import Lesion, Status
@@ -89,7 +89,9 @@ def write_results(
     folders = [dicom.folder] if dicom else []
     with all_or_none(wanted, folders) as temporary:
         place = dict(zip([*wanted, *folders], temporary, strict=True))
-        write_segmentation(place[out], result.stack.volume, result.labels, _segments(result))
+        volume = result.stack.volume
+        tags = lesion_uids.uid_tags(volume, result.lesions)
+        write_segmentation(place[out], volume, result.labels, _segments(result), tags)
         if table is not None:
             rows = lesion_report.measure_lesions(result.stack, result.lesions)
             provenance = lesion_report.Provenance(

@@ -217,7 +217,7 @@ def run(args: argparse.Namespace) -> None:
     """Check the input, segment the scan and write the results."""
     _check_arguments(args)
 
-    from mois_core.cli.earlier_work import noted_uids, notes
+    from mois_core.cli.earlier_work import notes
     from mois_core.cli.result_files import SegmentationResult, result_line, write_results
     from mois_core.cli.working_scan import lesions_on_scan
 
@@ -232,9 +232,8 @@ def run(args: argparse.Namespace) -> None:
         session, clicks, notices = _begin(args, inputs, model, bar)
         segment(session, clicks, not args.no_search, inputs.regions, bar, inputs.outlines)
         # After the search, which takes findings that nobody has decided on back.
-        uids = noted_uids(inputs.saved.told) if inputs.saved else {}
         if inputs.earlier:
-            uids |= inputs.earlier.propose(session, bar)
+            inputs.earlier.propose(session, bar)
     scan = inputs.scan
     result = SegmentationResult(
         stack=scan.original,
@@ -245,7 +244,7 @@ def run(args: argparse.Namespace) -> None:
         session=session,
         colours=inputs.colours,
         notices=notices,
-        notes=notes(inputs.thicken, inputs.colours, uids),
+        notes=notes(inputs.thicken, inputs.colours),
     )
     files = (args.out, args.report, args.picture, args.save_session)
     written = write_results(result, *files, dicom=inputs.dicom)
@@ -357,7 +356,7 @@ def segment(
     if search:
         session.prepare(_first_slice(session, clicks), bar)
     if outlines:
-        session.add_lesions(outlines.labels, outlines.names)
+        session.add_lesions(outlines.labels, outlines.names, outlines.uids)
     if clicks:
         new = [NewClick(click.ras, click.positive, click.lesion_id) for click in clicks]
         session.clicks(new, progress=bar)

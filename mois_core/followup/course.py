@@ -11,6 +11,7 @@ from mois_core.followup.registration import Registration, check, register
 from mois_core.followup.time_point import TimePoint
 from mois_core.geometry import SliceStack, Volume
 from mois_core.progress import CancelToken, Progress, silent
+from mois_core.results.dicom_equipment import derived_uid
 
 
 @dataclass(eq=False)
@@ -142,7 +143,7 @@ def courses(points: Sequence[TimePoint], matchings: Sequence[Matching]) -> list[
             number += 1
             uid = point.uid(value)
             if uid in taken:  # a stored one that the matching has given to another lesion
-                uid = TimePoint(point.scan, point.labels).uid(value)
+                uid = derived_uid(uid, str(position), str(value))
             found[value] = LesionCourse(number, uid, {position: value})
             everything.append(found[value])
         for one, other in matching.merged.items():

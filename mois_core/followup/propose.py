@@ -71,8 +71,8 @@ def propose(
     state, proposals = session.state, []
     for value, mask in outlined.items():
         name = earlier.names.get(value) or f"Lesion {value} before"
-        finding = Lesion(state.next_id, Status.FOUND, mask, name)
-        proposals.append(Proposal(finding.id, value, earlier.uid(value)))
+        finding = Lesion(state.next_id, Status.FOUND, mask, name, uid=earlier.uid(value))
+        proposals.append(Proposal(finding.id, value, finding.uid))
         state = state.with_lesions(finding)
     if proposals:
         session.history.commit("propose lesions", state)

@@ -1,7 +1,8 @@
-"""The UIDs of lesions in files: as a tag of each segment, which Slicer keeps and shows."""
+"""The UIDs of lesions in segmentation files."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,8 +12,7 @@ import SimpleITK
 from mois_core.geometry import Volume
 from mois_core.io.images import quiet
 from mois_core.io.segmentation import Segment, write_segmentation
-
-TAG = "MOISSAM2.LesionUID"
+from mois_core.results.lesion_uids import TAG
 
 
 def read_uids(path: Path) -> dict[int, str]:
@@ -30,7 +30,8 @@ def read_uids(path: Path) -> dict[int, str]:
 def uids_in(header: SimpleITK.ImageFileReader | SimpleITK.Image) -> dict[int, str]:
     """Return the UIDs by label value that a header tells.
 
-    Segments that share a label value, in several layers, have none.
+    Segments that share a label value, in several layers, have none, nor have those that share a
+    UID, as a segment and its copy do.
     """
     found: dict[int, str] = {}
     shared = set()
@@ -48,7 +49,8 @@ def uids_in(header: SimpleITK.ImageFileReader | SimpleITK.Image) -> dict[int, st
             if tags.get(TAG):
                 found[int(value)] = tags[TAG]
         n += 1
-    return {value: uid for value, uid in found.items() if value not in shared}
+    times = Counter(found.values())
+    return {n: uid for n, uid in found.items() if n not in shared and times[uid] == 1}
 
 
 def write_with_uids(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,6 +12,7 @@ from scipy import ndimage
 
 from mois_core.geometry import SliceStack, Volume
 from mois_core.results.lesion_report import LesionRow, measure_lesions
+from mois_core.results.lesion_uids import numbered_uid
 from mois_core.session.lesion import Lesion, Status
 from mois_core.session.masks import Mask, Plane
 
@@ -62,23 +61,5 @@ class TimePoint:
         return sum(row.volume_cm3 for row in self.rows.values())
 
     def uid(self, value: int) -> str:
-        """Return what a lesion is known by: as stored, or made from its voxels and its scan's.
-
-        The same lesion of the same scan always has the same UID, and the UID tells nothing of the
-        patient. Its form is that of DICOM's Tracking UID.
-        """
-        stored = self.stored_uids.get(value)
-        if stored:
-            return stored
-        return f"2.25.{uuid.UUID(bytes=self._digest(value), version=5).int}"
-
-    def _digest(self, value: int) -> bytes:
-        digest = hashlib.sha256(self._scan_digest)
-        for n, plane in self.lesions[value].mask:
-            digest.update(repr((n, plane.row, plane.column, plane.pixels.shape)).encode())
-            digest.update(np.packbits(plane.pixels).tobytes())
-        return digest.digest()[:16]
-
-    @cached_property
-    def _scan_digest(self) -> bytes:
-        return hashlib.sha256(np.ascontiguousarray(self.scan.array).tobytes()).digest()
+        """Return what a lesion is known by: as stored, or as every file has it without that."""
+        return self.stored_uids.get(value) or numbered_uid(self.scan, value)

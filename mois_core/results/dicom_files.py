@@ -53,9 +53,8 @@ def write_dicom_files(
     in the place of which it is shown; the measurements are those of the whole scan. Scans without
     a lesion leave the folder empty: a segmentation has at least one segment.
     """
-    study = str(source.header.StudyInstanceUID)
     with _reported():
-        found = dicom_lesions(stack, lesions, study, colours)
+        found = dicom_lesions(stack, lesions, colours)
         if not found:
             return WrittenDicom(0, 0)
         segmentations = _segmentations(source, stack, found, model)
@@ -82,7 +81,7 @@ def check_writable(source: DicomSource, stack: SliceStack, model: ModelInfo) -> 
     middle[tuple(size // 2 for size in stack.array.shape)] = True
     lesion = Lesion(1, Status.FOUND, Mask.from_stack(middle))
     with _reported():
-        found = dicom_lesions(stack, [lesion], str(source.header.StudyInstanceUID), {})
+        found = dicom_lesions(stack, [lesion], {})
         numbers = np.ones(stack.volume.array.shape, dtype=np.uint16)
         for station in source.stations:
             segmentation = segment_station(station, numbers, found, model)

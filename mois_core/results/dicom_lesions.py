@@ -9,8 +9,9 @@ import numpy as np
 
 from mois_core.geometry import SliceStack
 from mois_core.results.colours import Colour, lesion_colour
-from mois_core.results.dicom_equipment import NAME, derived_uid
+from mois_core.results.dicom_equipment import NAME
 from mois_core.results.lesion_report import LesionRow, measure_lesions, without_overlaps
+from mois_core.results.lesion_uids import lesion_uid
 from mois_core.session.lesion import Lesion
 
 _LONGEST_LABEL = 64
@@ -25,7 +26,7 @@ class DicomLesion:
     row: LesionRow
     colour: Colour
     tracking_uid: str
-    """The same in all files, and each time that results of this study are written."""
+    """The same in all files, and each time that results of this scan are written."""
 
     @property
     def label(self) -> str:
@@ -40,10 +41,7 @@ class DicomLesion:
 
 
 def dicom_lesions(
-    stack: SliceStack,
-    lesions: Sequence[Lesion],
-    study_uid: str,
-    colours: Mapping[int, Colour],
+    stack: SliceStack, lesions: Sequence[Lesion], colours: Mapping[int, Colour]
 ) -> list[DicomLesion]:
     """Return the lesions that count and have voxels, as the lesion report measures them.
 
@@ -55,7 +53,7 @@ def dicom_lesions(
             lesion,
             row,
             colours.get(lesion.id) or lesion_colour(lesion.id),
-            derived_uid(study_uid, str(lesion.id)),
+            lesion_uid(stack.volume, lesion),
         )
         for lesion, row in zip(own, measure_lesions(stack, lesions), strict=True)
         if lesion.status.counts and row.voxels

@@ -152,6 +152,9 @@ class Lesion:
     """How confident the search was that found it, from 0 to 1; None if no search did."""
     changed: int = 0
     """The clock of the state in which the lesion was last prompted; newer exemplars go first."""
+    uid: str = ""
+    """What the lesion was known by before it came into the session, as in a scan of another day;
+    empty if it began here (`results/lesion_uids.py`)."""
 
     def with_image(self, slice_index: int, image: np.ndarray | None) -> Lesion:
         """Return the lesion with another mask on one slice (None empties it)."""

@@ -190,6 +190,7 @@ class LesionEditor:
             prompted=MappingProxyType(prompted),
             propagated=_without(propagated, *shared, *painted),
             changed=clock,
+            uid=next((lesion.uid for lesion in lesions if lesion.uid), ""),
         )
 
     def split(self, lesion: Lesion, next_id: int, order: int, clock: int) -> list[Lesion]:
@@ -221,6 +222,7 @@ class LesionEditor:
                     origin=Origin(mask, _decided(lesion), order),
                     prompted=MappingProxyType(prompted),
                     changed=clock,
+                    uid=lesion.uid if index == 0 else "",
                 )
             )
         return parts
@@ -253,6 +255,7 @@ def _before_prompts(lesion: Lesion) -> Lesion:
         origin=lesion.origin,
         confidence=lesion.confidence,
         changed=lesion.changed,
+        uid=lesion.uid,
     )
 
 

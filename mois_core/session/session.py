@@ -303,12 +303,17 @@ class Session:
         self._prompt("paint", state, prompts, Spread(propagate=False))
         return before.id
 
-    def add_lesions(self, labels: np.ndarray, names: Mapping[int, str] | None = None) -> list[int]:
+    def add_lesions(
+        self,
+        labels: np.ndarray,
+        names: Mapping[int, str] | None = None,
+        uids: Mapping[int, str] | None = None,
+    ) -> list[int]:
         """Take over lesions that were outlined elsewhere; return their ids.
 
         Each value in ``labels``, in the volume's own order [k, j, i], becomes the lesion with this
         id, outlined exactly so, and an exemplar on each of its slices. No search adds to it before
-        a click or a box corrects it.
+        a click or a box corrects it. Names, and the UIDs that they were known by, are kept by id.
         """
         stack = self._whole_stack(np.asarray(labels))
         state, order = self.state.ticked().next_prompt()
@@ -321,8 +326,8 @@ class Session:
             raise BadInput(f"there is a lesion number {taken[0]} already")
         empty = Mask(self.stack.shape)
         for lesion_id in lesion_ids:
-            name = (names or {}).get(lesion_id, "")
-            new = Lesion(lesion_id, Status.PROMPTED, empty, name, changed=state.clock)
+            name, uid = ((known or {}).get(lesion_id, "") for known in (names, uids))
+            new = Lesion(lesion_id, Status.PROMPTED, empty, name, changed=state.clock, uid=uid)
             state = state.with_lesions(new)
         self._prompt("add lesions", state, paintings, Spread(propagate=False))
         return lesion_ids

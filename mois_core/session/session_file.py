@@ -45,7 +45,7 @@ from mois_core.session.lesion import (
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import MACHINE_SETTINGS, Settings, State
 
-FORMAT = 4
+FORMAT = 5
 DOCUMENT = "session.json"
 UNDATED = (1980, 1, 1, 0, 0, 0)
 
@@ -330,7 +330,20 @@ def _from_format_3(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "format": 4, "lesions": lesions}
 
 
-EARLIER_FORMATS = ((1, _from_format_1), (2, _from_format_2), (3, _from_format_3))
+def _from_format_4(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of the fourth format as one of the fifth."""
+    # The command line noted which lesions of earlier scans there were.
+    uids = document["notes"].get("uids", {})
+    lesions = [{**lesion, "uid": uids.get(str(lesion["id"]), "")} for lesion in document["lesions"]]
+    return {**document, "format": 5, "lesions": lesions}
+
+
+EARLIER_FORMATS = (
+    (1, _from_format_1),
+    (2, _from_format_2),
+    (3, _from_format_3),
+    (4, _from_format_4),
+)
 
 
 # ---- lesions to JSON and back ---------------------------------------------------------------
@@ -343,6 +356,7 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
         "name": lesion.name,
         "confidence": lesion.confidence,
         "changed": lesion.changed,
+        "uid": lesion.uid,
         "clicks": [asdict(click) for click in lesion.clicks],
         "boxes": [asdict(box) for box in lesion.boxes],
         "paintings": [
@@ -443,6 +457,7 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
         absorbed=absorbed,
         confidence=item["confidence"],
         changed=item["changed"],
+        uid=item["uid"],
     )
 
 
