@@ -12,6 +12,8 @@ from mois_core.network.model_info import ModelInfo
 if TYPE_CHECKING:
     import highdicom
 
+    from mois_core.session.lesion import Lesion
+
 NAME = "MOISSAM2"
 NOT_FOR_DIAGNOSIS = "Not for diagnostic use"
 
@@ -54,6 +56,20 @@ def equipment(model: ModelInfo) -> dict[str, str]:
     }
 
 
+def algorithm_name(model: ModelInfo) -> str:
+    """Return what files call the network that outlined."""
+    return f"{NAME}, network {model.preset}"
+
+
+def algorithm_type(lesion: Lesion) -> str:
+    """Return how a lesion came about, in DICOM's words."""
+    from mois_core.session.lesion import Status
+
+    if lesion.is_as_given:
+        return "MANUAL"
+    return "SEMIAUTOMATIC" if lesion.status is Status.PROMPTED else "AUTOMATIC"
+
+
 def algorithm(model: ModelInfo) -> highdicom.AlgorithmIdentificationSequence:
     """Return the network that outlined, and its version."""
     import highdicom
@@ -61,7 +77,7 @@ def algorithm(model: ModelInfo) -> highdicom.AlgorithmIdentificationSequence:
 
     checksum = model.sha256[:_LONGEST_CHECKSUM] or "unknown"
     return highdicom.AlgorithmIdentificationSequence(
-        name=f"{NAME}, network {model.preset}",
+        name=algorithm_name(model),
         family=codes.DCM.ArtificialIntelligence,
         version=f"{__version__}, checkpoint {checksum}",
         source=NAME,

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from mois_core import __version__
 from mois_core.io.dicom_source import DicomSource
 from mois_core.network.model_info import ModelInfo
-from mois_core.results.dicom_equipment import NAME, derived_uid, equipment, new_uid
+from mois_core.results.dicom_equipment import (
+    NAME,
+    algorithm_name,
+    derived_uid,
+    equipment,
+    new_uid,
+)
 from mois_core.results.dicom_lesions import DicomLesion
 from mois_core.results.dicom_segmentation import StationSegmentation, character_set
 from mois_core.results.lesion_report import rounded
@@ -83,7 +89,7 @@ def _measured(
         finding_type=codes.SCT.Neurofibroma,
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         algorithm_id=highdicom.sr.AlgorithmIdentification(
-            name=f"{NAME}, network {model.preset}", version=__version__
+            name=algorithm_name(model), version=__version__
         )
         if is_ours
         else None,

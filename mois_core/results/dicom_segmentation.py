@@ -13,7 +13,7 @@ from scipy import ndimage
 from mois_core.geometry import Box
 from mois_core.io.dicom_source import SourceStation
 from mois_core.network.model_info import ModelInfo
-from mois_core.results.dicom_equipment import algorithm, equipment, new_uid
+from mois_core.results.dicom_equipment import algorithm, algorithm_type, equipment, new_uid
 from mois_core.results.dicom_lesions import DicomLesion
 from mois_core.session.lesion import Status
 
@@ -132,20 +132,13 @@ def _description(
     import highdicom
     from pydicom.sr.codedict import codes
 
-    kinds = highdicom.seg.SegmentAlgorithmTypeValues
     is_given = lesion.lesion.is_as_given
-    if is_given:
-        kind = kinds.MANUAL
-    elif lesion.lesion.status is Status.PROMPTED:
-        kind = kinds.SEMIAUTOMATIC
-    else:
-        kind = kinds.AUTOMATIC
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=lesion.label,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.Neurofibroma,
-        algorithm_type=kind,
+        algorithm_type=algorithm_type(lesion.lesion),
         algorithm_identification=None if is_given else algorithm(model),
         tracking_uid=lesion.tracking_uid,
         tracking_id=lesion.tracking_id,

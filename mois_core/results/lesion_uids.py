@@ -7,10 +7,13 @@ of scans recognise lesions by it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from mois_core.geometry import Volume
 from mois_core.results.dicom_equipment import derived_uid
-from mois_core.session.lesion import Lesion
+
+if TYPE_CHECKING:
+    from mois_core.session.lesion import Lesion
 
 TAG = "MOISSAM2.LesionUID"
 """The tag of a segment, which Slicer keeps and shows."""

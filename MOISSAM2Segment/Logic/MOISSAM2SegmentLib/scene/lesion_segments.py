@@ -15,10 +15,11 @@ import numpy as np
 import slicer
 
 from mois_core.results.colours import lesion_colour
+from mois_core.results.dicom_equipment import NAME
 from MOISSAM2SegmentLib.scene.borrowed_segments import BorrowedSegments
 from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, has_matrix, image_labels, on_grid
 from MOISSAM2SegmentLib.scene.segment_index import SegmentIndex, members_by_image
-from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, tagged_segments
+from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, describe, tagged_segments
 from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps
 from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas, SharedLabelmap
 from MOISSAM2SegmentLib.worker.label_updates import MANY, Patch, Update, values_in
@@ -50,8 +51,11 @@ def own_segment_id(lesion_id: int) -> str:
 class LesionSegments:
     """One segmentation node and the lesions that it shows."""
 
-    def __init__(self, node: Any, volume: Volume, canvas: Canvas | None = None) -> None:
-        """``canvas`` was made ahead on the worker, with the label values to begin with."""
+    def __init__(
+        self, node: Any, volume: Volume, canvas: Canvas | None = None, algorithm: str = NAME
+    ) -> None:
+        """``canvas`` was made ahead on the worker, with the label values to begin with.
+        ``algorithm`` is what outlines, as DICOM files name it."""
         self.node = node
         self.volume = volume
         self.canvas = canvas or Canvas(np.zeros(volume.array.shape, dtype=np.uint16))
@@ -59,6 +63,9 @@ class LesionSegments:
         self.shared = SharedLabelmap(volume, self.canvas)
         self.separate = SeparateLabelmaps(self.index, self.shared, volume)
         self.borrowed = BorrowedSegments(self.index, self.separate, volume)
+        self._algorithm = algorithm
+        self._described: dict[int, Lesion] = {}
+        """Lesions as their segments tell of them."""
         self._waiting: dict[int, Lesion] = {}
         """Lesions whose segments are still to be made; the labelmap has them already."""
 
@@ -107,6 +114,17 @@ class LesionSegments:
             for lesion_id, lesion in shown.items():
                 if lesion_id in self.index and (lesion.name or lesion_id not in self.borrowed):
                     self.index.write_name(lesion_id, lesion.name)
+                self._describe(lesion)
+
+    def _describe(self, lesion: Lesion) -> None:
+        """Have a lesion's segment tell what it is, unless it is the user's or tells it already."""
+        lesion_id = lesion.id
+        is_ours = lesion_id in self.index and lesion_id not in self.borrowed
+        if is_ours and self._described.get(lesion_id) is not lesion:
+            self._described[lesion_id] = lesion
+            segment = self.index.segment(lesion_id)
+            if segment is not None:
+                describe(segment, lesion, self.volume, self._algorithm)
 
     @property
     def is_adding(self) -> bool:
@@ -169,6 +187,8 @@ class LesionSegments:
         segment_id = own_segment_id(lesion.id)
         if segmentation.GetSegment(segment_id) is not None:
             segment_id = segmentation.GenerateUniqueSegmentID(segment_id)
+        describe(segment, lesion, self.volume, self._algorithm)
+        self._described[lesion.id] = lesion
         segmentation.AddSegment(segment, segment_id)
         self.index.enter(lesion.id, segment_id, name)
 

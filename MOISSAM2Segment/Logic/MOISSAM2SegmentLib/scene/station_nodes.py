@@ -12,6 +12,7 @@ import slicer
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from MOISSAM2SegmentLib.messages import tr as _
+from MOISSAM2SegmentLib.scene.subject_hierarchy import parent_of, put_beside, study_of
 from MOISSAM2SegmentLib.scene.transforms import (
     linear_between,
     numpy_to_matrix,
@@ -39,7 +40,7 @@ def station_volumes(nodes: Sequence[Any]) -> list[Volume]:
 
     Raises `BadInput` if they cannot be stations of one scan, as far as nodes tell.
     """
-    studies = {node: _study_of(node) for node in nodes}
+    studies = {node: study_of(node) for node in nodes}
     for node in nodes[1:]:
         if None not in (studies[nodes[0]], studies[node]) and studies[nodes[0]] != studies[node]:
             names = {"first": nodes[0].GetName(), "other": node.GetName()}
@@ -60,7 +61,7 @@ def certain_stations(scene: Any) -> list[Any]:
         if node.GetAttribute(SEAMS) is None and node.GetImageData() is not None:
             slices = int(min(node.GetImageData().GetDimensions()))
             name = re.sub(r"\d+", "", node.GetName()).casefold()
-            groups[_parent_of(node), name, slices].append(node)
+            groups[parent_of(node), name, slices].append(node)
     found = []
     for nodes in groups.values():
         if len(nodes) > 1:
@@ -91,12 +92,7 @@ def add_composed(scene: Any, sources: Sequence[Any], volume: ComposedVolume) -> 
     node.SetAttribute(SEAMS, " ".join(f"{mm:g}" for mm in volume.seams_mm))
     node.SetDescription(volume.note)
     node.CreateDefaultDisplayNodes()
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    item, parent = hierarchy.GetItemByDataNode(node), _parent_of(sources[0])
-    if not item:
-        hierarchy.CreateItem(parent or hierarchy.GetSceneItemID(), node)
-    elif parent:
-        hierarchy.SetItemParent(item, parent)
+    put_beside(node, sources[0])
     return node
 
 
@@ -106,18 +102,3 @@ def _in_world(node: Any) -> Volume:
         raise BadInput(NOT_LINEAR.format(name=node.GetName()))
     volume = view_of(node)
     return Volume(volume.array, matrix @ volume.ijk_to_ras)
-
-
-def _parent_of(node: Any) -> int:
-    """Return the item of the subject hierarchy that a node lies in; 0 if it is in none."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node)
-    return hierarchy.GetItemParent(item) if item else 0
-
-
-def _study_of(node: Any) -> int | None:
-    """Return the item of the DICOM study that a node belongs to, or None."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node)
-    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy()
-    return (hierarchy.GetItemAncestorAtLevel(item, level) or None) if item else None

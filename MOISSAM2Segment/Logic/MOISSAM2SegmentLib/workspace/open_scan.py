@@ -138,6 +138,8 @@ def _painted(updates: LabelUpdates) -> tuple[Update, Canvas]:
     """Return the update that a scan is opened with, and a canvas that has its label values, so that
     the main thread has none to write."""
     whole = updates.whole()
+    # Part of what lesions are known by; it takes a while, so it is made here.
+    _ = updates.session.volume.digest
     return replace(whole, patches=()), Canvas(whole.patches[0].labels)
 
 

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mois_core.errors import BadInput
+from mois_core.results.dicom_equipment import algorithm_name
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene import control_points, drawn_boxes
 from MOISSAM2SegmentLib.scene.borrowed_segments import WriteSegment
 from MOISSAM2SegmentLib.scene.click_points import ClickPoints
+from MOISSAM2SegmentLib.scene.dicom_scan import instance_uids
 from MOISSAM2SegmentLib.scene.lesion_segments import CLASS as SEGMENTATION_CLASS
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
+from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas
 from MOISSAM2SegmentLib.scene.stored_session import POINTS, SEGMENTS, StoredSession
+from MOISSAM2SegmentLib.scene.subject_hierarchy import put_beside, refer_to_instances
 from MOISSAM2SegmentLib.scene.transforms import numpy_to_matrix, to_world, view_of
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker import click_edits, segment_edits
@@ -116,7 +120,7 @@ class ScanWork:
         self.saver = SessionSaver(engine.save_worker, stored, self.session, self.record)
         self.segments_node, had_segments = self._node(stored, SEGMENTS, self._new_segmentation)
         self.points_node, had_points = self._node(stored, POINTS, self._new_points)
-        self.segments = LesionSegments(self.segments_node, self.session.volume, opened.canvas)
+        self.segments = self._lesion_segments(self.segments_node, opened.canvas)
         self.clicks = self._click_points()
         events.is_ours = lambda: self.segments.index.is_writing
         if opened.place_before is not None:
@@ -153,8 +157,15 @@ class ScanWork:
         name = self.scene.GenerateUniqueName(f"{self.volume_node.GetName()} lesions")
         node = self.scene.AddNewNodeByClass(SEGMENTATION_CLASS, name)
         node.CreateDefaultDisplayNodes()
+        # What Slicer's own DICOM export takes patient, study and images from.
         node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
+        put_beside(node, self.volume_node)
+        refer_to_instances(node, instance_uids(self.volume_node))
         return node
+
+    def _lesion_segments(self, node: Any, canvas: Canvas | None) -> LesionSegments:
+        name = algorithm_name(self.session.model_info)
+        return LesionSegments(node, self.session.volume, canvas, name)
 
     def _new_points(self) -> Any:
         name = self.scene.GenerateUniqueName(f"{self.volume_node.GetName()} clicks")
@@ -282,7 +293,7 @@ class ScanWork:
         canvas = self.segments.canvas if is_free else None
         if canvas is not None:
             canvas.clear()
-        self.segments = LesionSegments(node, self.session.volume, canvas)
+        self.segments = self._lesion_segments(node, canvas)
         self._update_label_updates()
         self.saver.refer(SEGMENTS, node)
         self.events.watch_segments(node)
