@@ -84,7 +84,7 @@ def follow(
     A registration that cannot be right is refused, unless it is not to be ``checked``.
     """
     _check(points)
-    registrations, matchings = [], []
+    registrations = []
     for n, (before, after) in enumerate(zip(points[:-1], points[1:], strict=True)):
 
         def told(done: int, total: int, what: str, first: int = n) -> None:
@@ -94,7 +94,15 @@ def follow(
         if checked:
             check(registration)
         registrations.append(registration)
-        matchings.append(match_time_points(before, after, registration))
+    return follow_registered(points, registrations)
+
+
+def follow_registered(
+    points: Sequence[TimePoint], registrations: Sequence[Registration]
+) -> FollowUp:
+    """Follow all lesions through scans, each of which is registered onto the one after."""
+    pairs = zip(points[:-1], points[1:], registrations, strict=True)
+    matchings = [match_time_points(*pair) for pair in pairs]
     return FollowUp(tuple(points), tuple(registrations), tuple(courses(points, matchings)))
 
 

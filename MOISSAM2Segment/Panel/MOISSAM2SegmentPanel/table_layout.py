@@ -8,9 +8,13 @@ from typing import Any
 import slicer
 import vtk
 from MOISSAM2SegmentLib.scene.observers import Observers
-from MOISSAM2SegmentLib.scene.scan_layout import FOUR_UP_AND_TABLE, SCAN_AND_TABLE, table_layout
+from MOISSAM2SegmentLib.scene.scan_layout import (
+    FOUR_UP_AND_TABLE,
+    OURS_WITH_TABLE,
+    table_layout,
+)
 
-WITH_TABLE = (FOUR_UP_AND_TABLE, SCAN_AND_TABLE)
+WITH_TABLE = (FOUR_UP_AND_TABLE, *OURS_WITH_TABLE)
 
 
 class TableLayout:

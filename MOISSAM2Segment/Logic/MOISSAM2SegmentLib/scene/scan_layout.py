@@ -1,12 +1,14 @@
-"""A layout of Slicer's views for one scan: its own plane large, the other ones and 3-D beside it.
+"""Layouts of Slicer's views: one scan, its own plane large; or the same beside an earlier scan.
 
-The views are Slicer's own (Red, Yellow, Green, 1), so all of its controls stay. Slicer knows our
+The views of the scan are Slicer's own (Red, Yellow, Green, 1), so all of its controls stay; those
+of the earlier scan are beside them in a comparison only. Slicer knows our
 layouts only while it has been told them. A saved scene therefore leaves the layout out while one
 of ours is shown: opened where the module is missing, it would have no views at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
@@ -16,15 +18,20 @@ import vtk
 from MOISSAM2SegmentLib.scene.observers import Observers
 
 CLASS = "vtkMRMLLayoutNode"
-SCAN, SCAN_AND_TABLE = 77101, 77102
+SCAN, SCAN_AND_TABLE, COMPARISON, COMPARISON_AND_TABLE = 77101, 77102, 77103, 77104
 """Ids of our layouts; Slicer's own end at 100, and extensions use numbers of three digits."""
-OURS = (SCAN, SCAN_AND_TABLE)
+OURS = (SCAN, SCAN_AND_TABLE, COMPARISON, COMPARISON_AND_TABLE)
 FOUR_UP, FOUR_UP_AND_TABLE = 3, 34
+_WITH_TABLE = {SCAN: SCAN_AND_TABLE, COMPARISON: COMPARISON_AND_TABLE}
+OURS_WITH_TABLE = tuple(_WITH_TABLE.values())
 
 VIEW_OF_AXIS = {"axial": "Red", "sagittal": "Yellow", "coronal": "Green"}
 """The slice view that has an orientation in Slicer's own layouts."""
+EARLIER = {axis: f"Earlier{axis.capitalize()}" for axis in VIEW_OF_AXIS}
+"""The slice view that shows the earlier scan in an orientation."""
 
 _LABELS = {"Red": ("R", "#F34A33"), "Yellow": ("Y", "#EDD54C"), "Green": ("G", "#6EB04B")}
+_THEN, _EARLIER_COLOUR = "then", "#8C8C8C"
 _LARGE, _BESIDE = 600, 400
 _WIDE, _TALL = 350, 650
 _EQUAL = 500
@@ -44,6 +51,27 @@ def layout_description(axis: str, with_table: bool = False) -> str:
         pair = _side_by_side(*map(_slice_view, tall), _view("vtkMRMLViewNode", "1", "1"))
         beside = _one_below_another((_WIDE, _slice_view(wide)), (_TALL, pair))
     views = _layout("horizontal", (_LARGE, _slice_view(axis)), (_BESIDE, beside))
+    return _described(views, with_table)
+
+
+def comparison_description(axis: str, with_table: bool = False) -> str:
+    """Return Slicer's XML for the layout in which two scans are side by side, the earlier one left.
+
+    Their view of an axis is large, with that of another one below it.
+    """
+    rows = [
+        _side_by_side(_slice_view(one, EARLIER), _slice_view(one)) for one in compared_axes(axis)
+    ]
+    views = _one_below_another(*zip((_TALL, _WIDE), rows, strict=True))
+    return _described(views, with_table)
+
+
+def compared_axes(axis: str) -> tuple[str, str]:
+    """Return the views in which scans are compared, the large one first."""
+    return axis, "coronal" if axis == "axial" else "axial"
+
+
+def _described(views: Element, with_table: bool) -> str:
     if with_table:
         table = _view("vtkMRMLTableViewNode", "TableView1", "T")
         views = _one_below_another((_VIEWS, views), (_TABLE, table))
@@ -65,10 +93,12 @@ def _layout(direction: str, *contents: tuple[int, Element]) -> Element:
     return layout
 
 
-def _slice_view(axis: str) -> Element:
-    tag = VIEW_OF_AXIS[axis]
-    label, colour = _LABELS[tag]
-    return _view("vtkMRMLSliceNode", tag, label, orientation=axis.capitalize(), viewcolor=colour)
+def _slice_view(axis: str, tags: Mapping[str, str] = VIEW_OF_AXIS) -> Element:
+    label, colour = _LABELS[VIEW_OF_AXIS[axis]]
+    if tags is EARLIER:
+        label, colour = f"{label} {_THEN}", _EARLIER_COLOUR
+    orientation = axis.capitalize()
+    return _view("vtkMRMLSliceNode", tags[axis], label, orientation=orientation, viewcolor=colour)
 
 
 def _view(kind: str, tag: str, label: str, **properties: str) -> Element:
@@ -96,12 +126,12 @@ def leave_unknown_layout(scene: Any) -> None:
 def table_layout(scene: Any) -> int:
     """Return the layout with a table that suits the one that is shown."""
     layout = layout_node(scene)
-    is_ours = layout is not None and layout.GetViewArrangement() in OURS
-    return SCAN_AND_TABLE if is_ours else FOUR_UP_AND_TABLE
+    shown = None if layout is None else layout.GetViewArrangement()
+    return shown if shown in OURS_WITH_TABLE else _WITH_TABLE.get(shown, FOUR_UP_AND_TABLE)
 
 
 class ScanLayout:
-    """Shows the layout for a scan, and the reader's own again.
+    """Shows a layout for a scan, or for two, and the reader's own again.
 
     A layout that the reader chooses in between stays.
     """
@@ -116,17 +146,24 @@ class ScanLayout:
         """Whether there is a layout of the reader's own to go back to."""
         return self._before is not None
 
-    def choose(self, axis: str) -> None:
-        """Show the layout in which the view of this axis is large, if there is a window."""
+    def choose(self, axis: str, is_comparison: bool = False) -> None:
+        """Show the layout in which the view of this axis is large, if there is a window.
+
+        Another one of ours with the same views is left as it is, such as the one with a table.
+        """
         layout = layout_node(self._scene)
         if layout is None:
             return
         before = layout.GetViewArrangement()
+        wanted = COMPARISON if is_comparison else SCAN
         was_modifying = layout.StartModify()
-        for number in OURS:
+        for number in (SCAN, SCAN_AND_TABLE):
             _describe(layout, number, layout_description(axis, number == SCAN_AND_TABLE))
-        if before not in OURS:
-            layout.SetViewArrangement(SCAN)
+        for number in (COMPARISON, COMPARISON_AND_TABLE):
+            description = comparison_description(axis, number == COMPARISON_AND_TABLE)
+            _describe(layout, number, description)
+        if before not in (wanted, _WITH_TABLE[wanted]):
+            layout.SetViewArrangement(wanted)
             layout.SaveWithSceneOff()
         layout.EndModify(was_modifying)
         if before not in OURS:

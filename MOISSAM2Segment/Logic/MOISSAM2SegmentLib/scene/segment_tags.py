@@ -63,3 +63,11 @@ def describe(segment: Any, lesion: Lesion, scan: Volume, algorithm: str) -> None
     tags = {ALGORITHM_TYPE: kind, ALGORITHM_NAME: algorithm, **uid_tags(scan, [lesion])[lesion.id]}
     for name, text in tags.items():
         segment.SetTag(name, text)
+
+
+def uid_of(segment: Any) -> str:
+    """Return what a segment tells that its lesion is known by; empty if it does not tell."""
+    from mois_core.results import lesion_uids
+
+    tag = vtk.reference("")
+    return str(tag.get()) if segment.GetTag(lesion_uids.TAG, tag) else ""

@@ -19,8 +19,8 @@ from MOISSAM2SegmentLib.messages import tr as _
 
 CLASS = "vtkMRMLTextNode"
 KIND_KEY, KIND = "MOISSAM2.Kind", "session 1"
-VOLUME, SEGMENTS, POINTS, TABLE = (
-    f"MOISSAM2.{role}" for role in ("volume", "segments", "points", "table")
+VOLUME, SEGMENTS, POINTS, TABLE, COMPARISON_TABLE = ROLES = tuple(
+    f"MOISSAM2.{role}" for role in ("volume", "segments", "points", "table", "comparison")
 )
 
 # A multiple of 3, so that the encodings of blocks can be joined. The interpreter lets other
@@ -72,7 +72,7 @@ class StoredSession:
         self.node.SetText(text)
 
     def referenced(self, role: str) -> Any:
-        """Return the node in a role (`VOLUME`, `SEGMENTS`, `POINTS`, `TABLE`), or None."""
+        """Return the node in one of the `ROLES`, or None."""
         return self.node.GetNodeReference(role)
 
     def refer(self, role: str, node: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
 
 import slicer
@@ -20,6 +21,22 @@ def study_of(node: Any) -> int | None:
     return (hierarchy.GetItemAncestorAtLevel(item, level) or None) if item else None
 
 
+def patient_of(node: Any) -> str | None:
+    """Return the ID of the DICOM patient that a node belongs to, only to be compared, or None."""
+    names = slicer.vtkMRMLSubjectHierarchyConstants
+    return _above(node, names.GetDICOMLevelPatient(), names.GetDICOMPatientIDAttributeName())
+
+
+def study_day(node: Any) -> date | None:
+    """Return the day of the DICOM study that a node belongs to, or None."""
+    names = slicer.vtkMRMLSubjectHierarchyConstants
+    text = _above(node, names.GetDICOMLevelStudy(), names.GetDICOMStudyDateAttributeName())
+    try:
+        return datetime.strptime(text or "", "%Y%m%d").date()
+    except ValueError:
+        return None
+
+
 def put_beside(node: Any, other: Any) -> int:
     """Put a node where another one lies, such as under its study; return the node's item."""
     hierarchy, _ = _found(node)
@@ -32,6 +49,13 @@ def refer_to_instances(node: Any, uids: str) -> None:
     hierarchy, item = _found(node)
     name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMReferencedInstanceUIDsAttributeName()
     hierarchy.SetItemAttribute(item, name, uids)
+
+
+def _above(node: Any, level: str, attribute: str) -> str | None:
+    """Return what is noted with the patient or the study that a node lies under, or None."""
+    hierarchy, item = _found(node)
+    above = hierarchy.GetItemAncestorAtLevel(item, level) if item else 0
+    return hierarchy.GetItemAttribute(above, attribute).strip() or None if above else None
 
 
 def _found(node: Any) -> tuple[Any, int]:

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from MOISSAM2SegmentLib.scene.stored_session import (
-    POINTS,
-    SEGMENTS,
-    TABLE,
-    VOLUME,
-    StoredSession,
-    encode,
-)
+from MOISSAM2SegmentLib.scene.stored_session import ROLES, VOLUME, StoredSession, encode
 from MOISSAM2SegmentLib.worker.engine import PLACE
 from MOISSAM2SegmentLib.worker.jobs import Job, Worker
 from MOISSAM2SegmentLib.workspace.step_record import STEPS, StepRecord
@@ -66,8 +59,7 @@ class SessionSaver:
     def forget_node(self) -> None:
         """Let go of the node, which is being removed; the next state is stored in a new one."""
         assert self._stored is not None
-        roles = (VOLUME, SEGMENTS, POINTS, TABLE)
-        self._references = {role: self._stored.referenced(role) for role in roles}
+        self._references = {role: self._stored.referenced(role) for role in ROLES}
         self._stored = None
 
     def close(self, store: bool) -> None:

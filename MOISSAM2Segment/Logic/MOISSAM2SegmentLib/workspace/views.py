@@ -72,12 +72,16 @@ class Views:
         """The id of the lesion that is marked; None if none is."""
         self.shows_scan = True
         """Whether the slice views show the whole scan, and not one lesion."""
+        self.is_comparing = False
+        """Whether the views were laid out for the scan and an earlier one beside it."""
+        self.before_look: Callable[[np.ndarray], None] = lambda place: None
+        """Called with a place in the scan's own RAS before it is shown in the middle."""
 
     # ---- the whole scan --------------------------------------------------------------------
 
     def arrange(self, volume_node: Any) -> None:
         """Lay the views out for a scan that is open or about to be, and show all of it."""
-        self._arranges = True
+        self._arranges, self.is_comparing = True, False
         self._layout.choose(slice_views.large_axis(volume_node))
         slice_views.turn_to_scan(self._scene, volume_node)
         self._fit(volume_node, keep_slice=False)
@@ -85,7 +89,7 @@ class Views:
 
     def give_back(self) -> None:
         """Give the views back to the reader, who goes on with the scan in a layout of his own."""
-        self._arranges = False
+        self._arranges = self.is_comparing = False
         self._fitted = None
         self._body.hide()
         self._lesions.hide()
@@ -112,6 +116,32 @@ class Views:
         if self._fitted is not None:
             self._fitted.refit(self._scene)
 
+    # ---- beside an earlier scan --------------------------------------------------------------
+
+    def compare(self, volume_node: Any) -> str:
+        """Lay the views out for the scan and an earlier one; return the axis of the large views."""
+        axis = slice_views.large_axis(volume_node)
+        self._layout.choose(axis, is_comparison=True)
+        self.is_comparing = True
+        slice_views.turn_to_scan(self._scene, volume_node)
+        return axis
+
+    def end_comparison(self) -> None:
+        """Lay the views out as they were before the comparison."""
+        work = self._present_work()
+        if not self.is_comparing:
+            return
+        self.is_comparing = False
+        if self._arranges and work is not None:
+            self._layout.choose(slice_views.large_axis(work.volume_node))
+        else:
+            self._layout.give_back()
+        self.whole_scan()
+
+    def drawn(self) -> list[Any]:
+        """Return the nodes that are drawn for the scan in slices, beside segments and points."""
+        return [self._mark.node]
+
     # ---- one lesion ------------------------------------------------------------------------
 
     def follow(self, lesion_id: int) -> bool:
@@ -124,18 +154,33 @@ class Views:
         if work is None or lesion is None or not lesion.mask:
             self.unmark()
             return False
-        spread = self._spread(work, lesion)
-        for view in slice_views.slice_views(self._scene):
-            with slice_views.one_change(view):
-                if self._arranges:
-                    slice_views.show_lesion(view, spread)
-                else:
-                    slice_views.centre(view, spread.middle)
-        self._fitted, self.shows_scan = None, False
+        self.before_look(work.middle_of(lesion))
+        self._look_at(self._spread(work, lesion))
         self.current = lesion_id
         self._show_again()
         self._show_mark(work)
         return True
+
+    def look_at(self, place: np.ndarray, length_mm: float) -> None:
+        """Show a place where no lesion is, in the scan's own RAS, with so much around it."""
+        work = self._present_work()
+        if work is None:
+            return
+        self.unmark()
+        self.before_look(place)
+        corners = np.array(np.meshgrid(*([-0.5, 0.5],) * 3)).reshape(3, -1).T * length_mm
+        middle, *points = to_world(work.volume_node, np.vstack([place, place + corners]))
+        self._look_at(Spread(middle, np.array(points)))
+        self._show_again()
+
+    def _look_at(self, spread: Spread) -> None:
+        for view in slice_views.slice_views(self._scene):
+            with slice_views.one_change(view):
+                if self._arranges or self.is_comparing:
+                    slice_views.show_lesion(view, spread)
+                else:
+                    slice_views.centre(view, spread.middle)
+        self._fitted, self.shows_scan = None, False
 
     def switch(self) -> None:
         """Show the whole scan instead of the current lesion, or the lesion again."""

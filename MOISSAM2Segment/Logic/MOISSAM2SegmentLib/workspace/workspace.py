@@ -17,6 +17,7 @@ from MOISSAM2SegmentLib.scene.transforms import view_of
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.commands import Commands
+from MOISSAM2SegmentLib.workspace.comparison import REMOVED, Comparisons
 from MOISSAM2SegmentLib.workspace.effect_segments import EffectSegments
 from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from MOISSAM2SegmentLib.workspace.open_scan import (
@@ -56,9 +57,9 @@ class Workspace:
     """The scan that is open, if any, and everything that can be done with it.
 
     `commands` holds the commands of the panel's buttons, `editing` those of the Segment Editor's
-    effect, `reports` makes lesion reports, `views` show the scan and its lesions, `stations` joins
-    volumes, `recovery` keeps what is lost if Slicer dies. `work` is the work on the open scan, None
-    if none is.
+    effect, `reports` makes lesion reports, `views` show the scan and its lesions, `comparison` is
+    that with an earlier scan, `stations` joins volumes, `recovery` keeps what is lost if Slicer
+    dies. `work` is the work on the open scan, None if none is.
     """
 
     def __init__(self, scene: Any, engine: Engine) -> None:
@@ -88,6 +89,7 @@ class Workspace:
         self.stations = Stations(scene, engine, self.message)
         self.recovery = Recovery(scene, engine, self.message)
         self.views = Views(scene, engine, lambda: self.work)
+        self.comparison = Comparisons(self.open_work, engine, self.views, self.message)
         self.changed.connect(self.views.update)
         self._events: SceneEvents | None = None
         self._is_pumping = False
@@ -194,6 +196,7 @@ class Workspace:
     def _follow_transform(self) -> None:
         self.open_work().follow_transform()
         self.views.follow_transform()
+        self.comparison.follow_transform()
 
     def _take_over(self, problem: str, earlier: Sequence[EarlierSession]) -> None:
         work = self.open_work()
@@ -208,6 +211,8 @@ class Workspace:
         """End the work on the scan. Its nodes and its stored session stay in the scene."""
         if self.volume_node is None:
             return
+        self.comparison.end()
+        self.comparison.forget()
         work, events = self.work, self._events
         self.work = self.volume_node = self._events = None
         self.engine.worker.abandon(self)
@@ -224,6 +229,7 @@ class Workspace:
         self.end()
         self.stations.close()
         self.recovery.close()
+        self.comparison.changed.clear()
         signals = (self.opened, self.changed, self.begins, self.message, self.notice, self.ended)
         for signal in (*signals, self.pump_requested):
             signal.clear()
@@ -278,6 +284,9 @@ class Workspace:
     def _on_removed(self, node: Any) -> None:
         """Called just before a node is removed, when references to it can still be dropped."""
         work = self.work
+        if self.comparison.is_in(node):
+            self.comparison.end()
+            self.message(REMOVED)
         if node is self.volume_node:
             self.end(SCAN_REMOVED, store=False)
             self.message(SCAN_REMOVED)
@@ -294,6 +303,7 @@ class Workspace:
 
     def _on_closing(self) -> None:
         work = self.work
+        self.comparison.end(is_closing=True)
         self.views.end(is_closing=True)
         self.end(CLOSED, store=False)
         if work is not None:
