@@ -16,7 +16,7 @@ from mois_core.results.dicom_equipment import (
     new_uid,
 )
 from mois_core.results.dicom_lesions import DicomLesion
-from mois_core.results.dicom_segmentation import StationSegmentation, character_set
+from mois_core.results.dicom_segmentation import StationSegmentation, set_letters
 from mois_core.results.lesion_report import rounded
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def structured_report(
         imaging_measurements=[_measured(lesion, segmentations, model) for lesion in lesions],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return highdicom.sr.Comprehensive3DSR(
+    report = highdicom.sr.Comprehensive3DSR(
         evidence=[
             *(header for station in source.stations for header in station.headers),
             *(segmentation.dataset for segmentation in segmentations),
@@ -67,9 +67,10 @@ def structured_report(
         instance_number=1,
         is_complete=True,
         series_description="Lesions, measurements",
-        **character_set(lesions),
         **equipment(model),
     )
+    set_letters(report, lesions)
+    return report
 
 
 def _measured(

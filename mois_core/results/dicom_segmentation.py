@@ -19,6 +19,7 @@ from mois_core.session.lesion import Status
 
 if TYPE_CHECKING:
     import highdicom
+    from pydicom.dataset import Dataset
 
 SERIES_NUMBER = 9100
 """Far above what scanners count to; stations follow one another from here."""
@@ -97,9 +98,9 @@ def segment_station(
         series_description=f"Lesions{part}, segmentation",
         content_label=_CONTENT_LABEL,
         content_description="Lesions outlined by MOISSAM2",
-        **character_set(lesions),
         **equipment(model),
     )
+    set_letters(dataset, lesions)
     # It has to be there, and it was a program.
     dataset.ContentCreatorName = ""
     if station.frame_numbers is not None:
@@ -121,9 +122,13 @@ def _refer_to_frames(dataset: highdicom.seg.Segmentation, frame_numbers: Sequenc
         image.ReferencedFrameNumber = frame_numbers[image.ReferencedFrameNumber - 1]
 
 
-def character_set(lesions: Sequence[DicomLesion]) -> dict[str, str]:
-    """Return what highdicom is told of the letters: the source's, unless names need others."""
-    return {} if all(le.label.isascii() for le in lesions) else {"specific_character_set": _UTF_8}
+def set_letters(dataset: Dataset, lesions: Sequence[DicomLesion]) -> None:
+    """Have a file hold the letters that names of lesions need, if the source's do not do.
+
+    highdicom takes an argument for that from 0.28 on; Slicer 5.12 brings 0.27.
+    """
+    if not all(lesion.label.isascii() for lesion in lesions):
+        dataset.SpecificCharacterSet = _UTF_8
 
 
 def _description(
