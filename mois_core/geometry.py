@@ -105,6 +105,21 @@ def same_grid(volume: Volume, other: Volume) -> bool:
     return bool(np.abs(apart).max() <= _SAME_GRID_VOXELS)
 
 
+def turned_like(volume: Volume, grid: Volume) -> Volume | None:
+    """Return a volume with axes turned round such that its voxels are in the order of a grid's.
+
+    None if they do not lie where the grid's do. Programs store the same slices either way round.
+    """
+    along = np.diagonal(grid.ras_to_ijk @ volume.ijk_to_ras)[:3]
+    turn = np.eye(4)
+    for axis in np.flatnonzero(along < 0):
+        turn[axis, axis] = -1
+        turn[axis, 3] = volume.array.shape[2 - axis] - 1
+    array = np.flip(volume.array, [2 - axis for axis in np.flatnonzero(along < 0).tolist()])
+    turned = Volume(array, volume.ijk_to_ras @ turn)
+    return turned if same_grid(turned, grid) else None
+
+
 def _closest_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
     """Return the volume axes (0 for i, 1 for j, 2 for k) that run closest to R-L, A-P and S-I.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import IDENTITY, EnhancedFrame
-from dicom_results import ArchivedScan, classic, enhanced
+from dicom_files import IDENTITY, IDENTITY_TAGS, EnhancedFrame, write_series
+from dicom_results import SIZE, ArchivedScan, classic, enhanced, noise
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.io import read_scan, write_image
-from mois_core.io.dicom_source import read_dicom_source
+from mois_core.io.dicom_source import read_dicom_source, source_of_files
 
 
 def refusal(path, scan=None, **how) -> str:
@@ -121,3 +121,95 @@ def test_directions_that_are_rounded_differently_are_the_same(a_folder):
     change(file, ImageOrientationPatient=[1, 0, 0.00002, 0, 0, -1])
     headers = ArchivedScan.read(a_folder).source.stations[0].headers
     assert len({str(header.ImageOrientationPatient) for header in headers}) == 1
+
+
+WHAT = "The scan's images"
+
+
+def as_slicer_has_it(volume):
+    """A volume with the last slice first, as Slicer turns left-handed scans round."""
+    turn = np.diag([1.0, 1.0, -1.0, 1.0])
+    turn[2, 3] = volume.array.shape[0] - 1
+    return Volume(volume.array[::-1], volume.ijk_to_ras @ turn)
+
+
+def refusal_of_files(files, volume) -> str:
+    with pytest.raises(BadInput) as caught:
+        source_of_files(files, volume, WHAT)
+    message = str(caught.value)
+    assert message.startswith(WHAT)
+    assert not any(str(file.parent) in message or "Geheim" in message for file in files)
+    return message
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_the_files_that_another_program_read_give_the_same_source(a_folder, is_turned):
+    scan = ArchivedScan.read(a_folder)
+    volume = as_slicer_has_it(scan.stack.volume) if is_turned else scan.stack.volume
+    source, turned = source_of_files(sorted(a_folder.iterdir(), reverse=True), volume, WHAT)
+    uids = [[h.SOPInstanceUID for h in s.stations[0].headers] for s in (source, scan.source)]
+    assert uids[0] == uids[1]
+    assert np.array_equal(turned.array, scan.stack.volume.array)
+    assert np.allclose(turned.ijk_to_ras, scan.stack.volume.ijk_to_ras)
+
+
+def test_other_files_of_the_folder_play_no_part(a_folder):
+    scan, files = ArchivedScan.read(a_folder), list(a_folder.iterdir())
+    classic(a_folder / "more", tags={"0020|000e": "1.2.3.5"})
+    source, _ = source_of_files(files, scan.stack.volume, WHAT)
+    assert len(source.stations[0].headers) == 4
+
+
+def test_a_scan_that_was_moved_or_cropped_since_does_not_lie_on_its_images(a_folder):
+    volume, files = ArchivedScan.read(a_folder).stack.volume, list(a_folder.iterdir())
+    moved = volume.ijk_to_ras.copy()
+    moved[0, 3] += 1
+    assert "moved, cropped or resampled" in refusal_of_files(files, Volume(volume.array, moved))
+    cropped = Volume(volume.array[:, 1:], volume.ijk_to_ras)
+    assert "moved, cropped or resampled" in refusal_of_files(files, cropped)
+
+
+def test_slices_that_were_left_out_when_the_scan_was_loaded_are_missing(a_folder):
+    volume, files = ArchivedScan.read(a_folder).stack.volume, sorted(a_folder.iterdir())
+    assert "slices missing" in refusal_of_files([*files[:2], files[3]], volume)
+
+
+def test_a_file_that_is_damaged_since_is_named_by_nothing_of_its_path(a_folder):
+    volume, files = ArchivedScan.read(a_folder).stack.volume, sorted(a_folder.iterdir())
+    files[1].write_bytes(b"nothing")
+    assert "damaged" in refusal_of_files(files, volume)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0)])
+def test_frames_that_follow_one_another_are_those_that_any_program_reads(tmp_path, order):
+    file = enhanced(tmp_path / "a.dcm", [EnhancedFrame(n) for n in order])
+    scan = ArchivedScan.read(file)
+    source, turned = source_of_files([file], as_slicer_has_it(scan.stack.volume), WHAT)
+    assert np.array_equal(turned.array, scan.stack.volume.array)
+    assert source.stations[0].frame_numbers == scan.source.stations[0].frame_numbers
+
+
+def test_frames_in_disorder_are_refused(tmp_path):
+    file = enhanced(tmp_path / "a.dcm", [EnhancedFrame(n) for n in (0, 2, 1, 3, 4)])
+    volume = ArchivedScan.read(file).stack.volume
+    assert "not in the order of their places" in refusal_of_files([file], volume)
+
+
+def test_several_scans_in_one_file_are_refused(tmp_path):
+    beside = [EnhancedFrame(n, echo=echo) for n in range(3) for echo in (30.0, 80.0)]
+    file = enhanced(tmp_path / "a.dcm", beside)
+    volume = ArchivedScan.read(file, series="1.2.3.9#1").stack.volume
+    assert "2 scans" in refusal_of_files([file], volume)
+
+
+def test_stations_that_were_joined_are_found_in_their_files(tmp_path):
+    files = []
+    for uid, down in (("1.2.3.7", 12), ("1.2.3.8", 0)):
+        more = {"size": SIZE, "down": down, "values": noise(4), "tags": IDENTITY_TAGS}
+        files += write_series(tmp_path / "scan", uid, range(4), **more)
+    scan = ArchivedScan.read(tmp_path / "scan", compose=True)
+    source, turned = source_of_files(files, as_slicer_has_it(scan.stack.volume), WHAT)
+    assert np.array_equal(turned.array, scan.stack.volume.array)
+    assert [s.box for s in source.stations] == [s.box for s in scan.source.stations]
+    series = [s.header.SeriesInstanceUID for s in source.stations]
+    assert series == ["1.2.3.8", "1.2.3.7"]

@@ -39,7 +39,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mois_core import __version__
-from mois_core.errors import BadInput
+from mois_core.errors import BadInput, Cancelled
+from mois_core.progress import CancelToken
 from mois_core.results.colours import lesion_colour
 from mois_core.results.dicom_files import check_writable
 from mois_core.results.lesion_report import measure_lesions, without_overlaps, write_csv
@@ -435,6 +436,22 @@ def test_without_a_lesion_nothing_is_written(tmp_path):
     written = write(scan, [rejected], tmp_path / "out")
     assert (written.segmentations, written.pictures) == (0, 0)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_progress_is_told_for_each_part_and_stopping_is_no_fault_of_the_headers(tmp_path):
+    scan = a_classic_scan(tmp_path / "scan")
+    lesions = touching_lesions(scan.stack)
+    told, cancel = [], CancelToken()
+    write(scan, lesions, tmp_path / "out", progress=lambda *how: told.append(how))
+    assert [done for done, _, _ in told] == [0, *range(1, 9)]
+    assert {total for _, total, _ in told[1:]} == {8} and told[-1][2] == "writing DICOM"
+
+    def stop(done, total, what):
+        if done == 4:
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        write(scan, lesions, tmp_path / "stopped", progress=stop, cancel=cancel)
 
 
 def test_headers_that_cannot_be_taken_over_are_refused_beforehand_and_not_quoted(tmp_path):

@@ -16,6 +16,7 @@ from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack
 from mois_core.io import check_segmentation_path, write_segmentation
 from mois_core.network.model_info import ModelInfo
+from mois_core.progress import Progress, silent
 from mois_core.results import lesion_report, lesion_uids
 from mois_core.results.colours import Colour, lesion_colour
 from mois_core.session import Session
@@ -78,6 +79,7 @@ def write_results(
     saved: Path | None = None,
     title: str = "",
     dicom: DicomOutput | None = None,
+    progress: Progress = silent,
 ) -> WrittenDicom | None:
     """Write the segmentation, and each further file that has a path, and DICOM files if asked for.
 
@@ -110,7 +112,7 @@ def write_results(
             from mois_core.results.dicom_files import write_dicom_files
 
             what = (dicom.source, result.stack, result.lesions, result.model, result.colours)
-            return write_dicom_files(place[dicom.folder], *what)
+            return write_dicom_files(place[dicom.folder], *what, progress=progress)
     return None
 
 

@@ -247,7 +247,8 @@ def run(args: argparse.Namespace) -> None:
         notes=notes(inputs.thicken, inputs.colours),
     )
     files = (args.out, args.report, args.picture, args.save_session)
-    written = write_results(result, *files, dicom=inputs.dicom)
+    with progress_bar() as bar:
+        written = write_results(result, *files, dicom=inputs.dicom, progress=bar)
     print(f"{args.out}: {result_line(result)}")
     if written:
         print(dicom_option.written_line(args.dicom_out, written))

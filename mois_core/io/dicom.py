@@ -17,7 +17,7 @@ from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.io.compose_stations import StationPlan, compose_stations, plan_stations
 from mois_core.io.dicom_frames import CONTRAST, UNITS, Trait, frames_of
-from mois_core.io.dicom_series import Series, find_series, readable, series_of_file
+from mois_core.io.dicom_series import Series, find_series, readable, series_of_file, series_of_files
 from mois_core.io.frame_stacks import FrameStack, SeriesPart, parts_of
 from mois_core.io.images import grey_values, quiet, volume_from_image
 
@@ -69,7 +69,7 @@ def find_stations(
     found = find_series(path) if path.is_dir() else [series_of_file(path)]
     chosen = _choose(found, wanted, path)
     if len(chosen) == 1 or compose:
-        stations = [s for series, part in chosen for s in _stations_of(series, part, path)]
+        stations = [s for series, part in chosen for s in _stations_in(path, series, part)]
     elif wanted:
         raise BadInput("several series make one scan only with --compose; add it, or choose one")
     else:
@@ -82,6 +82,17 @@ def find_stations(
     if len(stations) == 1:
         return stations, None
     return stations, _plan(stations, path, is_certain=not compose, are_named=bool(wanted))
+
+
+def stations_of_files(files: Sequence[Path], what: str) -> tuple[list[Station], StationPlan | None]:
+    """Return the stations that files make, for somebody who knows that these are one scan.
+
+    ``what`` is what messages call them: nothing of their paths is shown.
+    """
+    stations = []
+    for series in series_of_files(files, what):
+        stations += _stations_of(series, None, what, f"series {series.uid}")
+    return stations, _plan(stations, what, False, True) if len(stations) > 1 else None
 
 
 def _choose(
@@ -108,14 +119,22 @@ def _listed(things: Sequence[object]) -> str:
     return listed + (f"; and {more} more" if more > 0 else "")
 
 
-def _stations_of(series: Series, number: int | None, path: Path) -> list[Station]:
-    """Return the stacks of slices that make one scan of a series."""
-    what = f"Series {series} in {path}" if path.is_dir() else str(path)
+def _stations_in(path: Path, series: Series, number: int | None) -> list[Station]:
+    """Return the stacks of slices that make one scan of a series of a folder, or of a file."""
+    if path.is_dir():
+        return _stations_of(series, number, f"Series {series} in {path}", f"series {series.uid}")
+    return _stations_of(series, number, str(path), "the file")
+
+
+def _stations_of(series: Series, number: int | None, what: str, name: str) -> list[Station]:
+    """Return the stacks of slices that make one scan of a series.
+
+    Messages call the series ``what``, and it as one of several ``name``.
+    """
     with quiet(), readable(what):
         is_alone = len(series.files) == 1
         frames = [frame for file in series.files for frame in frames_of(file, what, is_alone)]
     part = _part_of(parts_of(frames, what), number, series.uid, what)
-    name = f"series {series.uid}" if path.is_dir() else "the file"
     if len(part.stations) == 1:
         return [Station(series, part.stations[0], name, what)]
     return [
@@ -157,7 +176,7 @@ def _certain_stations(found: Sequence[Series], path: Path) -> list[Station]:
     if len({(series.study, series.description, len(series.files)) for series in found}) > 1:
         return []
     try:
-        stations = [station for series in found for station in _stations_of(series, None, path)]
+        stations = [station for series in found for station in _stations_in(path, series, None)]
         _plan(stations, path, is_certain=True, are_named=False)
     except BadInput:
         return []
@@ -165,7 +184,7 @@ def _certain_stations(found: Sequence[Series], path: Path) -> list[Station]:
 
 
 def _plan(
-    stations: Sequence[Station], path: Path, is_certain: bool, are_named: bool
+    stations: Sequence[Station], where: Path | str, is_certain: bool, are_named: bool
 ) -> StationPlan:
     """Place stations on one grid; refuse what does not belong together.
 
@@ -176,11 +195,11 @@ def _plan(
     for other in stations[1:]:
         reason = _why_not(first, other, is_certain, are_named)
         if reason:
-            raise BadInput(f"{path}: {first.name} and {other.name} {reason}")
+            raise BadInput(f"{where}: {first.name} and {other.name} {reason}")
     try:
         return plan_stations([s.stack.grid for s in stations], [s.name for s in stations])
     except BadInput as error:
-        raise BadInput(f"{path}: {error}") from error
+        raise BadInput(f"{where}: {error}") from error
 
 
 def _why_not(first: Station, other: Station, is_certain: bool, are_named: bool) -> str:

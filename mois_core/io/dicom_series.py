@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -80,12 +80,27 @@ def _is_damaged(path: Path) -> bool:
         return True
 
 
-def series_of_file(path: Path) -> Series:
-    """Return the series that a file is a part of, as if it were all of it."""
-    with quiet(), readable(str(path)):
+def series_of_file(path: Path, what: str = "") -> Series:
+    """Return the series that a file is a part of, as if it were all of it.
+
+    ``what`` is what messages call it, which is its path if nothing else is given.
+    """
+    with quiet(), readable(what or str(path)):
         header = read_header(str(path))
     uid = header.GetMetaData(_SERIES) if header.HasMetaDataKey(_SERIES) else ""
     return _series(uid.strip("\0 "), header, (str(path),))
+
+
+def series_of_files(files: Sequence[Path], what: str) -> list[Series]:
+    """Return the series that files are parts of, as if these were all of them."""
+    parts: dict[str, list[Series]] = {}
+    for file in files:
+        series = series_of_file(file, what)
+        parts.setdefault(series.uid, []).append(series)
+    return [
+        replace(own[0], files=tuple(file for part in own for file in part.files))
+        for own in parts.values()
+    ]
 
 
 def study_day(path: Path) -> date | None:

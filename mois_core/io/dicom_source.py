@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.geometry import Box, Volume, same_grid
-from mois_core.io.dicom import Station, find_stations
+from mois_core.geometry import Box, Volume, same_grid, turned_like
+from mois_core.io.compose_stations import StationPlan
+from mois_core.io.dicom import Station, find_stations, stations_of_files
 from mois_core.io.scan import is_dicom_scan
 
 if TYPE_CHECKING:
@@ -100,18 +101,55 @@ def read_dicom_source(
         )
     wanted = [series] if isinstance(series, str) else list(series or ())
     stations, plan = find_stations(path, wanted, compose)
+    if not same_grid(_grid(stations, plan), scan):
+        raise BadInput(f"{path} has changed since the scan was read; begin again.")
+    return _source(stations, plan, str(path))
+
+
+def source_of_files(
+    files: Sequence[str | os.PathLike], scan: Volume, what: str
+) -> tuple[DicomSource, Volume]:
+    """Return what another program read a scan from, and the scan in the order of these files.
+
+    ``what`` is what messages call the files, whose paths are not shown. Refused as well are scans
+    that lie elsewhere than their images, as after a transform was hardened, and multi-frame files
+    whose frames are in disorder, since programs differ in what they make of these.
+    """
+    stations, plan = stations_of_files([Path(file) for file in files], what)
+    turned = turned_like(scan, _grid(stations, plan))
+    if turned is None:
+        raise BadInput(
+            f"{what} do not lie where the scan does: it was moved, cropped or resampled since, or "
+            "it was made of other images. Load the series again and work on it as it is."
+        )
+    source = _source(stations, plan, what)
+    for station in source.stations:
+        if station.frame_numbers is not None:
+            steps = np.diff(station.frame_numbers)
+            if not (np.all(steps > 0) or np.all(steps < 0)):
+                raise BadInput(
+                    f"{what} are in one file whose frames are not in the order of their places, "
+                    "which programs read in different ways; export one file for each slice."
+                )
+    return source, turned
+
+
+def _grid(stations: Sequence[Station], plan: StationPlan | None) -> Volume:
+    """Return the grid of the scan that stations make, without its voxels."""
     if plan is None:
-        grid = stations[0].stack.grid
-        boxes = [tuple(slice(0, size) for size in grid.array.shape)]
+        return stations[0].stack.grid
+    return Volume(np.broadcast_to(np.int8(0), plan.shape), plan.ijk_to_ras)
+
+
+def _source(stations: Sequence[Station], plan: StationPlan | None, what: str) -> DicomSource:
+    if plan is None:
+        boxes = [tuple(slice(0, size) for size in stations[0].stack.grid.array.shape)]
     else:
-        grid = Volume(np.broadcast_to(np.int8(0), plan.shape), plan.ijk_to_ras)
         stations = [stations[n] for n in plan.order]
         boxes = [plan.boxes[n] for n in plan.order]
-    if not same_grid(grid, scan):
-        raise BadInput(f"{path} has changed since the scan was read; begin again.")
     with private_headers():
         source = DicomSource(tuple(map(_source_station, stations, boxes)))
-        _check_identity(source, path)
+        _check_identity(source, what)
     return source
 
 
@@ -222,13 +260,13 @@ def _slice_distance(station: Station) -> str:
     return f"{np.linalg.norm(station.stack.ijk_to_ras[:3, 2]):.6g}"
 
 
-def _check_identity(source: DicomSource, path: Path) -> None:
+def _check_identity(source: DicomSource, what: str) -> None:
     """Refuse files of several patients or studies, without a word on who they are."""
     headers = [header for station in source.stations for header in station.headers]
     for keyword in _IDENTITY:
         if len({str(header.get(keyword) or "") for header in headers}) > 1:
             raise BadInput(
-                f"{path} mixes files of more than one patient ({keyword} differs within the scan), "
+                f"{what} mixes files of more than one patient ({keyword} differs within the scan), "
                 "so DICOM results would be filed with the wrong one; export the series anew from "
                 "the archive."
             )

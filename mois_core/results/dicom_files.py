@@ -10,13 +10,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mois_core.errors import BadInput
+from mois_core.errors import BadInput, Cancelled
 from mois_core.geometry import SliceStack
 from mois_core.io.dicom_source import DicomSource, private_headers
 from mois_core.network.model_info import ModelInfo
+from mois_core.progress import CancelToken, Progress, silent
 from mois_core.results.colours import Colour
 from mois_core.results.dicom_lesions import DicomLesion, dicom_lesions, numbered_voxels
-from mois_core.results.dicom_pictures import secondary_captures
+from mois_core.results.dicom_pictures import secondary_captures, slices_with_lesions
 from mois_core.results.dicom_report import structured_report
 from mois_core.results.dicom_segmentation import (
     SERIES_NUMBER,
@@ -28,6 +29,8 @@ from mois_core.session.masks import Mask
 
 REPORT_NAME = "measurements.dcm"
 PICTURES_NAME = "outlines"
+
+_MEASURING, _WRITING = "measuring lesions", "writing DICOM"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ def write_dicom_files(
     lesions: Sequence[Lesion],
     model: ModelInfo,
     colours: Mapping[int, Colour] = MappingProxyType({}),
+    progress: Progress = silent,
+    cancel: CancelToken | None = None,
 ) -> WrittenDicom:
     """Write segmentation, measurements and pictures of the lesions that count into a folder.
 
@@ -53,23 +58,38 @@ def write_dicom_files(
     in the place of which it is shown; the measurements are those of the whole scan. Scans without
     a lesion leave the folder empty: a segmentation has at least one segment.
     """
+    cancel = cancel or CancelToken()
     with _reported():
+        progress(0, 1, _MEASURING)
         found = dicom_lesions(stack, lesions, colours)
         if not found:
             return WrittenDicom(0, 0)
-        segmentations = _segmentations(source, stack, found, model)
-        for number, segmentation in enumerate(segmentations, start=1):
-            name = "segmentation" if len(source.stations) == 1 else f"segmentation-{number}"
-            segmentation.dataset.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+        slices = slices_with_lesions(found)
+        # Measuring, each station and the report are a part each, and so is each picture.
+        parts = 2 + len(source.stations) + len(slices)
+
+        def go_on(done: int) -> None:
+            cancel.check()
+            progress(done, parts, _WRITING)
+
+        segmentations = []
+        for n, segmentation in enumerate(_segmentations(source, stack, found, model)):
+            go_on(1 + n)
+            if segmentation is not None:
+                segmentations.append(segmentation)
+                name = "segmentation" if len(source.stations) == 1 else f"segmentation-{n + 1}"
+                segmentation.dataset.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+        go_on(1 + len(source.stations))
         report = structured_report(source, found, segmentations, model)
         report.save_as(folder / REPORT_NAME, enforce_file_format=True)
         pictures = folder / PICTURES_NAME
         pictures.mkdir()
-        count = 0
-        for slice_index, image in secondary_captures(source, stack, found, model):
+        images = secondary_captures(source, stack, found, model)
+        for done, (slice_index, image) in enumerate(images, start=parts - len(slices)):
+            go_on(done)
             image.save_as(pictures / f"slice-{slice_index + 1:04}.dcm", enforce_file_format=True)
-            count += 1
-    return WrittenDicom(len(segmentations), count)
+        progress(parts, parts, _WRITING)
+    return WrittenDicom(len(segmentations), len(slices))
 
 
 def check_writable(source: DicomSource, stack: SliceStack, model: ModelInfo) -> None:
@@ -91,15 +111,14 @@ def check_writable(source: DicomSource, stack: SliceStack, model: ModelInfo) -> 
 
 def _segmentations(
     source: DicomSource, stack: SliceStack, lesions: Sequence[DicomLesion], model: ModelInfo
-) -> list[StationSegmentation]:
+) -> Iterator[StationSegmentation | None]:
+    """Yield the segmentation of each station; None where no lesion lies in it."""
     numbers = numbered_voxels(stack, lesions)
     count = len(source.stations)
-    segmentations = []
     for n, station in enumerate(source.stations):
         part = f", station {n + 1} of {count}" if count > 1 else ""
         how = (numbers, lesions, model, SERIES_NUMBER + n, part)
-        segmentations.append(segment_station(station, *how))
-    return [segmentation for segmentation in segmentations if segmentation is not None]
+        yield segment_station(station, *how)
 
 
 @contextmanager
@@ -108,7 +127,7 @@ def _reported() -> Iterator[None]:
     try:
         with private_headers():
             yield
-    except (BadInput, OSError, MemoryError):
+    except (BadInput, Cancelled, OSError, MemoryError):
         raise
     except Exception as error:
         raise BadInput(

@@ -49,8 +49,7 @@ def secondary_captures(
     series = new_uid()
     window = grey_window(stack.array)
     _, rows_to, columns_to = VIEWS[stack.axis]
-    slices = sorted({n for lesion in lesions for n in lesion.lesion.mask.slices})
-    for number, slice_index in enumerate(slices, start=1):
+    for number, slice_index in enumerate(slices_with_lesions(lesions), start=1):
         picture, pixel_mm = outlined_slice(stack, slice_index, lesions, window)
         image = highdicom.sc.SCImage.from_ref_dataset(
             source.header,
@@ -74,6 +73,11 @@ def secondary_captures(
         # It has to be there; most scans show both sides and do not say so.
         image.Laterality = source.header.get("Laterality") or ""
         yield slice_index, image
+
+
+def slices_with_lesions(lesions: Sequence[DicomLesion]) -> list[int]:
+    """Return the slices that there is a picture of, from 0."""
+    return sorted({n for lesion in lesions for n in lesion.lesion.mask.slices})
 
 
 def outlined_slice(
