@@ -280,6 +280,16 @@ class MOISSAM2SegmentLogic(ScriptedLoadableModuleLogic):
 
         return in_node_order(self.workspace.session.mask(lesion_id), self.workspace.volume_node)
 
+    def save_dicom(self, folder: str | Path) -> Path:
+        """Write the lesions as DICOM files into a new folder inside another one, and return it.
+
+        The scan has to come from Slicer's DICOM database. In Slicer 5.12 all that this needs is
+        there; see `MOISSAM2SegmentLib.setup.install.install_for_dicom`.
+        """
+        made: list[Any] = []
+        self.run(lambda: self.workspace.dicom.write(folder, made.append))
+        return made[0].folder
+
     def run(self, action: Callable[[], Any]) -> None:
         """Call a function and wait until the work that it begins is done.
 

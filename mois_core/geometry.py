@@ -70,8 +70,10 @@ class Volume:
 
     @cached_property
     def digest(self) -> str:
-        """A checksum of the voxels, wherever they lie."""
-        return hashlib.sha256(np.ascontiguousarray(self.array).data).hexdigest()
+        """A checksum of the voxels, wherever they lie, and in whatever order and number format
+        they are stored."""
+        upright = np.ascontiguousarray(SliceStack(self).array, dtype=np.float32)
+        return hashlib.sha256(upright.data).hexdigest()
 
     @cached_property
     def spacing(self) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 import slicer
 import vtk
+from dicom_scene import put_in_study
 from engine_fixtures import FIRST, SECOND
 from MOISSAM2SegmentLib.scene.segment_tags import NEUROFIBROMA
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
@@ -24,23 +25,10 @@ def hierarchy(scene):
     return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
 
 
-def put_in_study(scene, node) -> int:
-    """Put a scan where Slicer puts it when it loads it from its DICOM database; return the study.
-
-    `DICOMPlugin.addSeriesInSubjectHierarchy` does the same.
-    """
-    tree = hierarchy(scene)
-    tree.SetItemUID(tree.CreateItem(tree.GetSceneItemID(), node), "DICOM", "1.2.3.4")
-    insert = slicer.vtkSlicerSubjectHierarchyModuleLogic.InsertDicomSeriesInHierarchy
-    insert(tree, "patient", "1.2.826.1", "1.2.3.4")
-    node.SetAttribute("DICOM.instanceUIDs", IMAGES)
-    return tree.GetItemByUID("DICOM", "1.2.826.1")
-
-
 @pytest.fixture
 def a_dicom_scan(a_scene):
     node = scan_node(a_scene)
-    node.study = put_in_study(a_scene, node)
+    node.study = put_in_study(a_scene, node, IMAGES.split())
     return node
 
 
@@ -189,7 +177,7 @@ def test_a_scan_of_another_file_has_its_segments_beside_it(a_scene, a_workspace)
 
 def test_joined_stations_have_their_segments_under_the_study_too(a_scene, an_engine):
     stations = [add_station(a_scene, number) for number in (0, 1)]
-    study = [put_in_study(a_scene, station) for station in stations][0]
+    study = [put_in_study(a_scene, station, IMAGES.split()) for station in stations][0]
     workspace = Workspace(a_scene, an_engine)
     joined = []
     workspace.stations.join(stations, joined.append)

@@ -22,6 +22,7 @@ COMPLETE = {
     "filelock": "3.18.0",
     "pillow": "11.0.0",
 }
+DICOM = {"highdicom": "0.27.0"}
 
 
 class Computer:
@@ -69,7 +70,7 @@ class Computer:
         self.constraints = constraints.read_text(encoding="utf-8")
         self.installed += wanted
         names = [re.split("[>=]", line)[0] for line in wanted]
-        self.has(**{name: COMPLETE[name] for name in names})
+        self.has(**{name: {**COMPLETE, **DICOM}[name] for name in names})
 
     def is_slicer_5_12(self, skips: bool = False) -> None:
         def pip_ensure(
@@ -331,3 +332,73 @@ def test_a_package_that_cannot_be_imported_is_named(a_computer, monkeypatch):
 
     with pytest.raises(install.InstallFailed, match="torch is installed.*c10.dll"):
         a_computer.install()
+
+
+# ---- what only DICOM results need ----------------------------------------------------------
+
+
+def for_dicom(computer) -> bool:
+    return install.install_for_dicom(computer.ask, computer.messages.append)
+
+
+def test_highdicom_is_what_the_project_asks_for():
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert install.HIGHDICOM.specifier in project["optional-dependencies"]["dicom"]
+    assert install.HIGHDICOM not in install.REQUIREMENTS
+
+
+def test_slicer_5_12_has_what_dicom_results_need(a_computer):
+    a_computer.is_slicer_5_12()
+    a_computer.has(**COMPLETE, pydicom="3.0.2", highdicom="0.27.0")
+    assert for_dicom(a_computer)
+    assert a_computer.asked == a_computer.installed == a_computer.messages == []
+
+
+def test_highdicom_is_installed_after_a_question_and_nothing_is_replaced(either_slicer):
+    either_slicer.has(**COMPLETE, pydicom="3.0.2")
+    assert for_dicom(either_slicer)
+    assert len(either_slicer.asked) == 1 and "highdicom" in either_slicer.asked[0]
+    assert either_slicer.installed == ["highdicom>=0.27"]
+    held = either_slicer.constraints.splitlines()
+    assert {"pydicom==3.0.2", "numpy==1.26.4", "pillow==11.0.0"} <= set(held)
+    assert for_dicom(either_slicer)
+    assert len(either_slicer.asked) == 1
+
+
+def test_one_who_declines_has_no_dicom_files_and_is_told(either_slicer):
+    either_slicer.has(**COMPLETE, pydicom="3.0.2")
+    either_slicer.answer = False
+    assert not for_dicom(either_slicer)
+    assert either_slicer.installed == []
+    assert either_slicer.messages == [install.NO_DICOM]
+
+
+def test_the_pydicom_of_slicer_5_10_is_not_replaced(a_computer):
+    a_computer.is_slicer_5_10()
+    a_computer.has(**COMPLETE, pydicom="2.4.4")
+    with pytest.raises(install.InstallFailed, match=r"works with pydicom 2\.4\.4.*Slicer 5\.12"):
+        for_dicom(a_computer)
+    assert a_computer.asked == a_computer.installed == []
+
+
+def test_without_the_internet_it_is_said_how_to_bring_highdicom(a_computer, monkeypatch):
+    a_computer.is_slicer_5_12()
+    a_computer.has(**COMPLETE, pydicom="3.0.2")
+
+    def offline(*arguments, **how):
+        raise RuntimeError("no connection\nmore")
+
+    monkeypatch.setattr(sys.modules["slicer.packaging"], "pip_ensure", offline)
+    with pytest.raises(install.InstallFailed) as caught:
+        for_dicom(a_computer)
+    text = str(caught.value)
+    assert "highdicom did not work: no connection." in text and "Without the Internet" in text
+    assert "pip download --dest FOLDER highdicom" in text
+
+
+def test_an_installation_of_highdicom_that_was_skipped_is_noticed(a_computer):
+    a_computer.is_slicer_5_12(skips=True)
+    a_computer.has(**COMPLETE, pydicom="3.0.2")
+    with pytest.raises(install.InstallFailed, match="still missing: highdicom"):
+        for_dicom(a_computer)

@@ -28,8 +28,12 @@ NAMES = {
     " MOISSAM2 session",
     " lesion report",
     "the worker is closed",
+    "Segmentation category and type - DICOM master list",
+    "SCT^49755003^Morphologically Altered Structure",
+    "Anatomic codes - DICOM master list",
 }
-"""Names in VTK, of threads and of nodes, and an error of programmers: none is translated."""
+"""Names in VTK, of threads, of nodes and of terms, and an error of programmers: none is translated.
+"""
 
 NAME_JOBS = ("Job", "run", "_run", "_measured")
 """Functions whose first argument is the name of a job, which is not shown."""

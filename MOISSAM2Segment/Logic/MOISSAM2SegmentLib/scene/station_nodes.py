@@ -12,6 +12,7 @@ import slicer
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from MOISSAM2SegmentLib.messages import tr as _
+from MOISSAM2SegmentLib.scene.dicom_scan import note_stations
 from MOISSAM2SegmentLib.scene.subject_hierarchy import parent_of, put_beside, study_of
 from MOISSAM2SegmentLib.scene.transforms import (
     linear_between,
@@ -93,6 +94,7 @@ def add_composed(scene: Any, sources: Sequence[Any], volume: ComposedVolume) -> 
     node.SetDescription(volume.note)
     node.CreateDefaultDisplayNodes()
     put_beside(node, sources[0])
+    note_stations(node, sources)
     return node
 
 

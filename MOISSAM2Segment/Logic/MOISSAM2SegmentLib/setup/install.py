@@ -42,6 +42,11 @@ ASK_FOR_EXTENSION = _(
     "install that extension now? Slicer has to be restarted afterwards."
 )
 DECLINED = _("Nothing was installed. MOISSAM2 cannot segment without these packages.")
+NO_DICOM = _("Nothing was installed, and no DICOM file was written.")
+OLD_PYDICOM = _(
+    "DICOM files need pydicom {oldest}, and this Slicer works with pydicom {version}, which is not "
+    "replaced. Use Slicer 5.12 or newer, which brings along what is needed."
+)
 INSTALLING = _("Installing {names}...")
 INSTALLING_EXTENSION = _("Installing the extension PyTorch...")
 INSTALLED = _("{name} {version} is installed.")
@@ -104,6 +109,10 @@ REQUIREMENTS = (
     Requirement("SimpleITK", "SimpleITK", "2.3", is_bundled=True),
 )
 TORCH = REQUIREMENTS[0]
+PYDICOM = Requirement("pydicom", "pydicom", "3.0.1", is_bundled=True)
+HIGHDICOM = Requirement("highdicom", "highdicom", "0.27")
+"""What writes DICOM files. Not needed for the work itself, so asked for when these are wanted;
+Slicer brings it along from 5.12 on; with the pydicom and the numpy of 5.10 none works."""
 
 
 def missing_packages() -> list[str]:
@@ -142,6 +151,27 @@ def install(ask: Ask, report: Report) -> bool:
     _try_imports()
     if missing:
         report(READY)
+    return True
+
+
+def install_for_dicom(ask: Ask, report: Report) -> bool:
+    """Return whether DICOM files can be written; install what that needs if the user agrees.
+
+    Raises `InstallFailed` if it cannot be installed.
+    """
+    importlib.invalidate_caches()
+    version = installed_version(PYDICOM.package)
+    if version is not None and _numbers(version) < _numbers(PYDICOM.oldest):
+        raise InstallFailed(OLD_PYDICOM.format(oldest=PYDICOM.oldest, version=version))
+    if _is_there(HIGHDICOM):
+        return True
+    if not ask(QUESTION.format(names=HIGHDICOM.package, size="")):
+        report(NO_DICOM)
+        return False
+    _install_rest([HIGHDICOM], report)
+    if not _is_there(HIGHDICOM):
+        offline = _offline([HIGHDICOM.package])
+        raise InstallFailed(STILL_MISSING.format(names=HIGHDICOM.package, offline=offline))
     return True
 
 
@@ -303,7 +333,7 @@ def _pip_ensure() -> Callable[..., Any] | None:
 @contextmanager
 def _held_versions() -> Iterator[Path]:
     """Give a constraints file for pip that holds our packages that are there at their versions."""
-    there = [r for r in REQUIREMENTS if _is_there(r)]
+    there = [r for r in (*REQUIREMENTS, PYDICOM) if _is_there(r)]
     held = [(r.package, installed_version(r.package)) for r in there]
     # A local build such as 2.13.0+cu128 is no version that pip could compare with an index.
     lines = [f"{name}=={version}" for name, version in held if version and "+" not in version]

@@ -18,6 +18,7 @@ from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.commands import Commands
 from MOISSAM2SegmentLib.workspace.comparison import REMOVED, Comparisons
+from MOISSAM2SegmentLib.workspace.dicom_export import DicomExport
 from MOISSAM2SegmentLib.workspace.effect_segments import EffectSegments
 from MOISSAM2SegmentLib.workspace.lesion_list import LesionEntry
 from MOISSAM2SegmentLib.workspace.open_scan import (
@@ -57,9 +58,9 @@ class Workspace:
     """The scan that is open, if any, and everything that can be done with it.
 
     `commands` holds the commands of the panel's buttons, `editing` those of the Segment Editor's
-    effect, `reports` makes lesion reports, `views` show the scan and its lesions, `comparison` is
-    that with an earlier scan, `stations` joins volumes, `recovery` keeps what is lost if Slicer
-    dies. `work` is the work on the open scan, None if none is.
+    effect, `reports` makes lesion reports, `dicom` writes DICOM files, `views` show the scan and
+    its lesions, `comparison` is that with an earlier scan, `stations` joins volumes, `recovery`
+    keeps what is lost if Slicer dies. `work` is the work on the open scan, None if none is.
     """
 
     def __init__(self, scene: Any, engine: Engine) -> None:
@@ -86,6 +87,7 @@ class Workspace:
         self.commands = Commands(self.open_work)
         self.effect_segments = EffectSegments(self.open_work, self.message)
         self.reports = Reports(self.open_work, engine, self.message)
+        self.dicom = DicomExport(self.open_work, engine, self.message)
         self.stations = Stations(scene, engine, self.message)
         self.recovery = Recovery(scene, engine, self.message)
         self.views = Views(scene, engine, lambda: self.work)
