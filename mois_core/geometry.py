@@ -20,6 +20,7 @@ from mois_core.errors import BadInput
 # follow the radiological convention: rows run downwards as the reader sees them, the patient's
 # right (or front, in sagittal slices) is on the left, and slices come towards the reader.
 VIEWS = {"coronal": "AIL", "sagittal": "LIP", "axial": "IPL"}
+OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
 _RAS_DIRECTION = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 _VIEW_ACROSS_RAS_AXIS = ("sagittal", "coronal", "axial")
 

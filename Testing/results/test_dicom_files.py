@@ -43,6 +43,7 @@ from mois_core.errors import BadInput, Cancelled
 from mois_core.progress import CancelToken
 from mois_core.results.colours import lesion_colour
 from mois_core.results.dicom_files import check_writable
+from mois_core.results.dicom_pictures import outlined_slice
 from mois_core.results.lesion_report import measure_lesions, without_overlaps, write_csv
 from mois_core.session.lesion import Painting, Status
 from mois_core.session.masks import Mask
@@ -428,6 +429,16 @@ def test_an_outline_lies_around_its_lesion(tmp_path):
     assert rows.max() * pixel == pytest.approx(14 * row_mm, abs=2 * pixel)
     assert columns.min() * pixel == pytest.approx(6 * column_mm, abs=2 * pixel)
     assert columns.max() * pixel == pytest.approx(12 * column_mm, abs=2 * pixel)
+
+
+@pytest.mark.parametrize("axis", ["coronal", "sagittal", "axial"])
+def test_both_sides_of_the_patient_are_told_at_the_edges(tmp_path, axis):
+    scan = ArchivedScan.read(classic(tmp_path / "scan", range(30)), axis=axis)
+    page, pixel = outlined_slice(scan.stack, 3, [], (0, 900))
+    width = round(scan.stack.shape[1] * scan.stack.pixel_spacing[1] / pixel)
+    letters = (page[40:58] == 255).all(axis=2)
+    left, right = letters[:, :18], letters[:, width - 18 : width]
+    assert left.any() and right.any() and not np.array_equal(left, right)
 
 
 def test_without_a_lesion_nothing_is_written(tmp_path):

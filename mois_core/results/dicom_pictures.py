@@ -16,12 +16,13 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from mois_core import __version__
-from mois_core.geometry import VIEWS, SliceStack
+from mois_core.geometry import OPPOSITE, VIEWS, SliceStack
 from mois_core.io.dicom_source import DicomSource
 from mois_core.network.model_info import ModelInfo
 from mois_core.results.dicom_equipment import NAME, NOT_FOR_DIAGNOSIS, equipment, new_uid
 from mois_core.results.dicom_lesions import DicomLesion
 from mois_core.results.grey_window import grey_window
+from mois_core.results.id_places import Rectangle, free_place
 
 if TYPE_CHECKING:
     import highdicom
@@ -32,7 +33,10 @@ _LONG_SIDE = 1024
 _NARROWEST = 260
 """Pixels that the line of text needs."""
 _FONT_PIXELS, _LINE_PIXELS = 14, 20
+_HEAD_PIXELS = 2 * _LINE_PIXELS
 _ID_GAP = 4
+_ABOVE_DIGITS = 2
+"""Pixels that the font leaves empty above digits."""
 _PLAIN = "1.2.840.10008.1.2.1"
 """Explicit, little-endian and not compressed: what every archive takes."""
 _WHITE = (255, 255, 255)
@@ -96,31 +100,51 @@ def outlined_slice(
     scaled = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     pixels = np.repeat(np.asarray(scaled)[..., np.newaxis], 3, axis=2)
     here = [lesion for lesion in lesions if slice_index in lesion.lesion.mask.planes]
-    ends = []
+    boxes = []
     for lesion in here:
         mask = Image.fromarray(lesion.lesion.mask.image(slice_index))
         mask = np.asarray(mask.resize(size, Image.Resampling.NEAREST))
         # Each outline runs inside its lesion, so those of lesions that touch are both seen.
         pixels[mask & ~ndimage.binary_erosion(mask)] = _rgb(lesion)
-        ends.append(ndimage.find_objects(mask.astype(np.uint8))[0])
-    page = Image.new("RGB", (max(size[0], _NARROWEST), size[1] + 2 * _LINE_PIXELS))
-    page.paste(Image.fromarray(pixels), (0, 2 * _LINE_PIXELS))
+        boxes.append(ndimage.find_objects(mask.astype(np.uint8))[0])
+    page = Image.new("RGB", (max(size[0], _NARROWEST), size[1] + _HEAD_PIXELS))
+    page.paste(Image.fromarray(pixels), (0, _HEAD_PIXELS))
     draw = ImageDraw.Draw(page)
     font = ImageFont.load_default(_FONT_PIXELS)
     counted = "1 lesion" if len(here) == 1 else f"{len(here)} lesions"
     place = f"{NAME} {__version__}, slice {slice_index + 1} of {stack.count}, {counted}"
     for line, text in enumerate((NOT_FOR_DIAGNOSIS, place)):
         draw.text((_ID_GAP, line * _LINE_PIXELS + 2), text, _WHITE, font)
-    for lesion, (rows, columns) in zip(here, ends, strict=True):
+    taken = _write_sides(draw, font, size[0], VIEWS[stack.axis][2])
+    # The numbers of large lesions first; one without room is left out, as in other pictures.
+    for lesion, box in sorted(zip(here, boxes, strict=True), key=lambda pair: -_area(pair[1])):
         text = str(lesion.lesion.id)
-        width = draw.textlength(text, font)
-        x = columns.stop + _ID_GAP
-        if x + width > size[0]:
-            x = max(0, columns.start - _ID_GAP - width)
-        y = min((rows.start + rows.stop - _FONT_PIXELS) // 2, size[1] - _LINE_PIXELS)
-        where = (x, max(0, y) + 2 * _LINE_PIXELS)
-        draw.text(where, text, _rgb(lesion), font, stroke_width=1, stroke_fill=(0, 0, 0))
+        room = (draw.textlength(text, font), _FONT_PIXELS)
+        picture = Rectangle(0, 0, *size)
+        beside = free_place(box, room, (_ID_GAP, _ID_GAP), picture, taken)
+        if beside is not None:
+            taken.append(beside)
+            where = (beside.left, beside.top + _HEAD_PIXELS - _ABOVE_DIGITS)
+            draw.text(where, text, _rgb(lesion), font, stroke_width=1, stroke_fill=(0, 0, 0))
     return np.asarray(page), pixel_mm
+
+
+def _write_sides(
+    draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, width: int, columns_to: str
+) -> list[Rectangle]:
+    """Write at the left and right edge which side of the patient it is; return where."""
+    places = []
+    for letter, at_right in ((OPPOSITE[columns_to], False), (columns_to, True)):
+        across = draw.textlength(letter, font)
+        left = width - across - _ID_GAP if at_right else _ID_GAP
+        draw.text((left, _HEAD_PIXELS), letter, _WHITE, font, stroke_width=1, stroke_fill=(0, 0, 0))
+        places.append(Rectangle(left, 0, left + across, _LINE_PIXELS))
+    return places
+
+
+def _area(box: tuple[slice, slice]) -> int:
+    rows, columns = box
+    return (rows.stop - rows.start) * (columns.stop - columns.start)
 
 
 def _rgb(lesion: DicomLesion) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mois_core import __version__
-from mois_core.geometry import VIEWS, SliceStack
+from mois_core.geometry import OPPOSITE, VIEWS, SliceStack
 from mois_core.io.atomic import atomic_write
 from mois_core.results.colours import Colour, lesion_colour
 from mois_core.results.grey_window import grey_window
@@ -50,7 +50,6 @@ _HEADER_INCHES = {True: 0.7, False: 0.45}
 _NARROWEST_INCHES = 7.5
 """What the legend needs."""
 
-_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
 _SCALE_BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
 _SCALE_BAR_SHARE = 0.4
 _INK = "#1b1f24"
@@ -215,7 +214,7 @@ def _mark(axes: Axes, page: _Page, drawn: Sequence[DrawnLesion]) -> None:
 def _orientation(axes: Axes, stack: SliceStack) -> None:
     """Draw the letters for left and right that radiologists look for before anything else."""
     to_right = VIEWS[stack.axis][2]
-    for x, letter, side in ((0.02, _OPPOSITE[to_right], "left"), (0.98, to_right, "right")):
+    for x, letter, side in ((0.02, OPPOSITE[to_right], "left"), (0.98, to_right, "right")):
         axes.text(
             x, 0.985, letter, transform=axes.transAxes, ha=side, va="top",
             color="white", fontsize=9, fontweight="bold",

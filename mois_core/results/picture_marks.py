@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.patheffects import withStroke
 
 from mois_core.results.colours import Colour
+from mois_core.results.id_places import Rectangle, free_place
 from mois_core.session.lesion import Click, Lesion, Status
 from mois_core.session.masks import Plane
 
@@ -95,24 +96,6 @@ def draw_clicks(axes: Axes, lesions: Sequence[DrawnLesion]) -> None:
             axes.plot([c.x for c in clicks], [c.y for c in clicks], **marker)
 
 
-@dataclass(frozen=True)
-class _Rectangle:
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def meets(self, other: _Rectangle) -> bool:
-        """Return whether the two rectangles overlap."""
-        across = self.left < other.right and other.left < self.right
-        return across and self.top < other.bottom and other.top < self.bottom
-
-    def within(self, other: _Rectangle) -> bool:
-        """Return whether the other rectangle holds all of this one."""
-        across = self.left >= other.left and self.right <= other.right
-        return across and self.top >= other.top and self.bottom <= other.bottom
-
-
 def draw_ids(
     axes: Axes, lesions: Sequence[DrawnLesion], pixels_per_inch: tuple[float, float]
 ) -> None:
@@ -123,10 +106,10 @@ def draw_ids(
     point_x, point_y = (pixels / _POINTS_PER_INCH for pixels in pixels_per_inch)
     left, right = sorted(axes.get_xlim())
     top, bottom = sorted(axes.get_ylim())
-    panel = _Rectangle(left, top, right, bottom)
+    panel = Rectangle(left, top, right, bottom)
     radius_x, radius_y = _CLICK_POINTS / 2 * point_x, _CLICK_POINTS / 2 * point_y
     taken = [
-        _Rectangle(c.x - radius_x, c.y - radius_y, c.x + radius_x, c.y + radius_y)
+        Rectangle(c.x - radius_x, c.y - radius_y, c.x + radius_x, c.y + radius_y)
         for drawn in lesions
         for c in drawn.clicks
     ]
@@ -135,35 +118,13 @@ def draw_ids(
         width = len(text) * _DIGIT_WIDTH * _FONT_POINTS * point_x
         height = _DIGIT_HEIGHT * _FONT_POINTS * point_y
         gap_x, gap_y = _ID_GAP_POINTS * point_x, _ID_GAP_POINTS * point_y
-        for beside in _rectangles_beside(drawn.plane, width, height, gap_x, gap_y):
-            if beside.within(panel) and not any(beside.meets(other) for other in taken):
-                taken.append(beside)
-                _write(axes, beside, text, drawn.colour)
-                break
+        place = free_place(drawn.plane.box, (width, height), (gap_x, gap_y), panel, taken)
+        if place is not None:
+            taken.append(place)
+            _write(axes, place, text, drawn.colour)
 
 
-def _rectangles_beside(
-    plane: Plane, width: float, height: float, gap_x: float, gap_y: float
-) -> list[_Rectangle]:
-    """Return where a lesion's id may stand, the best rectangle first."""
-    rows, columns = plane.box
-    middle_x, middle_y = (columns.start + columns.stop - 1) / 2, (rows.start + rows.stop - 1) / 2
-    beyond_right, beyond_left = columns.stop - 0.5 + gap_x, columns.start - 0.5 - gap_x - width
-    below, above = rows.stop - 0.5 + gap_y, rows.start - 0.5 - gap_y - height
-    corners = [
-        (beyond_right, middle_y - height / 2),
-        (beyond_left, middle_y - height / 2),
-        (middle_x - width / 2, above),
-        (middle_x - width / 2, below),
-        (beyond_right, above),
-        (beyond_right, below),
-        (beyond_left, above),
-        (beyond_left, below),
-    ]
-    return [_Rectangle(x, y, x + width, y + height) for x, y in corners]
-
-
-def _write(axes: Axes, rectangle: _Rectangle, text: str, colour: Colour) -> None:
+def _write(axes: Axes, rectangle: Rectangle, text: str, colour: Colour) -> None:
     axes.text(
         (rectangle.left + rectangle.right) / 2,
         (rectangle.top + rectangle.bottom) / 2,
