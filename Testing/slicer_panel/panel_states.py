@@ -108,6 +108,46 @@ def states(user: Any) -> Iterator[State]:
     yield State("ended", ("noticeLabel", *CHOICES[:-1], "messageLabel"))
 
 
+COMPARED = (
+    "comparisonTable", "comparisonLabel", "previousLesionButton", "comparedLabel",
+    "nextLesionButton", "proposeButton", "editLesionsButton", "compareAgainButton",
+    "endComparisonButton", "totalsLabel", "reportButton", "saveReportButton",
+)  # fmt: skip
+
+
+def comparison_states(reader: Any) -> Iterator[State]:
+    """Compare with an earlier scan, and stop in each state."""
+    from mois_core.followup.registration_quality import RegistrationQuality
+
+    user = reader.user
+    if user.find("recoveryNoButton").isVisible():
+        user.press("recoveryNoButton")
+    user.panel.message_line.clear()
+    reader.choose()
+    chosen = ("earlierScanBox", "earlierLesionsBox", "compareButton")
+    yield State("earlier", (*chosen, *IDLE, "hintLabel"))
+    right = RegistrationQuality.why_not
+    RegistrationQuality.why_not = (
+        "what is inside the bodies does not agree (correlation 0.61); are they of the same patient?"
+    )
+    try:
+        user.press("compareButton")
+        user.wait()
+    finally:
+        RegistrationQuality.why_not = right
+    yield State("refused", (*chosen, "uncheckedButton", *IDLE, "messageLabel"))
+    user.press("compareButton")
+    user.wait()
+    yield State("compared", (*COMPARED, *IDLE, "messageLabel"))
+    user.panel.message_line.clear()
+    user.press("nextLesionButton")
+    user.press("nextLesionButton")
+    yield State("comparing", (*COMPARED, *IDLE, "hintLabel"))
+    user.press("proposeButton")
+    user.wait()
+    yield State("proposed", (*WORK, *IDLE, "messageLabel"))
+
+
 def slow_search(user: Any) -> threading.Event:
     """Let the search wait in its middle until the event is set."""
     go_on = threading.Event()

@@ -13,9 +13,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from compared_scans import register_once
+from comparing_user import ComparingUser
 from engine_fixtures import FIRST, scan_of
 from module_panel import DESKTOP, LAPTOP
-from panel_states import LONG, MATRIX, State, no_weights, not_installed, states
+from panel_states import (
+    LONG,
+    MATRIX,
+    State,
+    comparison_states,
+    no_weights,
+    not_installed,
+    pretend_weights_are_stored,
+    states,
+)
 from PySide6 import QtGui, QtWidgets
 from scans import volume_node
 from user import User, use_palette
@@ -93,8 +104,9 @@ def look(user: User, folder: Path, state: State, theme: str, room) -> list:
     if question.isVisible():
         taken += -(-question.height() // user.table.verticalHeader().defaultSectionSize()) + 1
     expected = max(ROWS - taken, FEWEST_ROWS)
-    if user.table.isVisible() and whole_rows(user.table) < expected:
-        wrong.append(f"{whole_rows(user.table)} rows")
+    for table in (user.table, user.find("comparisonTable")):
+        if table.isVisible() and whole_rows(table) < expected:
+            wrong.append(f"{whole_rows(table)} rows")
     return [(state.name, *wrong)] if wrong else []
 
 
@@ -103,6 +115,20 @@ def test_everything_is_seen_without_scrolling(theme, room, a_panel, folder):
     a_panel.turn()
     wrong = []
     for state in states(a_panel):
+        wrong += look(a_panel, folder, state, theme, room)
+
+    assert wrong == []
+
+
+def test_a_comparison_is_seen_without_scrolling(
+    theme, room, a_slicer, a_panel, folder, monkeypatch
+):
+    register_once(monkeypatch)
+    a_panel.window.resize(*room)
+    pretend_weights_are_stored(a_panel)
+    reader = ComparingUser(a_panel, a_slicer.views.window)
+    wrong = []
+    for state in comparison_states(reader):
         wrong += look(a_panel, folder, state, theme, room)
 
     assert wrong == []

@@ -61,19 +61,48 @@ def _one_pass(
     fixed, moving, weight = images
     bases = [_basis(n, step, knot_mm) for n, step in zip(fixed.shape, mm, strict=True)]
     knots = torch.zeros(3, *(basis.shape[1] for basis in bases), requires_grad=True)
-    window = [max(1, 2 * round(_WINDOW_MM / step / 2) + 1) for step in mm]
+    # Odd, and no wider than the image, which may have a few slices only.
+    window = [
+        min(2 * round(_WINDOW_MM / step / 2) + 1, (n - 1) // 2 * 2 + 1)
+        for n, step in zip(fixed.shape, mm, strict=True)
+    ]
     agreement = _Agreement(fixed, weight, window)
-    optimizer = torch.optim.Adam([knots], lr=_STEP_MM)
+    adam = _Adam(knots)
     for n in range(steps):
         look()
-        optimizer.param_groups[0]["lr"] = _STEP_MM * (1 - 0.9 * n / steps)
-        optimizer.zero_grad()
+        knots.grad = None
         moved = _sampled(moving, start + _spline(knots, bases), mm)
         loss = -agreement(moved) + _BENDING * _roughness(knots, knot_mm)
         loss.backward()
-        optimizer.step()
+        adam.step(_STEP_MM * (1 - 0.9 * n / steps))
     with torch.no_grad():
         return _spline(knots, bases)
+
+
+class _Adam:
+    """Adam with its usual constants, for one tensor.
+
+    torch's own first imports torch's compiler, which takes a second or more during which no other
+    thread runs, such as that of Slicer's window.
+    """
+
+    _MEAN, _SQUARE, _LEAST = 0.9, 0.999, 1e-8
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+        self._mean, self._square = torch.zeros_like(values), torch.zeros_like(values)
+        self._count = 0
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Change the values against their gradient."""
+        self._count += 1
+        slope = self._values.grad
+        self._mean.lerp_(slope, 1 - self._MEAN)
+        self._square.mul_(self._SQUARE).addcmul_(slope, slope, value=1 - self._SQUARE)
+        unbiased = self._square.sqrt() / (1 - self._SQUARE**self._count) ** 0.5
+        size = rate / (1 - self._MEAN**self._count)
+        self._values.addcdiv_(self._mean, unbiased.add_(self._LEAST), value=-size)
 
 
 def _coarser(image: Tensor, factor: int) -> Tensor:

@@ -28,6 +28,13 @@ SWATCH = 14
 """Side of the square with a lesion's colour beside its name, in pixels."""
 
 
+def new_swatch(colour: Sequence[float]) -> Any:
+    """Return a square of a lesion's colour as an icon."""
+    pixmap = qt.QPixmap(SWATCH, SWATCH)
+    pixmap.fill(qt.QColor.fromRgbF(*colour))
+    return qt.QIcon(pixmap)
+
+
 class LesionTable:
     """The table widget and its filters.
 
@@ -182,9 +189,7 @@ class LesionTable:
 
     def _swatch(self, colour: tuple) -> Any:
         if colour not in self._swatches:
-            pixmap = qt.QPixmap(SWATCH, SWATCH)
-            pixmap.fill(qt.QColor.fromRgbF(*colour))
-            self._swatches[colour] = qt.QIcon(pixmap)
+            self._swatches[colour] = new_swatch(colour)
         return self._swatches[colour]
 
     # ---- choosing --------------------------------------------------------------------------

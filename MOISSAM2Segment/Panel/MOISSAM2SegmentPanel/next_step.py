@@ -45,6 +45,8 @@ class NextStep:
             text = ""
         elif not self._workspace.is_open:
             text = self._before_start()
+        elif self._pages.is_comparing:
+            text = self._while_comparing()
         elif not self._pages.is_working:
             text = _("Back leads to the lesions. With another model or scan, the work is kept.")
         elif self._is_drawing:
@@ -99,6 +101,18 @@ class NextStep:
         if self._workspace.commands.positive:
             return _("Draw a line along the inside of the lesion, with the mouse pressed.")
         return _("Draw a line through what does not belong to the lesion, with the mouse pressed.")
+
+    def _while_comparing(self) -> str:
+        comparison = self._workspace.comparison
+        if not comparison.is_current:
+            return _("The lesions were changed since. Compare again to bring this up to date.")
+        count = len(comparison.result.missing)
+        if count == 1:
+            return _("1 earlier lesion is not outlined here: is it gone? Propose missing helps.")
+        if count:
+            text = _("{count} earlier lesions are not outlined here. Propose missing finds them.")
+            return text.format(count=count)
+        return _("J and K go through the lesions on both scans. Save the comparison below.")
 
     def _at_work(self, entries: Sequence[LesionEntry]) -> str:
         statuses = [entry.status for entry in entries]

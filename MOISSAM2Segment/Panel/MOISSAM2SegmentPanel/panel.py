@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from MOISSAM2SegmentPanel import icons, shortcuts
 from MOISSAM2SegmentPanel.advanced_section import AdvancedSection
 from MOISSAM2SegmentPanel.click_section import ClickSection
+from MOISSAM2SegmentPanel.compare_section import CompareSection
 from MOISSAM2SegmentPanel.install_section import InstallSection
 from MOISSAM2SegmentPanel.lesion_menu import LesionMenu
 from MOISSAM2SegmentPanel.message_line import MessageLine
@@ -52,22 +53,23 @@ class Panel:
         self.next_step = NextStep(ui, self.workspace, self.model, self.scan, self.pages)
         self.menu = LesionMenu(ui, self.workspace, self.table, line, self.switch_lesions)
         self.search = SearchSection(ui, self.workspace, line, self._found)
-        self.report = ReportSection(ui, self.workspace, line)
+        self.compare = CompareSection(ui, self.workspace, line, self.pages, self._found)
+        self.report = ReportSection(ui, self.workspace, line, self.pages)
         self.recovery = RecoveryLine(ui, self.workspace, line, self.scan.start)
         self.shortcuts = Shortcuts(
             parent,
             {
-                shortcuts.NEW: clear(self._begin),
-                shortcuts.PLACE: guard(self._switch_placing),
-                shortcuts.KIND: guard(self.clicks.switch_kind),
+                shortcuts.NEW: clear(self._at_work(self._begin)),
+                shortcuts.PLACE: guard(self._at_work(self._switch_placing)),
+                shortcuts.KIND: guard(self._at_work(self.clicks.switch_kind)),
                 shortcuts.UNDO: clear(self.clicks.undo),
                 shortcuts.REDO: clear(self.clicks.redo),
-                shortcuts.SEARCH: clear(self.search.search),
-                shortcuts.ACCEPT: clear(self.review.accept),
-                shortcuts.REJECT: clear(self.review.reject),
-                shortcuts.REFINE: clear(self.review.refine),
-                shortcuts.NEXT: guard(self.review.go_on),
-                shortcuts.PREVIOUS: guard(lambda: self.review.go_on(-1)),
+                shortcuts.SEARCH: clear(self._at_work(self.search.search)),
+                shortcuts.ACCEPT: clear(self._at_work(self.review.accept)),
+                shortcuts.REJECT: clear(self._at_work(self.review.reject)),
+                shortcuts.REFINE: clear(self._at_work(self.review.refine)),
+                shortcuts.NEXT: guard(lambda: self._go_on(1)),
+                shortcuts.PREVIOUS: guard(lambda: self._go_on(-1)),
                 shortcuts.WHOLE_SCAN: guard(self.workspace.views.switch),
                 shortcuts.FILL: guard(self.workspace.views.switch_fill),
                 shortcuts.HIDE: guard(self.switch_lesions),
@@ -80,6 +82,7 @@ class Panel:
         self.workspace.begins.connect(self.message_line.clear)
         for signal in (self.workspace.opened, self.workspace.changed, self.engine.changed):
             signal.connect(self.show)
+        self.workspace.comparison.changed.connect(self._show_pages)
         self.workspace.opened.connect(self._opened)
         self.workspace.ended.connect(self._ended)
         icons.set_icons(ui, parent, icon_folder)
@@ -130,11 +133,19 @@ class Panel:
         self.clicks.show()
         self.search.show()
         self.review.show(entries)
+        self.compare.show()
+        self._show_pages()
+        self.recovery.show()
+
+    def _show_pages(self) -> None:
+        if self.pages.is_comparing:
+            # What is shown there is no place for points.
+            self.clicks.place(False)
         self.report.show()
         self.pages.show()
         # A table that is shown can be hidden again after the work has ended, too.
-        self.ui.reportFrame.visible = self.pages.is_working or self.report.is_shown
-        self.recovery.show()
+        is_at_lesions = self.pages.is_working or self.pages.is_comparing
+        self.ui.reportFrame.visible = is_at_lesions or self.report.is_shown
         self._show_hint()
 
     def _show_hint(self) -> None:
@@ -170,6 +181,21 @@ class Panel:
         """Hide all lesions, or show them again."""
         self.workspace.views.switch_lesions()
         self._show_hint()
+
+    def _at_work(self, slot: Callable[[], None]) -> Callable[[], None]:
+        """Return a slot that does nothing while lesions are compared, where it would be unseen."""
+
+        def at_work() -> None:
+            if not self.pages.is_comparing:
+                slot()
+
+        return at_work
+
+    def _go_on(self, step: int) -> None:
+        if self.pages.is_comparing:
+            self.compare.go_on(step)
+        else:
+            self.review.go_on(step)
 
     def _begin(self) -> None:
         if self.workspace.is_open:

@@ -24,6 +24,8 @@ class Parameters:
     outside: vtkMRMLMarkupsROINode
     example: vtkMRMLSegmentationNode
     exampleScan: vtkMRMLScalarVolumeNode
+    earlierScan: vtkMRMLScalarVolumeNode
+    earlierLesions: vtkMRMLSegmentationNode
     propagationSlices: Annotated[int, WithinRange(-1, 50)] = -1
     smallest: Annotated[float, WithinRange(0.0, 100.0)] = 0.1
     exemplars: Annotated[int, WithinRange(1, 100)] = 10

@@ -6,11 +6,14 @@ from typing import Any
 
 import qt
 import slicer
+from MOISSAM2SegmentLib.setup import install
+from MOISSAM2SegmentLib.workspace.comparison import is_picture
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
 from MOISSAM2SegmentPanel.lesion_rows import STATUSES, count_text, status_text
 from MOISSAM2SegmentPanel.message_line import MessageLine
+from MOISSAM2SegmentPanel.pages import Pages
 from MOISSAM2SegmentPanel.table_layout import TableLayout
 
 COPIED = _("The script was copied. Fill in the lines in capitals.")
@@ -21,12 +24,18 @@ COPIED_IN_PART = _(
 
 
 class ReportSection:
-    """The last row: totals, and the report as a table and as a file."""
+    """The last row: totals, and the report as a table and as a file.
 
-    def __init__(self, ui: Any, workspace: Workspace, message_line: MessageLine) -> None:
+    While lesions are compared, what is shown and saved is the comparison.
+    """
+
+    def __init__(
+        self, ui: Any, workspace: Workspace, message_line: MessageLine, pages: Pages
+    ) -> None:
         self._ui = ui
         self._workspace = workspace
         self._message_line = message_line
+        self._pages = pages
         self._has_lesions = False
         self._table = TableLayout(self._show_button)
         ui.reportButton.connect("clicked()", message_line.guard(self._report))
@@ -36,8 +45,14 @@ class ReportSection:
     def show(self) -> None:
         """Update the buttons."""
         is_open = self._workspace.is_open
-        self._has_lesions = is_open and bool(self._workspace.state.lesions)
+        has_lesions = is_open and bool(self._workspace.state.lesions)
+        self._has_lesions = has_lesions or self._pages.is_comparing
         self._ui.saveReportButton.enabled = self._has_lesions
+        self._ui.saveReportButton.toolTip = (
+            _("Save the comparison as a CSV or JSON file, or as a picture of both scans")
+            if self._pages.is_comparing
+            else _("Save the table as a CSV or JSON file")
+        )
         self._ui.scriptButton.enabled = is_open
         self._show_button()
 
@@ -57,12 +72,16 @@ class ReportSection:
         button.toolTip = (
             _("Have the views lie as they did before the table")
             if is_shown
+            else _("Write the comparison into a table of the scene and show it")
+            if self._pages.is_comparing
             else _("Measure all lesions into a table of the scene and show it")
         )
 
     def _report(self) -> None:
         if self._table.is_shown:
             self._table.go_back()
+        elif self._pages.is_comparing:
+            self._table.show(self._workspace.comparison.table())
         else:
             self._workspace.reports.table(self._take)
 
@@ -83,7 +102,31 @@ class ReportSection:
         slicer.app.clipboard().setText(script.text)
         self._message_line.show(COPIED if script.is_complete else COPIED_IN_PART)
 
+    def _save_comparison(self) -> None:
+        tables = (_("Comma-separated values (*.csv)"), _("JSON (*.json)"))
+        kinds = ";;".join((*tables, _("Picture of both scans (*.png)")))
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), _("Save the comparison"), "comparison.csv", kinds
+        )
+        if not path or (is_picture(path) and not self._can_draw()):
+            return
+        message = _("The comparison was saved: {path}")
+        self._workspace.comparison.write(
+            path, lambda written: self._message_line.show(message.format(path=written))
+        )
+
+    def _can_draw(self) -> bool:
+        """Return whether pictures can be drawn, for which a package may have to be installed."""
+        try:
+            return install.install_for_pictures(self._message_line.ask, self._message_line.show)
+        except install.InstallFailed as failure:
+            self._message_line.show(str(failure))
+            return False
+
     def _save(self) -> None:
+        if self._pages.is_comparing:
+            self._save_comparison()
+            return
         caption = _("Save the report")
         kinds = ";;".join((_("Comma-separated values (*.csv)"), _("JSON (*.json)")))
         path = qt.QFileDialog.getSaveFileName(

@@ -63,5 +63,7 @@ def add_to_tool_tips(ui: Any) -> None:
         (ui.refineButton, REFINE),
         (ui.nextButton, NEXT),
         (ui.previousButton, PREVIOUS),
+        (ui.nextLesionButton, NEXT),
+        (ui.previousLesionButton, PREVIOUS),
     ):
         button.toolTip = f"{button.toolTip} ({key})"

@@ -47,6 +47,7 @@ OLD_PYDICOM = _(
     "DICOM files need pydicom {oldest}, and this Slicer works with pydicom {version}, which is not "
     "replaced. Use Slicer 5.12 or newer, which brings along what is needed."
 )
+NO_PICTURE = _("Nothing was installed, and no picture was saved. Tables need no further package.")
 INSTALLING = _("Installing {names}...")
 INSTALLING_EXTENSION = _("Installing the extension PyTorch...")
 INSTALLED = _("{name} {version} is installed.")
@@ -113,6 +114,8 @@ PYDICOM = Requirement("pydicom", "pydicom", "3.0.1", is_bundled=True)
 HIGHDICOM = Requirement("highdicom", "highdicom", "0.27")
 """What writes DICOM files. Not needed for the work itself, so asked for when these are wanted;
 Slicer brings it along from 5.12 on; with the pydicom and the numpy of 5.10 none works."""
+MATPLOTLIB = Requirement("matplotlib", "matplotlib", "3.8")
+"""Not needed for the work itself, so asked for when a picture is wanted."""
 
 
 def missing_packages() -> list[str]:
@@ -159,19 +162,31 @@ def install_for_dicom(ask: Ask, report: Report) -> bool:
 
     Raises `InstallFailed` if it cannot be installed.
     """
-    importlib.invalidate_caches()
     version = installed_version(PYDICOM.package)
     if version is not None and _numbers(version) < _numbers(PYDICOM.oldest):
         raise InstallFailed(OLD_PYDICOM.format(oldest=PYDICOM.oldest, version=version))
-    if _is_there(HIGHDICOM):
+    return _install_one(HIGHDICOM, NO_DICOM, ask, report)
+
+
+def install_for_pictures(ask: Ask, report: Report) -> bool:
+    """Return whether pictures can be drawn; install what that needs if the user agrees.
+
+    Raises `InstallFailed` if it cannot be installed.
+    """
+    return _install_one(MATPLOTLIB, NO_PICTURE, ask, report)
+
+
+def _install_one(requirement: Requirement, declined: str, ask: Ask, report: Report) -> bool:
+    importlib.invalidate_caches()
+    if _is_there(requirement):
         return True
-    if not ask(QUESTION.format(names=HIGHDICOM.package, size="")):
-        report(NO_DICOM)
+    if not ask(QUESTION.format(names=requirement.package, size="")):
+        report(declined)
         return False
-    _install_rest([HIGHDICOM], report)
-    if not _is_there(HIGHDICOM):
-        offline = _offline([HIGHDICOM.package])
-        raise InstallFailed(STILL_MISSING.format(names=HIGHDICOM.package, offline=offline))
+    _install_rest([requirement], report)
+    if not _is_there(requirement):
+        offline = _offline([requirement.package])
+        raise InstallFailed(STILL_MISSING.format(names=requirement.package, offline=offline))
     return True
 
 

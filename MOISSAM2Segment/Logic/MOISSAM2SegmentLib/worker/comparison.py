@@ -86,15 +86,18 @@ def _put(layer: LabelLayer, volume: Volume, labels: np.ndarray) -> None:
         raise BadInput(OFF_VOXELS)
     if abs(abs(np.linalg.det(whole)) - 1) > _OFF_VOXELS:
         raise BadInput(OFF_VOXELS)
+    number_of_value = np.zeros(max(layer.numbers, default=0) + 1, dtype=np.uint16)
     for value, number in layer.numbers.items():
-        ijk = np.argwhere(layer.values == value)[:, ::-1] @ whole[:3, :3].T + whole[:3, 3]
-        k, j, i = ijk.astype(np.intp).T[::-1]
-        shape = labels.shape
-        if any(
-            (part < 0).any() or (part >= n).any() for part, n in zip((k, j, i), shape, strict=True)
-        ):
-            raise BadInput(OUTSIDE)
-        labels[k, j, i] = number
+        number_of_value[value] = number
+    # Values beyond are those of segments that are no lesions; 0 is none.
+    places = np.argwhere((layer.values > 0) & (layer.values < len(number_of_value)))
+    numbers = number_of_value[layer.values[tuple(places.T)]]
+    places, numbers = places[numbers > 0], numbers[numbers > 0]
+    ijk = places[:, ::-1] @ whole[:3, :3].T + whole[:3, 3]
+    kji = ijk.astype(np.intp)[:, ::-1]
+    if ((kji < 0) | (kji >= labels.shape)).any():
+        raise BadInput(OUTSIDE)
+    labels[tuple(kji.T)] = numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,6 @@ REMOVED = _(
     "scan are as they were."
 )
 
-_PICTURES = {".png"}
 Then = Callable[[Any], None]
 
 
@@ -277,7 +276,7 @@ class Comparisons:
         follow_up = self._result().follow_up
 
         def write(progress: Any, cancel: Any) -> str:
-            if Path(path).suffix.lower() in _PICTURES:
+            if is_picture(path):
                 from mois_core.followup.pictures import draw_side_by_side
 
                 draw_side_by_side(path, follow_up)
@@ -317,6 +316,11 @@ class Comparisons:
     def forget(self) -> None:
         """Keep no registration any more: the work on the scan has ended."""
         self._registered = None
+
+
+def is_picture(path: str) -> bool:
+    """Return whether a file of this name is written as a picture."""
+    return Path(path).suffix.lower() == ".png"
 
 
 def _check_choice(work: ScanWork, earlier_node: Any, segmentation_node: Any) -> None:
