@@ -37,6 +37,7 @@ from dicom_results import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from mois_core import __version__
 from mois_core.errors import BadInput, Cancelled
@@ -304,6 +305,58 @@ def test_each_station_has_a_segmentation_in_its_own_place(tmp_path):
     measured = [float(group.get_measurements()[0].value) for group in groups]
     rows = measure_lesions(scan.stack, lesions)
     assert measured == pytest.approx([row.volume_cm3 for row in rows], rel=1e-6)
+
+
+def test_stations_of_tilted_slices_have_segments_on_their_own_voxels(tmp_path):
+    # The table moves straight down and the slices lean: the lower ones lie between the upper ones.
+    frames = [
+        EnhancedFrame(place, down=down, column=tuple(TILTED))
+        for down in (0, 12.13)
+        for place in range(5)
+    ]
+    scan = ArchivedScan.read(enhanced(tmp_path / "scan" / "a.dcm", frames))
+    assert len(scan.source.stations) == 2
+    where = np.zeros(scan.stack.array.shape, dtype=bool)
+    where[1:4, 15:45, 4:10] = True
+    write(scan, [lesion(scan.stack, 1, where)], tmp_path / "out")
+    meant = places_in(scan.stack, Mask.from_stack(where))
+    on = scan.stack.to_ras[:3, :3] * np.array([[-1], [-1], [1]])
+    for number in (1, 2):
+        found = places_of(pydicom.dcmread(tmp_path / "out" / f"segmentation-{number}.dcm"), 1)
+        apart = np.linalg.solve(on, (found - meant[cKDTree(meant).query(found)[1]]).T)
+        assert np.abs(apart).max() <= 0.5 + 0.02
+        assert len(found) > 0
+
+
+def test_a_lesion_that_others_cover_is_left_out_and_numbers_have_no_gap(tmp_path):
+    scan = a_classic_scan(tmp_path / "scan")
+    large, small = (np.zeros(scan.stack.array.shape, dtype=bool) for _ in range(2))
+    large[1:4, 4:20, 3:12] = True
+    small[2:3, 6:9, 5:8] = True
+    covered = lesion(scan.stack, 1, small, Status.FOUND)
+    lesions = [covered, lesion(scan.stack, 2, large), lesion(scan.stack, 3, ~large)]
+    write(scan, lesions, tmp_path / "out")
+    dataset = segmentation(tmp_path / "out")
+    assert [s.SegmentLabel for s in dataset.SegmentSequence] == ["Lesion 2", "Lesion 3"]
+    assert [s.SegmentNumber for s in dataset.SegmentSequence] == [1, 2]
+    report = highdicom.sr.srread(tmp_path / "out" / "measurements.dcm")
+    groups = report.content.get_volumetric_roi_measurement_groups()
+    assert [g.tracking_identifier for g in groups] == ["MOISSAM2 lesion 2", "MOISSAM2 lesion 3"]
+    # Together they are the whole scan, and no voxel is in both.
+    assert int(dataset.pixel_array.sum()) == scan.stack.array.size
+
+
+@needs_dciodvfy
+def test_one_image_alone_follows_the_standard(tmp_path):
+    scan = ArchivedScan.read(classic(tmp_path / "scan", [2]))
+    where = np.zeros(scan.stack.array.shape, dtype=bool)
+    where[0, 5:9, 4:7] = True
+    write(scan, [lesion(scan.stack, 1, where)], tmp_path / "out")
+    assert_same_places(
+        places_of(segmentation(tmp_path / "out"), 1), places_in(scan.stack, Mask.from_stack(where))
+    )
+    for file in (tmp_path / "out").rglob("*.dcm"):
+        assert errors_in(file) == []
 
 
 def test_stations_in_two_series_have_a_segmentation_each_and_one_report(tmp_path):

@@ -31,6 +31,9 @@ class Database:
         assert isinstance(sopInstanceUID, str)
         return self.files.get(sopInstanceUID, "")
 
+    def instanceForFile(self, fileName: str) -> str:  # noqa: N802 - CTK's name
+        return next((uid for uid, file in self.files.items() if file == fileName), "")
+
 
 def load_series(scene: Any, database: Database, files: Sequence[Path], name: str = "scan") -> Any:
     """Import files into the database and load them as one volume."""

@@ -46,6 +46,10 @@ class Dialogs:
         self.asked.append(caption)
         return self.path
 
+    def choose_folder(self, parent: Any = None, caption: str = "", folder: str = "") -> str:
+        self.asked.append(caption)
+        return self.path
+
 
 # ---- loading a .ui -------------------------------------------------------------------------
 
@@ -497,7 +501,11 @@ def put_in_place(monkeypatch: Any, dialogs: Dialogs, settings_file: str) -> Any:
     """Make `import qt` and the missing parts of the package `slicer` importable, for one test."""
     application = _Application(slicer.app, settings_file)
     monkeypatch.setattr(slicer, "app", application)
-    file_dialog = SimpleNamespace(getOpenFileName=dialogs.choose, getSaveFileName=dialogs.choose)
+    file_dialog = SimpleNamespace(
+        getOpenFileName=dialogs.choose,
+        getSaveFileName=dialogs.choose,
+        getExistingDirectory=dialogs.choose_folder,
+    )
 
     def settings() -> Any:
         return wrap(QtCore.QSettings(settings_file, QtCore.QSettings.Format.IniFormat))

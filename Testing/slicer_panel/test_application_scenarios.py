@@ -9,6 +9,9 @@ import ast
 import importlib
 import json
 import sys
+import types
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import slicer
@@ -104,6 +107,39 @@ def test_a_scenario_in_the_segment_editor_comes_to_its_end(scenario, monkeypatch
     assert len(result.steps) == steps
     assert len(result.pictures) == steps
     window.selectModule("MOISSAM2Segment")
+
+
+def test_results_go_back_to_the_archive(scenario, monkeypatch):
+    """With `DICOMUtils` as it is in 5.10 and 5.12, on Slicer's own reader of DICOM images."""
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    from dicom_scene import Database, load_series
+
+    database = Database()
+
+    @contextmanager
+    def temporary(directory=None):
+        assert Path(directory).is_dir()
+        monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+        yield database
+
+    def import_dicom(dicomDataDir, dicomDatabase=None, copyFiles=False):
+        database.add(sorted(Path(dicomDataDir).rglob("*.dcm")))
+        return True
+
+    def load(seriesUIDs):
+        assert seriesUIDs == ["1.2.3.4"]
+        files = [Path(file) for file in database.files.values()]
+        return [load_series(slicer.mrmlScene, database, files).GetID()]
+
+    library = types.ModuleType("DICOMLib")
+    library.DICOMUtils = types.SimpleNamespace(
+        TemporaryDICOMDatabase=temporary, importDicom=import_dicom, loadSeriesByUID=load
+    )
+    monkeypatch.setitem(sys.modules, "DICOMLib", library)
+
+    result = scenario("archive", "results_as_dicom")
+
+    assert len(result.steps) == 2 and "7 DICOM files are written" in result.steps[-1]
 
 
 def test_saved_work_goes_on_in_another_slicer(scenario):

@@ -204,7 +204,7 @@ def test_the_table_is_shown_below_both_scans_and_goes_again(a_comparison):
 def test_the_comparison_is_saved(a_comparison, dialogs, tmp_path, ending):
     path = tmp_path / f"change.{ending}"
     dialogs.path = str(path)
-    a_comparison.user.press("saveReportButton")
+    a_comparison.user.save("table")
     a_comparison.user.wait()
     assert "saved" in a_comparison.user.message
     assert path.stat().st_size > 500
@@ -225,7 +225,7 @@ def test_a_picture_asks_for_the_package_that_draws_it(
         install, "_install_rest", lambda missing, report: there.extend(r.package for r in missing)
     )
     dialogs.path, dialogs.yes = str(tmp_path / "change.png"), agrees
-    a_comparison.user.press("saveReportButton")
+    a_comparison.user.save("table")
     a_comparison.user.wait()
     assert "matplotlib" in dialogs.asked[-1]
     assert (tmp_path / "change.png").exists() is agrees

@@ -107,7 +107,7 @@ def test_the_whole_storyboard(a_started_panel, dialogs, tmp_path):
     layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
     assert layout.GetViewArrangement() == SCAN_AND_TABLE
     dialogs.path = str(tmp_path / "Bericht ä.csv")
-    user.press("saveReportButton")
+    user.save("table")
     user.wait()
     with open(dialogs.path, encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3

@@ -131,8 +131,18 @@ class User:
             self.turn()
         assert button.isVisible(), f"{name} is not seen"
         assert button.isEnabled(), f"{name} cannot be pressed"
+        menu = button.menu() if hasattr(button, "menu") else None
+        assert menu is None, f"{name} opens a menu, which waits; choose an entry, as `save` does"
         self.clicks += 1
         QtTest.QTest.mouseClick(button, QtCore.Qt.MouseButton.LeftButton)
+        self.turn()
+
+    def save(self, what: str) -> None:
+        """Choose an entry of the menu of *Save*, which has to be seen and enabled."""
+        button = self.find("saveReportButton")
+        assert button.isVisible() and button.isEnabled()
+        assert button.menu() is self.panel.report.saving[what].real.parent()
+        self.panel.report.saving[what].real.trigger()
         self.turn()
 
     def accept_all(self, percent: int = 0) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
 import slicer
 from MOISSAM2SegmentLib.setup import install
 from MOISSAM2SegmentLib.workspace.comparison import is_picture
+from MOISSAM2SegmentLib.workspace.dicom_export import DicomResult
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
 
@@ -24,9 +26,9 @@ COPIED_IN_PART = _(
 
 
 class ReportSection:
-    """The last row: totals, and the report as a table and as a file.
+    """The last row: totals, the report as a table and as a file, and results as DICOM.
 
-    While lesions are compared, what is shown and saved is the comparison.
+    While lesions are compared, the table that is shown and saved is the comparison.
     """
 
     def __init__(
@@ -39,7 +41,13 @@ class ReportSection:
         self._has_lesions = False
         self._table = TableLayout(self._show_button)
         ui.reportButton.connect("clicked()", message_line.guard(self._report))
-        ui.saveReportButton.connect("clicked()", message_line.guard(self._save))
+        self._menu = qt.QMenu(ui.saveReportButton)
+        ui.saveReportButton.setMenu(self._menu)
+        self.saving = {
+            "table": self._add(_("As table..."), self._save),
+            "dicom": self._add(_("As DICOM, for the archive..."), self._save_dicom),
+        }
+        """The entries of the button *Save*."""
         ui.scriptButton.connect("clicked()", message_line.guard(self._copy_script))
 
     def show(self) -> None:
@@ -64,6 +72,12 @@ class ReportSection:
     def close(self) -> None:
         """Stop observing the layout, and leave it as it is."""
         self._table.forget()
+
+    def _add(self, text: str, slot: Callable[[], None]) -> Any:
+        action = qt.QAction(text, self._menu)
+        action.connect("triggered()", self._message_line.guard(slot))
+        self._menu.addAction(action)
+        return action
 
     def _show_button(self) -> None:
         button, is_shown = self._ui.reportButton, self._table.is_shown
@@ -108,17 +122,22 @@ class ReportSection:
         path = qt.QFileDialog.getSaveFileName(
             slicer.util.mainWindow(), _("Save the comparison"), "comparison.csv", kinds
         )
-        if not path or (is_picture(path) and not self._can_draw()):
+        if not path or (is_picture(path) and not self._has(install.install_for_pictures)):
             return
         message = _("The comparison was saved: {path}")
         self._workspace.comparison.write(
             path, lambda written: self._message_line.show(message.format(path=written))
         )
 
-    def _can_draw(self) -> bool:
-        """Return whether pictures can be drawn, for which a package may have to be installed."""
+    def _has(self, installed: Callable[..., bool]) -> bool:
+        """Return whether what a kind of file needs is installed, or could be installed now."""
+
+        def report(text: str) -> None:
+            self._message_line.show(text)
+            slicer.app.processEvents()
+
         try:
-            return install.install_for_pictures(self._message_line.ask, self._message_line.show)
+            return installed(self._message_line.ask, report)
         except install.InstallFailed as failure:
             self._message_line.show(str(failure))
             return False
@@ -137,3 +156,17 @@ class ReportSection:
             self._workspace.reports.write(
                 path, lambda written: self._message_line.show(message.format(path=written))
             )
+
+    def _save_dicom(self) -> None:
+        # What refuses the scan comes first: nobody should install anything in vain.
+        self._workspace.dicom.check()
+        if not self._has(install.install_for_dicom):
+            return
+        caption = _("Save as DICOM: choose a folder. The files name the patient as the scan does.")
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), caption)
+        if folder:
+            self._workspace.dicom.write(folder, self._dicom_written)
+
+    def _dicom_written(self, result: DicomResult) -> None:
+        text = _("DICOM files were saved, with the patient's name in them: {folder}")
+        self._message_line.show(text.format(folder=result.folder))

@@ -61,6 +61,10 @@ SCENARIOS = {
             Part("processes", "restore_after_crash"),
         ),
     ),
+    "dicom": Scenario(
+        "a scan from the DICOM database, and results as DICOM",
+        (Part("archive", "results_as_dicom"),),
+    ),
     "findings": Scenario(
         "300 findings, and the pauses of the window", (Part("load", "three_hundred_findings"),)
     ),
