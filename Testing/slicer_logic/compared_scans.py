@@ -95,3 +95,52 @@ def outline_again(workspace: Any) -> list[int]:
     workspace.work.run("Outline", lambda session, *_: session.add_lesions(labels))
     settle(workspace)
     return left_out
+
+
+class Reader:
+    """Somebody who works on the second visit's scan, with the first one's in the scene."""
+
+    def __init__(self, workspace, scene) -> None:
+        self.workspace, self.scene = workspace, scene
+        self.earlier = scan_of_visit(scene, 0)
+        self.segments = segments_of(scene, self.earlier, labels_of_visit(0))
+        self.scan = scan_of_visit(scene, 1)
+        workspace.start(self.scan)
+        settle(workspace)
+        self.left_out = outline_again(workspace)
+
+    @property
+    def comparison(self):
+        return self.workspace.comparison
+
+    def compare(self, **how):
+        self.comparison.compare(self.earlier, self.segments, **how)
+        settle(self.workspace)
+        return self.comparison.result
+
+    def rows(self) -> dict:
+        return {row.lesion: row for row in self.comparison.result.changes}
+
+
+def composite(view):
+    return slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
+
+
+def picture_of(reader) -> dict:
+    """Everything about the reader's nodes and views that a comparison touches."""
+    nodes = (reader.earlier, reader.segments)
+    displays = (reader.segments, reader.workspace.segments_node, reader.workspace.points_node)
+    slices = [reader.scene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in ("Red", "Green")]
+    composites = [composite(view) for view in slices if view is not None]
+    return {
+        "transforms": [node.GetTransformNodeID() for node in nodes],
+        "displays": [node.GetNumberOfDisplayNodes() for node in displays],
+        "seen": [node.GetDisplayNode().GetVisibility() for node in displays],
+        "views": [tuple(node.GetDisplayNode().GetViewNodeIDs()) for node in displays],
+        "linked": [(c.GetLinkedControl(), c.GetHotLinkedControl()) for c in composites if c],
+        "transform nodes": reader.scene.GetNumberOfNodesByClass("vtkMRMLTransformNode"),
+        "colours": [
+            reader.segments.GetSegmentation().GetSegment(one).GetColor()
+            for one in reader.segments.GetSegmentation().GetSegmentIDs()
+        ],
+    }

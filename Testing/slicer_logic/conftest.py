@@ -73,3 +73,33 @@ def an_editor(an_open_workspace):
     from segment_editor import Editor
 
     return Editor(an_open_workspace)
+
+
+@pytest.fixture
+def a_linked_window(a_scene, errors):
+    """Slicer's window, with the logic that links its slice views."""
+    import slicer
+    from slicer_window import SlicerWindow
+
+    links = slicer.vtkMRMLSliceLinkLogic()
+    links.SetMRMLScene(a_scene)
+    window = SlicerWindow(a_scene)
+    yield window
+    window.let_go()
+    links.SetMRMLScene(None)
+
+
+@pytest.fixture
+def registrations(monkeypatch):
+    """Scans are registered once for all tests; a list of how often it was asked for."""
+    from compared_scans import register_once
+
+    return register_once(monkeypatch)
+
+
+@pytest.fixture
+def a_reader(a_workspace, a_scene, a_linked_window, registrations):
+    """Somebody who works on a second visit's scan, with the first one's in the scene."""
+    from compared_scans import Reader
+
+    return Reader(a_workspace, a_scene)

@@ -9,61 +9,15 @@ import numpy as np
 import pytest
 import slicer
 from compared_scans import (
+    Reader,
+    composite,
     labels_of_visit,
-    outline_again,
-    register_once,
-    scan_of_visit,
-    segments_of,
+    picture_of,
 )
 from MOISSAM2SegmentLib.scene.scan_layout import COMPARISON, EARLIER, SCAN
 from MOISSAM2SegmentLib.scene.segment_tags import uid_of
 from MOISSAM2SegmentLib.scene.transforms import from_world, matrix_to_numpy, to_world
 from scans import MOST_S, linear_transform, settle
-from slicer_window import SlicerWindow
-
-from mois_core.errors import BadInput
-
-
-@pytest.fixture
-def a_window(a_scene, errors):
-    window = SlicerWindow(a_scene)
-    yield window
-    window.let_go()
-
-
-@pytest.fixture
-def registrations(monkeypatch):
-    return register_once(monkeypatch)
-
-
-class Reader:
-    """Somebody who works on the second visit's scan, with the first one's in the scene."""
-
-    def __init__(self, workspace, scene) -> None:
-        self.workspace, self.scene = workspace, scene
-        self.earlier = scan_of_visit(scene, 0)
-        self.segments = segments_of(scene, self.earlier, labels_of_visit(0))
-        self.scan = scan_of_visit(scene, 1)
-        workspace.start(self.scan)
-        settle(workspace)
-        self.left_out = outline_again(workspace)
-
-    @property
-    def comparison(self):
-        return self.workspace.comparison
-
-    def compare(self, **how):
-        self.comparison.compare(self.earlier, self.segments, **how)
-        settle(self.workspace)
-        return self.comparison.result
-
-    def rows(self) -> dict:
-        return {row.lesion: row for row in self.comparison.result.changes}
-
-
-@pytest.fixture
-def a_reader(a_workspace, a_scene, a_window, registrations):
-    return Reader(a_workspace, a_scene)
 
 
 def test_lesions_are_told_with_their_volumes_on_the_scans_own_voxels(a_reader):
@@ -110,15 +64,11 @@ def views(reader, axis: str = "coronal"):
     return there, reader.scene.GetSingletonNode(here, "vtkMRMLSliceNode")
 
 
-def composite(view):
-    return slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
-
-
-def test_both_scans_are_side_by_side_in_linked_views(a_reader, a_window):
+def test_both_scans_are_side_by_side_in_linked_views(a_reader, a_linked_window):
     a_reader.compare()
 
-    assert a_window.arrangement == COMPARISON
-    assert a_window.shown() == ["EarlierCoronal", "Green", "EarlierAxial", "Red"]
+    assert a_linked_window.arrangement == COMPARISON
+    assert a_linked_window.shown() == ["EarlierCoronal", "Green", "EarlierAxial", "Red"]
     for axis in ("coronal", "axial"):
         there, here = views(a_reader, axis)
         assert composite(there).GetBackgroundVolumeID() == a_reader.earlier.GetID()
@@ -128,6 +78,26 @@ def test_both_scans_are_side_by_side_in_linked_views(a_reader, a_window):
         turned = [matrix_to_numpy(view.GetSliceToRAS())[:3, :3] for view in (there, here)]
         assert turned[0] == pytest.approx(turned[1], abs=1e-6)
         assert there.GetViewGroup() == here.GetViewGroup()
+
+
+def test_who_scrolls_one_scan_scrolls_the_other_one_too(a_reader, a_linked_window):
+    """By Slicer's own logics, as its slider and the mouse wheel do."""
+    a_reader.compare()
+    there, here = views(a_reader)
+    a_linked_window.lay_out()
+    logic = slicer.vtkMRMLSliceLogic()
+    logic.SetMRMLScene(a_reader.scene)
+    logic.SetSliceNode(here)
+    before = there.GetSliceOffset()
+    assert before == pytest.approx(here.GetSliceOffset())
+
+    logic.StartSliceOffsetInteraction()
+    logic.SetSliceOffset(before + 15.6)
+    logic.EndSliceOffsetInteraction()
+
+    assert here.GetSliceOffset() == pytest.approx(before + 15.6)
+    assert there.GetSliceOffset() == pytest.approx(before + 15.6)
+    logic.SetMRMLScene(None)
 
 
 def test_a_lesion_is_in_the_middle_of_the_views_on_both_scans(a_reader):
@@ -202,33 +172,13 @@ def segment_of_value(node, value: int) -> str:
     )
 
 
-def picture_of(reader) -> dict:
-    """Everything about the reader's nodes and views that a comparison touches."""
-    nodes = (reader.earlier, reader.segments)
-    displays = (reader.segments, reader.workspace.segments_node, reader.workspace.points_node)
-    slices = [reader.scene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in ("Red", "Green")]
-    composites = [composite(view) for view in slices if view is not None]
-    return {
-        "transforms": [node.GetTransformNodeID() for node in nodes],
-        "displays": [node.GetNumberOfDisplayNodes() for node in displays],
-        "seen": [node.GetDisplayNode().GetVisibility() for node in displays],
-        "views": [tuple(node.GetDisplayNode().GetViewNodeIDs()) for node in displays],
-        "linked": [(c.GetLinkedControl(), c.GetHotLinkedControl()) for c in composites if c],
-        "transform nodes": reader.scene.GetNumberOfNodesByClass("vtkMRMLTransformNode"),
-        "colours": [
-            reader.segments.GetSegmentation().GetSegment(one).GetColor()
-            for one in reader.segments.GetSegmentation().GetSegmentIDs()
-        ],
-    }
-
-
 @pytest.mark.parametrize("arranged", [True, False])
-def test_the_end_leaves_everything_as_it_was(a_reader, a_window, arranged):
+def test_the_end_leaves_everything_as_it_was(a_reader, a_linked_window, arranged):
     if arranged:
         a_reader.workspace.views.arrange(a_reader.scan)
     settle(a_reader.workspace)
-    a_window.lay_out()
-    layout, before = a_window.arrangement, picture_of(a_reader)
+    a_linked_window.lay_out()
+    layout, before = a_linked_window.arrangement, picture_of(a_reader)
     assert (layout == SCAN) is arranged
     a_reader.compare()
     a_reader.comparison.show(a_reader.comparison.result.changes[0].lesion)
@@ -236,21 +186,50 @@ def test_the_end_leaves_everything_as_it_was(a_reader, a_window, arranged):
 
     a_reader.comparison.end()
 
-    assert a_window.arrangement == layout
+    assert a_linked_window.arrangement == layout
     assert picture_of(a_reader) == before
     assert a_reader.comparison.result is None
 
 
-def test_the_end_of_the_work_ends_the_comparison(a_reader, a_window):
-    layout, before = a_window.arrangement, picture_of(a_reader)
+def test_the_end_of_the_work_ends_the_comparison(a_reader, a_linked_window):
+    layout, before = a_linked_window.arrangement, picture_of(a_reader)
     a_reader.compare()
     segments, points = a_reader.workspace.segments_node, a_reader.workspace.points_node
     a_reader.workspace.end()
 
-    assert a_window.arrangement == layout
+    assert a_linked_window.arrangement == layout
     assert a_reader.earlier.GetTransformNodeID() == before["transforms"][0]
     for node in (segments, points):
         assert node.GetDisplayNode().GetNumberOfViewNodeIDs() == 0
+
+
+def test_a_scene_that_is_saved_meanwhile_keeps_nothing_of_the_views(a_reader, tmp_path):
+    a_reader.compare()
+    a_reader.comparison.show(a_reader.comparison.result.changes[0].lesion)
+    count = a_reader.segments.GetSegmentation().GetNumberOfSegments()
+    bundle = tmp_path / "scene.mrb"
+    scene = a_reader.scene
+    assert scene.WriteToMRB(str(bundle))
+    assert a_reader.comparison.result is not None
+    scene.Clear(0)
+    assert scene.ReadFromMRB(str(bundle))
+
+    (earlier,) = [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+        if node.GetName() == "earlier"
+    ]
+    (segments,) = [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+        if node.GetName() == "earlier lesions"
+    ]
+    assert earlier.GetTransformNodeID() is None
+    assert earlier.GetParentTransformNode() is None
+    assert segments.GetParentTransformNode() is None
+    assert scene.GetNumberOfNodesByClass("vtkMRMLTransformNode") == 0
+    assert segments.GetSegmentation().GetNumberOfSegments() == count
+    assert segments.GetDisplayNode().GetNumberOfViewNodeIDs() == 0
 
 
 def test_a_scan_that_is_removed_while_it_is_registered_is_said(a_reader):
@@ -263,8 +242,10 @@ def test_a_scan_that_is_removed_while_it_is_registered_is_said(a_reader):
 
 
 @pytest.mark.parametrize("which", ["earlier", "segments"])
-def test_a_removed_earlier_scan_ends_the_comparison_and_nothing_else(a_reader, a_window, which):
-    layout = a_window.arrangement
+def test_a_removed_earlier_scan_ends_the_comparison_and_nothing_else(
+    a_reader, a_linked_window, which
+):
+    layout = a_linked_window.arrangement
     a_reader.compare()
     lesions = len(a_reader.workspace.state.lesions)
     a_reader.scene.RemoveNode(getattr(a_reader, which))
@@ -273,7 +254,7 @@ def test_a_removed_earlier_scan_ends_the_comparison_and_nothing_else(a_reader, a
     assert a_reader.comparison.result is None
     assert "comparison ended" in a_reader.workspace.messages[-1]
     assert len(a_reader.workspace.state.lesions) == lesions
-    assert a_window.arrangement == layout
+    assert a_linked_window.arrangement == layout
 
 
 def test_a_scene_that_closes_ends_the_comparison(a_reader):
@@ -408,139 +389,11 @@ def test_a_file_that_cannot_be_written_is_said(a_reader, tmp_path):
     assert a_reader.workspace.messages
 
 
-# ---- what cannot be compared -------------------------------------------------------------------
-
-
-def refused(reader, **how) -> str:
-    """Return what is said when nothing can be compared, and see that nothing was changed."""
-    before, lesions = picture_of(reader), dict(reader.workspace.state.lesions)
-    count = len(reader.workspace.messages)
-    try:
-        reader.compare(**how)
-    except BadInput as error:
-        said = str(error)
-    else:
-        (said,) = reader.workspace.messages[count:]
-    assert reader.comparison.result is None
-    assert picture_of(reader) == before
-    assert reader.workspace.state.lesions == lesions
-    return said
-
-
-def test_the_same_scan_and_the_same_lesions_are_refused(a_reader):
-    a_reader.earlier, earlier = a_reader.scan, a_reader.earlier
-    assert "scan that you work on" in refused(a_reader)
-    a_reader.earlier, segments = earlier, a_reader.segments
-    a_reader.segments = a_reader.workspace.segments_node
-    assert "lesions of the scan that you work on" in refused(a_reader)
-    a_reader.segments = segments
-    assert a_reader.compare() is not None
-
-
-def test_an_empty_segmentation_is_refused(a_reader):
-    a_reader.segments = a_reader.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")
-    a_reader.segments.CreateDefaultDisplayNodes()
-    assert "empty" in refused(a_reader)
-    a_reader.segments.GetSegmentation().AddEmptySegment("one")
-    assert "empty" in refused(a_reader) or "surfaces" in refused(a_reader)
-
-
-def test_lesions_of_another_grid_are_refused(a_reader):
-    other = scan_of_visit(a_reader.scene, 0, "finer")
-    other.SetSpacing(*(0.9 * part for part in other.GetSpacing()))
-    labels = labels_of_visit(0)
-    a_reader.segments = segments_of(a_reader.scene, other, labels)
-    assert "not outlined on the voxels" in refused(a_reader)
-
-
-def test_lesions_beyond_the_scan_are_refused(a_reader):
-    other = scan_of_visit(a_reader.scene, 0, "moved by whole voxels")
-    right, *rest = other.GetOrigin()
-    other.SetOrigin(right + 30 * other.GetSpacing()[0], *rest)
-    a_reader.segments = segments_of(a_reader.scene, other, labels_of_visit(0))
-    assert "outside the earlier scan" in refused(a_reader)
-
-
-def test_lesions_as_surfaces_only_are_refused(a_reader):
-    segmentation = a_reader.segments.GetSegmentation()
-    segmentation.CreateRepresentation("Closed surface")
-    segmentation.SetSourceRepresentationName("Closed surface")
-    segmentation.RemoveRepresentation("Binary labelmap")
-    assert "surfaces only" in refused(a_reader)
-
-
-def test_lesions_under_another_transform_than_their_scan_are_refused(a_reader):
-    moved = linear_transform(a_reader.scene)
-    a_reader.segments.SetAndObserveTransformNodeID(moved.GetID())
-    assert "another transform" in refused(a_reader)
-
-
-def file_under(scene, node, patient: str, study: str, day: str) -> None:
-    """File a scan under a patient and a study, as DICOMPlugin.py of Slicer 5.10 and 5.12 does."""
-    names = slicer.vtkMRMLSubjectHierarchyConstants
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    uid = f"{study}.1"
-    series = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
-        hierarchy.GetSceneItemID(), node
-    )
-    hierarchy.SetItemUID(series, names.GetDICOMUIDName(), uid)
-    slicer.vtkSlicerSubjectHierarchyModuleLogic.InsertDicomSeriesInHierarchy(
-        hierarchy, patient, study, uid
-    )
-    item = hierarchy.GetItemByUID(names.GetDICOMUIDName(), patient)
-    hierarchy.SetItemAttribute(item, names.GetDICOMPatientIDAttributeName(), patient)
-    item = hierarchy.GetItemByUID(names.GetDICOMUIDName(), study)
-    hierarchy.SetItemAttribute(item, names.GetDICOMStudyDateAttributeName(), day)
-
-
-def test_scans_in_the_wrong_order_are_refused_without_telling_dates(a_reader, registrations):
-    file_under(a_reader.scene, a_reader.earlier, "P", "1.2.1", "20240102")
-    file_under(a_reader.scene, a_reader.scan, "P", "1.2.2", "20230102")
-    said = refused(a_reader)
-    assert "made after" in said and "20" not in said
-    assert not registrations
-
-
-def test_the_time_between_dicom_scans_is_told(a_reader, tmp_path):
-    file_under(a_reader.scene, a_reader.earlier, "P", "1.2.1", "20220102")
-    file_under(a_reader.scene, a_reader.scan, "P", "1.2.2", "20230102")
-    a_reader.compare()
-    a_reader.comparison.write(str(tmp_path / "change.json"))
-    settle(a_reader.workspace)
-    assert json.loads((tmp_path / "change.json").read_text())["scans"][1]["days_since_first"] == 365
-
-
-def test_scans_of_different_patients_are_refused_unless_they_are_wanted(a_reader, registrations):
-    file_under(a_reader.scene, a_reader.earlier, "SECRET-A", "1.2.1", "20220102")
-    file_under(a_reader.scene, a_reader.scan, "SECRET-B", "1.2.2", "20230102")
-    said = refused(a_reader)
-    assert "different patients" in said and "SECRET" not in said
-    assert a_reader.comparison.is_refused and not registrations
-
-    assert a_reader.compare(checked=False) is not None
-    assert not a_reader.comparison.is_refused
-
-
-def test_a_registration_that_cannot_be_right_is_refused_unless_it_is_wanted(
-    a_reader, registrations, monkeypatch
-):
-    from mois_core.followup.registration_quality import RegistrationQuality
-
-    monkeypatch.setattr(RegistrationQuality, "why_not", "they do not agree at all.")
-    said = refused(a_reader)
-    assert "they do not agree at all" in said and "Compare all the same" in said
-    assert a_reader.comparison.is_refused
-
-    assert a_reader.compare(checked=False) is not None
-    assert len(registrations) == 1, "what was registered is used"
-    assert not a_reader.comparison.is_refused
-
-
 # ---- the worker --------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def a_slow_reader(a_workspace, a_scene, a_window):
+def a_slow_reader(a_workspace, a_scene, a_linked_window):
     return Reader(a_workspace, a_scene)
 
 

@@ -46,7 +46,11 @@ class SliceWidget:
 
     def __init__(self, scene: Any, name: str) -> None:
         self.node = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
-        self.composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", name)
+        # A view's own logic makes its composite node, or takes the one that is there.
+        self.logic = slicer.vtkMRMLSliceLogic()
+        self.logic.SetMRMLScene(scene)
+        self.logic.SetSliceNode(self.node)
+        self.composite = self.logic.GetSliceCompositeNode()
         self.interactor = vtk.vtkGenericRenderWindowInteractor()
         self.interactor.Enable()
         self.pointer = (0, 0)
@@ -54,7 +58,7 @@ class SliceWidget:
         self.node.SetDimensions(*VIEW_PIXELS, 1)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("mrmlSliceNode", "mrmlSliceCompositeNode", "interactorStyle"):
+        if name in ("mrmlSliceNode", "mrmlSliceCompositeNode", "interactorStyle", "sliceLogic"):
             assert name in offered("qMRMLSliceWidget")[0]
         return object.__getattribute__(self, name)
 
@@ -63,6 +67,9 @@ class SliceWidget:
 
     def mrmlSliceCompositeNode(self) -> Any:
         return self.composite
+
+    def sliceLogic(self) -> Any:
+        return self.logic
 
     def interactorStyle(self) -> Any:
         return SimpleNamespace(GetInteractor=lambda: self.interactor)
@@ -88,6 +95,8 @@ class ApplicationWindow:
         self.window.show()
         self.wrapped = wrap(self.window)
         self.slices: dict[str, SliceWidget] = {}
+        self.links = slicer.vtkMRMLSliceLinkLogic()
+        self.links.SetMRMLScene(slicer.mrmlScene)
         manager = slicer.app.layoutManager()
         monkeypatch.setattr(manager, "sliceWidget", self.slice_widget, raising=False)
         application = {"activeModalWidget": self.modal, "arguments": lambda: ("Slicer",)}
@@ -102,8 +111,11 @@ class ApplicationWindow:
             monkeypatch.setattr(slicer.util, name, getattr(self, name), raising=False)
 
     def let_go(self) -> None:
+        # Slicer links views as long as there is work that moves them, and needs their nodes for it.
+        self.user.workspace.end()
         for widget in self.slices.values():
             slicer.mrmlScene.RemoveNode(widget.composite)
+            widget.logic.SetMRMLScene(None)
         self.window.takeCentralWidget().setParent(None)
         self.window.deleteLater()
 

@@ -87,6 +87,17 @@ def test_a_scenario_comes_to_its_end(scenario, file, function, steps):
     assert len(result.pictures) == steps
 
 
+def test_an_earlier_scan_is_compared(scenario, monkeypatch):
+    from compared_scans import register_once
+
+    register_once(monkeypatch)
+    scenario.window.user.widget.enter()  # now that there is a window, whose keys are looked for
+    result = scenario("comparison", "earlier_scan", SIZE=(128, 40))
+
+    assert len(result.steps) == len(result.pictures) == 7
+    assert result.figures["correlation after the registration"] > 0.7
+
+
 @pytest.mark.parametrize(
     ("function", "steps"),
     [("effect_undo_paint_and_3d", 6), ("effect_with_masks", 5), ("effect_beside_module", 4)],

@@ -50,6 +50,10 @@ SCENARIOS = {
     "take-over": Scenario(
         "outlined segments are taken over", (Part("segment_editor", "outlines_taken_over"),)
     ),
+    "earlier-scan": Scenario(
+        "an earlier scan beside the open one, lesion by lesion",
+        (Part("comparison", "earlier_scan"),),
+    ),
     "save": Scenario(
         "a bundle is saved, and opened in another Slicer",
         (Part("processes", "save_work"), Part("processes", "go_on_with_saved_work")),
