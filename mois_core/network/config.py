@@ -6,6 +6,7 @@ the parts that the config has (an exemplar branch, a short memory, or neither).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
@@ -24,6 +25,9 @@ MEMORY_WIDTH_UNIT = 4
 
 PUBLISHED_NO_EXEMPLAR_TOKENS = 4096
 """Length of the learned no-exemplar bank in the published models, at every image size."""
+
+Size = tuple[int, int]
+"""Rows and columns."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -46,6 +50,28 @@ class EncoderConfig:
             raise ValueError(f"windows of the first three stages must be even: {self.windows}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} cannot be split among {self.heads} heads")
+
+    @property
+    def unit(self) -> int:
+        """What the first map's rows and columns are a multiple of."""
+        return self.windows[0]
+
+
+@dataclass(frozen=True)
+class ConvEncoderConfig:
+    """Residual convolutions in four stages with 4, 8, 16 and 32 image pixels per place.
+
+    Hiera is made for a start from a billion masks; from scratch, convolutions learn in hours what
+    it does not learn in days.
+    """
+
+    widths: tuple[int, int, int, int]
+    blocks: tuple[int, int, int, int] = (1, 2, 2, 2)
+
+    @property
+    def unit(self) -> int:
+        """What the first map's rows and columns are a multiple of."""
+        return 8
 
 
 @dataclass(frozen=True)
@@ -73,8 +99,9 @@ class ShortMemoryConfig:
 class NetworkConfig:
     """Sizes and parts of one network; `preset` gives the published ones."""
 
-    encoder: EncoderConfig
-    image_size: int = 1024
+    encoder: EncoderConfig | ConvEncoderConfig
+    image_size: Size = (1024, 1024)
+    """Rows and columns of the input, which every slice is stretched to."""
     width: int = 256
     memory_width: int = 64
     attention_layers: int = 4
@@ -93,9 +120,9 @@ class NetworkConfig:
     short_memory: ShortMemoryConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.image_size % 32 or self.image_size <= 0:
-            raise ValueError(f"image_size must be a multiple of 32, not {self.image_size}")
-        if (self.image_size // 4) % self.encoder.windows[0]:
+        if any(side % 32 or side <= 0 for side in self.image_size):
+            raise ValueError(f"image_size must be of multiples of 32, not {self.image_size}")
+        if any((side // 4) % self.encoder.unit for side in self.image_size):
             raise ValueError("a quarter of image_size must be a multiple of the first window")
         if self.width <= 0 or self.width % WIDTH_UNIT:
             raise ValueError(f"width must be a multiple of {WIDTH_UNIT}, not {self.width}")
@@ -107,18 +134,20 @@ class NetworkConfig:
             raise ValueError("width must be a multiple of memory_width: a pointer is split so")
         if self.exemplars and self.short_memory:
             raise ValueError("a network has exemplars or a short memory, not both")
-        if self.exemplars and self.no_exemplar_tokens % self.map_size**2:
+        if self.exemplars and self.no_exemplar_tokens % math.prod(self.map_size):
             raise ValueError("no_exemplar_tokens must be a multiple of the map's positions")
 
     @property
-    def map_size(self) -> int:
-        """Side of the map that memories and exemplars are compared on."""
-        return self.image_size // STRIDE
+    def map_size(self) -> Size:
+        """Rows and columns of the map that memories and exemplars are compared on."""
+        rows, columns = self.image_size
+        return rows // STRIDE, columns // STRIDE
 
     @property
-    def low_res_size(self) -> int:
-        """Side of the mask logits as the decoder gives them."""
-        return self.image_size // 4
+    def low_res_size(self) -> Size:
+        """Rows and columns of the mask logits as the decoder gives them."""
+        rows, columns = self.image_size
+        return rows // 4, columns // 4
 
     @property
     def pointer_tokens(self) -> int:
@@ -129,7 +158,7 @@ class NetworkConfig:
     def no_exemplar_tokens(self) -> int:
         """Length of the learned no-exemplar bank of a network with exemplars."""
         asked = self.exemplars.no_exemplar_tokens if self.exemplars else None
-        return self.map_size**2 if asked is None else asked
+        return math.prod(self.map_size) if asked is None else asked
 
 
 HIERA_T = EncoderConfig(96, 1, (1, 2, 7, 2), (5, 7, 9))
@@ -137,7 +166,6 @@ HIERA_S = EncoderConfig(96, 1, (1, 2, 11, 2), (7, 10, 13))
 HIERA_B_PLUS = EncoderConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), position_grid=14)
 HIERA_L = EncoderConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8))
 HIERA_TINY = EncoderConfig(16, 1, (1, 2, 3, 2), (4,), windows=(8, 4, 6, 3), position_grid=5)
-HIERA_PHANTOM = EncoderConfig(24, 1, (1, 2, 5, 2), (5,), windows=(8, 4, 8, 4))
 
 PUBLISHED_EXEMPLARS = ExemplarConfig(no_exemplar_tokens=PUBLISHED_NO_EXEMPLAR_TOKENS)
 
@@ -147,7 +175,7 @@ def _sam2(encoder: EncoderConfig) -> NetworkConfig:
 
 
 TINY_SHAPE = {
-    "image_size": 256,
+    "image_size": (256, 256),
     "width": 64,
     "memory_width": 16,
     "attention_layers": 2,
@@ -177,9 +205,9 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             **TINY_SHAPE,
         ),
         "phantom": NetworkConfig(
-            HIERA_PHANTOM,
-            image_size=512,
-            width=64,
+            ConvEncoderConfig((48, 96, 160, 224)),
+            image_size=(1024, 320),
+            width=96,
             memory_width=32,
             attention_layers=2,
             attention_hidden=256,

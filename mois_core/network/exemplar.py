@@ -65,15 +65,15 @@ class MoisSam2(Sam2):
 
     def exemplar_keys(self, exemplars: Sequence[ExemplarView]) -> ExemplarKeys:
         """Return the keys of exemplars, as far as they do not depend on the slice searched."""
-        side = exemplars[0].memory.shape[-1]
-        plane = self.memory_plane(side)  # (T, M), T = side * side
+        size = exemplars[0].memory.shape[-2:]
+        plane = self.memory_plane(size)  # (T, M), T = rows * columns
         kinds = self.exemplar_type_enc.flatten(1)  # (2, M)
         # Both (exemplars * T, M)
         content = torch.cat([e.memory.to(self.device).flatten(1).T for e in exemplars])
         position = torch.cat([plane + kinds[int(e.is_prompted)] for e in exemplars])
         maps = Tokens(content.unsqueeze(0), position.unsqueeze(0))
         return ExemplarKeys(
-            self.search_stack.keys_of_maps(maps, side),
+            self.search_stack.keys_of_maps(maps, size),
             self.split_pointers([e.pointer.unsqueeze(0) for e in exemplars]),
             tuple(e.slice for e in exemplars),
         )
@@ -109,6 +109,5 @@ class MoisSam2(Sam2):
         learned = Tokens(
             self.no_exemplar_embed.transpose(0, 1), self.no_exemplar_pos_enc.transpose(0, 1)
         )
-        side = round(query.shape[1] ** 0.5)
-        keys = self.search_stack.keys_of_maps(learned, side)
+        keys = self.search_stack.keys_of_maps(learned, query.shape[1:3])
         return self.search_stack(query, keys)

@@ -1,7 +1,7 @@
 """From prompt tokens and a slice's features to masks, their quality and an object pointer.
 
 In the comments on shapes B is the batch, N the tokens (own ones and prompts), T the positions of
-the map (side * side) and C the width.
+the map (rows * columns) and C the width.
 """
 
 from __future__ import annotations
@@ -132,21 +132,21 @@ class MaskDecoder(nn.Module):
     ) -> RawMasks:
         """Decode ``prompts`` [batch, n, width] on features whose batch is the same or one.
 
-        ``coarse``, ``mask`` and ``positions`` are [batch, width, side, side]; ``middle`` and
-        ``fine`` have twice and four times the side, a quarter and an eighth of the width.
+        ``coarse``, ``mask`` and ``positions`` are [batch, width, rows, columns]; ``middle`` and
+        ``fine`` have twice and four times the rows, a quarter and an eighth of the width.
         """
         batch = prompts.shape[0]
         own = torch.cat(
             (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
         )
         tokens = torch.cat((own.expand(batch, -1, -1), prompts), dim=1)  # (B, N, C)
-        image = (coarse + mask).expand(batch, -1, -1, -1)  # (B, C, side, side)
-        side = image.shape[-1]
+        image = (coarse + mask).expand(batch, -1, -1, -1)  # (B, C, rows, columns)
+        size = image.shape[-2:]
         tokens, image = self.transformer(
             tokens, image.flatten(2).transpose(1, 2), positions.flatten(2).transpose(1, 2)
         )
         mask_tokens = tokens[:, 2 : 2 + MASKS]  # (B, 4, C)
-        image = image.transpose(1, 2).unflatten(2, (side, side))  # (B, C, side, side)
+        image = image.transpose(1, 2).unflatten(2, size)  # (B, C, rows, columns)
         logits = self._mask_logits(image, middle, fine, mask_tokens)
         ious = self.iou_prediction_head(tokens[:, 1]).sigmoid()
         return RawMasks(logits, ious, mask_tokens, self.pred_obj_score_head(tokens[:, 0]))
@@ -156,13 +156,13 @@ class MaskDecoder(nn.Module):
     ) -> Tensor:
         """Return the logits of all masks, products of the mask tokens with upscaled features."""
         first, norm, _, second, _ = self.output_upscaling
-        image = F.gelu(norm(first(image) + middle))  # (B, C / 4, 2 side, 2 side)
-        image = F.gelu(second(image) + fine)  # (B, C / 8, low, low), low = 4 side
+        image = F.gelu(norm(first(image) + middle))  # (B, C / 4, 2 rows, 2 columns)
+        image = F.gelu(second(image) + fine)  # (B, C / 8, 4 rows, 4 columns)
         directions = [
             mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)
         ]
-        logits = torch.stack(directions, dim=1) @ image.flatten(2)  # (B, 4, low * low)
-        return logits.unflatten(2, image.shape[2:])  # (B, 4, low, low)
+        logits = torch.stack(directions, dim=1) @ image.flatten(2)  # (B, 4, 16 T)
+        return logits.unflatten(2, image.shape[2:])  # (B, 4, 4 rows, 4 columns)
 
 
 def stability(logits: Tensor, delta: float) -> Tensor:

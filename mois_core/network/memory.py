@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mois_core.network.config import STRIDE
 from mois_core.network.layers import ChannelNorm, ConvNextStack
 
 MASK_SCALE, MASK_SHIFT = 20.0, -10.0
@@ -28,7 +29,7 @@ class MaskDownsampler(nn.Module):
         self.encoder = nn.Sequential(*layers, nn.Conv2d(channels, width, kernel_size=1))
 
     def forward(self, mask: Tensor) -> Tensor:
-        return self.encoder(mask)  # (B, 1, 16 side, 16 side) -> (B, width, side, side)
+        return self.encoder(mask)  # (B, 1, 16 rows, 16 columns) -> (B, width, rows, columns)
 
 
 class MemoryEncoder(nn.Module):
@@ -42,14 +43,14 @@ class MemoryEncoder(nn.Module):
         self.out_proj = nn.Conv2d(width, memory_width, kernel_size=1)
 
     def forward(self, coarse: Tensor, logits: Tensor, from_clicks: bool) -> Tensor:
-        """Encode ``logits`` [batch, 1, any size] to a memory [batch, memory width, side, side].
+        """Encode ``logits`` [batch, 1, any size] to a memory [batch, memory width, rows, columns].
 
         A mask that the user clicked enters as it is shown (zero or one), a propagated one as
         probabilities.
         """
-        size = 16 * coarse.shape[-1]
-        logits = F.interpolate(logits.float(), (size, size), mode="bilinear", align_corners=False)
+        size = [STRIDE * side for side in coarse.shape[-2:]]
+        logits = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
         probability = (logits > 0).float() if from_clicks else logits.sigmoid()
         mask = self.mask_downsampler(probability * MASK_SCALE + MASK_SHIFT)
-        # (B, width, side, side) -> (B, memory width, side, side)
+        # (B, width, rows, columns) -> (B, memory width, rows, columns)
         return self.out_proj(self.fuser(self.pix_feat_proj(coarse) + mask))

@@ -8,8 +8,8 @@ parts, so that each can be done once for all that share it:
 * `MemoryAttention.keys_of_maps` and `keys_of_pointers` depend on the tokens alone;
 * `MemoryAttention.forward` brings the two together.
 
-In the comments on shapes B is the batch, T the tokens of a slice (side * side), K the tokens that
-are attended to, C the width and M the memory width.
+In the comments on shapes B is the batch, R x S the rows and columns of a slice's map, T its tokens
+(R * S), K the tokens that are attended to, C the width and M the memory width.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mois_core.network.attention import attend, attends_raw_memory
+from mois_core.network.config import Size
 from mois_core.network.position import rotary_table, rotate, sine_map
 
 POSITION_WEIGHT = 0.1
@@ -144,22 +145,19 @@ class MemoryAttention(nn.Module):
         """Precision of the matrix products."""
         return self.layers[0].dtype
 
-    def _table(self, positions: int, device: torch.device) -> Tensor:
-        side = round(positions**0.5)
-        return rotary_table(self.norm.weight.shape[0], side, side, device)
+    def _table(self, size: Size, device: torch.device) -> Tensor:
+        return rotary_table(self.norm.weight.shape[0], *size, device)
 
     def query(self, coarse: Tensor) -> Tensor:
-        """Return the tokens of a slice's map after the first self-attention, (B, T, C)."""
-        # coarse is (B, C, side, side)
-        position = sine_map(*coarse.shape[1:], coarse.device)  # (C, side, side)
+        """Return a slice's map (B, C, R, S) after the first self-attention, (B, R, S, C)."""
+        size = coarse.shape[-2:]
+        position = sine_map(*coarse.shape[1:], coarse.device)  # (C, R, S)
         x = (coarse.float() + POSITION_WEIGHT * position).flatten(2).transpose(1, 2)  # (B, T, C)
-        return self.layers[0].attend_to_slice(x, self._table(x.shape[1], x.device))
+        return self.layers[0].attend_to_slice(x, self._table(size, x.device)).unflatten(1, size)
 
-    def keys_of_maps(self, maps: Tokens, side: int) -> Keys:
-        """Return the keys of whole maps of the given side, which are turned like the slice."""
-        return self._keys(
-            maps, rotary_table(self.norm.weight.shape[0], side, side, maps.content.device)
-        )
+    def keys_of_maps(self, maps: Tokens, size: Size) -> Keys:
+        """Return the keys of whole maps of the given size, which are turned like the slice."""
+        return self._keys(maps, self._table(size, maps.content.device))
 
     def keys_of_pointers(self, pointers: Tokens) -> Keys:
         """Return the keys of object pointers, which have no place in the plane."""
@@ -171,13 +169,12 @@ class MemoryAttention(nn.Module):
         return tuple(layer.cross_attn_image.keys(keyed, content, table) for layer in self.layers)
 
     def forward(self, query: Tensor, keys: Keys) -> Tensor:
-        """Return the conditioned map [batch, width, side, side] from `query` and keys."""
-        table = self._table(query.shape[1], query.device)
-        x = query  # (B, T, C)
+        """Return the conditioned map [batch, width, rows, columns] from `query` and keys."""
+        size = query.shape[1:3]
+        table = self._table(size, query.device)
+        x = query.flatten(1, 2)  # (B, R, S, C) -> (B, T, C)
         for index, (layer, layer_keys) in enumerate(zip(self.layers, keys, strict=True)):
             if index > 0:
                 x = layer.attend_to_slice(x, table)
             x = layer.attend_to_keys(x, layer_keys, table)
-        x = self.norm(x).transpose(1, 2)  # (B, C, T)
-        side = round(x.shape[2] ** 0.5)
-        return x.unflatten(2, (side, side))  # (B, C, side, side)
+        return self.norm(x).transpose(1, 2).unflatten(2, size)  # (B, C, R, S)

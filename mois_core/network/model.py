@@ -7,7 +7,7 @@ config. The attribute names are those of the published checkpoints.
 A stage takes and returns plain values, so the order of things (which slice, which lesion, which
 memories) is decided by whoever calls them.
 
-In the comments on shapes B is the batch, T the positions of a map (side * side), C the width and
+In the comments on shapes B is the batch, T the positions of a map (rows * columns), C the width and
 M the memory width.
 """
 
@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mois_core.network.config import NetworkConfig
+from mois_core.network.config import ConvEncoderConfig, NetworkConfig, Size
+from mois_core.network.conv_encoder import ConvEncoder
 from mois_core.network.image_encoder import ImageEncoder
 from mois_core.network.layers import ConvNextStack, Mlp, learned, set_product_precision
 from mois_core.network.mask_decoder import MaskDecoder, RawMasks, stability
@@ -28,10 +29,6 @@ from mois_core.network.memory import MASK_SCALE, MASK_SHIFT, MemoryEncoder
 from mois_core.network.memory_attention import Keys, MemoryAttention, Tokens, join_keys
 from mois_core.network.position import sine_line, sine_map
 from mois_core.network.prompt_encoder import PADDING, PromptEncoder
-
-NARROWEST_HALF = 32
-"""Narrower encoders have matrices that do not fill one bfloat16 instruction of a CPU: at a width
-of 16 both precisions took 23 ms, and half precision cost one mask pixel in fifty."""
 
 NO_OBJECT_LOGIT = -1024.0
 """Logit of every pixel of a mask whose object is not on the slice."""
@@ -46,11 +43,11 @@ class SliceFeatures:
     """
 
     coarse: Tensor
-    """[batch, width, side, side], 16 model pixels per position."""
+    """[batch, width, rows, columns], 16 model pixels per position."""
     middle: Tensor
-    """[batch, width / 4, 2 side, 2 side]."""
+    """[batch, width / 4, 2 rows, 2 columns]."""
     fine: Tensor
-    """[batch, width / 8, 4 side, 4 side]."""
+    """[batch, width / 8, 4 rows, 4 columns]."""
     origin: tuple[int, int] = (0, 0)
     """Row and column of the slice's pixel that crops begin at, multiples of `STRIDE`."""
 
@@ -123,7 +120,8 @@ class Sam2(nn.Module):
         super().__init__()
         self.config = config
         width, memory_width = config.width, config.memory_width
-        self.image_encoder = ImageEncoder(config.encoder, width)
+        convolves = isinstance(config.encoder, ConvEncoderConfig)
+        self.image_encoder = (ConvEncoder if convolves else ImageEncoder)(config.encoder, width)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.memory_attention = self._stack()
         self.memory_encoder = MemoryEncoder(width, memory_width, config.layer_scale)
@@ -132,7 +130,7 @@ class Sam2(nn.Module):
         self.no_mem_pos_enc = learned(1, 1, width)
         self.no_obj_ptr = learned(1, width)
         self.no_obj_embed_spatial = learned(1, memory_width)
-        self.sam_prompt_encoder = PromptEncoder(width, config.image_size, config.map_size)
+        self.sam_prompt_encoder = PromptEncoder(width, config.image_size)
         self.sam_mask_decoder = MaskDecoder(width, config.decoder_hidden, config.iou_hidden)
         self.obj_ptr_proj = Mlp((width, width, width, width))
         self.obj_ptr_tpos_proj = nn.Linear(width, memory_width)
@@ -167,14 +165,14 @@ class Sam2(nn.Module):
         for part in self.children():
             if isinstance(part, (MemoryAttention, MemoryEncoder, ConvNextStack)):
                 set_product_precision(part, dtype)
-        if self.config.encoder.width >= NARROWEST_HALF:
+        if self.image_encoder.gains_from_half:
             self.image_encoder.to(dtype)
         return self
 
     # ---- slices ---------------------------------------------------------------------------
 
     def encode(self, images: Tensor, origin: tuple[int, int] = (0, 0)) -> SliceFeatures:
-        """Encode slices given as brightness from 0 to 1, [batch, 1 or 3, size, size].
+        """Encode slices given as brightness from 0 to 1, [batch, 1 or 3, rows, columns].
 
         Crops of slices, whose size is a multiple of 32, are encoded as well; ``origin`` is the
         row and column of the slice that they begin at. Points are always given in pixels of the
@@ -183,7 +181,7 @@ class Sam2(nn.Module):
         images = images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
         mean = images.new_tensor(self.config.pixel_mean)[:, None, None]
         std = images.new_tensor(self.config.pixel_std)[:, None, None]
-        normalised = ((images - mean) / std).to(self.image_encoder.dtype)  # (B, 3, size, size)
+        normalised = ((images - mean) / std).to(self.image_encoder.dtype)  # (B, 3, rows, columns)
         fine, middle, coarse = self.image_encoder(normalised)
         decoder = self.sam_mask_decoder
         finer = decoder.conv_s1(middle.float()), decoder.conv_s0(fine.float())
@@ -196,7 +194,7 @@ class Sam2(nn.Module):
     ) -> Decoded:
         """Decode masks for prompts on a slice, or without prompts from what ``coarse`` knows.
 
-        ``coarse`` [batch, width, side, side] is the slice's map after `without_memory` or an
+        ``coarse`` [batch, width, rows, columns] is the slice's map after `without_memory` or an
         attention; the slice itself or ``coarse`` may have a batch of one and serve all prompts.
         One point can mean several things, so up to one point gives the best of three masks.
         """
@@ -215,7 +213,7 @@ class Sam2(nn.Module):
         return self._choose(raw, self._stable_single, gate)
 
     def decode_mask(self, features: SliceFeatures, mask: Tensor) -> Decoded:
-        """Take over a mask given by the user, [batch, 1, size, size] of zeros and ones.
+        """Take over a mask given by the user, [batch, 1, rows, columns] of zeros and ones.
 
         The mask stays as it is; the decoder runs only for the object pointer.
         """
@@ -257,8 +255,8 @@ class Sam2(nn.Module):
             features.middle.float(),
             features.fine.float(),
             encoder.points(points, labels),
-            encoder.mask(logits, coarse.shape[-1]),
-            encoder.positions(features.origin, coarse.shape[-1]),
+            encoder.mask(logits, coarse.shape[-2:]),
+            encoder.positions(features.origin, coarse.shape[-2:]),
         )
 
     def _best_of_three(self, raw: RawMasks) -> tuple[Tensor, Tensor, Tensor]:
@@ -299,7 +297,7 @@ class Sam2(nn.Module):
     def remember(
         self, features: SliceFeatures, logits: Tensor, score: Tensor, from_clicks: bool
     ) -> Tensor:
-        """Encode a mask to what other slices can attend to, [batch, memory width, side, side]."""
+        """Encode a mask to what other slices can attend to, [batch, memory width, rows, columns]."""
         memory = self.memory_encoder(features.coarse.float(), logits, from_clicks)
         absent = (score <= 0)[:, :, None, None]
         return memory + absent * self.no_obj_embed_spatial[:, :, None, None]
@@ -320,7 +318,7 @@ class Sam2(nn.Module):
     ) -> Keys:
         """Return keys of the memories that one or several lesions left on other slices.
 
-        ``maps`` are pairs of a temporal index and a memory [batch, memory width, side, side];
+        ``maps`` are pairs of a temporal index and a memory [batch, memory width, rows, columns];
         ``pointers`` are pairs of a distance in slices and a pointer [batch, width]. The number
         of ``slices`` in the scan sets the scale of the distances.
         """
@@ -333,23 +331,23 @@ class Sam2(nn.Module):
         pointers: Sequence[tuple[int, Tensor]],
         slices: int,
     ) -> Keys:
-        side = maps[0][1].shape[-1]
-        keys = stack.keys_of_maps(self._map_tokens(maps, side), side)
+        size = maps[0][1].shape[-2:]
+        keys = stack.keys_of_maps(self._map_tokens(maps, size), size)
         if not pointers:
             return keys
         return join_keys(keys, stack.keys_of_pointers(self._pointer_tokens(pointers, slices)))
 
-    def _map_tokens(self, maps: Sequence[tuple[int, Tensor]], side: int) -> Tokens:
-        plane = self.memory_plane(side)  # (T, M)
+    def _map_tokens(self, maps: Sequence[tuple[int, Tensor]], size: Size) -> Tokens:
+        plane = self.memory_plane(size)  # (T, M)
         times = self.maskmem_tpos_enc.flatten(1)  # (memories, M)
         # (B, maps * T, M) and (maps * T, M)
         content = torch.cat([memory.flatten(2).transpose(1, 2) for _, memory in maps], dim=1)
         position = torch.cat([plane + times[index] for index, _ in maps], dim=0)
         return Tokens(content, position.unsqueeze(0))
 
-    def memory_plane(self, side: int) -> Tensor:
-        """Return the encoding of a memory map's positions, [side * side, memory width]."""
-        return sine_map(self.config.memory_width, side, side, self.device).flatten(1).T
+    def memory_plane(self, size: Size) -> Tensor:
+        """Return the encoding of a memory map's positions, [rows * columns, memory width]."""
+        return sine_map(self.config.memory_width, *size, self.device).flatten(1).T
 
     def _pointer_tokens(self, pointers: Sequence[tuple[int, Tensor]], slices: int) -> Tokens:
         # A scan of one slice has no distances, and no pointers to place either.
@@ -368,4 +366,4 @@ class Sam2(nn.Module):
 
     def attend_to_memory(self, query: Tensor, keys: Keys) -> Tensor:
         """Return the slice's map conditioned on what the lesion looks like on other slices."""
-        return self.memory_attention(query.expand(keys[0].key.shape[0], -1, -1), keys)
+        return self.memory_attention(query.expand(keys[0].key.shape[0], -1, -1, -1), keys)

@@ -86,14 +86,18 @@ class RandomFrequencies(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, width // 2))
 
     def forward(self, coordinates: Tensor) -> Tensor:
-        """Encode points (x, y) given as fractions of the image, [..., 2] to [..., width]."""
+        """Encode points (x, y) given as fractions of the image's longer side, [..., 2] to [..., width]."""
         matrix = self.positional_encoding_gaussian_matrix.float()
         angle = 2 * math.pi * ((2 * coordinates.float() - 1) @ matrix)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
-    def grid(self, size: int) -> Tensor:
-        """Return the encoding of the centres of a square map's cells, [width, size, size]."""
+    def grid(self, height: int, width: int) -> Tensor:
+        """Return the encoding of the centres of a map's cells, [channels, height, width]."""
         device = self.positional_encoding_gaussian_matrix.device
-        centres = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
-        rows, columns = torch.meshgrid(centres, centres, indexing="ij")
+        longer = max(height, width)
+        rows, columns = torch.meshgrid(
+            (torch.arange(height, dtype=torch.float32, device=device) + 0.5) / longer,
+            (torch.arange(width, dtype=torch.float32, device=device) + 0.5) / longer,
+            indexing="ij",
+        )
         return self(torch.stack((columns, rows), dim=-1)).permute(2, 0, 1)

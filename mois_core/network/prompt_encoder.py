@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mois_core.network.config import STRIDE
+from mois_core.network.config import STRIDE, Size
 from mois_core.network.layers import ChannelNorm
 from mois_core.network.position import RandomFrequencies
 
@@ -20,10 +20,9 @@ MASK_CHANNELS = 16
 class PromptEncoder(nn.Module):
     """Encoder of prompts given in model pixels; it runs in float32 in every precision."""
 
-    def __init__(self, width: int, image_size: int, map_size: int) -> None:
+    def __init__(self, width: int, image_size: Size) -> None:
         super().__init__()
         self.image_size = image_size
-        self.map_size = map_size
         self.pe_layer = RandomFrequencies(width)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, width)
@@ -38,16 +37,15 @@ class PromptEncoder(nn.Module):
         )
         self.no_mask_embed = nn.Embedding(1, width)
 
-    def positions(self, origin: tuple[int, int] = (0, 0), side: int | None = None) -> Tensor:
-        """Return the encoding of a map's positions, [1, width, side, side].
+    def positions(self, origin: Size, size: Size) -> Tensor:
+        """Return the encoding of a map's positions, [1, width, rows, columns].
 
         The map is that of a whole slice, or of a crop that begins at the row and column
         ``origin`` of the slice.
         """
+        whole = self.pe_layer.grid(*(side // STRIDE for side in self.image_size))
         row, column = (place // STRIDE for place in origin)
-        side = side or self.map_size
-        whole = self.pe_layer.grid(self.map_size).unsqueeze(0)  # (1, C, whole side, whole side)
-        return whole[:, :, row : row + side, column : column + side]
+        return whole[None, :, row : row + size[0], column : column + size[1]]
 
     def points(self, points: Tensor, labels: Tensor) -> Tensor:
         """Encode points [batch, n, (x, y)] in model pixels to tokens [batch, n + 1, width].
@@ -58,21 +56,22 @@ class PromptEncoder(nn.Module):
         points = F.pad(points.float() + 0.5, (0, 0, 0, 1))  # (B, n + 1, 2)
         labels = F.pad(labels, (0, 1), value=PADDING)  # (B, n + 1)
         kinds = torch.cat([embedding.weight for embedding in self.point_embeddings])  # (4, width)
-        tokens = self.pe_layer(points / self.image_size) + kinds[labels.clamp(min=0).long()]
+        tokens = self.pe_layer(points / max(self.image_size)) + kinds[labels.clamp(min=0).long()]
         is_padding = (labels == PADDING).unsqueeze(-1)
         return torch.where(is_padding, self.not_a_point_embed.weight, tokens)
 
-    def mask(self, logits: Tensor | None, side: int) -> Tensor:
+    def mask(self, logits: Tensor | None, size: Size) -> Tensor:
         """Encode low-resolution logits [batch, 1, low, low] to a map to add to the features.
 
-        The result is [batch, width, side, side], or [1, width, 1, 1] without logits.
+        The result is [batch, width, *size], or [1, width, 1, 1] without logits.
         """
         if logits is None:
             return self.no_mask_embed.weight[:, :, None, None]
-        if logits.shape[-1] != 4 * side:
+        low = [4 * side for side in size]
+        if list(logits.shape[-2:]) != low:
             logits = F.interpolate(
                 logits.float(),
-                (4 * side, 4 * side),
+                low,
                 mode="bilinear",
                 align_corners=False,
                 antialias=True,

@@ -40,7 +40,7 @@ class SlmSam2(Sam2):
 
     def attend_to_short(self, query: Tensor, keys: Keys) -> Tensor:
         """Return the slice's map conditioned on the lesion on the nearest slices."""
-        return self.recent_memory_attention(query.expand(keys[0].key.shape[0], -1, -1), keys)
+        return self.recent_memory_attention(query.expand(keys[0].key.shape[0], -1, -1, -1), keys)
 
     def fuse(self, short: Tensor, long: Tensor) -> Tensor:
         """Fuse two maps to one; a first slice is fused too, where both are the bare features."""

@@ -151,11 +151,11 @@ class Prompter:
 
         The published app leaves out the half pixel.
         """
-        size = self.model.config.image_size
+        height, width = self.model.config.image_size
         rows, columns = self.decoder.shape
         if self.reference:
-            return x / columns * size, y / rows * size
-        return (x + 0.5) / columns * size - 0.5, (y + 0.5) / rows * size - 0.5
+            return x / columns * width, y / rows * height
+        return (x + 0.5) / columns * width - 0.5, (y + 0.5) / rows * height - 0.5
 
     def _decode_step(self, group: Sequence[_PromptedSlice], step: int) -> None:
         device = self.model.device

@@ -595,6 +595,6 @@ class Session:
         return np.ascontiguousarray(self.stack.from_volume(array))
 
     def _input(self, slice_index: int) -> Tensor:
-        """Return a slice as the network's input, (1, size, size)."""
+        """Return a slice as the network's input, (1, *image_size)."""
         make = published_input if self.reference else model_input
         return make(self._normalised[slice_index], self.model.config.image_size)

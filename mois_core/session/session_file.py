@@ -229,8 +229,8 @@ def _identity(info: ModelInfo) -> str:
 
 def _fits(state: State, config: NetworkConfig) -> bool:
     """Return whether the memories in a state have the shapes that a network makes and takes."""
-    memory = (config.memory_width, config.map_size, config.map_size)
-    logits = (1, config.low_res_size, config.low_res_size)
+    memory = (config.memory_width, *config.map_size)
+    logits = (1, *config.low_res_size)
     slice_memories = [
         m for le in state.lesions.values() for m in (*le.prompted.values(), *le.propagated.values())
     ]

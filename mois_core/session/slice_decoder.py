@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mois_core.network.config import Size
 from mois_core.network.holes import fill_small_holes
 from mois_core.network.model import Decoded
 from mois_core.session.embeddings import HOST, Embeddings
@@ -122,7 +123,7 @@ class SliceDecoder:
         logits = filled if from_clicks else raw
         memory = self.model.remember(features, logits, score, from_clicks)  # (B, M, side, side)
         images = self.to_images(filled)  # (B, rows, columns)
-        size = (self.model.config.image_size,) * 2
+        size = self.model.config.image_size
         high = F.interpolate(raw, size, mode="bilinear", align_corners=False)  # (B, 1, size, size)
         found = (high > 0).flatten(1).any(dim=1).tolist()
         return [
@@ -184,5 +185,5 @@ def batches(group: Sequence, most: int) -> Iterator[Sequence]:
         yield group[first : first + most]
 
 
-def _resized(mask: Tensor, size: int) -> Tensor:
-    return F.interpolate(mask, (size, size), mode="bilinear", antialias=True)
+def _resized(mask: Tensor, size: Size) -> Tensor:
+    return F.interpolate(mask, size, mode="bilinear", antialias=True)

@@ -27,9 +27,8 @@ def attention_logits(model: MoisSam2, query: Tensor, keys: ExemplarKeys) -> Tens
     """
     layer = model.search_stack.layers[0]
     attention = layer.cross_attn_image
-    side = round(query.shape[1] ** 0.5)
-    table = rotary_table(query.shape[-1], side, side, query.device)
-    q = rotate(attention.q_proj(layer.norm2(query)), table)  # (B, T, C)
+    table = rotary_table(query.shape[-1], *query.shape[1:3], query.device)
+    q = rotate(attention.q_proj(layer.norm2(query.flatten(1, 2))), table)  # (B, T, C)
     return q @ keys.maps[0].key.transpose(1, 2) / q.shape[-1] ** 0.5  # (B, T, K)
 
 

@@ -44,8 +44,8 @@ class SamplingConfig:
     anywhere: float = 0.0
     """Share of the further slices whose crop is of any place in the body, with or without
     lesions: crops around lesions do not show every healthy tissue."""
-    crop_size: int | None = None
-    """Side of the crops in model pixels; None for whole slices."""
+    crop_size: tuple[int, int] | None = None
+    """Rows and columns of the crops in model pixels; None for whole slices."""
     degrees: float = 0.0
     """Largest angle that slices are turned by, either way; all slices of a scan alike."""
     shear: float = 0.0

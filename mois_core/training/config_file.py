@@ -58,7 +58,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _built(hint, value, where)
     origin, options = get_origin(hint), get_args(hint) or (hint,)
-    if origin is tuple and isinstance(value, list):
+    if isinstance(value, list) and any(get_origin(one) is tuple for one in (hint, *options)):
         return tuple(value)
     if origin is Literal:
         fits = value in options
@@ -70,7 +70,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     elif isinstance(value, int) and float in options:
         return float(value)
     else:
-        fits = isinstance(value, options)
+        fits = isinstance(value, tuple(get_origin(one) or one for one in options))
     if not fits:
         raise BadInput(f"{where} cannot be {json.dumps(value)}")
     return value

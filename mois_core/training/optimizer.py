@@ -14,6 +14,8 @@ from torch import nn
 from mois_core.errors import BadInput
 from mois_core.training.config import OptimizerConfig
 
+_BLOCKS = "image_encoder.trunk.blocks."
+
 
 class CombinedOptimizer:
     """Several optimizers that are used, saved and read back as one."""
@@ -64,7 +66,7 @@ def make_optimizer(model: nn.Module, how: OptimizerConfig) -> AnyOptimizer:
         f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Linear)
     }
     matrices = named.keys() & linear if how.matrices == "muon" else set()
-    depth = len(model.image_encoder.trunk.blocks)
+    depth = len({name.split(".")[3] for name in named if name.startswith(_BLOCKS)})
 
     def groups(wanted: Callable[[str], bool]) -> list[dict[str, Any]]:
         by_rate: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -96,13 +98,11 @@ def add_group(
 
 
 def _rate(name: str, depth: int, how: OptimizerConfig) -> float:
-    trunk = "image_encoder.trunk."
-    if not name.startswith(trunk):
-        return how.encoder_rate if name.startswith("image_encoder.") else how.rate
-    part = name[len(trunk) :]
-    if "pos_embed" in part:
+    if not name.startswith("image_encoder."):
+        return how.rate
+    if "pos_embed" in name or ".trunk." not in name:
         return how.encoder_rate
-    layer = int(part.split(".")[1]) + 1 if part.startswith("blocks.") else 0
+    layer = int(name.split(".")[3]) + 1 if name.startswith(_BLOCKS) else 0
     return how.encoder_rate * how.layer_decay ** (depth - layer)
 
 

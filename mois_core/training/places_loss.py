@@ -74,9 +74,12 @@ def add_places(
     logits, coarse, looks = head(features)
     labels = torch.cat([sample.labels for sample in samples]).to(logits.device)
     truth = F.avg_pool2d((labels > 0).float()[:, None], _FINE)
+    present = truth.flatten(1).any(dim=1, keepdim=True)  # (crops, 1)
     for name, answer in (("places", logits), ("places coarse", coarse)):
         error = weights.semantic_pixels * cross_entropy(answer, truth)
-        losses.add(name, error + weights.dice * dice(answer, truth), weights.places)
+        # Dice asks a crop without lesions to mark nothing at all, and drowns the others in it.
+        overlap = torch.where(present, dice(answer, truth), 0.0)
+        losses.add(name, error + weights.dice * overlap, weights.places)
     first = 0
     for sample in samples:
         crops = slice(first, first + len(sample.slice_indices))
@@ -90,7 +93,7 @@ def _look_error(looks: Tensor, sample: ScanSample) -> Tensor | None:
     """Cross-entropy of each place's appearance, or of being healthy, if the places of all other
     crops vote by how alike they look. Every appearance counts the same; None if there is but one.
     """
-    size = looks.shape[-1] ** 2
+    size = looks[0, 0].numel()
     shown = _appearance_of_places(sample).to(looks.device).flatten()  # (crops * places,)
     every = -(-len(shown) // _MOST_HEALTHY)
     order = torch.arange(len(shown), device=looks.device)

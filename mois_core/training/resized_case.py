@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from mois_core.network.config import Size
 from mois_core.session.preprocess import FULL_BRIGHTNESS, model_input
 from mois_core.training.training_case import TrainingCase
 
@@ -34,18 +35,18 @@ class ResizedCase:
 
     name: str
     images: np.ndarray
-    """uint8 [slices, size, size]."""
+    """uint8 [slices, rows, columns]."""
     labels: np.ndarray
-    """uint8 lesion ids [slices, size, size]."""
+    """uint8 lesion ids [slices, rows, columns]."""
     appearances: np.ndarray
     """uint8, the appearance of the lesion with each id."""
 
     @classmethod
-    def of(cls, case: TrainingCase, size: int) -> ResizedCase:
+    def of(cls, case: TrainingCase, size: Size) -> ResizedCase:
         """Resize images as inference does, and labels to the nearest voxel."""
         images = np.stack([model_input(image, size)[0].numpy() for image in case.images])
         labels = torch.from_numpy(case.labels)[:, None].float()  # (slices, 1, rows, columns)
-        labels = F.interpolate(labels, (size, size), mode="nearest-exact")[:, 0]
+        labels = F.interpolate(labels, size, mode="nearest-exact")[:, 0]
         rounded = np.rint(images * FULL_BRIGHTNESS).astype(np.uint8)
         return cls(case.name, rounded, labels.numpy().astype(np.uint8), case.appearances)
 

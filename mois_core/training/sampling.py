@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mois_core.network.config import Size
 from mois_core.session.preprocess import FULL_BRIGHTNESS
 from mois_core.training.config import SamplingConfig
 from mois_core.training.resized_case import LesionOnSlice, ResizedCase
@@ -38,9 +39,9 @@ class ScanSample:
     """The crops of one scan: the consecutive ones first."""
 
     images: Tensor
-    """[crops, 1, size, size], brightness 0 to 1."""
+    """[crops, 1, rows, columns], brightness 0 to 1."""
     labels: Tensor
-    """uint8 lesion ids [crops, size, size]."""
+    """uint8 lesion ids [crops, rows, columns]."""
     slice_indices: tuple[int, ...]
     """The slice that each crop is of."""
     appearances: np.ndarray
@@ -49,7 +50,7 @@ class ScanSample:
     """The appearances to search for."""
 
     def appearance_of_pixels(self) -> Tensor:
-        """Return the appearance of the lesion at each pixel, [crops, size, size].
+        """Return the appearance of the lesion at each pixel, [crops, rows, columns].
 
         Where there is no lesion it means nothing.
         """
@@ -58,7 +59,7 @@ class ScanSample:
 
 def sample_scan(rng: np.random.Generator, scan: ResizedCase, how: SamplingConfig) -> ScanSample:
     """Draw the crops of one scan around lesions of two of its appearances."""
-    whole = scan.images.shape[-1]
+    whole = scan.images.shape[1:]
     size = how.crop_size or whole
     seen = [lesion for lesion in scan.lesions_on_slices if lesion.pixels >= FEWEST_PIXELS]
     present = sorted({lesion.appearance for lesion in seen})
@@ -80,7 +81,7 @@ def sample_scan(rng: np.random.Generator, scan: ResizedCase, how: SamplingConfig
     corners += [_corner(rng, lesion, size, whole) for lesion in single]
     slice_indices = (*range(start, start + length), *(lesion.slice_index for lesion in single))
     crops = [
-        np.s_[slice_index, row : row + size, column : column + size]
+        np.s_[slice_index, row : row + size[0], column : column + size[1]]
         for slice_index, (row, column) in zip(slice_indices, corners, strict=True)
     ]
     mirrored = slice(None, None, -1) if rng.random() < how.flip else slice(None)
@@ -108,12 +109,11 @@ def _anywhere(rng: np.random.Generator, scan: ResizedCase) -> LesionOnSlice:
     return LesionOnSlice(slice_index, 0, 0, row, column, 0)
 
 
-def _corner(
-    rng: np.random.Generator, lesion: LesionOnSlice, size: int, whole: int
-) -> tuple[int, int]:
+def _corner(rng: np.random.Generator, lesion: LesionOnSlice, size: Size, whole: Size) -> Size:
     """Draw the top left of a crop with the lesion somewhere around its middle."""
-    if size == whole:
+    if tuple(size) == tuple(whole):
         return 0, 0
+    size, whole = np.array(size), np.array(whole)
     shift = rng.uniform(-_JITTER, _JITTER, size=2) * size
     middle = np.array([lesion.row, lesion.column]) + shift - size / 2
     row, column = np.clip(np.rint(middle), 0, whole - size).astype(int)

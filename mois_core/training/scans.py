@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mois_core.errors import BadInput
+from mois_core.network.config import Size
 from mois_core.phantom import PhantomSettings
 from mois_core.training.config import DataConfig, PhantomRange
 from mois_core.training.resized_case import ResizedCase
@@ -20,32 +21,22 @@ INDEX = "cases.json"
 _SCANNERS = (("siemens", 3.0), ("siemens", 3.0), ("siemens", 1.5), ("philips", 3.0))
 """Half of the phantoms are from the commonest scanner."""
 
-_WHOLE, _SMALL = (1024, 320), (512, 160)
-_SMALL_NOISE = 0.7
-"""Averaging four voxels to one halves their noise, stretching to the model's size some more."""
 
-
-def phantom_settings(seed: int, is_whole: bool | None = None) -> PhantomSettings:
-    """Return how the phantom of a seed is scanned: as varied as the test cohorts together.
-
-    One in four is made at full size, unless it is asked for; a small one takes a fifth of the
-    time, and once stretched to the model's size they look much the same.
-    """
+def phantom_settings(seed: int) -> PhantomSettings:
+    """Return how the phantom of a seed is scanned: as varied as the test cohorts together."""
     rng = np.random.default_rng(seed)
-    is_whole = seed % 4 == 0 if is_whole is None else is_whole
     vendor, tesla = _SCANNERS[int(rng.integers(len(_SCANNERS)))]
     return PhantomSettings(
         lesions=int(rng.integers(24, 48)),
         slices=int(rng.integers(24, 36)),
-        size=_WHOLE if is_whole else _SMALL,
         vendor=vendor,
         field_tesla=tesla,
-        noise=float(rng.uniform(0.6, 1.4)) * (1 if is_whole else _SMALL_NOISE),
+        noise=float(rng.uniform(0.6, 1.4)),
         bias=float(rng.uniform(0.5, 1.3)),
     )
 
 
-def load_scans(data: DataConfig, size: int) -> list[ResizedCase]:
+def load_scans(data: DataConfig, size: Size) -> list[ResizedCase]:
     """Return all scans to learn from, resized to the model's ``size``."""
     cases = _prepared(data, held_back=False) if data.prepared else []
     scans = [ResizedCase.of(case, size) for case in cases]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mois_core.network.config import STRIDE
+from mois_core.network.config import STRIDE, Size
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.training.config import InteractionConfig, TrainConfig
@@ -37,7 +37,7 @@ def run_step(
     losses = LossAccumulator(config.losses)
     prompted_crop = int(shared_rng.integers(config.sampling.consecutive))
     corrections = _number_of_corrections(shared_rng, config.interaction)
-    origin = _origin(shared_rng, model.config.image_size, samples[0].images.shape[-1])
+    origin = _origin(shared_rng, model.config.image_size, samples[0].images.shape[-2:])
     features = model.encode(torch.cat([sample.images for sample in samples]), origin)
     if config.losses.spread:
         add_spread(losses, features.coarse)
@@ -70,10 +70,10 @@ def _interact(context: StepContext, corrections: int) -> None:
         search(context, lesions, memories, propagated)
 
 
-def _origin(rng: np.random.Generator, whole: int, size: int) -> tuple[int, int]:
+def _origin(rng: np.random.Generator, whole: Size, size: Size) -> Size:
     """Draw the row and column of the slice that all crops of the step are said to begin at."""
-    places = (whole - size) // STRIDE + 1
-    row, column = rng.integers(places, size=2)
+    places = [(one - part) // STRIDE + 1 for one, part in zip(whole, size, strict=True)]
+    row, column = rng.integers(places)
     return int(row) * STRIDE, int(column) * STRIDE
 
 

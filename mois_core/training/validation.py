@@ -35,7 +35,7 @@ def validation_phantoms(how: ValidationConfig) -> list[Phantom]:
     seeds = range(how.first_phantom, how.first_phantom + how.phantoms)
     if any(is_held_out(seed) for seed in seeds):
         raise BadInput("phantoms that are held out for testing must not be used in training")
-    return [make_phantom(seed, phantom_settings(seed, is_whole=False)) for seed in seeds]
+    return [make_phantom(seed, phantom_settings(seed)) for seed in seeds]
 
 
 def measure(
