@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +38,14 @@ from mois_core.training.simulated_clicks import correction
 EXEMPLARS = 5
 CLICKS = 3
 COUNTS = (1, 2, 3, 5, 7, 10)
+SMALLEST_CM3 = 1.0
+
+
+class Correction(NamedTuple):
+    """A click on an error, and whether the mask then is at that voxel what the click says."""
+
+    positive: bool
+    is_heeded: bool
 
 
 def measure_one(
@@ -49,14 +58,20 @@ def measure_one(
     session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras), settings)
     started = time.monotonic()
     lesion_ids = _click(session, targets[:EXEMPLARS])
-    row = {"lesion dice 1": _lesion_dice(session, phantom, lesion_ids, targets)}
+    row = _lesion_dice(session, phantom, lesion_ids, targets, 1)
     row |= _searched(session, phantom, "right")
     row["seconds"] = time.monotonic() - started
     session.undo()
+    heeded: dict[bool, list[bool]] = {True: [], False: []}
     for count in range(2, CLICKS + 1):
         for lesion_id, lesion in zip(lesion_ids, targets, strict=False):
-            _correct(session, phantom, lesion_id, lesion, rng)
-        row[f"lesion dice {count}"] = _lesion_dice(session, phantom, lesion_ids, targets)
+            corrected = _correct(session, phantom, lesion_id, lesion, rng)
+            if corrected is not None:
+                heeded[corrected.positive].append(corrected.is_heeded)
+        row |= _lesion_dice(session, phantom, lesion_ids, targets, count)
+    for positive, name in ((True, "positive"), (False, "negative")):
+        if heeded[positive]:
+            row[f"heeded {name}"] = float(np.mean(heeded[positive]))
     _back_to_start(session)
     session.find_similar(use_exemplars=False)
     alone = session.stack.to_volume(session.semantic)
@@ -90,13 +105,20 @@ def _wrong(phantom: Phantom, rng: np.random.Generator) -> list[PhantomLesion]:
 
 
 def _lesion_dice(
-    session: Session, phantom: Phantom, lesion_ids: Sequence[int], lesions: Sequence[PhantomLesion]
-) -> float:
-    values = [
-        dice(session.mask(lesion_id), phantom.instances == lesion.id)
+    session: Session,
+    phantom: Phantom,
+    lesion_ids: Sequence[int],
+    lesions: Sequence[PhantomLesion],
+    clicks: int,
+) -> dict[str, float]:
+    """Return the mean Dice of the clicked lesions, and of those that the metrics count."""
+    values = {
+        lesion: dice(session.mask(lesion_id), phantom.instances == lesion.id)
         for lesion_id, lesion in zip(lesion_ids, lesions, strict=False)
-    ]
-    return float(np.mean(values))
+    }
+    counted = [value for lesion, value in values.items() if lesion.volume_cm3 >= SMALLEST_CM3]
+    row = {f"lesion dice {clicks}": float(np.mean(list(values.values())))}
+    return row | ({f"lesion dice {clicks}, from 1 cm3": float(np.mean(counted))} if counted else {})
 
 
 def _scan(result: np.ndarray, phantom: Phantom) -> Metrics:
@@ -146,16 +168,19 @@ def _correct(
     lesion_id: int,
     lesion: PhantomLesion,
     rng: np.random.Generator,
-) -> None:
+) -> Correction | None:
+    """Click where most of a lesion is wrong; None if nothing is."""
     mask = session.stack.from_volume(session.mask(lesion_id))
     truth = session.stack.from_volume(phantom.instances == lesion.id)
     wrong = (mask != truth).sum(axis=(1, 2))
     if not wrong.any():
-        return
+        return None
     slice_index = int(wrong.argmax())
     x, y, positive = correction(rng, mask[slice_index], truth[slice_index], from_truth=0.0)
     ras = session.stack.point_to_ras(np.array(slice_index), np.array(x), np.array(y))
     session.click(ras, positive=bool(positive), lesion=lesion_id)
+    answer = session.stack.from_volume(session.mask(lesion_id))[slice_index, int(y), int(x)]
+    return Correction(bool(positive), bool(answer) == bool(positive))
 
 
 def summary(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:

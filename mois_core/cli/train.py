@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
+import time
 from pathlib import Path
+
+from mois_core.errors import BadInput
 
 _DESCRIPTION = """\
 Train a network as a config file says. The run can be stopped at any time: the same command goes
@@ -11,11 +15,13 @@ on where the last checkpoint was written, with the same result as without the st
 
   newest.pt   the whole state of the run
   best.pt     the state that did best at a validation
-  log.jsonl   all numbers; also as TensorBoard logs where that is installed"""
+  log.jsonl   all numbers; also as TensorBoard logs where that is installed
+
+or a folder with these for each stage, if the config has several."""
 
 _EXAMPLES = """\
 examples:
-  mois train --config phantom-1-clicks.json --out runs/clicks
+  mois train --config phantom.json --out runs/phantom
   torchrun --nproc-per-node 2 --module mois_core train --config FILE --out DIR
                          on two GPUs, or in two processes; the result is the same"""
 
@@ -38,6 +44,9 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument(
         "--start", metavar="FILE", help="checkpoint to start from, in place of the config's"
     )
+    parser.add_argument(
+        "--minutes", type=float, metavar="N", help="stop and save after so many minutes"
+    )
     return parser
 
 
@@ -45,27 +54,18 @@ def run(args: argparse.Namespace) -> None:
     """Train the network of a config, with validation where the config asks for it."""
     import dataclasses
 
-    from mois_core.network.model import Sam2
     from mois_core.training import distributed
-    from mois_core.training.config_file import read_config
-    from mois_core.training.scans import held_back
-    from mois_core.training.trainer import Trainer
-    from mois_core.training.validation import measure, measure_cases, validation_phantoms
+    from mois_core.training.config_file import read_stages
+    from mois_core.training.stages import run_stages
 
-    config = read_config(args.config)
+    stages = read_stages(args.config)
     if args.start:
-        config = dataclasses.replace(config, start=args.start)
-    how = config.validation
-    cases = held_back(config.data) if how.every else []
-    phantoms = validation_phantoms(how) if how.every and not cases else []
-
-    def measured(model: Sam2) -> dict[str, float]:
-        if cases:
-            return measure_cases(model, cases, how.exemplars)
-        return measure(model, phantoms, how.exemplars, args.out)
-
-    trainer = Trainer(config, args.out, measure=measured if cases or phantoms else None)
+        first = next(iter(stages))
+        stages[first] = dataclasses.replace(stages[first], start=args.start)
+    if args.minutes is not None and args.minutes <= 0:
+        raise BadInput(f"--minutes must be more than 0, not {args.minutes:g}")
+    deadline = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
     try:
-        trainer.run()
+        run_stages(stages, args.out, deadline)
     finally:
         distributed.leave()

@@ -122,6 +122,9 @@ class LossWeights:
     contrast: float = 0.5
     """Cross-entropy of a search on lesions only, the right appearance against all others, each
     counting the same."""
+    heeded: float = 0.0
+    """Cross-entropy at the clicked places themselves: a correction shall at least change what it
+    points at."""
     click_contrast: float = 0.0
     """Cross-entropy of a click on lesions only, the right lesion against all others: without it a
     network from scratch outlines whatever looks like a lesion for a long time before it heeds the
@@ -197,7 +200,8 @@ class TrainConfig:
     frozen: tuple[str, ...] = ()
     """Parameters whose names match one of these patterns are left as they are."""
     autocast: bool = False
-    """Compute in bfloat16 where that is safe; for GPUs."""
+    """Compute in bfloat16 where that is safe: all of it on a GPU, the encoder on a processor, where
+    it pays if that multiplies bfloat16 in tiles (AMX)."""
     threads: int = 0
     """Processor threads; 0 leaves it to PyTorch."""
     checkpoint_every: int = 100

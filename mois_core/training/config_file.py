@@ -15,9 +15,31 @@ from mois_core.errors import BadInput
 from mois_core.training.config import TrainConfig
 
 
+def read_stages(path: Path) -> dict[str, TrainConfig]:
+    """Read the stages of a run by name; a config without stages is a single one without a name.
+
+    The key ``"base"`` names another file, relative to the config, that it changes. What stands
+    beside ``"stages"`` is the same for all of them, as far as they do not say otherwise.
+    """
+    shared = _read(path)
+    stages = shared.pop("stages", {"": {}})
+    if not isinstance(stages, dict) or not stages:
+        raise BadInput(f"{path}: stages must be an object, with the options of each stage by name")
+    built = {}
+    for name, changes in stages.items():
+        where = f"{path}: stages: {name}" if name else str(path)
+        if not isinstance(changes, dict):
+            raise BadInput(f"{where} must be an object")
+        built[name] = _built(TrainConfig, _merged(shared, changes), where)
+    return built
+
+
 def read_config(path: Path) -> TrainConfig:
-    """Read a config; its key ``"base"`` names another file, relative to it, that it changes."""
-    return _built(TrainConfig, _read(path), str(path))
+    """Read the config of a run of a single stage."""
+    stages = read_stages(path)
+    if len(stages) > 1:
+        raise BadInput(f"{path} has several stages: {', '.join(stages)}")
+    return next(iter(stages.values()))
 
 
 def _read(path: Path) -> dict[str, Any]:

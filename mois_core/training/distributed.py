@@ -36,6 +36,15 @@ def share_of(count: int, rank: int, processes: int) -> range:
     return range(count * rank // processes, count * (rank + 1) // processes)
 
 
+def any_of(here: bool) -> bool:
+    """Return whether something holds in any of the processes."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return here
+    flag = torch.tensor(int(here), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(flag)
+    return bool(flag)
+
+
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace each gradient by its mean over all processes.
 

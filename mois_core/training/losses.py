@@ -174,6 +174,16 @@ def add_click_contrast(
     _add_contrast(losses, "click contrast", larger, right, wrong, weight)
 
 
+def add_heeded(losses: LossAccumulator, raw: RawMasks, places: Tensor, labels: Tensor) -> None:
+    """Add the cross-entropy of all masks at the clicked ``places`` [n, clicks, (x, y)], given as
+    parts of the map from 0 to 1; ``labels`` [n, clicks] are 1 where the lesion is."""
+    grid = (2 * places - 1)[:, :, None]  # (n, clicks, 1, (x, y))
+    logits = F.grid_sample(raw.logits.float(), grid.to(raw.logits), align_corners=False)[..., 0]
+    sign = 1.0 - 2.0 * labels[:, None].to(logits)  # (n, 1, clicks)
+    error = F.softplus(sign * logits).mean(dim=(1, 2))  # logits are (n, h, clicks)
+    losses.add("heeded", error, losses.weights.heeded)
+
+
 def _add_contrast(
     losses: LossAccumulator,
     name: str,
@@ -207,7 +217,7 @@ LOSSES = (
     ),
     *(f"search {what}" for what in ("mask", "iou", "score")),
     *(f"{of} {what}" for of in ("contrast", "click contrast") for what in ("right", "wrong")),
-    "spread",
+    *("heeded", "spread"),
     *("places", "places coarse", "places look"),
     *(f"attention {what}" for what in ("right", "wrong", "nothing")),
 )

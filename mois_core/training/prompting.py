@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mois_core.network.model import Decoded, Prompts
 from mois_core.session.prompting import LOGIT_LIMIT
-from mois_core.training.losses import add_click_contrast, add_instances
+from mois_core.training.losses import add_click_contrast, add_heeded, add_instances
 from mois_core.training.simulated_clicks import SimulatedClick, correction, first_click
 from mois_core.training.step_context import LesionBatch, StepContext
 
@@ -48,6 +48,8 @@ def click(context: StepContext, batch: LesionBatch, corrections: int) -> Decoded
         is_first = round_index == 0
         name = "click" if is_first else "correction"
         add_instances(context.losses, name, decoded.raw, batch.truth, is_first)
+        if weights.heeded:
+            add_heeded(context.losses, decoded.raw, *_clicked(batch, clicks))
         if weights.click_contrast:
             add_click_contrast(context.losses, decoded.raw, batch.truth, others)
         logits = correctable(decoded.logits)
@@ -69,6 +71,15 @@ def prompts_of(
     points = torch.tensor([[[x + column, y + row] for x, y, _ in own] for own in clicks])
     labels = torch.tensor([[label for _, _, label in own] for own in clicks])
     return Prompts(points.to(batch.truth.device), labels.to(batch.truth.device), logits)
+
+
+def _clicked(
+    batch: LesionBatch, clicks: Sequence[Sequence[SimulatedClick]]
+) -> tuple[Tensor, Tensor]:
+    """Return where clicks are on their crops, as parts of these from 0 to 1, and their labels."""
+    rows, columns = batch.truth.shape[-2:]
+    given = torch.tensor(clicks, device=batch.truth.device)  # (lesions, clicks, (x, y, label))
+    return (given[..., :2] + 0.5) / given.new_tensor((columns, rows)), given[..., 2]
 
 
 def correctable(logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mois_core.network.attention import has_matrix_tiles
 from mois_core.network.config import STRIDE, Size
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
@@ -38,7 +39,11 @@ def run_step(
     prompted_crop = int(shared_rng.integers(config.sampling.consecutive))
     corrections = _number_of_corrections(shared_rng, config.interaction)
     origin = _origin(shared_rng, model.config.image_size, samples[0].images.shape[-2:])
-    features = model.encode(torch.cat([sample.images for sample in samples]), origin)
+    images = torch.cat([sample.images for sample in samples])
+    # Processors that do not multiply bfloat16 in tiles compute it more slowly than float32.
+    pays = model.device.type != "cpu" or has_matrix_tiles()
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=config.autocast and pays):
+        features = model.encode(images, origin)
     if config.losses.spread:
         add_spread(losses, features.coarse)
     if places_head is not None:

@@ -1,0 +1,57 @@
+"""A run of several stages, each of which begins with the weights of the one before."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from mois_core.network.model import Sam2
+from mois_core.training.checkpoints import NEWEST
+from mois_core.training.config import DataConfig, TrainConfig
+from mois_core.training.initial_network import network_config
+from mois_core.training.resized_case import ResizedCase
+from mois_core.training.scans import held_back, load_scans
+from mois_core.training.trainer import Measure, Trainer
+from mois_core.training.validation import measure, measure_cases, validation_phantoms
+
+
+def run_stages(
+    stages: Mapping[str, TrainConfig], out: Path, deadline: float = math.inf
+) -> bool:
+    """Run stages by name, each in a folder of that name in ``out``; finished ones are passed over.
+
+    Scans are kept from one stage to the next if both learn from the same. Returns whether all
+    stages came to their end before `time.monotonic` reached the ``deadline``.
+    """
+    loaded: tuple[DataConfig, list[ResizedCase]] | None = None
+    start: str | None = None
+    for name, config in stages.items():
+        if start is not None:
+            config = dataclasses.replace(config, start=start)
+        folder = out / name
+        if loaded is None or loaded[0] != config.data:
+            loaded = config.data, load_scans(config.data, network_config(config).image_size)
+        trainer = Trainer(config, folder, loaded[1], _measure_of(config, folder))
+        trainer.run(deadline=deadline)
+        if trainer.progress.step < config.steps:
+            return False
+        start = str(folder / NEWEST)
+    return True
+
+
+def _measure_of(config: TrainConfig, out: Path) -> Measure | None:
+    """Return how a stage is validated, or None if its config does not ask for it."""
+    how = config.validation
+    if not how.every:
+        return None
+    cases = held_back(config.data)
+    phantoms = [] if cases else validation_phantoms(how)
+
+    def measured(model: Sam2) -> dict[str, float]:
+        if cases:
+            return measure_cases(model, cases, how.exemplars)
+        return measure(model, phantoms, how.exemplars, out)
+
+    return measured
