@@ -32,9 +32,10 @@ A segmenter is written [NAME:]KIND[=MODEL][,OPTION=VALUE...]:
   region-growing            threshold and region growing, without a network
   mine.py:Mine              a class of your own; docs/evaluation.md shows one
 mois, sam2 and slm take axis, propagation_mm, propagation_slices, exemplars, smallest_cm3,
-min_confidence, absorb, connected, learn_from_rejections, accepted_as_exemplars, fill_holes,
-findings, gate and reference; region-growing takes fraction and reach_mm. NAME@FOLD marks one of the
-models of a cross-validation. The first segmenter is the one that the others are compared with.
+min_confidence, heed_clicks, absorb, connected, learn_from_rejections, accepted_as_exemplars,
+fill_holes, findings, gate and reference; region-growing takes fraction and reach_mm. NAME@FOLD
+marks one of the models of a cross-validation. The first segmenter is the one that the others are
+compared with.
 
 DIR receives results.csv with one row for each scan, segmenter and step, tables (CSV,
 LaTeX, Markdown), figures (PNG, PDF) and report.html, which shows it all. The same

@@ -36,6 +36,7 @@ _SESSION_OPTIONS = {
         "fill_holes",
         "findings",
         "gate",
+        "heed_clicks",
         "absorb",
         "connected",
         "learn_from_rejections",

@@ -56,7 +56,10 @@ class ConvEncoder(nn.Module):
         super().__init__()
         widths = config.widths
         self.stem = nn.ModuleList(
-            (NormedConv(3, widths[0] // 2, stride=2), NormedConv(widths[0] // 2, widths[0], stride=2))
+            (
+                NormedConv(3, widths[0] // 2, stride=2),
+                NormedConv(widths[0] // 2, widths[0], stride=2),
+            )
         )
         self.stages = nn.ModuleList()
         for stage, (before, after) in enumerate(pairwise((widths[0], *widths))):

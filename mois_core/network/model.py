@@ -297,7 +297,7 @@ class Sam2(nn.Module):
     def remember(
         self, features: SliceFeatures, logits: Tensor, score: Tensor, from_clicks: bool
     ) -> Tensor:
-        """Encode a mask to what other slices can attend to, [batch, memory width, rows, columns]."""
+        """Encode a mask to what other slices can attend to, [batch, memory width, *map_size]."""
         memory = self.memory_encoder(features.coarse.float(), logits, from_clicks)
         absent = (score <= 0)[:, :, None, None]
         return memory + absent * self.no_obj_embed_spatial[:, :, None, None]

@@ -86,7 +86,7 @@ class RandomFrequencies(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, width // 2))
 
     def forward(self, coordinates: Tensor) -> Tensor:
-        """Encode points (x, y) given as fractions of the image's longer side, [..., 2] to [..., width]."""
+        """Encode points (x, y), fractions of the image's longer side, [..., 2] to [..., width]."""
         matrix = self.positional_encoding_gaussian_matrix.float()
         angle = 2 * math.pi * ((2 * coordinates.float() - 1) @ matrix)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)

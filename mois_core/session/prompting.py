@@ -7,7 +7,7 @@ have the same shape.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mois_core.network.model import Decoded, Prompts
 from mois_core.network.prompt_encoder import BOX_FIRST, BOX_SECOND, NEGATIVE, POSITIVE
+from mois_core.session.heeded_clicks import heeded
 from mois_core.session.lesion import Click, Lesion, SliceMemory
 from mois_core.session.slice_decoder import (
     LESIONS_AT_ONCE,
@@ -54,10 +55,11 @@ class _PromptedSlice:
 class Prompter:
     """Decodes the prompts of lesions on the slices of one scan."""
 
-    def __init__(self, decoder: SliceDecoder, reference: bool) -> None:
+    def __init__(self, decoder: SliceDecoder, heed: bool, reference: bool) -> None:
         """With ``reference`` clicks are placed and combined as in the published app."""
         self.decoder = decoder
         self.model = decoder.model
+        self.heed = heed
         self.reference = reference
 
     @torch.no_grad()
@@ -175,6 +177,11 @@ class Prompter:
             decoded = self.model.decode(features, conditioned, Prompts(points, labels, logits))
             for index, job in enumerate(batch):
                 job.decoded = decoded[index : index + 1]
+                if self.heed:
+                    # A hole that a click is in must not be filled afterwards.
+                    filled = self.decoder.filled(job.decoded.logits)
+                    logits = heeded(filled, *astuple(job.steps[step]))
+                    job.decoded = replace(job.decoded, logits=logits)
                 # The published app forgets the mask before; here a correction corrects something.
                 job.logits = self.decoder.filled(job.decoded.logits)
 

@@ -105,7 +105,7 @@ class Session:
         self.click_notices = ClickNotices(self.stack)
         self.accepted = AcceptedExemplars(self.decoder)
         self.editor = LesionEditor(
-            Prompter(self.decoder, reference),
+            Prompter(self.decoder, self.settings.heed_clicks and not reference, reference),
             Propagator(self.decoder, reference, self.settings.connected and not reference),
             self.settings.reach(self.stack.slice_spacing),
         )

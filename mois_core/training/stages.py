@@ -17,9 +17,7 @@ from mois_core.training.trainer import Measure, Trainer
 from mois_core.training.validation import measure, measure_cases, validation_phantoms
 
 
-def run_stages(
-    stages: Mapping[str, TrainConfig], out: Path, deadline: float = math.inf
-) -> bool:
+def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = math.inf) -> bool:
     """Run stages by name, each in a folder of that name in ``out``; finished ones are passed over.
 
     Scans are kept from one stage to the next if both learn from the same. Returns whether all

@@ -86,7 +86,7 @@ class Trainer:
         self.logger = RunLogger(out, config.steps) if self.rank == 0 else None
 
     def run(self, until: int | None = None, deadline: float = math.inf) -> None:
-        """Go on to the last step or to one before it; stop and save when `time.monotonic` says so."""
+        """Go on to the last step or to one before it, or until `time.monotonic` is past it."""
         config = self.config
         last = min(until or config.steps, config.steps)
         while self.progress.step < last:

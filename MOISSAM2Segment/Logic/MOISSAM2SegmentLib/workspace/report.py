@@ -30,6 +30,7 @@ _REPORTED_SETTINGS = (
     "smallest_cm3",
     "min_confidence",
     "findings",
+    "heed_clicks",
     "absorb",
     "connected",
     "learn_from_rejections",
