@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from mois_core.errors import BadInput
 from mois_core.network.config import Size
 from mois_core.phantom import PhantomSettings
 from mois_core.training.config import DataConfig, PhantomRange
+from mois_core.training.parallel import cores, in_processes
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.sampling import FEWEST_PIXELS
 from mois_core.training.training_case import TrainingCase, phantom_case
@@ -20,6 +24,9 @@ INDEX = "cases.json"
 
 _SCANNERS = (("siemens", 3.0), ("siemens", 3.0), ("siemens", 1.5), ("philips", 3.0))
 """Half of the phantoms are from the commonest scanner."""
+
+_PHANTOMS_PER_LINE = 20
+"""How many are made or read before the run says so."""
 
 
 def phantom_settings(seed: int) -> PhantomSettings:
@@ -40,8 +47,7 @@ def load_scans(data: DataConfig, size: Size) -> list[ResizedCase]:
     """Return all scans to learn from, resized to the model's ``size``."""
     cases = _prepared(data, held_back=False) if data.prepared else []
     scans = [ResizedCase.of(case, size) for case in cases]
-    for seed in range(data.phantoms.first, data.phantoms.first + data.phantoms.count):
-        scans.append(ResizedCase.of(_phantom(seed, data.phantoms), size))
+    scans += _phantoms(data.phantoms, size)
     scans = [scan for scan in scans if _has_a_lesion_to_click(scan)]
     if not scans:
         raise BadInput("there is nothing to learn from: no scan with a lesion large enough to see")
@@ -69,6 +75,22 @@ def _prepared(data: DataConfig, held_back: bool) -> list[TrainingCase]:
         if (data.fold is not None and case["fold"] == data.fold) == held_back
     ]
     return [TrainingCase.load(folder / case["file"]) for case in wanted]
+
+
+def _phantoms(how: PhantomRange, size: Size) -> Iterator[ResizedCase]:
+    """Yield the phantoms of a run, which take seconds each to make, and say how far they are."""
+    seeds = range(how.first, how.first + how.count)
+    started = time.monotonic()
+    scans = in_processes(partial(_phantom_scan, how=how, size=size), seeds, cores())
+    for done, scan in enumerate(scans, start=1):
+        if done % _PHANTOMS_PER_LINE == 0 or done == how.count:
+            seconds = time.monotonic() - started
+            print(f"phantoms {done}/{how.count}  {seconds:.0f} s", flush=True)
+        yield scan
+
+
+def _phantom_scan(seed: int, how: PhantomRange, size: Size) -> ResizedCase:
+    return ResizedCase.of(_phantom(seed, how), size)
 
 
 def _phantom(seed: int, how: PhantomRange) -> TrainingCase:

@@ -1,0 +1,128 @@
+"""Scans of a run: phantoms are made by several processes, and are those that one would make."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+from work_for_processes import THREADS, die, refuse, squared, threads_of
+
+from mois_core.errors import BadInput
+from mois_core.phantom import HELD_OUT_FROM
+from mois_core.training import scans as module
+from mois_core.training.config import DataConfig, PhantomRange
+from mois_core.training.parallel import cores, in_processes
+from mois_core.training.resized_case import ResizedCase
+from mois_core.training.scans import load_scans
+from mois_core.training.training_case import TrainingCase
+
+SIZE = (128, 64)
+SEEDS = (1026, 1027)
+"""The second has few slices and lesions, and is made soon."""
+
+
+# ---- processes ---------------------------------------------------------------------------------
+
+
+def test_work_is_shared_among_processes_and_comes_in_order():
+    results = list(in_processes(squared, range(20), processes=2))
+
+    assert [square for square, _ in results] == [n**2 for n in range(20)]
+    assert os.getpid() not in {process for _, process in results}
+
+
+@pytest.mark.parametrize(("things", "processes"), [(range(5), 1), (range(1), 8), (range(0), 8)])
+def test_no_process_is_started_for_nothing(things, processes):
+    results = list(in_processes(squared, things, processes))
+
+    assert results == [(n**2, os.getpid()) for n in things]
+
+
+def test_each_process_computes_with_one_thread(monkeypatch):
+    monkeypatch.setenv(THREADS, "7")
+
+    assert set(in_processes(threads_of, range(4), processes=2)) == {(1, "1")}
+    assert os.environ[THREADS] == "7"
+
+
+def test_an_error_of_one_process_comes_through():
+    results = in_processes(partial(refuse, 3), range(6), processes=2)
+
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(BadInput, match="number 3 is no good"):
+        next(results)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs processes that can be killed")
+def test_a_process_that_is_killed_says_so_instead_of_hanging():
+    with pytest.raises(BadInput, match="memory ran out"):
+        list(in_processes(die, range(4), processes=2))
+
+
+def test_processes_of_one_run_share_the_cores(monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    alone = cores()
+    assert alone >= 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(2 * alone))
+    assert cores() == 1
+
+
+# ---- phantoms ----------------------------------------------------------------------------------
+
+
+def a_kept_phantom(path) -> TrainingCase:
+    """Something small where a phantom would be kept."""
+    images = np.random.default_rng(0).integers(0, 255, size=(2, 64, 32)).astype(np.uint8)
+    labels = np.zeros_like(images)
+    labels[:, 10:30, 5:20] = 1
+    case = TrainingCase(path.stem, images, labels, np.zeros(2, dtype=np.uint8))
+    case.save(path)
+    return case
+
+
+def test_phantoms_of_several_processes_are_those_of_one_and_are_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    kept = [tmp_path / f"phantom-{seed}.npz" for seed in SEEDS]
+    first = a_kept_phantom(kept[0])
+    how = PhantomRange(first=SEEDS[0], count=2, cache=str(tmp_path))
+
+    made = load_scans(DataConfig(phantoms=how), SIZE)
+
+    assert "phantoms 2/2" in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == kept
+    alone = module._phantom(SEEDS[1], PhantomRange())
+    for scan, path, case in zip(made, kept, (first, alone), strict=True):
+        expected = ResizedCase.of(case, SIZE)
+        assert scan.name == path.stem and scan.images.shape[1:] == SIZE
+        np.testing.assert_array_equal(scan.images, expected.images)
+        np.testing.assert_array_equal(scan.labels, expected.labels)
+        np.testing.assert_array_equal(TrainingCase.load(path).images, case.images)
+
+
+def test_a_phantom_is_kept_whole_or_not_at_all(tmp_path, monkeypatch):
+    shape = (2, 5, 4)
+    case = TrainingCase(
+        "one", *(np.zeros(shape, np.uint8) for _ in range(2)), np.zeros(1, np.uint8)
+    )
+    monkeypatch.setattr(module, "phantom_case", lambda seed, settings: case)
+
+    def full(file, **arrays):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises((OSError, BadInput), match="No space left"):
+        module._phantom(1000, PhantomRange(cache=str(tmp_path)))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_held_out_phantoms_are_refused_by_every_process(monkeypatch, processes):
+    monkeypatch.setattr(module, "cores", lambda: processes)
+    data = DataConfig(phantoms=PhantomRange(first=HELD_OUT_FROM, count=2))
+    with pytest.raises(BadInput, match="held out"):
+        load_scans(data, SIZE)
