@@ -107,7 +107,7 @@ class Recipe:
 
     @cached_property
     def images(self) -> Tensor:
-        """The network's input as the published loader makes it, (slices, 1, size, size)."""
+        """The network's input as the published loader makes it, (slices, 1, rows, columns)."""
         return torch.stack([published_input(s, self.config.image_size) for s in self.golden.volume])
 
     def model(self, score_bias: float | None = None) -> Sam2:
@@ -198,11 +198,11 @@ class Recipe:
                 for level, value in enumerate(trunk):
                     self.record(f"enc.s{slice_index}.trunk{level}", value[0].permute(2, 0, 1))
         for level in range(3):
-            side = config.low_res_size >> level
-            self.record(f"enc.pos{level}", sine_map(config.width, side, side, model.device))
-        self.record("enc.dense_pe", model.sam_prompt_encoder.positions()[0])
-        side = config.map_size
-        plane = model.memory_plane(side).T.unflatten(1, (side, side))
+            rows, columns = (side >> level for side in config.low_res_size)
+            self.record(f"enc.pos{level}", sine_map(config.width, rows, columns, model.device))
+        whole = model.sam_prompt_encoder.positions((0, 0), config.map_size)
+        self.record("enc.dense_pe", whole[0])
+        plane = model.memory_plane(config.map_size).T.unflatten(1, config.map_size)
         self.record("mem_pos", plane)
         self.record("obj1.click1.mem_pos", plane)
 

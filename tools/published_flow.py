@@ -43,13 +43,13 @@ class Stored:
     """What is kept of one object on one slice."""
 
     logits: Tensor
-    """(1, 1, low, low)."""
+    """(1, 1, low rows, low columns)."""
     pointer: Tensor
     """(1, width)."""
     score: Tensor
     """(1, 1)."""
     memory: Tensor | None = None
-    """(1, memory width, side, side)."""
+    """(1, memory width, rows, columns)."""
 
 
 @dataclass
@@ -123,10 +123,11 @@ class PublishedPredictor:
 
         With an ``object_id`` of None the click adds no exemplar.
         """
-        size = self.model.config.image_size
+        height, width = self.model.config.image_size
         points = torch.tensor(np.array(points, dtype=np.float32)).reshape(1, -1, 2)
         if scale_to_model is None:
-            points = points / torch.tensor([self.shape[1], self.shape[0]]) * size
+            points = points / torch.tensor([self.shape[1], self.shape[0]])
+            points = points * torch.tensor([width, height])
         else:
             points = points * scale_to_model
         labels = torch.tensor(list(labels)).reshape(1, -1)
@@ -142,7 +143,7 @@ class PublishedPredictor:
             coarse = self.model.without_memory(features)
         else:
             reverse = state.propagated_in_reverse[slice_index]
-            coarse = self._conditioned(state, slice_index, reverse)  # (1, width, side, side)
+            coarse = self._conditioned(state, slice_index, reverse)  # (1, width, rows, columns)
         store = state.new_prompted if is_first else state.new_propagated
         earlier = (
             store.get(slice_index)
@@ -171,7 +172,7 @@ class PublishedPredictor:
         Memories of clicked masks are made of zeros and ones, so rounding at zero shows in them.
         """
         size = self.model.config.image_size
-        logits = F.interpolate(stored.logits, (size, size), mode="bilinear", align_corners=False)
+        logits = F.interpolate(stored.logits, size, mode="bilinear", align_corners=False)
         places = (logits.abs() < SIGNLESS).nonzero(as_tuple=True)
         if len(places[0]) > MOST_SIGNLESS:
             return
@@ -189,9 +190,7 @@ class PublishedPredictor:
     def mask(self, state: ObjectState, slice_index: int, mask: Tensor, prefix: str) -> None:
         """Take a mask at the scan's size as it is (SLM-SAM 2's prompt)."""
         size = self.model.config.image_size
-        scaled = F.interpolate(
-            mask[None, None].float(), (size, size), mode="bilinear", antialias=True
-        )
+        scaled = F.interpolate(mask[None, None].float(), size, mode="bilinear", antialias=True)
         features = self.features(slice_index)
         scaled = (scaled >= 0.5).float()
         decoded = self.model.decode_mask(features, scaled)
@@ -332,7 +331,7 @@ class PublishedPredictor:
         self, key: str, slice_index: int, is_prompted: bool, decoded: Decoded, memory: Tensor
     ) -> None:
         size = self.model.config.image_size
-        high = F.interpolate(decoded.logits, (size, size), mode="bilinear", align_corners=False)
+        high = F.interpolate(decoded.logits, size, mode="bilinear", align_corners=False)
         if (high.sigmoid() > 0.5).any():
             kept = self._as_kept(memory)[0]
             self.bank[key] = ExemplarView(slice_index, is_prompted, kept, decoded.pointer[0])

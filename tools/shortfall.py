@@ -21,11 +21,9 @@ from scipy import ndimage
 
 from mois_core import models, weights
 from mois_core.geometry import Volume
+from mois_core.network.config import Size
 from mois_core.phantom import HELD_OUT_FROM, Phantom, PhantomSettings, make_phantom
 from mois_core.session import Session
-
-PIXELS_PER_MASK_PIXEL = 4
-"""Side of a pixel of the network's masks, in pixels of its input."""
 
 SIZES = [(f"{a:g} to {b:g}", a, b) for a, b in pairwise((0.0, 1.0, 3.0, 10.0, 30.0, np.inf))]
 """Names and limits of the groups of areas, in cm2."""
@@ -41,8 +39,9 @@ Sums = np.ndarray
 class Shortfall:
     """Sums of errors over phantoms, by kind of error and by group of lesions."""
 
-    def __init__(self, image_size: int) -> None:
-        self.mask_side = image_size // PIXELS_PER_MASK_PIXEL
+    def __init__(self, mask_size: Size) -> None:
+        """``mask_size`` is rows and columns of the network's masks."""
+        self.mask_size = mask_size
         self.groups: dict[tuple[str, str], Sums] = defaultdict(lambda: np.zeros(5))
         self.errors: dict[str, int] = defaultdict(int)
 
@@ -56,8 +55,8 @@ class Shortfall:
 
     def _add_slice(self, phantom: Phantom, marked: np.ndarray, lesions: np.ndarray) -> None:
         truth = lesions > 0
-        best = best_on_grid(truth, self.mask_side)
-        pitch = [self.mask_side / side for side in truth.shape]
+        best = best_on_grid(truth, self.mask_size)
+        pitch = [ours / own for ours, own in zip(self.mask_size, truth.shape, strict=True)]
         outside = ndimage.distance_transform_edt(~truth, sampling=pitch)
         inside = ndimage.distance_transform_edt(truth, sampling=pitch)
         unseen = np.zeros_like(truth)
@@ -134,10 +133,10 @@ class Shortfall:
         return "\n".join(lines)
 
 
-def best_on_grid(truth: np.ndarray, side: int) -> np.ndarray:
-    """Return the truth of a slice as a perfect mask of that side would render it."""
+def best_on_grid(truth: np.ndarray, size: Size) -> np.ndarray:
+    """Return the truth of a slice as a perfect mask of that size would render it."""
     exact = torch.from_numpy(truth)[None, None].float()
-    shares = F.adaptive_avg_pool2d(exact, side)
+    shares = F.adaptive_avg_pool2d(exact, size)
     back = F.interpolate(shares, truth.shape, mode="bilinear", align_corners=False)
     return (back[0, 0] > 0.5).numpy()
 
@@ -153,7 +152,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     model = weights.open_checkpoint(args.checkpoint or models.SHIPPED, device="cpu").network
-    shortfall = Shortfall(model.config.image_size)
+    shortfall = Shortfall(model.config.low_res_size)
     for seed in range(args.first, args.first + args.count):
         phantom = make_phantom(seed, PhantomSettings())
         session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras))

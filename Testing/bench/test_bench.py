@@ -104,7 +104,7 @@ def test_report_has_figures_that_fit_together(a_report):
     assert a_report["machine"]["processor"]
     for step in a_report["steps"]:
         rate = a_report["matrix_gflop_per_s"][step["precision"]]
-        assert step["image_size"] == 128
+        assert step["image_size"] == [128, 128]
         assert step["operations"] / step["seconds"] / 1e9 == pytest.approx(step["gflop_per_s"])
         assert step["gflop_per_s"] / rate == pytest.approx(step["fraction_of_ceiling"])
         assert 0 < step["computed_operations"] <= step["operations"]
@@ -121,7 +121,7 @@ def test_report_compares_the_steps_that_both_have(a_report):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_baseline_computes_the_same(dtype):
-    config = replace(PRESETS["sam2.1-t"], image_size=128)
+    config = replace(PRESETS["sam2.1-t"], image_size=(128, 128))
     ours = lively(config, score_bias=10.0)
     steps = BenchSteps(ours)
     theirs = Sam2Baseline("t", ours, dtype).all(steps)
@@ -145,7 +145,7 @@ def test_the_baseline_attends_with_our_kernel_only_while_it_runs(monkeypatch):
     monkeypatch.setattr(
         sam2_baseline, "attend", lambda q, k, v: (calls.append(1), attend(q, k, v))[1]
     )
-    ours = lively(replace(PRESETS["sam2.1-t"], image_size=128))
+    ours = lively(replace(PRESETS["sam2.1-t"], image_size=(128, 128)))
 
     Sam2Baseline("t", ours, torch.float32).all(BenchSteps(ours))[ENCODE]()
 
@@ -155,10 +155,20 @@ def test_the_baseline_attends_with_our_kernel_only_while_it_runs(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("mois-sam2-b+", "b+"), ("sam2.1-l", "l"), ("slm-sam2-t", "t"), ("mois-tiny", None)],
+    [
+        ("mois-sam2-b+", "b+"),
+        ("sam2.1-l", "l"),
+        ("slm-sam2-t", "t"),
+        ("mois-tiny", None),
+        ("phantom", None),
+    ],
 )
 def test_counterpart_is_the_network_within(name, size):
     assert counterpart(PRESETS[name]) == size
+
+
+def test_an_input_that_is_no_square_has_no_counterpart():
+    assert counterpart(replace(PRESETS["sam2.1-t"], image_size=(256, 128))) is None
 
 
 def test_works_take_turns_and_the_fastest_time_counts(monkeypatch):
@@ -184,7 +194,8 @@ def test_peak_memory_is_what_is_needed_for_a_moment():
     ("arguments", "words"),
     [
         (["--preset", "sam3"], "no model called 'sam3'"),
-        (["--image-size", "100"], "multiple of 32"),
+        (["--image-size", "100"], "multiples of 32"),
+        (["--image-size", "128x100"], "100 columns are not"),
         (["--device", "abacus"], "no device"),
         (["--repeats", "0"], "at least 1"),
         (["--threads", "0"], "at least 1"),
@@ -210,3 +221,14 @@ def test_table_is_printed(capsys):
     assert "mois-tiny, 128 x 128 pixels" in printed
     assert "search one slice, 10 exemplars" in printed
     assert "bfloat16" not in printed
+
+
+def test_a_network_with_an_input_that_is_no_square_is_measured(tmp_path):
+    out = tmp_path / "bench.json"
+    arguments = ["--preset", "phantom", "--image-size", "128x64", "--dtype", "float32"]
+
+    assert cli.main(["bench", *arguments, "--repeats", "1", "--out", str(out)]) == cli.EXIT_DONE
+
+    steps = json.loads(out.read_text(encoding="utf-8"))["steps"]
+    assert {step["step"] for step in steps} == {ENCODE, CLICK, PROPAGATE, SEARCH}
+    assert all(step["image_size"] == [128, 64] and step["seconds"] > 0 for step in steps)

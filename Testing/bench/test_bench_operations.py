@@ -35,7 +35,7 @@ def a_published_schedule(a_small_scan):
 
     model.encode = counted
     size = model.config.image_size
-    return PublishedSchedule(model, lambda n: torch.zeros(1, size, size), 8), encoded
+    return PublishedSchedule(model, lambda n: torch.zeros(1, *size), 8), encoded
 
 
 def test_the_published_order_encodes_eight_slices_for_a_lesion(a_published_schedule):

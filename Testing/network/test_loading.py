@@ -11,7 +11,7 @@ from small_networks import MOIS, SAM, SLM, lively
 from mois_core import load_model
 from mois_core.errors import BadInput
 from mois_core.network.config import PRESETS, ExemplarConfig
-from mois_core.network.model import NARROWEST_HALF
+from mois_core.network.image_encoder import NARROWEST_HALF
 
 HALF = torch.bfloat16
 

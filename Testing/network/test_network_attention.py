@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from mois_core.network.attention import attend, attends_raw_memory, join_heads, 
 from mois_core.network.memory_attention import RotaryAttention, Tokens, join_keys
 from mois_core.network.position import rotary_table, rotate
 
-SIDE = MOIS.map_size
+PLACES = math.prod(MOIS.map_size)
 
 
 @pytest.fixture(autouse=True)
@@ -102,19 +104,19 @@ def test_projecting_values_after_the_attention_is_exact(width, memory_width):
 
 def test_keys_of_groups_are_keys_of_the_whole():
     stack = lively(MOIS).memory_attention
-    maps = Tokens(*(noise(2, SIDE**2, MOIS.memory_width, seed=n) for n in (0, 1)))
+    maps = Tokens(*(noise(2, PLACES, MOIS.memory_width, seed=n) for n in (0, 1)))
     pointers = Tokens(*(noise(1, 6, MOIS.memory_width, seed=n) for n in (2, 3)))
 
-    joined = join_keys(stack.keys_of_maps(maps, SIDE), stack.keys_of_pointers(pointers))
+    joined = join_keys(stack.keys_of_maps(maps, MOIS.map_size), stack.keys_of_pointers(pointers))
 
     content = torch.cat((maps.content, pointers.content.expand(2, -1, -1)), dim=1)
     for layer_keys, layer in zip(joined, stack.layers, strict=True):
         attention = layer.cross_attn_image
         turned = rotate(
             attention.k_proj(maps.content + maps.position),
-            rotary_table(MOIS.width, SIDE, SIDE, torch.device("cpu")),
+            rotary_table(MOIS.width, *MOIS.map_size, torch.device("cpu")),
         )
-        assert_same(layer_keys.key[:, : SIDE**2], turned)
+        assert_same(layer_keys.key[:, :PLACES], turned)
         assert layer_keys.key.shape[1] == content.shape[1]
         values = layer_keys.value
         assert_same(

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import (
+    CONVOLVED,
     GOLDEN,
     MOIS,
     SAM,
@@ -25,12 +26,15 @@ from small_networks import (
 from mois_core.bench.synthetic_weights import synthetic_tensor
 from mois_core.errors import BadInput
 from mois_core.network.config import (
+    HIERA_TINY,
     PRESETS,
+    ConvEncoderConfig,
     EncoderConfig,
     ExemplarConfig,
     NetworkConfig,
     ShortMemoryConfig,
     preset,
+    with_changes,
 )
 from mois_core.network.exemplar import ExemplarView, MoisSam2
 from mois_core.network.loading import build
@@ -84,7 +88,7 @@ def test_types_and_parameter_counts_are_those_of_the_published_model(name):
 
 
 def test_every_preset_but_our_own_has_a_manifest():
-    assert PRESETS.keys() - MANIFEST_OF_PRESET.keys() == {"phantom"}
+    assert PRESETS.keys() - MANIFEST_OF_PRESET.keys() == {"phantom", "phantom-conv"}
 
 
 @pytest.mark.parametrize("model", SPOT_VALUES)
@@ -116,22 +120,24 @@ def test_synthetic_weights_have_the_published_totals(model, name):
 @st.composite
 def configs(draw):
     memory_width = draw(st.sampled_from([4, 8, 12, 16, 20]))
-    widths = [w for w in (16, 32, 48, 80, 96) if w % memory_width == 0]
+    map_widths = [w for w in (16, 32, 48, 80, 96) if w % memory_width == 0]
     heads = draw(st.sampled_from([1, 2, 3]))
     stages = tuple(draw(st.integers(1, 2)) for _ in range(4))
     windows = tuple(draw(st.sampled_from([2, 4, 6])) for _ in range(2))
     kind = draw(st.sampled_from(["sam", "mois", "slm"]))
+    hiera = EncoderConfig(
+        width=heads * draw(st.integers(4, 9)),
+        heads=heads,
+        stages=stages,
+        global_blocks=(draw(st.integers(0, sum(stages) - 1)),),
+        windows=(8, *windows, draw(st.integers(2, 5))),
+        position_grid=draw(st.integers(2, 7)),
+    )
+    widths = tuple(draw(st.integers(2, 24)) for _ in range(4))
     return NetworkConfig(
-        EncoderConfig(
-            width=heads * draw(st.integers(4, 9)),
-            heads=heads,
-            stages=stages,
-            global_blocks=(draw(st.integers(0, sum(stages) - 1)),),
-            windows=(8, *windows, draw(st.integers(2, 5))),
-            position_grid=draw(st.integers(2, 7)),
-        ),
-        image_size=32 * draw(st.integers(1, 5)),
-        width=draw(st.sampled_from(widths or [memory_width * 16])),
+        draw(st.sampled_from([hiera, ConvEncoderConfig(widths, blocks=stages)])),
+        image_size=tuple(32 * draw(st.integers(1, 5)) for _ in range(2)),
+        width=draw(st.sampled_from(map_widths or [memory_width * 16])),
         memory_width=memory_width,
         attention_layers=draw(st.integers(1, 2)),
         attention_hidden=32,
@@ -148,19 +154,21 @@ def configs(draw):
 @torch.no_grad()
 def test_any_size_and_width_is_built_and_runs(config):
     network = build(config).eval()
-    width, side, low = config.width, config.map_size, config.low_res_size
+    width, (rows, columns), low = config.width, config.map_size, config.low_res_size
 
     features = network.encode(some_slices(2, config.image_size))
     first, second = features[:1], features[1:]
-    assert features.coarse.shape == (2, width, side, side)
-    assert features.middle.shape == (2, width // 4, 2 * side, 2 * side)
-    assert features.fine.shape == (2, width // 8, low, low)
+    assert features.coarse.shape == (2, width, rows, columns)
+    assert features.middle.shape == (2, width // 4, 2 * rows, 2 * columns)
+    assert features.fine.shape == (2, width // 8, *low)
 
-    click = Prompts(torch.full((1, 1, 2), config.image_size / 3), torch.ones(1, 1))
+    click = Prompts(
+        torch.tensor([[[config.image_size[1] / 3, config.image_size[0] / 3]]]), torch.ones(1, 1)
+    )
     clicked = network.decode(first, network.without_memory(first), click)
     memory = network.remember(first, clicked.logits, clicked.score, from_clicks=True)
-    assert clicked.logits.shape == (1, 1, low, low)
-    assert memory.shape == (1, config.memory_width, side, side)
+    assert clicked.logits.shape == (1, 1, *low)
+    assert memory.shape == (1, config.memory_width, rows, columns)
 
     keys = network.memory_keys([(config.memories - 1, memory)], [(1, clicked.pointer)], 2)
     seen = network.attend_to_memory(network.memory_query(second), keys)
@@ -177,15 +185,23 @@ def test_any_size_and_width_is_built_and_runs(config):
         ):
             propagated.append(network.decode_search(second, found))
     for decoded in propagated:
-        assert decoded.logits.shape == (1, 1, low, low)
+        assert decoded.logits.shape == (1, 1, *low)
         assert decoded.logits.isfinite().all()
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"image_size": 100}, "multiple of 32, not 100"),
-        ({"image_size": 0}, "multiple of 32, not 0"),
+        ({"image_size": (128, 100)}, "multiples of 32; 100 columns are not"),
+        ({"image_size": (0, 128)}, "multiples of 32; 0 rows are not"),
+        ({"image_size": (-32, 128)}, "multiples of 32; -32 rows are not"),
+        ({"image_size": 128}, "two whole numbers, rows and columns, not 128"),
+        ({"image_size": (128,)}, r"two whole numbers, rows and columns, not \(128,\)"),
+        ({"image_size": (128.0, 64)}, r"two whole numbers, rows and columns, not \(128.0, 64\)"),
+        (
+            {"encoder": replace(HIERA_TINY, windows=(6, 4, 6, 3))},
+            "multiples of 24 for this encoder",
+        ),
         ({"width": 40}, "width must be a multiple of 16, not 40"),
         ({"width": 96, "memory_width": 36}, "multiple of memory_width"),
         ({"memory_width": 2}, "memory_width must be a multiple of 4, not 2"),
@@ -207,6 +223,28 @@ def test_an_encoder_that_cannot_be_built_says_why(change, complaint):
         replace(SAM.encoder, **change)
 
 
+@pytest.mark.parametrize(
+    ("widths", "blocks", "complaint"),
+    [
+        ((8, 8, 8), (1, 1, 1, 1), "widths of the encoder must be four numbers from 2 on"),
+        ((1, 8, 8, 8), (1, 1, 1, 1), "widths of the encoder must be four numbers from 2 on"),
+        ((8, 8, 8, 8), (1, 0, 1, 1), "blocks of the encoder must be four numbers from 1 on"),
+    ],
+)
+def test_an_encoder_of_convolutions_that_cannot_be_built_says_why(widths, blocks, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        ConvEncoderConfig(widths, blocks)
+
+
+def test_a_change_that_makes_no_network_is_bad_input():
+    with pytest.raises(BadInput, match="changes: image_size must be two whole numbers"):
+        with_changes(CONVOLVED, {"image_size": 512})
+    with pytest.raises(BadInput, match="changes: blocks of the encoder"):
+        with_changes(CONVOLVED, {"encoder": {"blocks": [1, 2]}})
+    changed = with_changes(CONVOLVED, {"image_size": [128, 64]})
+    assert changed.image_size == (128, 64)
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(AttributeError):
         preset("phantom").width = 128
@@ -221,12 +259,11 @@ def test_a_config_cannot_be_changed():
 
 def two_exemplars(config, slices=(2, 5)):
     generator = torch.Generator().manual_seed(0)
-    side = config.map_size
     return [
         ExemplarView(
             slice_index,
             index == 0,
-            torch.randn(config.memory_width, side, side, generator=generator),
+            torch.randn(config.memory_width, *config.map_size, generator=generator),
             torch.randn(config.width, generator=generator),
         )
         for index, slice_index in enumerate(slices)
@@ -301,12 +338,12 @@ def test_the_published_bank_of_no_exemplars_has_a_fixed_length(name):
     assert preset(name).no_exemplar_tokens == 4096
 
 
-@pytest.mark.parametrize("size", [64, 96, 384])
-def test_elsewhere_that_bank_is_as_long_as_the_map(size):
+@pytest.mark.parametrize(("size", "places"), [((64, 64), 16), ((96, 96), 36), ((384, 96), 144)])
+def test_elsewhere_that_bank_is_as_long_as_the_map(size, places):
     config = replace(MOIS, image_size=size)
 
-    assert config.no_exemplar_tokens == (size // 16) ** 2
-    assert as_shape_only(config).no_exemplar_embed.shape[0] == (size // 16) ** 2
+    assert config.no_exemplar_tokens == places
+    assert as_shape_only(config).no_exemplar_embed.shape[0] == places
 
 
 def test_a_network_has_only_the_parts_that_its_config_names():

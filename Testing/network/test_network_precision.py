@@ -121,7 +121,8 @@ class FullSlice:
         image = published_input(golden.volume[SLICE], model.config.image_size)
         click = next(c for c in golden.facts["clicks"] if c["slice"] == SLICE)
         rows, columns = golden.volume.shape[1:]
-        scale = model.config.image_size / torch.tensor([columns, rows])
+        height, width = model.config.image_size
+        scale = torch.tensor([width / columns, height / rows])
         point = (torch.tensor(click["positive_xy"]) * scale).reshape(1, 1, 2).to(model.device)
 
         self.features = model.encode(image[None])

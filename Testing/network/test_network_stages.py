@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
-from small_networks import MOIS, SLM, assert_same, lively, noise, some_slices
+from small_networks import TALL_SLM, WIDE_MOIS, assert_same, lively, noise, some_slices
 
 from mois_core.network.exemplar import ExemplarView
 from mois_core.network.model import Prompts
 
-SIDE = MOIS.map_size
+PLACES = math.prod(WIDE_MOIS.map_size)
 
 
 @pytest.fixture(autouse=True)
@@ -22,18 +23,18 @@ def no_gradients():
 
 @pytest.fixture(scope="module")
 def network():
-    return lively(MOIS)
+    return lively(WIDE_MOIS)
 
 
 @pytest.fixture(scope="module")
 def slm():
-    return lively(SLM)
+    return lively(TALL_SLM)
 
 
 @pytest.fixture(scope="module")
 def features(network):
     with torch.no_grad():
-        return network.encode(some_slices(3, MOIS.image_size))
+        return network.encode(some_slices(3, WIDE_MOIS.image_size))
 
 
 def assert_same_decode(batch, singles):
@@ -46,7 +47,7 @@ def assert_same_decode(batch, singles):
 
 
 def test_slices_encode_together_as_alone(network, features):
-    slices = some_slices(3, MOIS.image_size)
+    slices = some_slices(3, WIDE_MOIS.image_size)
     for slice_index in range(3):
         alone = network.encode(slices[slice_index : slice_index + 1])
         for field in ("coarse", "middle", "fine"):
@@ -56,7 +57,7 @@ def test_slices_encode_together_as_alone(network, features):
 
 
 def test_grey_slices_are_three_equal_channels(network, features):
-    slices = some_slices(3, MOIS.image_size)
+    slices = some_slices(3, WIDE_MOIS.image_size)
 
     assert_same(network.encode(slices.expand(-1, 3, -1, -1)).coarse, features.coarse)
 
@@ -66,9 +67,9 @@ def test_grey_slices_are_three_equal_channels(network, features):
 def test_prompts_on_one_slice_decode_together_as_alone(network, features, points, corrects):
     slice_features = features[:1]
     coarse = network.without_memory(slice_features)
-    where = noise(4, points, 2).abs() * MOIS.image_size / 3
+    where = noise(4, points, 2).abs() * max(WIDE_MOIS.image_size) / 3
     labels = torch.tensor([[1, 0, 1], [1, 1, 0], [1, 0, 0], [2, 3, 1]])[:, :points]
-    earlier = 5 * noise(4, 1, MOIS.low_res_size, MOIS.low_res_size) if corrects else None
+    earlier = 5 * noise(4, 1, *WIDE_MOIS.low_res_size) if corrects else None
 
     together = network.decode(slice_features, coarse, Prompts(where, labels, earlier))
 
@@ -98,7 +99,7 @@ def test_prompts_on_several_slices_decode_together_as_alone(network, features):
 
 
 def test_lesions_without_prompts_decode_together_as_alone(network, features):
-    conditioned = noise(4, MOIS.width, SIDE, SIDE)
+    conditioned = noise(4, WIDE_MOIS.width, *WIDE_MOIS.map_size)
 
     together = network.decode(features[:1], conditioned)
 
@@ -107,7 +108,7 @@ def test_lesions_without_prompts_decode_together_as_alone(network, features):
 
 @pytest.mark.parametrize("gate", [True, False])
 def test_slices_are_searched_together_as_alone(network, features, gate):
-    conditioned = noise(3, MOIS.width, SIDE, SIDE)
+    conditioned = noise(3, WIDE_MOIS.width, *WIDE_MOIS.map_size)
 
     together = network.decode_search(features, conditioned, gate)
 
@@ -116,8 +117,8 @@ def test_slices_are_searched_together_as_alone(network, features, gate):
 
 
 def test_drawn_masks_are_taken_together_as_alone(slm):
-    features = slm.encode(some_slices(1, SLM.image_size))
-    masks = torch.zeros(3, 1, SLM.image_size, SLM.image_size)
+    features = slm.encode(some_slices(1, TALL_SLM.image_size))
+    masks = torch.zeros(3, 1, *TALL_SLM.image_size)
     masks[0, :, 10:50, 20:90] = 1
     masks[1, :, 70:80, 5:40] = 1
 
@@ -131,7 +132,7 @@ def test_drawn_masks_are_taken_together_as_alone(slm):
 
 @pytest.mark.parametrize("from_clicks", [True, False])
 def test_masks_are_remembered_together_as_alone(network, features, from_clicks):
-    logits = 3 * noise(4, 1, MOIS.low_res_size, MOIS.low_res_size)
+    logits = 3 * noise(4, 1, *WIDE_MOIS.low_res_size)
     score = torch.tensor([[1.0], [-1.0], [0.0], [2.0]])
 
     together = network.remember(features[:1], logits, score, from_clicks)
@@ -141,7 +142,7 @@ def test_masks_are_remembered_together_as_alone(network, features, from_clicks):
 
 
 def memories(config, lesions):
-    maps = [(i, noise(lesions, config.memory_width, SIDE, SIDE, seed=i)) for i in (6, 1, 0)]
+    maps = [(i, noise(lesions, config.memory_width, *config.map_size, seed=i)) for i in (6, 1, 0)]
     pointers = [(d, noise(lesions, config.width, seed=10 + d)) for d in (3, 2, 1)]
     return maps, pointers
 
@@ -151,7 +152,7 @@ def one_of(pairs, lesion):
 
 
 def test_lesions_on_one_slice_attend_to_their_memories_together_as_alone(network, features):
-    maps, pointers = memories(MOIS, 3)
+    maps, pointers = memories(WIDE_MOIS, 3)
     query = network.memory_query(features[:1])
 
     together = network.attend_to_memory(query, network.memory_keys(maps, pointers, 8))
@@ -162,8 +163,8 @@ def test_lesions_on_one_slice_attend_to_their_memories_together_as_alone(network
 
 
 def test_lesions_attend_to_their_short_memories_together_as_alone(slm):
-    maps, pointers = memories(SLM, 2)
-    query = slm.short_query(slm.encode(some_slices(1, SLM.image_size)))
+    maps, pointers = memories(TALL_SLM, 2)
+    query = slm.short_query(slm.encode(some_slices(1, TALL_SLM.image_size)))
 
     together = slm.attend_to_short(query, slm.short_keys(maps, pointers, 8))
 
@@ -181,8 +182,8 @@ def exemplars():
         ExemplarView(
             slice_index,
             index < 2,
-            noise(MOIS.memory_width, SIDE, SIDE, seed=index),
-            noise(MOIS.width, seed=index),
+            noise(WIDE_MOIS.memory_width, *WIDE_MOIS.map_size, seed=index),
+            noise(WIDE_MOIS.width, seed=index),
         )
         for index, slice_index in enumerate((4, 9, 1))
     ]
@@ -231,7 +232,7 @@ def test_the_order_of_exemplars_does_not_matter(network, features, exemplars):
 def test_kept_keys_outlive_the_mode_they_were_made_in(network, features, exemplars):
     query = network.exemplar_query(features[:1])
     kept = network.exemplar_keys(exemplars)
-    maps, _ = memories(MOIS, 1)
+    maps, _ = memories(WIDE_MOIS, 1)
     remembered = network.memory_keys(maps, [], 8)
     usual = network.attend_to_memory(query, remembered)
 
@@ -239,7 +240,7 @@ def test_kept_keys_outlive_the_mode_they_were_made_in(network, features, exempla
         assert_same(network.attend_to_memory(query, remembered), usual)
         made_here = network.memory_keys(maps, [], 8)
     assert_same(network.attend_to_memory(query, made_here), usual)
-    assert kept.maps[0].key.shape[1] == len(exemplars) * SIDE**2
+    assert kept.maps[0].key.shape[1] == len(exemplars) * PLACES
 
 
 # ---- features ------------------------------------------------------------------------------

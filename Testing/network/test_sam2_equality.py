@@ -61,7 +61,9 @@ def assert_same_mask(ours: Tensor, theirs: Tensor, what: str) -> None:
 
 
 def our_model(size: str, image_size: int, score_bias: float) -> Sam2:
-    return lively(replace(PRESETS[f"sam2.1-{size}"], image_size=image_size), SALT, score_bias)
+    return lively(
+        replace(PRESETS[f"sam2.1-{size}"], image_size=(image_size,) * 2), SALT, score_bias
+    )
 
 
 def their_weights(model: Sam2) -> dict[str, Tensor]:
@@ -214,7 +216,7 @@ class VideoPair:
 
     def __init__(self, ours: Sam2, theirs: torch.nn.Module, count: int) -> None:
         size = ours.config.image_size
-        slices = torch.from_numpy(grey_slices(count, size, size)).float()[:, None] / 255
+        slices = torch.from_numpy(grey_slices(count, *size)).float()[:, None] / 255
         mean, std = (torch.tensor(t)[:, None, None] for t in (IMAGENET_MEAN, IMAGENET_STD))
         normalised = (slices.expand(-1, 3, -1, -1) - mean) / std
         self.theirs = theirs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from engine_fixtures import FIRST, SECOND
@@ -22,9 +24,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 COUNT = 8
 HUGE = 2**40
-ONE = StubNetwork().encode(torch.zeros(1, 1, STUB.image_size, STUB.image_size)).nbytes
+ONE = StubNetwork().encode(torch.zeros(1, 1, *STUB.image_size)).nbytes
 """Bytes of an encoded slice."""
-QUERY = STUB.map_size**2 * STUB.width * 4
+QUERY = math.prod(STUB.map_size) * STUB.width * 4
 
 
 class Slices:

@@ -20,7 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import SUPPORT
 from session_days import a_day_of_work, the_next_day
-from small_networks import MOIS, SAM, SLM, lively
+from small_networks import (
+    CONVOLVED,
+    MOIS,
+    SAM,
+    SLM,
+    TALL,
+    TALL_SLM,
+    WIDE,
+    WIDE_MOIS,
+    lively,
+)
 from stub_network import STUB, StubNetwork
 from stub_sessions import click_on, digest, is_exactly, stub_session
 
@@ -81,7 +91,18 @@ def test_work_goes_on_after_a_restore_as_without_it(session):
     assert to_bytes(the_next_day(restored)) == to_bytes(the_next_day(session))
 
 
-@pytest.mark.parametrize("config", [MOIS, SAM, SLM], ids=["MOIS-SAM2", "SAM 2.1", "SLM-SAM 2"])
+REAL_NETWORKS = {
+    "MOIS-SAM2": MOIS,
+    "SAM 2.1": SAM,
+    "SLM-SAM 2": SLM,
+    "wide MOIS-SAM2": WIDE_MOIS,
+    "tall MOIS-SAM2 of convolutions": replace(CONVOLVED, image_size=TALL),
+    "wide SAM 2.1": replace(SAM, image_size=WIDE),
+    "tall SLM-SAM 2": TALL_SLM,
+}
+
+
+@pytest.mark.parametrize("config", REAL_NETWORKS.values(), ids=REAL_NETWORKS)
 @pytest.mark.parametrize("reference", [False, True], ids=["ours", "reference"])
 def test_work_with_a_real_network_goes_on_bit_for_bit(config, reference):
     volume = volume_of(scan_of(FIRST, SECOND, THIRD, OTHER_KIND))
@@ -89,6 +110,16 @@ def test_work_with_a_real_network_goes_on_bit_for_bit(config, reference):
     restored = again(session)
 
     assert to_bytes(the_next_day(restored)) == to_bytes(the_next_day(session))
+
+
+@pytest.mark.parametrize("size", [TALL, WIDE], ids=["tall", "wide"])
+def test_a_session_is_refused_with_a_network_whose_input_lies_the_other_way(size):
+    volume = volume_of(scan_of(FIRST, SECOND, THIRD, OTHER_KIND))
+    session = a_day_of_work(Session(lively(replace(MOIS, image_size=size)), volume))
+
+    with pytest.raises(BadInput, match="another network"):
+        restore(to_bytes(session), lively(replace(MOIS, image_size=size[::-1])), volume)
+    assert restore(to_bytes(session), session.model, volume).lesions
 
 
 def test_the_file_holds_neither_the_scan_nor_anything_that_runs(session):
@@ -153,7 +184,8 @@ def test_networks_without_a_file_are_told_apart_by_name(session):
 
 
 @pytest.mark.parametrize(
-    "change", [{"width": 128}, {"image_size": 256}, {"memory_width": 32}, {"memory_width": 8}]
+    "change",
+    [{"width": 128}, {"image_size": (256, 256)}, {"memory_width": 32}, {"memory_width": 8}],
 )
 def test_a_network_of_another_shape_is_refused_even_if_nobody_says_which_it_is(session, change):
     model = lively(replace(MOIS, **change))

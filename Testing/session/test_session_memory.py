@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ class FullSizeNetwork(StubNetwork):
     layers = FULL_SIZE.attention_layers
 
     def exemplar_keys(self, exemplars):
-        tokens = len(exemplars) * self.config.map_size**2
+        tokens = len(exemplars) * math.prod(self.config.map_size)
         self.keys = [torch.ones(tokens, self.config.width) for _ in range(self.layers)]
         return super().exemplar_keys(exemplars)
 

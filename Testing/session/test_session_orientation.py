@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from orientations import STORAGE_ORDERS, stored_as
 from scipy.spatial.transform import Rotation
-from small_networks import MOIS, lively
+from small_networks import WIDE_MOIS, lively
 from stub_network import StubNetwork
 from stub_sessions import click_on, ras
 
@@ -81,7 +81,7 @@ def test_storage_makes_no_difference_to_the_lesions(rotation, order, where):
 @given(rotations, orders, st.tuples(places, places, places))
 @settings(max_examples=6, deadline=None)
 def test_storage_makes_no_difference_with_a_real_network(rotation, order, where):
-    assert_same_in_the_patient(lively(MOIS), scan_turned(rotation), order, where)
+    assert_same_in_the_patient(lively(WIDE_MOIS), scan_turned(rotation), order, where)
 
 
 @pytest.mark.parametrize(("order", "flips"), STORAGE_ORDERS)

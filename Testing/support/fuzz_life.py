@@ -45,7 +45,7 @@ class Life:
 
     def __init__(self, seed: int, model: Sam2) -> None:
         self.random = Random(seed)
-        self.is_large = model.config.image_size > LARGE
+        self.is_large = max(model.config.image_size) > LARGE
         case = any_case(self.random, self.is_large)
         settings = any_settings(self.random, self.is_large)
         is_reference = self.random.random() < 0.15

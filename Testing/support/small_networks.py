@@ -14,9 +14,11 @@ from torch import Tensor
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.network.config import (
     HIERA_TINY,
+    ConvEncoderConfig,
     ExemplarConfig,
     NetworkConfig,
     ShortMemoryConfig,
+    Size,
 )
 from mois_core.network.loading import build
 from mois_core.network.model import Sam2
@@ -26,7 +28,7 @@ SAME = 2e-5
 
 SAM = NetworkConfig(
     HIERA_TINY,
-    image_size=128,
+    image_size=(128, 128),
     width=64,
     memory_width=16,
     attention_layers=2,
@@ -36,6 +38,15 @@ SAM = NetworkConfig(
 )
 MOIS = replace(SAM, exemplars=ExemplarConfig())
 SLM = replace(SAM, short_memory=ShortMemoryConfig())
+
+CONVOLVED = replace(MOIS, encoder=ConvEncoderConfig((8, 16, 16, 24), blocks=(1, 1, 1, 1)))
+
+TALL = (192, 64)
+WIDE = (64, 160)
+"""Sizes of inputs whose rows and columns are not to be taken for each other."""
+
+WIDE_MOIS = replace(MOIS, image_size=WIDE)
+TALL_SLM = replace(SLM, image_size=TALL)
 
 
 @lru_cache(maxsize=4)
@@ -50,13 +61,13 @@ def manifest(name: str) -> dict[str, Any]:
     return json.loads(text)["entries"]
 
 
-def some_slices(count: int, size: int, seed: int = 0) -> Tensor:
-    """Return slices [count, 1, size, size] with structure at several scales, from 0 to 1."""
+def some_slices(count: int, size: Size, seed: int = 0) -> Tensor:
+    """Return slices [count, 1, rows, columns] with structure at several scales, from 0 to 1."""
     generator = torch.Generator().manual_seed(seed)
-    slices = torch.zeros(count, 1, size, size)
-    for side in (4, 16, size // 4):
-        noise = torch.rand(count, 1, side, side, generator=generator)
-        slices += torch.nn.functional.interpolate(noise, (size, size), mode="bicubic") / 3
+    slices = torch.zeros(count, 1, *size)
+    for grid in ((4, 4), (16, 16), tuple(side // 4 for side in size)):
+        noise = torch.rand(count, 1, *grid, generator=generator)
+        slices += torch.nn.functional.interpolate(noise, size, mode="bicubic") / 3
     return slices.clamp(0, 1)
 
 

@@ -24,7 +24,7 @@ from mois_core.network.model import Decoded, Prompts, SliceFeatures
 from mois_core.network.prompt_encoder import BOX_FIRST, BOX_SECOND, NEGATIVE, POSITIVE
 
 STUB = NetworkConfig(
-    HIERA_TINY, image_size=128, width=64, memory_width=16, exemplars=ExemplarConfig()
+    HIERA_TINY, image_size=(128, 128), width=64, memory_width=16, exemplars=ExemplarConfig()
 )
 
 ALIKE = 0.1
@@ -67,12 +67,12 @@ class StubNetwork(MoisSam2):
         """Put how bright the middle of each mask pixel is into the first channels of the map."""
         self.calls["encode"] += 1
         middle = F.avg_pool2d(images[..., 1:-1, 1:-1], kernel_size=2, stride=PACK)
-        width, side = self.config.width, self.config.map_size
+        width, (rows, columns) = self.config.width, self.config.map_size
         batch = len(images)
         return SliceFeatures(
             _packed(middle, width),
-            torch.full((batch, width // 4, 2 * side, 2 * side), 0.5),
-            torch.full((batch, width // 8, 4 * side, 4 * side), 0.5),
+            torch.full((batch, width // 4, 2 * rows, 2 * columns), 0.5),
+            torch.full((batch, width // 8, 4 * rows, 4 * columns), 0.5),
         )
 
     def without_memory(self, features: SliceFeatures) -> Tensor:
@@ -124,7 +124,7 @@ class StubNetwork(MoisSam2):
         self.calls["decode_mask"] += 1
         low = F.interpolate(
             mask * 2 * LOGIT - LOGIT,
-            (self.config.low_res_size,) * 2,
+            self.config.low_res_size,
             mode="bilinear",
             antialias=True,
         )
@@ -150,7 +150,7 @@ class StubNetwork(MoisSam2):
 
     def memory_query(self, features: SliceFeatures) -> Tensor:
         self.calls["memory_query"] += 1
-        return features.coarse.flatten(2).transpose(1, 2).contiguous()
+        return features.coarse.permute(0, 2, 3, 1).contiguous()
 
     def memory_keys(self, maps: Sequence, pointers: Sequence, slices: int) -> Look:
         return tuple(_unpacked(memory.float()) > 0 for _, memory in maps)
@@ -165,8 +165,7 @@ class StubNetwork(MoisSam2):
         return _packed((near & (self._seen(query) > BRIGHT)).float(), self.config.width)
 
     def _seen(self, query: Tensor) -> Tensor:
-        side = self.config.map_size
-        return _unpacked(query.transpose(1, 2).unflatten(2, (side, side)))
+        return _unpacked(query.permute(0, 3, 1, 2))
 
     # ---- search ---------------------------------------------------------------------------
 
@@ -210,7 +209,7 @@ def any_stub(seed: int) -> StubNetwork:
 
 
 def _packed(image: Tensor, channels: int) -> Tensor:
-    """An image [batch, 1, low, low] as a map [batch, channels, low / 4, low / 4]."""
+    """An image [batch, 1, 4 rows, 4 columns] as a map [batch, channels, rows, columns]."""
     packed = F.pixel_unshuffle(image, PACK)
     rest = packed.new_full((len(packed), channels - PACK**2, *packed.shape[2:]), 0.5)
     return torch.cat((packed, rest), dim=1)

@@ -14,7 +14,7 @@ from tools import average, shortfall, trial
 from tools.shortfall import Shortfall, best_on_grid
 
 SMALL = PhantomSettings(size=(256, 80), slices=4, lesions=8)
-GRID = 512
+GRID = (128, 80)
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,11 @@ def test_groups_of_one_attribute_add_up_to_all_lesions(phantom):
 def test_a_mask_grid_keeps_what_is_large_and_loses_what_is_small():
     truth = np.zeros((256, 80), dtype=bool)
     truth[60:140, 20:60] = True
-    best = best_on_grid(truth, 64)
+    best = best_on_grid(truth, (128, 40))
     assert np.count_nonzero(best & truth) > 0.97 * np.count_nonzero(truth)
     dot = np.zeros_like(truth)
     dot[30, 30] = True
-    assert not best_on_grid(dot, 64).any()
+    assert not best_on_grid(dot, (128, 40)).any()
 
 
 def small_phantoms(monkeypatch, module):

@@ -204,7 +204,7 @@ def test_only_pixels_without_a_sign_fall_otherwise():
     figures = Figures({"salt": "", "obj_score_bias": 0.5}, another_volume(1, 40, 40))
     flow = figures.flow("mois-tiny")
     low = flow.model.config.low_res_size
-    logits = torch.full((1, 1, low, low), 5.0)
+    logits = torch.full((1, 1, *low), 5.0)
     features, pointer = flow.features(0), torch.zeros(1, 64)
 
     def memories() -> list[torch.Tensor]:

@@ -9,12 +9,13 @@ import pytest
 from training_fixtures import CONFIGS
 
 from mois_core.errors import BadInput
-from mois_core.training.config_file import read_config
+from mois_core.training.config_file import read_config, read_stages
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
 def test_every_config_that_ships_can_be_read(path):
-    assert read_config(path).steps > 0
+    stages = read_stages(path)
+    assert stages and all(stage.steps > 0 for stage in stages.values())
 
 
 def test_a_misspelt_option_is_refused(tmp_path):
@@ -37,6 +38,14 @@ def test_a_misspelt_option_is_refused(tmp_path):
         ({"changes": []}, "changes cannot be"),
         ({"sampling": 3}, "sampling must be an object"),
         ({"interaction": {"prompts": "boxes"}}, 'interaction: prompts cannot be "boxes"'),
+        ({"sampling": {"crop_size": 64}}, "sampling: crop_size cannot be 64"),
+        ({"sampling": {"crop_size": [64]}}, "sampling: crop_size cannot be [64]"),
+        ({"sampling": {"crop_size": [64, 32, 1]}}, "sampling: crop_size cannot be [64, 32, 1]"),
+        ({"sampling": {"crop_size": [64, "32"]}}, 'sampling: crop_size cannot be [64, "32"]'),
+        ({"frozen": ["a", 3]}, 'frozen cannot be ["a", 3]'),
+        ({"stages": []}, "stages must be an object"),
+        ({"stages": {"one": 3}}, "stages: one must be an object"),
+        ({"stages": {"one": {"steps": "many"}}}, 'stages: one: steps cannot be "many"'),
         ({"sampling": {"scnas": 2}}, "sampling: unknown option 'scnas'; known are anywhere, "),
     ],
 )
@@ -49,7 +58,9 @@ def test_a_wrong_option_is_refused_with_where_it_is(tmp_path, content, place):
 
 def test_whole_numbers_do_for_fractions_and_lists_for_patterns(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text('{"optimizer": {"rate": 1}, "frozen": ["a", "b"], "data": {"fold": null}}')
+    content = {"optimizer": {"rate": 1}, "frozen": ["a", "b"], "data": {"fold": None}}
+    path.write_text(json.dumps(content | {"sampling": {"crop_size": [64, 32]}}))
     config = read_config(path)
     assert config.optimizer.rate == 1.0 and isinstance(config.optimizer.rate, float)
     assert config.frozen == ("a", "b") and config.data.fold is None
+    assert config.sampling.crop_size == (64, 32)

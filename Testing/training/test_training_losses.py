@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from training_fixtures import small_config
+from training_fixtures import CROP, small_config
 
 from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import ExemplarView
@@ -69,19 +69,20 @@ def test_only_values_beyond_one_cost_spread():
 
 
 def test_the_attention_loss_turns_the_search_to_the_exemplars_lesions():
-    """A slice whose left half looks like the exemplar's lesion, the right half like its rest."""
+    """A slice whose left half looks like the exemplar's upper one, a lesion; the rest alike."""
     model = new_model(small_config())
-    config, side = model.config, model.config.map_size
+    config, (rows, columns) = model.config, model.config.map_size
     generator = torch.Generator().manual_seed(0)
     looks = torch.randn(2, config.width, generator=generator)
     slice_memories = torch.randn(2, config.memory_width, generator=generator)
-    halves = (torch.arange(side) >= side // 2).long().expand(side, side)
-    query = looks[halves.flatten()][None]
-    outlined = torch.zeros(1, side * STRIDE, side * STRIDE)
-    outlined[:, : side // 2 * STRIDE] = 1
-    memory = slice_memories[halves.T].permute(2, 0, 1)
+    right = (torch.arange(columns) >= columns // 2).long().expand(rows, columns)
+    lower = (torch.arange(rows) >= rows // 2).long()[:, None].expand(rows, columns)
+    query = looks[right][None]
+    outlined = torch.zeros(1, rows * STRIDE, columns * STRIDE)
+    outlined[:, : rows // 2 * STRIDE] = 1
+    memory = slice_memories[lower].permute(2, 0, 1)
     view = ExemplarView(0, True, memory, torch.zeros(config.width))
-    truth = (halves == 0).repeat_interleave(STRIDE, 0).repeat_interleave(STRIDE, 1)[None].float()
+    truth = (right == 0).repeat_interleave(STRIDE, 0).repeat_interleave(STRIDE, 1)[None].float()
     optimizer = torch.optim.Adam(model.exemplar_attention.parameters(), 1e-2)
 
     def cost() -> torch.Tensor:
@@ -105,7 +106,7 @@ def test_places_are_told_apart_by_what_the_encoder_sees(scans):
     config = small_config(losses=LossWeights(places=1.0))
     model = new_model(config)
     head = new_places_head(config, model)
-    how = SamplingConfig(scans=2, consecutive=1, elsewhere=5, crop_size=64, brightness=0)
+    how = SamplingConfig(scans=2, consecutive=1, elsewhere=5, crop_size=CROP, brightness=0)
     samples = [sample_scan(np.random.default_rng(n), scans[n], how) for n in range(2)]
     parameters = [*model.image_encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, 2e-3)
@@ -131,7 +132,7 @@ def test_a_crop_with_the_only_lesion_of_its_appearance_has_nobody_to_ask(scans):
     config = small_config(losses=LossWeights(places=1.0))
     model = new_model(config)
     head = new_places_head(config, model)
-    how = SamplingConfig(consecutive=1, elsewhere=1, crop_size=64)
+    how = SamplingConfig(consecutive=1, elsewhere=1, crop_size=CROP)
     sample = sample_scan(np.random.default_rng(0), scans[0], how)
     alone = replace(sample, labels=torch.zeros_like(sample.labels))
     alone.labels[0, 8:40, 8:40] = 1

@@ -68,9 +68,9 @@ def test_prepared_scans_can_be_trained_on(a_table, tmp_path, capsys):
     folds = [case["fold"] for case in index["cases"]]
     assert folds[0] == folds[1] != folds[2]
     data = DataConfig(prepared=str(out), fold=folds[2])
-    learned, kept_back = load_scans(data, 64), held_back(data)
+    learned, kept_back = load_scans(data, (64, 32)), held_back(data)
     assert [len(learned), len(kept_back)] == [2, 1]
-    assert all(scan.images.shape == (4, 64, 64) for scan in learned)
+    assert all(scan.images.shape == (4, 64, 32) for scan in learned)
     assert {lesion.lesion_id for lesion in learned[0].lesions_on_slices} == {1, 2}
     torch.manual_seed(0)
     values = measure_cases(build(preset("mois-tiny")).eval(), kept_back, exemplars=2)

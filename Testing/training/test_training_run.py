@@ -13,14 +13,27 @@ import numpy as np
 import pytest
 import torch
 from paths import ROOT, SUPPORT
-from training_fixtures import CONFIGS, losses_in, places_config, small_config
+from training_fixtures import (
+    CONFIGS,
+    CROP,
+    SIZE,
+    hiera_config,
+    losses_in,
+    places_config,
+    small_config,
+)
 
 from mois_core.errors import BadInput
 from mois_core.evaluation.segmenter_specs import make_segmenter, parse_spec
 from mois_core.models import SHIPPED, shipped_weights
 from mois_core.network.config import preset
 from mois_core.network.loading import network_in
-from mois_core.training.config import DataConfig, InteractionConfig, LossWeights, OptimizerConfig
+from mois_core.training.config import (
+    DataConfig,
+    InteractionConfig,
+    LossWeights,
+    OptimizerConfig,
+)
 from mois_core.training.config_file import read_config
 from mois_core.training.initial_network import new_model, new_places_head
 from mois_core.training.optimizer import make_optimizer, set_rates
@@ -51,25 +64,27 @@ def test_the_places_alone_train_the_encoder_and_leave_the_rest(tmp_path, scans):
 def test_the_network_is_told_where_in_the_slice_a_crop_lies():
     model = new_model(small_config())
     encoder = model.sam_prompt_encoder
-    whole, state = encoder.positions(), vars(model).copy()
-    assert torch.equal(encoder.positions((32, 64), 4), whole[:, :, 2:6, 4:8])
-    features = model.encode(torch.rand(1, 1, 64, 64), (32, 64))
+    whole, state = encoder.positions((0, 0), model.config.map_size), vars(model).copy()
+    assert torch.equal(encoder.positions((32, 64), (4, 2)), whole[:, :, 2:6, 4:6])
+    features = model.encode(torch.rand(1, 1, *CROP), (32, 64))
     assert features.origin == features[:1].origin == features.to(torch.float32).origin == (32, 64)
-    assert features.coarse.shape[-1] == 4
+    assert features.coarse.shape[-2:] == (4, 2)
     there, elsewhere = (
         model.decode(one, model.without_memory(one)).raw.logits
         for one in (features, replace(features, origin=(0, 0)))
     )
-    assert there.shape == elsewhere.shape == (1, 4, 16, 16)
+    assert there.shape == elsewhere.shape == (1, 4, 16, 8)
     assert not torch.equal(there, elsewhere)
-    assert vars(model) == state and torch.equal(encoder.positions(), whole)
+    assert vars(model) == state and torch.equal(
+        encoder.positions((0, 0), model.config.map_size), whole
+    )
 
 
 def test_rates_decay_with_depth_and_with_time():
     how = OptimizerConfig(rate=1.0, encoder_rate=0.5, layer_decay=0.5, warmup=2, final=0.1)
-    optimizer = make_optimizer(new_model(small_config()), how)
+    optimizer = make_optimizer(new_model(hiera_config()), how)
     peaks = {group["peak"] for group in optimizer.param_groups}
-    assert {1.0, 0.5, 0.25, 0.5**9} <= peaks
+    assert {1.0, 0.5, 0.25, 0.5**8} <= peaks
     set_rates(optimizer, how, 0, 10)
     assert {g["lr"] / g["peak"] for g in optimizer.param_groups} == {0.5}
     set_rates(optimizer, how, 10, 10)
@@ -81,7 +96,7 @@ needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="needs 
 
 @needs_muon
 def test_muon_moves_the_matrices_of_linear_layers_and_adamw_the_rest():
-    model = new_model(small_config())
+    model = new_model(hiera_config())
     how = OptimizerConfig(rate=1.0, encoder_rate=0.5, matrices="muon")
     adamw, muon = make_optimizer(model, how).parts
     assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, torch.optim.Muon)
@@ -99,7 +114,10 @@ def test_muon_moves_the_matrices_of_linear_layers_and_adamw_the_rest():
 def test_muon_lowers_the_loss(tmp_path, scans):
     how = OptimizerConfig(rate=1e-3, encoder_rate=1e-3, clip=1.0, matrices="muon")
     places_alone = InteractionConfig(prompts="none")
-    config = replace(places_config(), optimizer=how, interaction=places_alone, steps=12)
+    places = LossWeights(places=0.5)
+    config = hiera_config(
+        log_every=1, losses=places, optimizer=how, interaction=places_alone, steps=12
+    )
     Trainer(config, tmp_path, scans=scans).run()
     losses = losses_in(tmp_path)
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
@@ -159,8 +177,8 @@ def test_every_variant_of_the_ablation_learns_and_is_known_again(path, tmp_path,
         config,
         start=None,
         steps=1,
-        changes={**config.changes, "image_size": 128},
-        sampling=replace(config.sampling, scans=1, crop_size=64),
+        changes={**config.changes, "image_size": SIZE},
+        sampling=replace(config.sampling, scans=1, crop_size=CROP),
         data=DataConfig(),
     )
     trainer = Trainer(config, tmp_path, scans=scans)
@@ -224,3 +242,20 @@ def test_two_processes_compute_what_one_does(tmp_path, scans):
         running.append(subprocess.Popen(command, env={**os.environ, **place, **master}))
     assert [process.wait(timeout=120) for process in running] == [0, 0]
     np.testing.assert_allclose(losses_in(tmp_path / "two"), losses_in(tmp_path / "one"), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("crop", "complaint"),
+    [
+        ((64, 40), "64 x 40: rows and columns must be multiples of 32"),
+        ((160, 96), "160 x 96 is larger than the network's input, 128 x 96"),
+        ((128, 128), "128 x 128 is larger than the network's input, 128 x 96"),
+        ((96, 96), "96 x 96 has 36 places, of which the 48 that stand for no exemplar"),
+    ],
+)
+def test_crops_that_the_network_cannot_see_are_refused(tmp_path, scans, crop, complaint):
+    config = small_config()
+    config = replace(config, sampling=replace(config.sampling, crop_size=crop))
+    with pytest.raises(BadInput, match=complaint):
+        Trainer(config, tmp_path / "run", scans=scans)
+    assert not (tmp_path / "run").exists()

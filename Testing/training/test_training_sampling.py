@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from training_fixtures import CROP
 
 from mois_core.errors import BadInput
 from mois_core.phantom import HELD_OUT_FROM, PhantomSettings
@@ -65,10 +66,10 @@ def test_a_correction_goes_to_the_deepest_point_of_the_largest_error():
 
 
 def test_a_sample_is_the_same_whenever_it_is_drawn(scans):
-    how = SamplingConfig(consecutive=3, elsewhere=2, crop_size=64, degrees=10, shear=5)
+    how = SamplingConfig(consecutive=3, elsewhere=2, crop_size=CROP, degrees=10, shear=5)
     first, second = (sample_scan(np.random.default_rng(5), scans[0], how) for _ in range(2))
     assert torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)
-    assert first.images.shape == (5, 1, 64, 64)
+    assert first.images.shape == (5, 1, *CROP)
     assert first.slice_indices[1] == first.slice_indices[0] + 1 == first.slice_indices[2] - 1
 
 
@@ -89,7 +90,7 @@ def test_some_crops_are_of_anywhere_in_the_body(scans):
     scan = replace_labels_by_one_corner(scans[0])
     near, anywhere = (
         [sample_scan(np.random.default_rng(seed), scan, how).labels[1:] for seed in range(20)]
-        for how in (SamplingConfig(1, 1, 4, share, 32) for share in (0.0, 1.0))
+        for how in (SamplingConfig(1, 1, 4, share, (32, 32)) for share in (0.0, 1.0))
     )
     assert all(bool(crop.any()) for crops in near for crop in crops)
     without = [not bool(crop.any()) for crops in anywhere for crop in crops]

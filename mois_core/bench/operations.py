@@ -69,7 +69,7 @@ class PublishedSchedule:
     def _prompted(self, decoder: SliceDecoder, slice_index: int) -> Lesion:
         click = Click(1, slice_index, COLUMNS / 2, ROWS / 2, positive=True)
         lesion = Lesion(1, Status.PROMPTED, Mask((ROWS, COLUMNS)), clicks=(click,))
-        prompter = Prompter(decoder, reference=True)
+        prompter = Prompter(decoder, heed=False, reference=True)
         memory, _ = prompter.decode([(lesion, slice_index)])[0]
         return replace(lesion, prompted={slice_index: memory})
 

@@ -9,8 +9,9 @@ from typing import Any
 from mois_core import __version__
 from mois_core.bench.machine import Machine
 from mois_core.bench.steps import TITLES
+from mois_core.network.config import Size
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file, raised when a field changes its meaning."""
 
 
@@ -19,7 +20,7 @@ class StepTime:
     """One step of one network in one precision."""
 
     network: str
-    image_size: int
+    image_size: Size
     step: str
     precision: str
     seconds: float

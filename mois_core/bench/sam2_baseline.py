@@ -28,7 +28,13 @@ _WITH_ATTENTION = ("sam2.modeling.backbones.hieradet", "sam2.modeling.sam.transf
 
 
 def counterpart(config: NetworkConfig) -> str | None:
-    """Return the size of SAM 2.1 that a network contains, or None if the package has none."""
+    """Return the size of SAM 2.1 that a network contains, or None if the package has none.
+
+    The package has encoders of that kind only, and takes square images only.
+    """
+    rows, columns = config.image_size
+    if rows != columns:
+        return None
     for size in sam2_package.SIZES:
         published = PRESETS[f"sam2.1-{size}"]
         if (published.encoder, published.width) == (config.encoder, config.width):
@@ -45,7 +51,7 @@ class Sam2Baseline:
         self.device = ours.device
         with torch.random.fork_rng(devices=[]):
             self.model = sam2_package.build_image_model(
-                size, device=ours.device, image_size=ours.config.image_size
+                size, device=ours.device, image_size=ours.config.image_size[0]
             )
         weights = ours.state_dict()
         self.model.load_state_dict({key: weights[key] for key in self.model.state_dict()})
@@ -138,8 +144,8 @@ def _normalised(steps: BenchSteps) -> Tensor:
 
 def _memories(steps: BenchSteps) -> dict[int, dict[str, Any]]:
     """Return memories of a lesion in their format, by slice; the user clicked on slice 0."""
-    side = steps.model.config.map_size
-    plane = steps.model.memory_plane(side).T.unflatten(1, (side, side)).unsqueeze(0)
+    size = steps.model.config.map_size
+    plane = steps.model.memory_plane(size).T.unflatten(1, size).unsqueeze(0)
     return {
         PROPAGATED_TO - distance: {
             "maskmem_features": memory,

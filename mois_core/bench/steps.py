@@ -58,9 +58,9 @@ class BenchSteps:
         def some(*shape: int) -> torch.Tensor:
             return torch.randn(*shape, generator=generator).to(device)
 
-        self.image = some(1, 1, config.image_size, config.image_size)
+        self.image = some(1, 1, *config.image_size)
         self.features = model.encode(self.image)
-        memory = (1, config.memory_width, config.map_size, config.map_size)
+        memory = (1, config.memory_width, *config.map_size)
         # One slice that was clicked on, and the slices nearest to the next one.
         indices = (config.memories - 1, *range(MEMORIES - 1))
         self.memories = [(index, some(*memory)) for index in indices]
@@ -69,9 +69,9 @@ class BenchSteps:
             ExemplarView(n % SLICES, n % 2 == 0, some(*memory)[0], some(config.width))
             for n in range(EXEMPLARS)
         ]
-        middle = config.image_size / 2
+        rows, columns = config.image_size
         self.click = Prompts(
-            torch.tensor([[[middle, middle]]], device=device),
+            torch.tensor([[[columns / 2, rows / 2]]], device=device),
             torch.ones(1, 1, dtype=torch.int, device=device),
         )
 

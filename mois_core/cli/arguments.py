@@ -14,6 +14,11 @@ def matrix_size(text: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
+def network_input_size(text: str) -> tuple[int, int]:
+    """Read the size of a network's input: ROWSxCOLUMNS, or the side of a square."""
+    return (int(text),) * 2 if text.isdecimal() else matrix_size(text)
+
+
 GIB = 2**30
 MOST_GB = 1e6
 

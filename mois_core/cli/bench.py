@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mois_core.cli.arguments import network_input_size
 from mois_core.cli.progress_bar import progress_bar
 from mois_core.errors import BadInput
 
@@ -74,9 +75,10 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--image-size",
-        type=int,
+        type=network_input_size,
         metavar="N",
-        help="pixels of the network's input, a multiple of 32 (that of the preset)",
+        help="pixels of the network's input, a square of N or ROWSxCOLUMNS, multiples of 32 "
+        "(that of the preset)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (cpu)")
     parser.add_argument(
@@ -144,7 +146,7 @@ def _settings(args: argparse.Namespace) -> BenchSettings:
     )
 
 
-def _config(name: str, image_size: int | None) -> NetworkConfig:
+def _config(name: str, image_size: tuple[int, int] | None) -> NetworkConfig:
     from dataclasses import replace
 
     from mois_core.network.config import preset
@@ -153,7 +155,12 @@ def _config(name: str, image_size: int | None) -> NetworkConfig:
     try:
         return replace(config, image_size=image_size or config.image_size)
     except ValueError as error:
-        raise BadInput(f"{name} cannot be built for {image_size} pixels: {error}") from None
+        size = _by(image_size)
+        raise BadInput(f"{name} cannot be built for {size} pixels: {error}") from None
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 @contextmanager
@@ -193,7 +200,7 @@ def _as_text(report: BenchReport, settings: BenchSettings) -> str:
         return "\n".join([*lines, "", *_table(_operation_rows(report)), "", *_ABOUT_PUBLISHED])
     for name, config in settings.networks.items():
         steps = [step for step in report.steps if step.network == name]
-        lines += ["", f"{name}, {config.image_size} x {config.image_size} pixels"]
+        lines += ["", f"{name}, {_by(config.image_size)} pixels"]
         lines += _table([_header(settings)] + [_row(report, step, settings) for step in steps])
     if settings.against_sam2:
         lines += ["", *_about_sam2(report)]

@@ -68,6 +68,14 @@ class ConvEncoderConfig:
     widths: tuple[int, int, int, int]
     blocks: tuple[int, int, int, int] = (1, 2, 2, 2)
 
+    def __post_init__(self) -> None:
+        for name, least in (("widths", 2), ("blocks", 1)):
+            values = getattr(self, name)
+            if len(values) != 4 or min(values) < least:
+                raise ValueError(
+                    f"{name} of the encoder must be four numbers from {least} on, not {values}"
+                )
+
     @property
     def unit(self) -> int:
         """What the first map's rows and columns are a multiple of."""
@@ -120,10 +128,7 @@ class NetworkConfig:
     short_memory: ShortMemoryConfig | None = None
 
     def __post_init__(self) -> None:
-        if any(side % 32 or side <= 0 for side in self.image_size):
-            raise ValueError(f"image_size must be of multiples of 32, not {self.image_size}")
-        if any((side // 4) % self.encoder.unit for side in self.image_size):
-            raise ValueError("a quarter of image_size must be a multiple of the first window")
+        _check_image_size(self.image_size, self.encoder.unit)
         if self.width <= 0 or self.width % WIDTH_UNIT:
             raise ValueError(f"width must be a multiple of {WIDTH_UNIT}, not {self.width}")
         if self.memory_width <= 0 or self.memory_width % MEMORY_WIDTH_UNIT:
@@ -159,6 +164,17 @@ class NetworkConfig:
         """Length of the learned no-exemplar bank of a network with exemplars."""
         asked = self.exemplars.no_exemplar_tokens if self.exemplars else None
         return math.prod(self.map_size) if asked is None else asked
+
+
+def _check_image_size(size: Size, unit: int) -> None:
+    if not (isinstance(size, tuple) and len(size) == 2 and all(type(one) is int for one in size)):
+        raise ValueError(f"image_size must be two whole numbers, rows and columns, not {size}")
+    for side, name in zip(size, ("rows", "columns"), strict=True):
+        if side <= 0 or side % 32:
+            raise ValueError(f"image_size must be multiples of 32; {side} {name} are not")
+        if (side // 4) % unit:
+            multiple = f"multiples of {4 * unit} for this encoder"
+            raise ValueError(f"image_size must be {multiple}; {side} {name} are not")
 
 
 HIERA_T = EncoderConfig(96, 1, (1, 2, 7, 2), (5, 7, 9))
@@ -257,4 +273,7 @@ def with_changes(config: Any, changes: Mapping[str, Any]) -> Any:
         else value
         for name, value in changes.items()
     }
-    return replace(config, **made)
+    try:
+        return replace(config, **made)
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"changes: {error}") from error

@@ -23,7 +23,7 @@ class ExemplarView:
     is_prompted: bool
     """Whether the user clicked on this slice; propagated masks are weaker evidence."""
     memory: Tensor
-    """[memory width, side, side]."""
+    """[memory width, rows, columns]."""
     pointer: Tensor
     """[width]."""
 

@@ -88,7 +88,7 @@ class RawMasks:
     """Output of the decoder before anything is chosen or gated."""
 
     logits: Tensor
-    """[batch, 4, low, low]: the single mask, then the three candidates."""
+    """[batch, 4, low rows, low columns]: the single mask, then the three candidates."""
     ious: Tensor
     """[batch, 4]: predicted quality of each."""
     tokens: Tensor

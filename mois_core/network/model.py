@@ -77,7 +77,7 @@ class Prompts:
     labels: Tensor
     """[batch, n]: 1 positive, 0 negative, 2 and 3 the corners of a box, -1 nothing."""
     logits: Tensor | None = None
-    """[batch, 1, low, low]: the mask that is corrected."""
+    """[batch, 1, low rows, low columns]: the mask that is corrected."""
 
     @classmethod
     def none(cls, batch: int, device: torch.device) -> Prompts:
@@ -91,9 +91,9 @@ class Decoded:
     """One mask per prompt, and the candidates that it was chosen from."""
 
     logits: Tensor
-    """[batch, 1, low, low]: the mask, -1024 everywhere where the object is absent."""
+    """[batch, 1, low rows, low columns]: the mask, -1024 everywhere where the object is absent."""
     candidates: Tensor
-    """[batch, 1 or 3, low, low]: the masks that it was chosen from."""
+    """[batch, 1 or 3, low rows, low columns]: the masks that it was chosen from."""
     ious: Tensor
     """[batch, 1 or 3]: predicted quality of the candidates."""
     pointer: Tensor
@@ -273,7 +273,7 @@ class Sam2(nn.Module):
         return logits[:, None], ious[:, None], raw.tokens[:, :1]
 
     def _choose(self, raw: RawMasks, choice: Choice, gate: bool = True) -> Decoded:
-        # (B, n, low, low), (B, n) and (B, n, C), of which one is chosen
+        # (B, n, low rows, low columns), (B, n) and (B, n, C), of which one is chosen
         candidates, ious, tokens = choice(raw)
         present = raw.score > 0  # (B, 1)
         if gate:
@@ -297,7 +297,7 @@ class Sam2(nn.Module):
     def remember(
         self, features: SliceFeatures, logits: Tensor, score: Tensor, from_clicks: bool
     ) -> Tensor:
-        """Encode a mask to what other slices can attend to, [batch, memory width, *map_size]."""
+        """Encode a mask to what other slices attend to, [batch, memory width, rows, columns]."""
         memory = self.memory_encoder(features.coarse.float(), logits, from_clicks)
         absent = (score <= 0)[:, :, None, None]
         return memory + absent * self.no_obj_embed_spatial[:, :, None, None]

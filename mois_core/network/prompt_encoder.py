@@ -50,8 +50,9 @@ class PromptEncoder(nn.Module):
     def points(self, points: Tensor, labels: Tensor) -> Tensor:
         """Encode points [batch, n, (x, y)] in model pixels to tokens [batch, n + 1, width].
 
-        The corners of a box are two points with labels of their own. One padding point is always
-        added, as in training.
+        Both coordinates are taken as parts of the longer side, so that a distance means the same
+        along rows and columns. The corners of a box are two points with labels of their own. One
+        padding point is always added, as in training.
         """
         points = F.pad(points.float() + 0.5, (0, 0, 0, 1))  # (B, n + 1, 2)
         labels = F.pad(labels, (0, 1), value=PADDING)  # (B, n + 1)
@@ -61,7 +62,7 @@ class PromptEncoder(nn.Module):
         return torch.where(is_padding, self.not_a_point_embed.weight, tokens)
 
     def mask(self, logits: Tensor | None, size: Size) -> Tensor:
-        """Encode low-resolution logits [batch, 1, low, low] to a map to add to the features.
+        """Encode logits [batch, 1, low rows, low columns] to a map to add to the features.
 
         The result is [batch, width, *size], or [1, width, 1, 1] without logits.
         """

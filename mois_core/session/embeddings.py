@@ -42,7 +42,7 @@ class Embeddings:
         device_budget: int | None = None,
         host_budget: int | None = None,
     ) -> None:
-        """``image`` gives a slice as the network's input [1, size, size]; budgets in bytes.
+        """``image`` gives a slice as the network's input [1, rows, columns]; budgets in bytes.
 
         What does not fit on the network's device is kept in the host's memory, and what does
         not fit there is encoded again when it is needed. A budget of None is what this machine

@@ -93,9 +93,10 @@ class SliceMemory:
     found: bool
     """Whether any of the lesion is on the slice."""
     memory: Tensor | None
-    """(memory width, side, side); dropped where nothing can need it any more."""
+    """(memory width, rows, columns); dropped where nothing can need it any more."""
     logits: Tensor | None = None
-    """(1, low, low): what the next correction starts from; kept for prompted slices only."""
+    """(1, low rows, low columns): what the next correction starts from; kept for prompted slices
+    only."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ class BatchedMemory(Protocol):
     """Memories that one or several lesions left on a slice each, as one batch."""
 
     memory: Tensor
-    """(B, memory width, side, side)."""
+    """(B, memory width, rows, columns)."""
     pointer: Tensor
     """(B, width)."""
 
@@ -78,7 +78,7 @@ def condition_on_memories(
     short_query: Callable[[], Tensor],
     slices: int,
 ) -> Tensor:
-    """Return a slice's map as the memories make it look, (B, width, side, side).
+    """Return a slice's map as the memories make it look, (B, width, rows, columns).
 
     The queries are the parts of the attentions that depend on the slice alone; the one of the
     short attention is only asked for if the network has one and something is recent.

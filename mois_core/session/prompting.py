@@ -45,10 +45,10 @@ class _PromptedSlice:
     slice_index: int
     steps: list[_Points]
     conditioned: Tensor | None
-    """(1, width, side, side), the slice's map conditioned on the lesion's other prompted slices;
-    None if it has none."""
+    """(1, width, map rows, map columns), the slice's map conditioned on the lesion's other prompted
+    slices; None if it has none."""
     logits: Tensor | None
-    """(1, 1, low, low), the mask that the next step corrects."""
+    """(1, 1, low rows, low columns), the mask that the next step corrects."""
     decoded: Decoded | None = None
 
 
@@ -116,7 +116,7 @@ class Prompter:
     ) -> tuple[Tensor, Tensor]:
         """Return the slice's map conditioned on other prompted slices, and the mask this gives.
 
-        They are (1, width, side, side) and, as logits, (1, 1, low, low).
+        They are (1, width, map rows, map columns) and, as logits, (1, 1, low rows, low columns).
         """
         nearest = min(others, key=lambda n: (abs(n - slice_index), n))
         selection = self.decoder.select(others, {}, slice_index, reverse=nearest > slice_index)
@@ -166,10 +166,10 @@ class Prompter:
             # (B, points, 2) and (B, points)
             points = torch.tensor([job.steps[step].places for job in batch], device=device)
             labels = torch.tensor([job.steps[step].labels for job in batch], device=device)
-            logits = None  # or (B, 1, low, low)
+            logits = None  # or (B, 1, low rows, low columns)
             if batch[0].logits is not None:
                 logits = torch.cat([job.logits for job in batch]).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-            # (B, width, side, side); without memories one for all lesions
+            # (B, width, map rows, map columns); without memories one for all lesions
             if batch[0].conditioned is None:
                 conditioned = self.model.without_memory(features)
             else:

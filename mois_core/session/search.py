@@ -99,7 +99,7 @@ class Search:
         slices = [
             (self.embeddings.exemplar_query(n), self.embeddings.features(n)) for n in slice_indices
         ]
-        query = torch.cat([query for query, _ in slices])  # (B, side * side, width)
+        query = torch.cat([query for query, _ in slices])  # (B, map rows, map columns, width)
         if exemplars is None:
             conditioned = model.attend_to_nothing(query)
         else:
@@ -107,7 +107,7 @@ class Search:
             conditioned = model.attend_to_exemplars(query, keys, slice_indices)
         for index, slice_index in enumerate(slice_indices):
             _, features = slices[index]
-            own = conditioned[index : index + 1]  # (1, width, side, side)
+            own = conditioned[index : index + 1]  # (1, width, map rows, map columns)
             logits = self.decoder.filled(model.decode_search(features, own, self.gate).logits)
             yield slice_index, self.decoder.enlarged(logits)[0]
 

@@ -39,7 +39,7 @@ class _Batch:
 
     @property
     def memory(self) -> Tensor:
-        """(B, memory width, side, side)."""
+        """(B, memory width, map rows, map columns)."""
         return torch.stack([m.memory for m in self.memories]).to(self.device)
 
     @property
@@ -80,9 +80,9 @@ class SliceDecoder:
         return select(prompted, propagated, *where, self.model.config, slices)
 
     def condition(self, slice_index: int, selections: Sequence[Selection[SliceMemory]]) -> Tensor:
-        """Return a slice's map as each lesion's memories make it look, (B, width, side, side).
+        """Return a slice's map as each lesion's memories make it look.
 
-        The selections must have the same layout.
+        It is (B, width, map rows, map columns). The selections must have the same layout.
         """
         batch = Selection(
             self._batched([s.maps for s in selections]),
@@ -116,15 +116,17 @@ class SliceDecoder:
     ) -> list[OnSlice]:
         """Return memory and mask of each lesion that was decoded on a slice."""
         features = self.embeddings.features(slice_index)
-        raw = torch.cat([one.logits for one in decoded])  # (B, 1, low, low)
+        raw = torch.cat([one.logits for one in decoded])  # (B, 1, low rows, low columns)
         score = torch.cat([one.score for one in decoded])  # (B, 1)
         filled = self.filled(raw) if fill else raw
         # As published: memories are made of clicked masks as shown, of propagated ones as decoded.
         logits = filled if from_clicks else raw
-        memory = self.model.remember(features, logits, score, from_clicks)  # (B, M, side, side)
+        # (B, memory width, map rows, map columns)
+        memory = self.model.remember(features, logits, score, from_clicks)
         images = self.to_images(filled)  # (B, rows, columns)
         size = self.model.config.image_size
-        high = F.interpolate(raw, size, mode="bilinear", align_corners=False)  # (B, 1, size, size)
+        # (B, 1, model rows, model columns)
+        high = F.interpolate(raw, size, mode="bilinear", align_corners=False)
         found = (high > 0).flatten(1).any(dim=1).tolist()
         return [
             OnSlice(
@@ -150,23 +152,24 @@ class SliceDecoder:
         """Bring a mask [rows, columns] to the network's resolution, with its object pointer."""
         config = self.model.config
         pixels = torch.from_numpy(image)[None, None].float()  # (1, 1, rows, columns)
-        mask = (_resized(pixels, config.image_size) >= 0.5).float()  # (1, 1, size, size)
-        coarse = _resized(pixels, config.low_res_size)  # (1, 1, low, low)
+        # (1, 1, model rows, model columns) and (1, 1, low rows, low columns)
+        mask = (_resized(pixels, config.image_size) >= 0.5).float()
+        coarse = _resized(pixels, config.low_res_size)
         if image.any() and not (_resized(mask, config.low_res_size) > 0.5).any():
             # A mask finer than the network's pixels still has to be somewhere.
             mask = F.interpolate((coarse >= coarse.max()).float(), mask.shape[-2:])
         return self.model.decode_mask(self.embeddings.features(slice_index), mask)
 
     def filled(self, logits: Tensor) -> Tensor:
-        """Fill small holes in logits (B, 1, low, low), if this session does so."""
+        """Fill small holes in logits (B, 1, low rows, low columns), if this session does so."""
         return fill_small_holes(logits) if self.fill_holes else logits
 
     def to_images(self, logits: Tensor) -> np.ndarray:
-        """Turn low-resolution logits (B, 1, low, low) into masks [B, rows, columns]."""
+        """Turn logits (B, 1, low rows, low columns) into masks [B, rows, columns]."""
         return (self.enlarged(logits) > 0).cpu().numpy()
 
     def enlarged(self, logits: Tensor) -> Tensor:
-        """Enlarge low-resolution logits (B, 1, low, low) to a slice's size, (B, rows, columns)."""
+        """Enlarge logits (B, 1, low rows, low columns) to a slice's size, (B, rows, columns)."""
         size = self.shape
         return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)[:, 0]
 

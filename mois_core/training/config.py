@@ -193,8 +193,6 @@ class TrainConfig:
     matching: float = 0.0
     """In a run from scratch, how strongly a click looks at its own place from the beginning;
     0 leaves the attention of the mask decoder as PyTorch draws it."""
-    standardise_encoder: bool = False
-    """Scale the encoder's outputs on some scans to mean 0 and deviation 1 before the first step."""
     seed: int = 123
     steps: int = 1000
     frozen: tuple[str, ...] = ()

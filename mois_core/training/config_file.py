@@ -76,11 +76,22 @@ def _built(config_class: type, values: Any, where: str) -> Any:
     )
 
 
+def _fills(hint: Any, values: list[Any]) -> bool:
+    """Return whether a list has the length and the types that the hint of a tuple asks for."""
+    kinds = get_args(hint)
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(values)
+    return list(map(type, values)) == list(kinds)
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _built(hint, value, where)
     origin, options = get_origin(hint), get_args(hint) or (hint,)
-    if isinstance(value, list) and any(get_origin(one) is tuple for one in (hint, *options)):
+    tuples = [one for one in (hint, *options) if get_origin(one) is tuple]
+    if isinstance(value, list) and tuples:
+        if not _fills(tuples[0], value):
+            raise BadInput(f"{where} cannot be {json.dumps(value)}")
         return tuple(value)
     if origin is Literal:
         fits = value in options

@@ -1,38 +1,51 @@
 """The network that a run begins with: from a checkpoint, or drawn so that it learns soon.
 
 A network that starts from SAM 2.1 needs nothing of this. One from scratch spends its first hour on
-what is set right here in a second: features that vary from place to place more than they are all
-alike, and a click that looks at its own place.
+what is set right here in a second: a click that looks at its own place.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from mois_core.errors import BadInput
 from mois_core.network.checkpoint import from_sam2, load_into, read_checkpoint, read_file
-from mois_core.network.config import NetworkConfig, preset, with_changes
+from mois_core.network.config import STRIDE, NetworkConfig, preset, with_changes
 from mois_core.network.loading import build
 from mois_core.network.model import Sam2
 from mois_core.network.short_long import SlmSam2
-from mois_core.training.config import SamplingConfig, TrainConfig
+from mois_core.training.config import TrainConfig
 from mois_core.training.places_loss import PlacesHead
-from mois_core.training.resized_case import ResizedCase
-from mois_core.training.sampling import sample_scan
-
-_SCANS_TO_STANDARDISE_ON = 8
-_SMALLEST_DEVIATION = 1e-3
-"""A channel that varies less over the scans is scaled as if it varied so much."""
 
 
 def network_config(config: TrainConfig) -> NetworkConfig:
     """Return the preset's config with the run's changes."""
     return with_changes(preset(config.model), config.changes)
+
+
+def check_crops(config: TrainConfig) -> None:
+    """Refuse crops that the run's network cannot encode."""
+    crop, network = config.sampling.crop_size, network_config(config)
+    if crop is None:
+        return
+    where = f"sampling.crop_size {crop[0]} x {crop[1]}"
+    if any(side <= 0 or side % 32 for side in crop):
+        raise BadInput(f"{where}: rows and columns must be multiples of 32")
+    if any(side > whole for side, whole in zip(crop, network.image_size, strict=True)):
+        rows, columns = network.image_size
+        raise BadInput(f"{where} is larger than the network's input, {rows} x {columns}")
+    places = math.prod(side // STRIDE for side in crop)
+    if network.exemplars and network.no_exemplar_tokens % places:
+        raise BadInput(
+            f"{where} has {places} places, of which the {network.no_exemplar_tokens} that stand "
+            "for no exemplar are no multiple; choose a crop whose sides divide the input's"
+        )
 
 
 def new_model(config: TrainConfig) -> Sam2:
@@ -105,31 +118,3 @@ def _match_places(model: Sam2, gain: float) -> None:
         attention.k_proj.weight.copy_(attention.q_proj.weight)
         attention.q_proj.bias.zero_()
         attention.k_proj.bias.zero_()
-
-
-@torch.no_grad()
-def standardise_encoder(
-    model: Sam2, scans: Sequence[ResizedCase], how: SamplingConfig, seed: int
-) -> None:
-    """Scale the encoder's outputs to mean 0 and deviation 1 in every channel.
-
-    As drawn, a channel is nearly the same everywhere, and that constant, not the place, decides
-    what the mask decoder attends to.
-    """
-    rng = np.random.default_rng([seed, 0])
-    chosen = [scans[int(n)] for n in rng.integers(len(scans), size=_SCANS_TO_STANDARDISE_ON)]
-    images = torch.cat([sample_scan(rng, scan, how).images for scan in chosen])
-    maps = model.image_encoder.trunk(images.to(model.device).expand(-1, 3, -1, -1))
-    neck = model.image_encoder.neck
-    # The map of stride 16 is the sum of the first two.
-    deviations = (0.5**0.5, 0.5**0.5, 1.0, 1.0)
-    for lateral, features, deviation in zip(neck.convs, reversed(maps), deviations, strict=True):
-        _standardise_conv(lateral.conv, lateral(features.permute(0, 3, 1, 2)), deviation)
-
-
-def _standardise_conv(conv: torch.nn.Conv2d, out: Tensor, deviation: float) -> None:
-    """Scale a convolution so that ``out`` (B, C, side, side) has mean 0 and the deviation."""
-    middle = out.mean(dim=(0, 2, 3))
-    factor = deviation / out.std(dim=(0, 2, 3)).clamp(min=_SMALLEST_DEVIATION)
-    conv.weight.mul_(factor[:, None, None, None])
-    conv.bias.sub_(middle).mul_(factor)

@@ -48,8 +48,8 @@ class PlacesHead(nn.Module):
     def forward(self, features: SliceFeatures) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits of a lesion and how each place looks.
 
-        The logits [crops, 1, 4 side, 4 side] are read from all maps, and once more from the coarse
-        one alone; the looks [crops, look, side, side] are vectors of length 1.
+        The logits [crops, 1, 4 rows, 4 columns] are read from all maps, and once more from the
+        coarse one alone; the looks [crops, look, rows, columns] are vectors of length 1.
         """
         coarse = F.pixel_shuffle(self.coarse(features.coarse), STRIDE // _FINE)
         looks = F.normalize(self.look(features.coarse), dim=1)
@@ -121,7 +121,7 @@ def _look_error(looks: Tensor, sample: ScanSample) -> Tensor | None:
 
 def _appearance_of_places(sample: ScanSample) -> Tensor:
     """For each place 0 for healthy, 1 + the appearance that most of its pixels are of, or -1 if it
-    shows a little of a lesion only; [crops, side, side]."""
+    shows a little of a lesion only; [crops, rows, columns]."""
     is_lesion, appearances = sample.labels > 0, sample.appearance_of_pixels()
     lesion = F.avg_pool2d(is_lesion.float()[:, None], STRIDE)[:, 0]
     by_appearance = [

@@ -22,7 +22,7 @@ class SliceMemories:
     """What several lesions left on a slice each, as one batch."""
 
     memory: Tensor
-    """[lesions, memory width, side, side]."""
+    """[lesions, memory width, rows, columns]."""
     pointer: Tensor
     """[lesions, width]."""
     found: Tensor

@@ -53,7 +53,7 @@ class _Searched:
     where: list[tuple[int, int]]
     """The scan and each crop."""
     coarse: Tensor
-    """[crops, width, side, side]."""
+    """[crops, width, rows, columns]."""
     truth: Tensor
     """[crops, rows, columns]: the lesions that are searched for."""
     others: Tensor

@@ -10,7 +10,7 @@ from pathlib import Path
 from mois_core.network.model import Sam2
 from mois_core.training.checkpoints import NEWEST
 from mois_core.training.config import DataConfig, TrainConfig
-from mois_core.training.initial_network import network_config
+from mois_core.training.initial_network import check_crops, network_config
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.scans import held_back, load_scans
 from mois_core.training.trainer import Measure, Trainer
@@ -25,6 +25,9 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
     """
     loaded: tuple[DataConfig, list[ResizedCase]] | None = None
     start: str | None = None
+    for config in stages.values():
+        # Before minutes go into making phantoms.
+        check_crops(config)
     for name, config in stages.items():
         if start is not None:
             config = dataclasses.replace(config, start=start)

@@ -24,10 +24,10 @@ from mois_core.training import distributed
 from mois_core.training.checkpoints import BEST, NEWEST, RunProgress, resume, save
 from mois_core.training.config import TrainConfig
 from mois_core.training.initial_network import (
+    check_crops,
     network_config,
     new_model,
     new_places_head,
-    standardise_encoder,
 )
 from mois_core.training.losses import LOSSES, LossAccumulator
 from mois_core.training.optimizer import add_group, make_optimizer, set_rates
@@ -63,12 +63,11 @@ class Trainer:
                 f"{config.sampling.scans} scans per step are too few for "
                 f"{self.processes} processes; raise sampling.scans"
             )
+        check_crops(config)
         self.config = config
         self.out = out
         self.scans = scans or load_scans(config.data, network_config(config).image_size)
         self.model = new_model(config)
-        if config.standardise_encoder:
-            standardise_encoder(self.model, self.scans, config.sampling, config.seed)
         self.measure = measure
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.model, config.optimizer)

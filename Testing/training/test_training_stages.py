@@ -1,0 +1,72 @@
+"""Stages of a run: each goes on from the weights of the one before, and a stop loses nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from training_fixtures import CONFIGS, small_config
+
+from mois_core.errors import BadInput
+from mois_core.training import stages as module
+from mois_core.training.config_file import read_config
+from mois_core.training.stages import run_stages
+
+
+@pytest.fixture
+def loads(monkeypatch, scans):
+    """The sizes that scans were loaded at; they are those of the fixture."""
+    asked = []
+    monkeypatch.setattr(module, "load_scans", lambda data, size: asked.append(size) or scans)
+    return asked
+
+
+def two_stages():
+    still = replace(small_config().optimizer, rate=0.0, encoder_rate=0.0)
+    return {
+        "first": small_config(steps=2, seed=1),
+        "second": small_config(steps=1, seed=2, optimizer=still),
+    }
+
+
+def weights_in(path):
+    return torch.load(path, map_location="cpu", weights_only=True)["model"]
+
+
+def test_a_stage_begins_with_the_weights_of_the_one_before(tmp_path, loads):
+    assert run_stages(two_stages(), tmp_path)
+
+    first, second = (weights_in(tmp_path / name / "newest.pt") for name in two_stages())
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    assert loads == [(128, 96)], "both learn from the same scans, which are loaded once"
+
+
+def test_a_run_that_is_out_of_time_stops_and_goes_on_later(tmp_path, loads):
+    assert not run_stages(two_stages(), tmp_path, deadline=0.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+    assert run_stages(two_stages(), tmp_path)
+    assert (tmp_path / "second" / "newest.pt").is_file()
+
+
+def test_crops_of_a_later_stage_are_checked_before_anything_is_made(tmp_path, loads):
+    stages = two_stages()
+    how = replace(stages["second"].sampling, crop_size=(64, 40))
+    stages["second"] = replace(stages["second"], sampling=how)
+
+    with pytest.raises(BadInput, match="64 x 40"):
+        run_stages(stages, tmp_path)
+    assert not loads
+
+
+def test_a_config_of_several_stages_is_no_single_run(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"stages": {"one": {"steps": 1}, "two": {"steps": 2}}}))
+
+    with pytest.raises(BadInput, match="several stages: one, two"):
+        read_config(path)
+    with pytest.raises(BadInput, match="several stages: places"):
+        read_config(CONFIGS / "phantom.json")
