@@ -5,6 +5,7 @@ that take options list them with ``--help``.
 
 parity             compare our network with the figures of the published ones, array by array
 trial              measure a model on held-out phantoms, used as a user would
+confidence         measure how often findings of a confidence are right
 rejections         measure what a second search gains from rejected and accepted findings
 shortfall          measure where a model's search falls short, and what its grid allows
 lesion_rules       measure what each rule for whole lesions is worth

@@ -5,15 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from engine_fixtures import FIRST, scan_of
 from hypothesis import given
 from hypothesis import strategies as st
+from stub_network import StubNetwork
+from stub_sessions import click_on, ras, volume_of
 
 from mois_core.network.holes import fill_small_holes
 from mois_core.network.model import NO_OBJECT_LOGIT
+from mois_core.session import Session
 from mois_core.session.heeded_clicks import PIXEL, heeded
+from mois_core.session.state import Settings
 
 ROWS, COLUMNS = 24, 16
-LABELS = {True: 1, False: 0}
 
 
 def at(logits: torch.Tensor, x: float, y: float) -> float:
@@ -35,7 +39,7 @@ def test_a_clicked_place_is_what_the_click_says_even_after_holes_are_filled(seed
     )
     logits = F.interpolate(logits, (ROWS, COLUMNS), mode="bicubic")
 
-    answer = heeded(fill_small_holes(logits), [(x, y)], [LABELS[positive]])
+    answer = heeded(fill_small_holes(logits), x, y, positive)
     answer = fill_small_holes(answer)
 
     assert (at(answer, x, y) > 0) == positive
@@ -46,7 +50,7 @@ def test_the_surroundings_of_a_click_follow_and_the_rest_stays(positive):
     sign = -1.0 if positive else 1.0
     logits = torch.full((1, 1, ROWS, COLUMNS), sign * 6.0)
 
-    answer = heeded(logits, [(4 * 8 + 1.5, 4 * 12 + 1.5)], [LABELS[positive]])
+    answer = heeded(logits, 4 * 8 + 1.5, 4 * 12 + 1.5, positive)
 
     turned = (answer > 0) != (logits > 0)
     assert 9 <= int(turned.sum()) <= 13
@@ -58,16 +62,36 @@ def test_a_click_that_the_network_agrees_with_changes_nothing():
     logits = torch.randn(1, 1, ROWS, COLUMNS, generator=torch.Generator().manual_seed(1))
     logits[..., 10:14, 6:10] = 5.0
 
-    assert torch.equal(heeded(logits, [(31.5, 47.5)], [1]), logits)
+    assert torch.equal(heeded(logits, 31.5, 47.5, True), logits)
 
 
 def test_something_that_is_not_on_the_slice_stays_away():
     logits = torch.full((1, 1, ROWS, COLUMNS), NO_OBJECT_LOGIT)
 
-    assert torch.equal(heeded(logits, [(31.5, 47.5)], [1]), logits)
+    assert torch.equal(heeded(logits, 31.5, 47.5, True), logits)
 
 
-def test_corners_of_a_box_are_no_clicks():
-    logits = torch.full((1, 1, ROWS, COLUMNS), -6.0)
+class Deaf(StubNetwork):
+    """A network that leaves a mask as it is when it is corrected."""
 
-    assert torch.equal(heeded(logits, [(8, 8), (40, 60)], [2, 3]), logits)
+    def decode(self, features, coarse, prompts=None):
+        decoded = super().decode(features, coarse, prompts)
+        if prompts is None or prompts.logits is None:
+            return decoded
+        return self._decoded(prompts.logits > 0)
+
+
+@pytest.mark.parametrize("heed", [True, False])
+def test_a_correction_is_heeded_by_the_session_though_not_by_the_network(heed):
+    session = Session(Deaf(), volume_of(scan_of(FIRST)), Settings(heed_clicks=heed))
+    lesion_id = click_on(session, FIRST)
+    slice_index, row, column = FIRST.middle
+    before = session.lesion(lesion_id).mask.image(slice_index)
+    place = ras(session, slice_index, row + 1, column + 1)
+
+    session.click(place, positive=False, lesion=lesion_id)
+
+    after = session.lesion(lesion_id).mask.image(slice_index)
+    assert before[row + 1, column + 1]
+    assert after[row + 1, column + 1] == (not heed)
+    assert (after != before).sum() >= 9 if heed else (after == before).all()

@@ -6,14 +6,11 @@ To the user that is a program that does not listen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mois_core.network.model import NO_OBJECT_LOGIT
-from mois_core.network.prompt_encoder import NEGATIVE, POSITIVE
 
 PIXEL = 4
 """Model pixels per pixel of the low-resolution mask."""
@@ -25,18 +22,16 @@ FEWEST = 1.0
 Nine pixels are no hole that is filled."""
 
 
-def heeded(logits: Tensor, places: Sequence[tuple[float, float]], labels: Sequence[int]) -> Tensor:
-    """Return logits (1, 1, low, low) that say at each clicked place what the click says.
+def heeded(logits: Tensor, x: float, y: float, positive: bool) -> Tensor:
+    """Return logits (1, 1, low, low) that say at a place in model pixels what a click there says.
 
-    ``places`` (x, y) are in model pixels, in the order of the clicks. Where the network agrees
-    with a click nothing is changed, and neither is a mask of something that is not on the slice.
+    Where the network agrees nothing is changed, and neither is a mask of something that is not on
+    the slice. Earlier clicks are the network's business: a later one may mean to take them back.
     """
     if not (logits > NO_OBJECT_LOGIT / 2).any():
         return logits
     result = logits.clone()
-    for (x, y), label in zip(places, labels, strict=True):
-        if label in (POSITIVE, NEGATIVE):
-            _heed(result[0, 0], x, y, 1.0 if label == POSITIVE else -1.0)
+    _heed(result[0, 0], x, y, 1.0 if positive else -1.0)
     return result
 
 

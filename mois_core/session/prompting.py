@@ -7,7 +7,7 @@ have the same shape.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -159,6 +159,15 @@ class Prompter:
             return x / columns * width, y / rows * height
         return (x + 0.5) / columns * width - 0.5, (y + 0.5) / rows * height - 0.5
 
+    def _heeding(self, decoded: Decoded, points: _Points) -> Decoded:
+        """Return a corrected mask that is at the newest click what this says."""
+        if points.labels[-1] not in (NEGATIVE, POSITIVE):
+            return decoded
+        # A hole that the click is in must not be filled afterwards.
+        filled = self.decoder.filled(decoded.logits)
+        logits = heeded(filled, *points.places[-1], points.labels[-1] == POSITIVE)
+        return replace(decoded, logits=logits)
+
     def _decode_step(self, group: Sequence[_PromptedSlice], step: int) -> None:
         device = self.model.device
         for batch in batches(group, LESIONS_AT_ONCE):
@@ -177,11 +186,8 @@ class Prompter:
             decoded = self.model.decode(features, conditioned, Prompts(points, labels, logits))
             for index, job in enumerate(batch):
                 job.decoded = decoded[index : index + 1]
-                if self.heed:
-                    # A hole that a click is in must not be filled afterwards.
-                    filled = self.decoder.filled(job.decoded.logits)
-                    logits = heeded(filled, *astuple(job.steps[step]))
-                    job.decoded = replace(job.decoded, logits=logits)
+                if self.heed and job.logits is not None:
+                    job.decoded = self._heeding(job.decoded, job.steps[step])
                 # The published app forgets the mask before; here a correction corrects something.
                 job.logits = self.decoder.filled(job.decoded.logits)
 

@@ -48,7 +48,7 @@ class Settings:
     that were painted or have a negative click. Without, it is left out if it is less than half of
     what is marked there, and else a finding."""
     heed_clicks: bool = True
-    """Make a clicked place what the click says, even where the network does not."""
+    """Make the place of a correction what the click says, even where the network does not."""
     connected: bool = True
     """Leave out what is not connected to what the user prompted."""
     learn_from_rejections: bool = True
