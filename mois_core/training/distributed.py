@@ -31,6 +31,12 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def wait_for_all() -> None:
+    """Wait until all processes have come so far."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def share_of(count: int, rank: int, processes: int) -> range:
     """Return the indices of those of ``count`` scans that a process takes."""
     return range(count * rank // processes, count * (rank + 1) // processes)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mois_core.network.model import Sam2
+from mois_core.training import distributed
 from mois_core.training.checkpoints import NEWEST
 from mois_core.training.config import DataConfig, TrainConfig
 from mois_core.training.initial_network import check_crops, network_config
@@ -36,6 +37,8 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
             loaded = config.data, load_scans(config.data, network_config(config).image_size)
         trainer = Trainer(config, folder, loaded[1], _measure_of(config, folder))
         trainer.run(deadline=deadline)
+        # One of the processes writes the checkpoint that all of them begin the next stage with.
+        distributed.wait_for_all()
         if trainer.progress.step < config.steps:
             return False
         start = str(folder / NEWEST)
