@@ -100,7 +100,7 @@ class MoisSam2(Sam2):
             place = torch.zeros(len(distances), self.config.memory_width, device=self.device)
         else:
             span = max(max(distances) - min(distances), 1)
-            distance = torch.tensor(distances, device=self.device)
+            distance = torch.tensor(distances).to(self.device, non_blocking=True)
             place = sine_line(distance / span, self.config.memory_width)  # (exemplars, M)
         return place.repeat_interleave(self.config.pointer_tokens, dim=0)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -113,6 +114,12 @@ Choice = Callable[[RawMasks], tuple[Tensor, Tensor, Tensor]]
 """Function from raw masks to candidates, their quality, and for each the token of its pointer."""
 
 
+@lru_cache(maxsize=16)
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return one value per channel, [channels, 1, 1]; a GPU is not to wait for them each time."""
+    return torch.tensor(values, device=device)[:, None, None]
+
+
 class Sam2(nn.Module):
     """SAM 2.1: encode slices, decode prompts, remember masks, attend to memories."""
 
@@ -179,8 +186,8 @@ class Sam2(nn.Module):
         whole slice.
         """
         images = images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
-        mean = images.new_tensor(self.config.pixel_mean)[:, None, None]
-        std = images.new_tensor(self.config.pixel_std)[:, None, None]
+        mean = _per_channel(self.config.pixel_mean, self.device)
+        std = _per_channel(self.config.pixel_std, self.device)
         normalised = ((images - mean) / std).to(self.image_encoder.dtype)  # (B, 3, rows, columns)
         fine, middle, coarse = self.image_encoder(normalised)
         decoder = self.sam_mask_decoder
@@ -352,7 +359,8 @@ class Sam2(nn.Module):
     def _pointer_tokens(self, pointers: Sequence[tuple[int, Tensor]], slices: int) -> Tokens:
         # A scan of one slice has no distances, and no pointers to place either.
         scale = max(min(slices, self.config.max_pointers) - 1, 1)
-        distance = torch.tensor([d / scale for d, _ in pointers], device=self.device)
+        distance = torch.tensor([d / scale for d, _ in pointers])
+        distance = distance.to(self.device, non_blocking=True)
         position = self.obj_ptr_tpos_proj(sine_line(distance, self.config.width))  # (pointers, M)
         return Tokens(
             self.split_pointers([pointer for _, pointer in pointers]),

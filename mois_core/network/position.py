@@ -78,6 +78,12 @@ def rotate(tokens: Tensor, table: Tensor) -> Tensor:
     return turned.flatten(-2).flatten(-3, -2).to(tokens.dtype)  # (..., n, channels)
 
 
+def _without_autocast(device: torch.device) -> torch.autocast:
+    """Compute in the precision of the arguments within a block, in training as well."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type if known else "cpu", enabled=False)
+
+
 class RandomFrequencies(nn.Module):
     """SAM's encoding of image coordinates: fixed random directions, then sine and cosine."""
 
@@ -88,7 +94,8 @@ class RandomFrequencies(nn.Module):
     def forward(self, coordinates: Tensor) -> Tensor:
         """Encode points (x, y), fractions of the image's longer side, [..., 2] to [..., width]."""
         matrix = self.positional_encoding_gaussian_matrix.float()
-        angle = 2 * math.pi * ((2 * coordinates.float() - 1) @ matrix)
+        with _without_autocast(coordinates.device):
+            angle = 2 * math.pi * ((2 * coordinates.float() - 1) @ matrix)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
     def grid(self, height: int, width: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import ExemplarKeys, MoisSam2
 from mois_core.network.position import rotary_table, rotate
+from mois_core.training.device import places_of
 from mois_core.training.losses import LossAccumulator
 
 _SHOWN = 0.25
@@ -38,14 +39,15 @@ def add_attention(
     """Add the cross-entropy of the attention that falls on the exemplars' lesions.
 
     ``outlined`` are the exemplars' masks [exemplars, rows, columns]; ``truth`` and ``others`` what
-    the searched crops show of the sought appearance and of others, [crops, rows, columns]. Places
-    of the sought appearance, of others and without a lesion count the same, however many there
-    are.
+    the searched crops show of the sought appearance and of others, [crops, rows, columns]; all of
+    them are on the host. Places of the sought appearance, of others and without a lesion count the
+    same, however many there are.
     """
     is_lesion = _shown(outlined).flatten() >= _SHOWN  # (K,)
     if not is_lesion.any() or is_lesion.all():
         return
-    on, off = logits[..., is_lesion], logits[..., ~is_lesion]
+    device = logits.device
+    on, off = (logits[..., places_of(where, device)] for where in (is_lesion, ~is_lesion))
     preference = torch.logsumexp(on, dim=-1) - torch.logsumexp(off, dim=-1)  # (B, T)
     right, wrong = _shown(truth).flatten(1), _shown(others).flatten(1)  # (B, T)
     nothing = (right == 0) & (wrong == 0)
@@ -55,7 +57,8 @@ def add_attention(
         ("nothing", 1.0, nothing),
     ):
         if where.any():
-            error = F.softplus(sign * preference[where]).mean()
+            asked = preference.flatten()[places_of(where, device)]
+            error = F.softplus(sign * asked).mean()
             losses.add(f"attention {name}", error[None], losses.weights.attention)
 
 

@@ -25,7 +25,8 @@ class LossAccumulator:
     weights: LossWeights = field(default_factory=LossWeights)
     """What the losses that are added count."""
     sums: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float | Tensor] = field(default_factory=dict)
+    """What a GPU has counted stays there as a tensor: asked at once, it would have to finish."""
     factors: dict[str, float] = field(default_factory=dict)
     """The weight of each loss that was added."""
 
@@ -33,7 +34,7 @@ class LossAccumulator:
         """Add one value per mask with a weight; with ``where`` only some of them count."""
         if where is not None:
             values = torch.where(where, values, 0.0)
-        count = float(values.numel() if where is None else where.sum())
+        count = values.numel() if where is None else where.sum()
         self.sums[name] = self.sums.get(name, values.new_zeros(())) + values.sum()
         self.counts[name] = self.counts.get(name, 0.0) + count
         self.factors[name] = factor
@@ -45,9 +46,10 @@ class LossAccumulator:
         The loss is scaled such that averaging gradients over processes gives that of the means.
         """
         processes = dist.get_world_size() if dist.is_initialized() else 1
-        nothing = torch.zeros(())
-        counts = torch.tensor([self.counts.get(name, 0.0) for name in names], dtype=torch.float64)
-        sums = torch.stack([self.sums.get(name, nothing).detach().cpu().double() for name in names])
+        counts, sums = (
+            torch.tensor([read.get(name, 0.0) for name in names], dtype=torch.float64)
+            for read in self._read()
+        )
         if processes > 1:
             both = torch.stack((counts, sums))
             both = both.to("cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -59,6 +61,16 @@ class LossAccumulator:
                 loss = loss + self.factors[name] * processes / count * self.sums[name]
         means = sums / counts.clamp(min=1)
         return loss, dict(zip(names, means.tolist(), strict=True))
+
+    def _read(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return counts and sums, for which the device is waited for a single time."""
+        if not self.sums:
+            return {}, {}
+        counts = {name: n for name, n in self.counts.items() if torch.is_tensor(n)}
+        there = [*counts.values(), *(value.detach() for value in self.sums.values())]
+        read = torch.stack([value.float() for value in there]).tolist()
+        sums = dict(zip(self.sums, read[len(counts) :], strict=True))
+        return self.counts | dict(zip(counts, read, strict=False)), sums
 
 
 def focal(logits: Tensor, truth: Tensor, alpha: float, gamma: float) -> Tensor:
@@ -178,7 +190,8 @@ def add_heeded(losses: LossAccumulator, raw: RawMasks, places: Tensor, labels: T
     """Add the cross-entropy of all masks at the clicked ``places`` [n, clicks, (x, y)], given as
     parts of the map from 0 to 1; ``labels`` [n, clicks] are 1 where the lesion is."""
     grid = (2 * places - 1)[:, :, None]  # (n, clicks, 1, (x, y))
-    logits = F.grid_sample(raw.logits.float(), grid.to(raw.logits), align_corners=False)[..., 0]
+    logits = raw.logits.float()
+    logits = F.grid_sample(logits, grid.to(logits), align_corners=False)[..., 0]
     sign = 1.0 - 2.0 * labels[:, None].to(logits)  # (n, 1, clicks)
     error = F.softplus(sign * logits).mean(dim=(1, 2))  # logits are (n, h, clicks)
     losses.add("heeded", error, losses.weights.heeded)

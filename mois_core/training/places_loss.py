@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mois_core.network.config import STRIDE
 from mois_core.network.layers import ChannelNorm
 from mois_core.network.model import SliceFeatures
+from mois_core.training.device import on_device, places_of
 from mois_core.training.losses import LossAccumulator, cross_entropy, dice
 from mois_core.training.sampling import ScanSample
 
@@ -72,7 +73,7 @@ def add_places(
         features.coarse.float(), features.middle.float(), features.fine.float()
     )
     logits, coarse, looks = head(features)
-    labels = torch.cat([sample.labels for sample in samples]).to(logits.device)
+    labels = torch.cat([on_device(sample.labels, logits.device) for sample in samples])
     truth = F.avg_pool2d((labels > 0).float()[:, None], _FINE)
     present = truth.flatten(1).any(dim=1, keepdim=True)  # (crops, 1)
     for name, answer in (("places", logits), ("places coarse", coarse)):
@@ -93,29 +94,32 @@ def _look_error(looks: Tensor, sample: ScanSample) -> Tensor | None:
     """Cross-entropy of each place's appearance, or of being healthy, if the places of all other
     crops vote by how alike they look. Every appearance counts the same; None if there is but one.
     """
-    size = looks[0, 0].numel()
-    shown = _appearance_of_places(sample).to(looks.device).flatten()  # (crops * places,)
+    size, device = looks[0, 0].numel(), looks.device
+    # Which places are compared is found out on the host, which knows all of it.
+    shown = _appearance_of_places(sample).flatten()  # (crops * places,)
     every = -(-len(shown) // _MOST_HEALTHY)
-    order = torch.arange(len(shown), device=looks.device)
-    is_asked = (shown > 0) | ((shown == 0) & (order % every == 0))
-    shown, crop = shown[is_asked], order[is_asked] // size  # (n,)
-    flat = looks.flatten(2).transpose(1, 2).flatten(0, 1)[is_asked]  # (n, look)
+    is_nth = torch.arange(len(shown)) % every == 0
+    asked = ((shown > 0) | ((shown == 0) & is_nth)).nonzero()[:, 0]
+    shown, crop = shown[asked], asked // size  # (n,)
+    flat = looks.flatten(2).transpose(1, 2).flatten(0, 1)[on_device(asked, device)]  # (n, look)
     likeness = _SHARPNESS * flat @ flat.T  # (n, n)
-    is_elsewhere = crop[:, None] != crop[None]
-    present = [int(appearance) for appearance in shown.unique() if appearance >= 0]
-    votes, has_voters = [], []
+    shown_there, crop_there = on_device(shown, device), on_device(crop, device)
+    is_elsewhere = crop_there[:, None] != crop_there[None]
+    present = [appearance for appearance in shown.unique().tolist() if appearance >= 0]
+    votes = []
     for appearance in present:
-        voters = is_elsewhere & (shown == appearance)
-        count = voters.sum(dim=1)
+        voters = is_elsewhere & (shown_there == appearance)
         vote = torch.logsumexp(likeness.masked_fill(~voters, _NO_VOTE), dim=1)
-        votes.append(vote - count.clamp(min=1).log())
-        has_voters.append(count > 0)
+        votes.append(vote - voters.sum(dim=1).clamp(min=1).log())
     logits = torch.stack(votes, dim=1)  # (n, appearances)
     errors = []
     for n, appearance in enumerate(present):
-        counted = (shown == appearance) & has_voters[n]
+        own = shown == appearance
+        by_crop = crop[own].bincount(minlength=len(looks))
+        counted = own & (by_crop[crop] < by_crop.sum())
         if counted.any():
-            errors.append(-logits[counted].log_softmax(dim=1)[:, n].mean())
+            chosen = logits[places_of(counted, device)]
+            errors.append(-chosen.log_softmax(dim=1)[:, n].mean())
     return torch.stack(errors).mean() if len(errors) > 1 else None
 
 

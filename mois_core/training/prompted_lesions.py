@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mois_core.training.config import TrainConfig
+from mois_core.training.device import on_device
 from mois_core.training.sampling import FEWEST_PIXELS, ScanSample
 
 EVERY_LESION = -1
@@ -88,7 +89,7 @@ def _shuffled(
 def masks_of(
     samples: Sequence[ScanSample], lesions: Sequence[PromptedLesion], crop: int | None = None
 ) -> Tensor:
-    """Return the true mask of each lesion, [lesions, 1, rows, columns].
+    """Return the true mask of each lesion as booleans, [lesions, 1, rows, columns].
 
     The masks are on the crops that the lesions were prompted on, or on another one of their scans.
     """
@@ -102,7 +103,7 @@ def masks_of(
             planes.append((labels > 0) & (appearances == lesion.appearance))
         else:
             planes.append(labels == lesion.lesion_id)
-    return torch.stack(planes)[:, None].float()
+    return torch.stack(planes)[:, None]
 
 
 def others_of(
@@ -110,4 +111,4 @@ def others_of(
 ) -> Tensor:
     """Return all lesions on each lesion's crop but itself, whose mask is ``truth``."""
     planes = [samples[lesion.scan].labels[lesion.crop] > 0 for lesion in lesions]
-    return torch.stack(planes)[:, None].to(truth) * (1 - truth)
+    return on_device(torch.stack(planes), truth.device)[:, None].to(truth) * (1 - truth)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mois_core.network.model import Decoded, Prompts
 from mois_core.session.prompting import LOGIT_LIMIT
+from mois_core.training.device import on_device
 from mois_core.training.losses import add_click_contrast, add_heeded, add_instances
 from mois_core.training.simulated_clicks import SimulatedClick, correction, first_click
 from mois_core.training.step_context import LesionBatch, StepContext
@@ -29,7 +30,7 @@ class SliceMemories:
     """[lesions]: whether there is a mask at all."""
 
     def __getitem__(self, index: Sequence[int]) -> SliceMemories:
-        where = torch.as_tensor(list(index), dtype=torch.long)
+        where = on_device(torch.tensor(list(index), dtype=torch.long), self.memory.device)
         return SliceMemories(self.memory[where], self.pointer[where], self.found[where])
 
 
@@ -70,7 +71,8 @@ def prompts_of(
     row, column = batch.features.origin
     points = torch.tensor([[[x + column, y + row] for x, y, _ in own] for own in clicks])
     labels = torch.tensor([[label for _, _, label in own] for own in clicks])
-    return Prompts(points.to(batch.truth.device), labels.to(batch.truth.device), logits)
+    device = batch.truth.device
+    return Prompts(on_device(points, device), on_device(labels, device), logits)
 
 
 def _clicked(
@@ -78,8 +80,10 @@ def _clicked(
 ) -> tuple[Tensor, Tensor]:
     """Return where clicks are on their crops, as parts of these from 0 to 1, and their labels."""
     rows, columns = batch.truth.shape[-2:]
-    given = torch.tensor(clicks, device=batch.truth.device)  # (lesions, clicks, (x, y, label))
-    return (given[..., :2] + 0.5) / given.new_tensor((columns, rows)), given[..., 2]
+    given = torch.tensor(clicks)  # (lesions, clicks, (x, y, label))
+    places = (given[..., :2] + 0.5) / given.new_tensor((columns, rows))
+    device = batch.truth.device
+    return on_device(places, device), on_device(given[..., 2], device)
 
 
 def correctable(logits: Tensor) -> Tensor:
@@ -98,10 +102,10 @@ def remember_clicks(context: StepContext, batch: LesionBatch, decoded: Decoded) 
     """Return what is kept of clicked lesions: the answer, or the truth as if the user drew it."""
     model, share = context.model, context.config.interaction.painted
     logits, pointer, score = decoded.logits, decoded.pointer, decoded.score
-    is_painted = torch.tensor([rng.random() < share for rng in batch.rngs], device=model.device)
-    if is_painted.any():
+    is_painted = [rng.random() < share for rng in batch.rngs]
+    if any(is_painted):
         painted = model.decode_mask(batch.features, batch.truth)
-        drawn = is_painted[:, None]
+        drawn = on_device(torch.tensor(is_painted), model.device)[:, None]
         logits = torch.where(drawn[:, :, None, None], painted.logits, logits)
         pointer = torch.where(drawn, painted.pointer, pointer)
         score = torch.where(drawn, painted.score, score)

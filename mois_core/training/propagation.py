@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from mois_core.session.memory_bank import condition_on_memories, select
+from mois_core.training.device import on_device
 from mois_core.training.losses import add_instances
 from mois_core.training.prompted_lesions import PromptedLesion
 from mois_core.training.prompting import (
@@ -29,6 +31,12 @@ class PropagatedLesions:
     lesions: Sequence[PromptedLesion] = ()
     memories: Mapping[int, SliceMemories] = field(default_factory=dict)
     """By crop, each of all lesions."""
+
+    @cached_property
+    def found(self) -> dict[int, list[bool]]:
+        """By crop, for each lesion whether there is a mask at all; the device is asked once."""
+        found = torch.stack([one.found for one in self.memories.values()]).tolist()
+        return dict(zip(self.memories, found, strict=True))
 
 
 def propagate(
@@ -99,7 +107,7 @@ def _correct(context: StepContext, batch: LesionBatch, coarse: Tensor, logits: T
             clicks.append([correction(rng, answer, mask, from_truth)])
     if not chosen:
         return
-    index = torch.tensor(chosen)
+    index = on_device(torch.tensor(chosen), logits.device)
     prompts = prompts_of(batch, clicks, correctable(logits[index]))
     decoded = context.model.decode(batch.features[index], coarse[index], prompts)
     add_instances(context.losses, "correction", decoded.raw, batch.truth[index], False)

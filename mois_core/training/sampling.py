@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,6 +48,10 @@ class ScanSample:
     """uint8, the appearance of the lesion with each id."""
     searched: tuple[int, ...]
     """The appearances to search for."""
+
+    def pinned(self) -> ScanSample:
+        """Return the same crops in memory that a GPU can read by itself."""
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
 
     def appearance_of_pixels(self) -> Tensor:
         """Return the appearance of the lesion at each pixel, [crops, rows, columns].

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mois_core.network.exemplar import ExemplarView
 from mois_core.training.attention_loss import add_attention, attention_logits
+from mois_core.training.device import on_device
 from mois_core.training.losses import add_semantic
 from mois_core.training.prompted_lesions import PromptedLesion
 from mois_core.training.prompting import SliceMemories
@@ -31,6 +32,8 @@ class _ScanLesions:
     lesions: Sequence[PromptedLesion]
     memories: SliceMemories
     """What the prompted lesions left, in their order."""
+    found: Sequence[bool]
+    """For each prompted lesion whether there is a mask at all."""
     propagated: PropagatedLesions
     """Lesions of all scans."""
 
@@ -72,19 +75,23 @@ def search(
     """
     model = context.model
     queries = model.exemplar_query(context.features)
+    found = memories.found.tolist()
     searched: list[_Searched] = []
     for scan, sample in enumerate(context.samples):
         index = [n for n, lesion in enumerate(lesions) if lesion.scan == scan]
         own = [lesions[n] for n in index]
-        of_scan = _ScanLesions(scan, sample, own, memories[index], propagated)
+        found_here = [found[n] for n in index]
+        of_scan = _ScanLesions(scan, sample, own, memories[index], found_here, propagated)
         searched += _search_scan(context, queries, of_scan)
     if not searched:
         return
     features = context.features[context.indices([crop for one in searched for crop in one.where])]
     coarse = torch.cat([one.coarse for one in searched]).float()
     decoded = model.decode_search(features, coarse)
-    truth = torch.cat([one.truth for one in searched])[:, None].float().to(model.device)
-    others = torch.cat([one.others for one in searched])[:, None].float().to(model.device)
+    truth, others = (
+        on_device(torch.cat(masks), model.device)[:, None].float()
+        for masks in zip(*((one.truth, one.others) for one in searched), strict=True)
+    )
     add_semantic(context.losses, decoded.raw, truth, others)
 
 
@@ -127,7 +134,7 @@ def _exemplars(context: StepContext, of_scan: _ScanLesions, appearance: int) -> 
     own = [
         n
         for n, lesion in enumerate(lesions)
-        if lesion.appearance == appearance and bool(memories.found[n])
+        if lesion.appearance == appearance and of_scan.found[n]
     ]
     if not own:
         return _Exemplars([], None, set())
@@ -155,9 +162,10 @@ def _with_propagated(
     """Add what the same lesions left on the crops that they were propagated to."""
     views, crops = list(exemplars.views), set(exemplars.crops)
     for crop, memories in of_scan.propagated.memories.items():
+        found = of_scan.propagated.found[crop]
         for n, lesion in enumerate(of_scan.propagated.lesions):
             is_same = lesion.scan == of_scan.scan and lesion.lesion_id in lesion_ids
-            if is_same and bool(memories.found[n]) and len(views) < most:
+            if is_same and found[n] and len(views) < most:
                 slice_index = of_scan.sample.slice_indices[crop]
                 view = ExemplarView(slice_index, False, memories.memory[n], memories.pointer[n])
                 views.append(view)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -12,34 +10,30 @@ from mois_core.network.config import STRIDE, Size
 from mois_core.network.exemplar import MoisSam2
 from mois_core.network.model import Sam2
 from mois_core.training.config import InteractionConfig, TrainConfig
+from mois_core.training.device import on_device
 from mois_core.training.losses import LossAccumulator, add_spread
 from mois_core.training.places_loss import PlacesHead, add_places
 from mois_core.training.prompted_lesions import choose_lesions
 from mois_core.training.prompting import click, remember_clicks, remember_masks
 from mois_core.training.propagation import PropagatedLesions, propagate
-from mois_core.training.sampling import ScanSample
 from mois_core.training.search import search
 from mois_core.training.step_context import StepContext
+from mois_core.training.step_draws import StepDraws
 
 
 def run_step(
     model: Sam2,
     config: TrainConfig,
-    samples: Sequence[ScanSample],
-    rngs: Sequence[np.random.Generator],
-    shared_rng: np.random.Generator,
+    draws: StepDraws,
     places_head: PlacesHead | None = None,
 ) -> LossAccumulator:
-    """Return the losses of a step.
-
-    ``rngs`` has a generator for each scan, ``shared_rng`` draws what is the same for all scans and
-    in all processes: which process a scan is in changes nothing.
-    """
+    """Return the losses of a step; which process a scan is in changes nothing."""
+    samples, shared_rng = draws.samples, draws.shared_rng
     losses = LossAccumulator(config.losses)
     prompted_crop = int(shared_rng.integers(config.sampling.consecutive))
     corrections = _number_of_corrections(shared_rng, config.interaction)
     origin = _origin(shared_rng, model.config.image_size, samples[0].images.shape[-2:])
-    images = torch.cat([sample.images for sample in samples])
+    images = torch.cat([on_device(sample.images, model.device) for sample in samples])
     # Processors that do not multiply bfloat16 in tiles compute it more slowly than float32.
     pays = model.device.type != "cpu" or has_matrix_tiles()
     with torch.autocast(model.device.type, torch.bfloat16, enabled=config.autocast and pays):
@@ -49,7 +43,7 @@ def run_step(
     if places_head is not None:
         add_places(losses, places_head, features, samples)
     if config.interaction.prompts != "none":
-        context = StepContext(model, config, samples, rngs, features, prompted_crop, losses)
+        context = StepContext(model, config, samples, draws.rngs, features, prompted_crop, losses)
         _interact(context, corrections)
     return losses
 

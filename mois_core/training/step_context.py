@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mois_core.network.model import Sam2, SliceFeatures
 from mois_core.training.config import TrainConfig
+from mois_core.training.device import on_device
 from mois_core.training.losses import LossAccumulator
 from mois_core.training.prompted_lesions import PromptedLesion, masks_of, others_of
 from mois_core.training.sampling import ScanSample
@@ -27,11 +28,8 @@ class LesionBatch:
     """Of each lesion's crop; a crop with several lesions is in it several times."""
     truth: Tensor
     """[lesions, 1, rows, columns]: the true mask of each lesion on its crop."""
-
-    @property
-    def masks(self) -> np.ndarray:
-        """True masks [lesions, rows, columns] on the host, where clicks are simulated."""
-        return self.truth[:, 0].cpu().numpy() > 0
+    masks: np.ndarray
+    """True masks [lesions, rows, columns] on the host, where clicks are simulated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +51,13 @@ class StepContext:
     def batch(self, lesions: Sequence[PromptedLesion], crop: int | None = None) -> LesionBatch:
         """Return lesions on the crops that they were prompted on, or all on another crop."""
         where = [(one.scan, one.crop if crop is None else crop) for one in lesions]
+        masks = masks_of(self.samples, lesions, crop)
         return LesionBatch(
             lesions,
             [self.rngs[lesion.scan] for lesion in lesions],
             self.features[self.indices(where)],
-            masks_of(self.samples, lesions, crop).to(self.model.device),
+            on_device(masks, self.model.device).float(),
+            masks[:, 0].numpy(),
         )
 
     def others_of(self, batch: LesionBatch) -> Tensor:
@@ -68,4 +68,5 @@ class StepContext:
         """Return where crops, given as (scan, crop), are among those of all scans."""
         counts = [len(sample.slice_indices) for sample in self.samples]
         first = np.cumsum([0, *counts])
-        return torch.tensor([int(first[scan]) + crop for scan, crop in crops], dtype=torch.long)
+        places = [int(first[scan]) + crop for scan, crop in crops]
+        return on_device(torch.tensor(places, dtype=torch.long), self.model.device)
