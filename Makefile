@@ -1,7 +1,8 @@
 # Every task of the project in one place. `make help` lists them.
 #
 # Python 3.11 or newer. CONSTRAINTS= (empty) takes the newest versions instead of the locked ones.
-# ARGS= passes options on to pytest or to `mois bench`.
+# ARGS= passes options on to pytest, `mois bench`, and the tools behind `gpu` and `weights`.
+# TORCH_INDEX= is where torch comes from, if the package index has a build without CUDA.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,6 +10,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CONSTRAINTS ?= --constraint requirements.lock
 ARGS ?=
+TORCH_INDEX ?=
+# Of training, for `make gpu`.
+MINUTES ?= 0
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # torch comes first and by its exact version: asked for by another package, pip would look for the
@@ -18,7 +22,7 @@ TORCH := $(shell grep '^torch==' requirements.lock)
 FULL_TIMEOUT := 1800
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-full demo bench lint format clean
+.PHONY: help test test-full demo bench gpu weights lint format clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +39,12 @@ demo: $(STAMP) ## segment a phantom from a few clicks; results in demo/
 bench: $(STAMP) ## time each step of the network on this machine
 	$(BIN)/mois bench $(ARGS)
 
+gpu: $(STAMP) ## measure everything on a GPU and train for MINUTES=; goes on, report in runs/gpu
+	$(BIN)/python -m tools.gpu --out runs/gpu --minutes $(MINUTES) $(ARGS)
+
+weights: $(STAMP) ## train the weights that ship, from nothing, in runs/weights; hours, goes on
+	$(BIN)/python -m tools.make_weights --out runs/weights $(ARGS)
+
 lint: $(STAMP) ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,7 +60,7 @@ clean: ## remove what the other tasks made, except the environment
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(CONSTRAINTS) setuptools wheel
-	$(PIP) $(CONSTRAINTS) $(TORCH)
+	$(PIP) $(CONSTRAINTS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	$(PIP) $(CONSTRAINTS) --editable '.[tools,test,slicer,dicom]'
 	SAM2_BUILD_CUDA=0 $(PIP) $(CONSTRAINTS) --no-deps --no-build-isolation sam2
 	touch $@

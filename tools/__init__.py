@@ -14,10 +14,15 @@ follow_up_trial    measure how well lesions are followed from scan to scan
 body_and_air       count what of phantoms is taken for air around the body
 measure_touching   measure how a mask of all lesions should be cut into single ones
 average            average the weights of several runs into a file that can ship
+make_weights       train the weights that ship, from nothing
+gpu                measure everything on a GPU, train there, and write a report
+gpu_search         time a scan as a user has it searched, on any device
 draw_icons         draw the icons of the module's buttons
 draw_training      draw the losses of the shipped network from its training log
 extension_package  lay the extension out as Slicer's build does
 
 Parts of ``parity``: ``golden_sets`` runs our network on the recipe of a set, ``published_flow``
 follows the published predictor step by step, ``golden_bounds`` says when two arrays are equal.
+Parts of ``gpu``: ``gpu_machine`` finds the GPU, ``gpu_pieces`` says what is measured, ``gpu_runs``
+runs a piece and keeps its result, ``gpu_report`` writes them up.
 """

@@ -95,8 +95,9 @@ class Results:
 class Recipe:
     """Runs our network on everything that a set has figures for."""
 
-    def __init__(self, golden: GoldenSet) -> None:
+    def __init__(self, golden: GoldenSet, device: str | torch.device = "cpu") -> None:
         self.golden = golden
+        self.device = device
         self.facts = golden.facts
         self.results = Results()
         self.features: dict[int, SliceFeatures] = {}
@@ -113,7 +114,7 @@ class Recipe:
     def model(self, score_bias: float | None = None) -> Sam2:
         """Return the set's network with the set's synthetic weights."""
         bias = self.facts["obj_score_bias"] if score_bias is None else score_bias
-        return fill_synthetic(build(self.config), self.facts["salt"], bias).eval()
+        return fill_synthetic(build(self.config), self.facts["salt"], bias).eval().to(self.device)
 
     def predictor(self, model: Sam2, short_reach: int | None = None) -> PublishedPredictor:
         """Return a predictor with an empty exemplar bank."""
@@ -194,7 +195,8 @@ class Recipe:
                 mean, std = (
                     torch.tensor(t)[:, None, None] for t in (config.pixel_mean, config.pixel_std)
                 )
-                trunk = model.image_encoder.trunk((image.expand(-1, 3, -1, -1) - mean) / std)
+                normalised = (image.expand(-1, 3, -1, -1) - mean) / std
+                trunk = model.image_encoder.trunk(normalised.to(model.device))
                 for level, value in enumerate(trunk):
                     self.record(f"enc.s{slice_index}.trunk{level}", value[0].permute(2, 0, 1))
         for level in range(3):
