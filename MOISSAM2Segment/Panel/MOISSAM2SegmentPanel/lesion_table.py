@@ -15,7 +15,7 @@ from MOISSAM2SegmentPanel.lesion_rows import FOUND, RowFilter
 from MOISSAM2SegmentPanel.message_line import MessageLine
 
 NAME, STATUS = 0, 1
-ROWS_AT_ONCE = 60
+ROWS_AT_ONCE = 24
 """Rows are written in portions, so that hundreds of findings do not block the program."""
 
 ROW_PADDING = 4

@@ -97,6 +97,7 @@ class LesionSegments:
 
         Where many segments are needed, some of them are left to `add_more`.
         """
+        end = time.perf_counter() + AT_ONCE_S
         shown = {n: le for n, le in update.state.lesions.items() if le.status.counts}
         with self.index.writing():
             self.borrowed.bind(shown)
@@ -110,7 +111,7 @@ class LesionSegments:
             if is_written:
                 self.index.surfaces.notify(self.shared)
             self._waiting = {n: le for n, le in shown.items() if n not in self.index}
-            self.add_more()
+            self.add_more(end - time.perf_counter())
             for lesion_id, lesion in shown.items():
                 if lesion_id in self.index and (lesion.name or lesion_id not in self.borrowed):
                     self.index.write_name(lesion_id, lesion.name)

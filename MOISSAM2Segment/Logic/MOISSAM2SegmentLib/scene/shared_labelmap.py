@@ -63,12 +63,18 @@ class SharedLabelmap:
         self._begin(scalars)
 
     def write(self, box: Box, labels: np.ndarray) -> None:
-        """Write label values into a box, without an event; see `notify`."""
+        """Write label values into a box, without an event; see `notify`.
+
+        Those of the whole scan are kept as they are, for a copy less, and must not change.
+        """
         if not self.is_ours:
             self._copy()
             self._show()
         self._array[box] = labels
-        self.written[box] = labels
+        if labels.shape == self.shape:
+            self.written = np.require(labels, np.uint16, ("C", "W"))
+        else:
+            self.written[box] = labels
 
     def notify(self) -> None:
         """Have Slicer draw what was written."""

@@ -74,6 +74,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._was_busy = False
+        self._goes_on = False
 
     # ---- main thread -----------------------------------------------------------------------
 
@@ -139,7 +140,8 @@ class Worker:
             if not progress[0].abandoned:
                 self.progressed(*progress)
         end = time.perf_counter() + ENOUGH_S
-        while self._finished and time.perf_counter() < end:
+        self._goes_on = False
+        while self._finished and not self._goes_on and time.perf_counter() < end:
             job, deliver = self._finished.popleft()
             if not job.abandoned:
                 deliver()
@@ -183,6 +185,12 @@ class Worker:
         with self._lock:
             self._finished.append((Job("", lambda *_: None, owner=owner), deliver))
         self._news.set()
+
+    def go_on(self, deliver: Callable[[], None], owner: object = None) -> None:
+        """Have the rest of a delivery called in the next `pump`, before anything else."""
+        self._goes_on = True
+        with self._lock:
+            self._finished.appendleft((Job("", lambda *_: None, owner=owner), deliver))
 
     def _run(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mois_core.geometry import SliceStack
+from mois_core.results.colours import lesion_colour
 
 if TYPE_CHECKING:
     from mois_core.session import Session
@@ -75,6 +76,7 @@ class LabelUpdates:
 
     def _update(self, state: State, boxes: list[Box], is_whole: bool) -> Update:
         self._painted = state.lesions
+        _choose_colours(state.lesions.values())
         stack, separate = self.session.stack, self.separate.union(self.borrowed())
         shared = [lesion for lesion in state.lesions.values() if lesion.id not in separate]
         patches = tuple(painted(stack, shared, box) for box in boxes)
@@ -86,6 +88,12 @@ class LabelUpdates:
             if box is not None
         }
         return Update(state, patches, is_whole, masks)
+
+
+def _choose_colours(lesions: Iterable[Lesion]) -> None:
+    """Work out the colours of lesions here, so that the main thread finds them ready."""
+    for lesion in lesions:
+        lesion_colour(lesion.id)
 
 
 def values_in(labels: np.ndarray) -> set[int]:
@@ -147,7 +155,8 @@ def painted(stack: SliceStack, lesions: Iterable[Lesion], box: Box) -> Patch:
                     down.start - top : down.stop - top, along.start - left : along.stop - left
                 ]
                 crop[slice_index - slices.start, down, along][inside] = lesion.id
-    return Patch(stack.box_to_volume(box), stack.crop_to_volume(crop))
+    # In the volume's order in memory, too: to turn it around takes as long as all the rest.
+    return Patch(stack.box_to_volume(box), np.ascontiguousarray(stack.crop_to_volume(crop)))
 
 
 def _everything(array: np.ndarray) -> Box:

@@ -330,7 +330,8 @@ class ScanWork:
         def shown(outcome: Outcome) -> None:
             self._show(outcome)
             self.clicks.show(outcome.update.state)
-            self._finish(outcome, then, failed)
+            # Hundreds of findings take as long in the panel as they took in the views.
+            self.steps.go_on(lambda: self._finish(outcome, then, failed))
 
         self._signals.begins()
         return self.steps.run(name, action, shown, steps)

@@ -135,6 +135,10 @@ class StepRunner:
         """Have a function called on the main thread in the middle of a step."""
         self._engine.worker.post(deliver, owner=self._owner)
 
+    def go_on(self, deliver: Callable[[], None]) -> None:
+        """Have the rest of what follows a step called next, in a turn of its own if need be."""
+        self._engine.worker.go_on(deliver, owner=self._owner)
+
     def prepare(self, look_at: int) -> Job:
         """Encode slices in the background, beginning with the one of this index.
 

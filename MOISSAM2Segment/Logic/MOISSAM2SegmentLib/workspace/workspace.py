@@ -5,6 +5,7 @@ The owner of a workspace calls `pump` from a timer while `needs_pump` is true; n
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from mois_core.session import Session
     from mois_core.session.state import Settings, State
     from MOISSAM2SegmentLib.worker.engine import Engine
+
+LITTLE_S = 0.005
+"""If the main thread was busy for longer with what the worker delivered, all else waits for the
+next turn. Waiting for the worker does not count."""
 
 NO_SCAN = _("Open a scan first.")
 SCAN_REMOVED = _("The scan was removed, so work on it ended. Its lesions are still there.")
@@ -253,9 +258,11 @@ class Workspace:
             return
         self._is_pumping = True
         try:
+            end = time.thread_time() + LITTLE_S
             self.engine.pump()
             self.views.settle()
-            self._pass_on_changes()
+            if time.thread_time() < end:
+                self._pass_on_changes()
         finally:
             self._is_pumping = False
 
