@@ -93,6 +93,7 @@ def any_settings(random: Random, is_large: bool = False) -> Settings:
         accepted_as_exemplars=random.random() < 0.4,
         gate=random.random() < 0.5,
         **any_budgets(random),
+        heed_clicks=random.random() < 0.6,
     )
 
 
