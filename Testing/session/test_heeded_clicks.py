@@ -58,6 +58,18 @@ def test_the_surroundings_of_a_click_follow_and_the_rest_stays(positive):
     assert torch.allclose(answer[..., :4, :], logits[..., :4, :], atol=0.01)
 
 
+@pytest.mark.parametrize("noise", [1e-6, -1e-6])
+def test_rounding_does_not_move_what_follows_a_click_between_two_pixels(noise):
+    logits = torch.full((1, 1, ROWS, COLUMNS), 6.0)
+    # Halfway between the mask pixels 8 and 9, and 12 and 13.
+    x, y = 4 * 9 - 0.5, 4 * 13 - 0.5
+
+    exact, noisy = heeded(logits, x, y, False), heeded(logits, x + noise, y - noise, False)
+
+    assert torch.equal(exact > 0, noisy > 0)
+    assert torch.allclose(exact, noisy, atol=1e-4)
+
+
 def test_a_click_that_the_network_agrees_with_changes_nothing():
     logits = torch.randn(1, 1, ROWS, COLUMNS, generator=torch.Generator().manual_seed(1))
     logits[..., 10:14, 6:10] = 5.0

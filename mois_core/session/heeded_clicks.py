@@ -6,6 +6,8 @@ To the user that is a program that does not listen.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +19,8 @@ PIXEL = 4
 REACH = 1.6
 """Deviation of the bump that is added around a click, in mask pixels: in an even mask it turns what
 is within 1.9 pixels, which is more than the largest hole that is filled."""
+SAME = 1e-3
+"""Mask pixels that two places differ by at most if they are the same but for rounding."""
 FEWEST = 1.0
 """Logit that the clicked pixel and its eight neighbours get at least, with the sign of the click.
 Nine pixels are no hole that is filled."""
@@ -49,7 +53,12 @@ def _heed(plane: Tensor, x: float, y: float, sign: float) -> None:
     # The place itself gets the opposite of what it had.
     plane += sign * 2 * abs(here) * (-squares / (2 * REACH**2)).exp()
     # At a border the block is the one that still fits: a smaller one would be filled as a hole.
-    top = min(max(round(row) - 1, 0), max(rows - 3, 0))
-    left = min(max(round(column) - 1, 0), max(columns - 3, 0))
+    top = min(max(_nearest(row) - 1, 0), max(rows - 3, 0))
+    left = min(max(_nearest(column) - 1, 0), max(columns - 3, 0))
     block = plane[top : top + 3, left : left + 3]
     block.copy_(sign * (sign * block).clamp(min=FEWEST))
+
+
+def _nearest(place: float) -> int:
+    """Return the nearest whole number; halfway the lower one, whatever a place was rounded to."""
+    return math.floor(place + 0.5 - SAME)
