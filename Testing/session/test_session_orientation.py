@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from engine_fixtures import CORONAL, FIRST, OTHER_KIND, SECOND, THIRD, scan_of, volume_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from orientations import STORAGE_ORDERS, stored_as
 from scipy.spatial.transform import Rotation
@@ -72,6 +72,10 @@ def assert_same_in_the_patient(model, volume, order, where):
     assert np.array_equal(*labels)
 
 
+BETWEEN_MASK_PIXELS = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.5), (0.0, 0.0, 0.0))
+"""Clicks of which the second lies halfway between two pixels of a mask."""
+
+
 @given(rotations, orders, st.tuples(places, places, places))
 @settings(max_examples=40, deadline=None)
 def test_storage_makes_no_difference_to_the_lesions(rotation, order, where):
@@ -79,6 +83,7 @@ def test_storage_makes_no_difference_to_the_lesions(rotation, order, where):
 
 
 @given(rotations, orders, st.tuples(places, places, places))
+@example((1.625, 2.0, -0.5), ((0, 1, 2), (False, True, False)), BETWEEN_MASK_PIXELS)
 @settings(max_examples=6, deadline=None)
 def test_storage_makes_no_difference_with_a_real_network(rotation, order, where):
     assert_same_in_the_patient(lively(WIDE_MOIS), scan_turned(rotation), order, where)

@@ -294,8 +294,7 @@ def test_a_table_of_three_hundred_lesions_follows_one_step_quickly(a_started_pan
     user.panel.table.show([])
     entries = user.workspace.entries()
     first_time = seconds(lambda: user.panel.table.show(entries))
-    for _ in range(10):
-        user.turn()
+    user.wait()
     assert [row[0] for row in user.rows()] == [f"Lesion {n}" for n in range(1, 301)]
     nothing_new = seconds(user.panel.show)
     user.workspace.commands.rename(257, "Knie")
