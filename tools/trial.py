@@ -203,6 +203,9 @@ def main() -> None:
     parser.add_argument(
         "--min-confidence", type=float, help="of findings, in place of the model's own"
     )
+    parser.add_argument(
+        "--heed-clicks", action="store_true", help="make corrected places what the clicks say"
+    )
     parser.add_argument("--counts", type=int, default=0, help="phantoms for the exemplar curve")
     parser.add_argument("--threads", type=int, default=0, help="processor threads")
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
@@ -213,7 +216,7 @@ def main() -> None:
     drawn = PhantomSettings()
     if args.attributes:
         drawn = PhantomSettings(attributes=tuple(args.attributes.split(",")))
-    settings = Settings(min_confidence=args.min_confidence)
+    settings = Settings(min_confidence=args.min_confidence, heed_clicks=args.heed_clicks)
     rows = []
     for seed in range(args.first, args.first + args.count):
         row = measure_one(model, make_phantom(seed, drawn), settings, len(rows) < args.counts)

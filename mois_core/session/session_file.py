@@ -198,16 +198,12 @@ def _described(document: Mapping[str, Any]) -> SavedSession:
     return SavedSession(
         scan=document["scan"],
         made_with=ModelInfo(**document["model"]),
-        settings=Settings(**_LATER_RULES | _of_the_work(document["settings"])),
+        settings=Settings(**_of_the_work(document["settings"])),
         reference=document["reference"],
         lesion_ids=tuple(lesion["id"] for lesion in document["lesions"]),
         last_id=document["last_id"],
         notes=document["notes"],
     )
-
-
-_LATER_RULES = {"heed_clicks": False}
-"""Rules that are younger than the format: a file without them was made without them."""
 
 
 def _of_the_work(settings: Mapping[str, Any]) -> dict[str, Any]:

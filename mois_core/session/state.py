@@ -47,8 +47,9 @@ class Settings:
     """What a search marks in contact with a clicked lesion becomes part of it, except on slices
     that were painted or have a negative click. Without, it is left out if it is less than half of
     what is marked there, and else a finding."""
-    heed_clicks: bool = True
-    """Make the place of a correction what the click says, even where the network does not."""
+    heed_clicks: bool = False
+    """Make the place of a correction what the click says, even where the network does not. What
+    it gains depends on the network: `python -m tools.trial --heed-clicks` measures it."""
     connected: bool = True
     """Leave out what is not connected to what the user prompted."""
     learn_from_rejections: bool = True
