@@ -42,7 +42,7 @@ bench: $(STAMP) ## time each step of the network on this machine
 gpu: $(STAMP) ## measure everything on a GPU and train for MINUTES=; goes on, report in runs/gpu
 	$(BIN)/python -m tools.gpu --out runs/gpu --minutes $(MINUTES) $(ARGS)
 
-weights: $(STAMP) ## train the weights that ship, from nothing, in runs/weights; hours, goes on
+weights: $(STAMP) ## train the next small network from nothing, in runs/weights; hours, goes on
 	$(BIN)/python -m tools.make_weights --out runs/weights $(ARGS)
 
 lint: $(STAMP) ## check style and format

@@ -1,8 +1,8 @@
-"""Make the weights that ship, from nothing: phantoms, every stage of the training, the file.
+"""Make the weights of a small network from nothing: phantoms, every stage, the file.
 
 Run as ``python -m tools.make_weights --out DIR``. It takes hours, with one process for each GPU or
 else for each core. Stopped or killed, the same command goes on where it was. The end is
-``DIR/phantom.safetensors``, in half precision; measure it before it replaces the one that ships.
+``DIR/phantom.safetensors``, in half precision; docs/training.md tells when it may ship.
 """
 
 from __future__ import annotations
