@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from command_line import mois
 from dicom_files import write_series
-from follow_up_visits import SEED, SMALL
+from follow_up_visits import SEED, SMALL, write_dicom_visit, write_labels_of_dicom
 from stub_network import StubNetwork
 
-from mois_core.cli import EXIT_BAD_INPUT, EXIT_DONE
-from mois_core.cli.compare import split_pair
+from mois_core.cli import EXIT_BAD_INPUT, EXIT_DONE, build_parser
+from mois_core.cli.compare import read_time_point, split_pair
+from mois_core.cli.progress_bar import progress_bar
 from mois_core.followup.stored_uids import read_uids
 from mois_core.geometry import Volume
 from mois_core.io import read_labels, read_scan, write_image
@@ -189,3 +190,75 @@ def test_the_order_of_dicom_scans_is_known_from_their_studies(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "scan 2 was made before scan 1" in said
     assert "2024" not in said.replace(str(tmp_path), "")
+
+
+@pytest.fixture(scope="module")
+def in_dicom(tmp_path_factory):
+    """Two visits of a patient, each in a folder with two series of which one is to be compared."""
+    root = tmp_path_factory.mktemp("dicom")
+    first = make_phantom(SEED, **SMALL)
+    second, _ = make_follow_up(first, 1, posture=0.7)
+    for visit, phantom, days in ((1, first, ("2022", "2025")), (2, second, ("2023", "2020"))):
+        folder = root / str(visit)
+        for series, year in zip((f"1.2.{visit}.1", f"1.2.{visit}.2"), days, strict=True):
+            tags = {"0008|0020": f"{year}0101", "0020|000d": f"1.9.{visit}.{year}"}
+            write_dicom_visit(folder, phantom, series, tags)
+        write_labels_of_dicom(root / f"{visit}.nii.gz", folder, f"1.2.{visit}.1", phantom)
+    return root
+
+
+def of_dicom(root) -> list[str]:
+    return [f"{root / str(n)}:{root / str(n)}.nii.gz" for n in (1, 2)]
+
+
+def test_series_of_both_folders_are_chosen_and_their_studies_tell_the_order(in_dicom, tmp_path):
+    report = tmp_path / "change.json"
+    words = (*of_dicom(in_dicom), "--series", "1.2.1.1", "1.2.2.1", "--report", report)
+    assert mois("compare", *words) == EXIT_DONE
+    scans = json.loads(report.read_text())["scans"]
+    assert scans[0]["lesions"] == SMALL["lesions"]
+    assert scans[1]["days_since_first"] == 365
+
+
+def test_a_folder_with_two_series_is_refused_with_the_option_that_chooses(in_dicom, capsys):
+    assert mois("compare", *of_dicom(in_dicom)) == EXIT_BAD_INPUT
+    said = capsys.readouterr().err
+    assert "choose one with --series UID" in said and "1.2.1.2" in said
+
+
+def test_a_scan_that_is_no_folder_needs_no_series(in_dicom, folder, tmp_path):
+    scans = (of_dicom(in_dicom)[0], pair(folder, 2))
+    assert mois("compare", *scans, "--series", "1.2.1.1", "-") == EXIT_DONE
+
+
+@pytest.mark.parametrize(
+    ("series", "said"),
+    [
+        (["1.2.1.1"], "2 scans need as many --series, not 1; give - for a scan that needs none"),
+        (["1.2.1.1", "1.2.9"], "holds no series 1.2.9"),
+        (["1.2.1.1+1.2.1.2", "1.2.2.1"], "only with --compose"),
+    ],
+)
+def test_series_that_do_not_fit_are_refused(in_dicom, capsys, series, said):
+    assert mois("compare", *of_dicom(in_dicom), "--series", *series) == EXIT_BAD_INPUT
+    assert said in capsys.readouterr().err
+
+
+def test_stations_of_a_scan_are_joined_for_the_comparison(tmp_path):
+    places = [0, 1, 2]
+    for uid, down in (("1.2.3.1", 0), ("1.2.3.2", 12 * 0.6)):
+        write_series(tmp_path / "dicom", uid, places, description=uid, down=down, prefix=uid)
+    scan = read_scan(tmp_path / "dicom", ["1.2.3.1", "1.2.3.2"], compose=True)
+    labels = np.zeros(scan.array.shape, dtype=np.uint8)
+    labels[1, 3:6, 3:6] = 1
+    write_image(tmp_path / "labels.nii.gz", Volume(labels, scan.ijk_to_ras))
+    words = (f"{tmp_path / 'dicom'}:{tmp_path / 'labels.nii.gz'}", "x:y")
+    args = build_parser().parse_args(
+        ["compare", *words, "--compose", "--series", "1.2.3.1+1.2.3.2", "-"]
+    )
+    with progress_bar() as bar:
+        point = read_time_point(
+            *split_pair(words[0]), None, bar, args.series[0], compose=args.compose
+        )
+    assert point.scan.array.shape == scan.array.shape
+    assert list(point.lesions) == [1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from command_line import mois, use_stub
-from follow_up_visits import SEED, SMALL
+from follow_up_visits import SEED, SMALL, write_dicom_visit, write_labels_of_dicom
 
 from mois_core.cli import EXIT_BAD_INPUT, EXIT_DONE
 from mois_core.followup.time_point import TimePoint
@@ -72,3 +72,22 @@ def test_an_earlier_scan_of_another_patient_is_refused(folder, tmp_path, monkeyp
     assert segment(folder, *words) == EXIT_BAD_INPUT
     assert "cannot be registered" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_series_of_the_earlier_scan_is_chosen(folder, tmp_path, monkeypatch, capsys):
+    use_stub(monkeypatch)
+    first = make_phantom(SEED, **SMALL)
+    for uid in ("1.2.1", "1.2.2"):
+        write_dicom_visit(tmp_path / "dicom", first, uid, {})
+    write_labels_of_dicom(tmp_path / "labels.nii.gz", tmp_path / "dicom", "1.2.1", first)
+    words = ("--earlier", f"{tmp_path / 'dicom'}:{tmp_path / 'labels.nii.gz'}", "--no-search")
+    assert segment(folder, *words, "--earlier-series", "1.2.1") == EXIT_DONE
+    assert "are proposed as findings" in capsys.readouterr().err
+
+    assert segment(folder, *words, "--earlier-series", "1.2.7") == EXIT_BAD_INPUT
+    assert "holds no series 1.2.7" in capsys.readouterr().err
+
+
+def test_a_series_without_an_earlier_scan_is_refused(folder, capsys):
+    assert segment(folder, "--lesions", "x.nii.gz", "--earlier-series", "1.2.1") == EXIT_BAD_INPUT
+    assert "--earlier, which is missing" in capsys.readouterr().err

@@ -43,3 +43,11 @@ def finite_number(text: str) -> float:
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"give a number, not {text!r}")
     return number
+
+
+NO_SERIES = "-"
+
+
+def series_uids(text: str) -> tuple[str, ...]:
+    """Read the series that make one scan, written as UID or UID+UID; none of them as ``-``."""
+    return () if text == NO_SERIES else tuple(part for part in text.split("+") if part)

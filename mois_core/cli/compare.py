@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 import zipfile
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mois_core.cli.arguments import finite_number
+from mois_core.cli.arguments import NO_SERIES, finite_number, series_uids
 from mois_core.cli.outputs import all_or_none, check_outputs
 from mois_core.cli.progress_bar import ProgressBar, progress_bar
 from mois_core.errors import BadInput
@@ -26,7 +27,8 @@ Each scan is given with its lesions as SCAN:LESIONS, the earliest first. LESIONS
 segmentation (.seg.nrrd) or label map on the voxels of SCAN, or a session that
 'mois segment --save-session' wrote. Scans may differ in voxels, orientation and in
 how the patient lies: the earlier scan is registered onto the later one, to tell
-which lesion is which. Volumes are measured on each scan's own voxels.
+which lesion is which. Volumes are measured on each scan's own voxels. SCAN may be a
+DICOM folder; --series says which of its series.
 
 Classes are those of the REiNS collaboration (Dombi et al., Neurology 2013): 20% of
 the volume, in lesions of 3 cm and longer. How sure a change is follows from how much
@@ -40,6 +42,8 @@ examples:
       --dates 2022-03-01 2023-03-05 2024-02-27 --report course.json --curve course.png
   mois compare 2023.nii.gz:2023.seg.nrrd 2024.nii.gz:2024.seg.nrrd --tracked 2024-t.seg.nrrd
       the later lesions with the UIDs of the earlier ones, for the next comparison
+  mois compare dicom-2023/:2023.seg.nrrd 2024.nii.gz:2024.seg.nrrd --series 1.2.840.99 -
+      one series of the first scan's folder; the second scan is a file
 
 output:
   --report   .csv: one row per lesion; .json: also sums, rules and the registration
@@ -67,6 +71,19 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("later", nargs="+", metavar="LATER", help="the same of later scans")
     parser.add_argument(
         "--dates", nargs="+", type=_day, metavar="YYYY-MM-DD", help="when the scans were made"
+    )
+    parser.add_argument(
+        "--series",
+        nargs="+",
+        type=series_uids,
+        metavar="UID",
+        help="which series of a DICOM folder (UID#2: the second scan of a series; UID+UID with "
+        "--compose: stations), one for each scan in their order; - for a scan that needs none",
+    )
+    parser.add_argument(
+        "--compose",
+        action="store_true",
+        help="join the series of DICOM folders, stations of a scan",
     )
     parser.add_argument("--report", type=Path, metavar="OUT.csv|OUT.json")
     parser.add_argument("--picture", type=Path, metavar="OUT.png")
@@ -98,10 +115,11 @@ def run(args: argparse.Namespace) -> None:
 
     dice = READERS_DICE if args.agreement is None else check_dice(args.agreement)
     days = args.dates or [None] * len(given)
+    series = args.series or [()] * len(given)
     with progress_bar() as bar:
         points = [
-            read_time_point(scan, lesions, day, bar)
-            for (scan, lesions), day in zip(given, days, strict=True)
+            read_time_point(scan, lesions, day, bar, uids, args.compose)
+            for (scan, lesions), day, uids in zip(given, days, series, strict=True)
         ]
         follow_up = follow(points, bar, checked=not args.unchecked)
     _write(args, follow_up, dice)
@@ -132,20 +150,26 @@ def split_pair(text: str) -> tuple[Path, Path]:
 
 
 def read_time_point(
-    scan_path: Path, lesions_path: Path, day: date | None, bar: ProgressBar
+    scan_path: Path,
+    lesions_path: Path,
+    day: date | None,
+    bar: ProgressBar,
+    series: Sequence[str] = (),
+    compose: bool = False,
 ) -> TimePoint:
-    """Read a scan and the lesions that were outlined in it."""
+    """Read a scan, or these series of a DICOM folder, and the lesions that were outlined in it."""
     from mois_core.cli.working_scan import read_labels_on
     from mois_core.followup.stored_uids import read_uids
     from mois_core.followup.time_point import TimePoint
     from mois_core.io import read_scan
-    from mois_core.io.dicom_elements import is_dicom
     from mois_core.io.dicom_series import study_day
+    from mois_core.io.scan import is_dicom_scan
     from mois_core.io.slicer_segments import read_segment_names
 
-    scan = read_scan(scan_path, say=bar.say)
-    if day is None and (scan_path.is_dir() or is_dicom(scan_path)):
-        day = study_day(scan_path)
+    is_dicom = is_dicom_scan(scan_path)
+    scan = read_scan(scan_path, series, compose and is_dicom, bar.say)
+    if day is None and is_dicom:
+        day = study_day(scan_path, series)
     if zipfile.is_zipfile(lesions_path):
         return _from_session(scan, lesions_path, day)
     labels = read_labels_on(scan, lesions_path, str(scan_path))
@@ -224,6 +248,11 @@ def _check_arguments(args: argparse.Namespace, given: list[tuple[Path, Path]]) -
     """Refuse what cannot work before any scan is opened."""
     if args.dates is not None and len(args.dates) != len(given):
         raise BadInput(f"{len(given)} scans need as many --dates, not {len(args.dates)}")
+    if args.series is not None and len(args.series) != len(given):
+        raise BadInput(
+            f"{len(given)} scans need as many --series, not {len(args.series)}; give {NO_SERIES} "
+            "for a scan that needs none"
+        )
     if args.report is not None and args.report.suffix.lower() not in _TABLE_ENDINGS:
         raise BadInput(f"{args.report}: reports are written as .csv or .json; use one of these")
     if args.tracked is not None and not args.tracked.name.lower().endswith(".seg.nrrd"):

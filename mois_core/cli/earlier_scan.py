@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,14 @@ class EarlierScan:
         bar.say(f"Of the earlier scan's {there} lesions {len(proposals)} are proposed as findings.")
 
 
-def read_earlier(text: str, volume: Volume, bar: ProgressBar) -> EarlierScan:
+def read_earlier(
+    text: str, volume: Volume, bar: ProgressBar, series: Sequence[str] = (), compose: bool = False
+) -> EarlierScan:
     """Read SCAN:LESIONS and register it; a scan that cannot be of the same patient is refused."""
     from mois_core.errors import BadInput
     from mois_core.followup.registration import check, register
 
-    point = read_time_point(*split_pair(text), None, bar)
+    point = read_time_point(*split_pair(text), None, bar, series, compose)
     if not point.lesions:
         raise BadInput(f"--earlier {text}: there is no outlined lesion to propose")
     registration = register(point.scan, volume, bar)

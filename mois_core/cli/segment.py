@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mois_core.cli import dicom_option, earlier_scan, model_choice
-from mois_core.cli.arguments import finite_number, memory_size
+from mois_core.cli.arguments import finite_number, memory_size, series_uids
 from mois_core.cli.outputs import check_outputs
 from mois_core.cli.progress_bar import ProgressBar, progress_bar
 from mois_core.errors import BadInput
@@ -18,7 +18,7 @@ from mois_core.errors import BadInput
 if TYPE_CHECKING:
     from mois_core.cli.earlier_scan import EarlierScan
     from mois_core.cli.earlier_work import Outlines, SavedWork
-    from mois_core.geometry import SliceStack
+    from mois_core.geometry import SliceStack, Volume
     from mois_core.io import RasClick
     from mois_core.io.resample import ThickSlices
     from mois_core.results.colours import Colour
@@ -115,6 +115,13 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="an earlier scan of the patient with its lesions (a segmentation or a saved session): "
         "what is like them is searched for, and those not found are proposed as findings where "
         "they should be",
+    )
+    parser.add_argument(
+        "--earlier-series",
+        type=series_uids,
+        default=(),
+        metavar="UID",
+        help="which series of the earlier scan's DICOM folder; UID+UID with --compose",
     )
     parser.add_argument(
         "--series",
@@ -300,7 +307,7 @@ def _read_inputs(args: argparse.Namespace, bar: ProgressBar) -> _Inputs:
     _warn(bar, stack)
     regions = _read_regions(args, scan)
     seeds = _read_seeds(args, scan, settings, thicken, bar)
-    earlier = earlier_scan.read_earlier(args.earlier, scan.volume, bar) if args.earlier else None
+    earlier = _read_earlier(args, scan.volume, bar)
     dicom = dicom_option.open_output(args, stack)
     beginning = (scan, thicken, settings, saved, outlines, clicks, regions)
     return _Inputs(*beginning, seeds, earlier, dicom)
@@ -391,6 +398,10 @@ def _check_arguments(args: argparse.Namespace) -> None:
         )
     if all(path is None for path in (*beginnings, args.earlier)) and args.no_search:
         raise BadInput("without --points and with --no-search there is nothing to do")
+    if args.earlier_series and not args.earlier:
+        raise BadInput(
+            "--earlier-series chooses a series of the scan of --earlier, which is missing"
+        )
     if args.lesions is not None and args.session is not None:
         raise BadInput(
             "--lesions begins a session and --session goes on with one; give one of them"
@@ -478,6 +489,13 @@ def _warn(bar: ProgressBar, stack: SliceStack) -> None:
     warning = stack.acquisition_warning()
     if warning:
         bar.say(f"Warning: {warning}")
+
+
+def _read_earlier(args: argparse.Namespace, volume: Volume, bar: ProgressBar) -> EarlierScan | None:
+    if not args.earlier:
+        return None
+    how = (args.earlier_series, args.compose)
+    return earlier_scan.read_earlier(args.earlier, volume, bar, *how)
 
 
 def _read_regions(args: argparse.Namespace, scan: ThickSlices) -> dict[str, object]:

@@ -17,12 +17,16 @@ from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.io.compose_stations import StationPlan, compose_stations, plan_stations
 from mois_core.io.dicom_frames import CONTRAST, UNITS, Trait, frames_of
-from mois_core.io.dicom_series import Series, find_series, readable, series_of_file, series_of_files
+from mois_core.io.dicom_series import (
+    PART_SIGN,
+    Series,
+    find_series,
+    readable,
+    series_of_file,
+    series_of_files,
+)
 from mois_core.io.frame_stacks import FrameStack, SeriesPart, parts_of
 from mois_core.io.images import grey_values, quiet, volume_from_image
-
-PART_SIGN = "#"
-"""Between a series' UID and the number of one of its scans, as in ``1.2.840.99#2``."""
 
 _STATION_NUMBER = re.compile(r"(st|sta|stat|station|stack|step|pos|position|bed|level|part)?\d+")
 _MOST_LISTED = 12

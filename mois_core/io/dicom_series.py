@@ -22,6 +22,9 @@ _FRAME_OF_REFERENCE = "0020|0052"
 _STUDY_DATE = "0008|0020"
 _ROWS = 0x0028_0010
 
+PART_SIGN = "#"
+"""Between a series' UID and the number of one of its scans, as in ``1.2.840.99#2``."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -103,9 +106,14 @@ def series_of_files(files: Sequence[Path], what: str) -> list[Series]:
     ]
 
 
-def study_day(path: Path) -> date | None:
-    """Return the day of a DICOM scan's study, which tells the order of scans, or None."""
-    series = find_series(path)[0] if path.is_dir() else series_of_file(path)
+def study_day(path: Path, wanted: Sequence[str] = ()) -> date | None:
+    """Return the day of a DICOM scan's study, which tells the order of scans, or None.
+
+    ``wanted`` are the series that make the scan, if the folder holds others, too.
+    """
+    found = find_series(path) if path.is_dir() else [series_of_file(path)]
+    uids = {text.partition(PART_SIGN)[0] for text in wanted} or {found[0].uid}
+    series = next(one for one in found if one.uid in uids)
     with quiet(), readable(str(path)):
         header = read_header(series.files[0])
     text = header.GetMetaData(_STUDY_DATE) if header.HasMetaDataKey(_STUDY_DATE) else ""
