@@ -92,9 +92,9 @@ def test_a_step_asks_for_one_number_however_many_lesions_it_has(tmp_path, scans,
 
 
 def test_a_processor_keeps_its_own_products():
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    before = torch.get_float32_matmul_precision()
     use_fast_products(CPU)
-    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark) == before
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_places_of_a_mask_are_those_that_the_mask_picks():

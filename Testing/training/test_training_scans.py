@@ -17,7 +17,6 @@ from mois_core.training.config import DataConfig, PhantomRange
 from mois_core.training.parallel import cores, in_processes
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.scans import load_scans
-from mois_core.training.training_case import TrainingCase
 
 SIZE = (128, 64)
 SEEDS = (1026, 1027)
@@ -73,51 +72,75 @@ def test_processes_of_one_run_share_the_cores(monkeypatch):
 # ---- phantoms ----------------------------------------------------------------------------------
 
 
-def a_kept_phantom(path) -> TrainingCase:
-    """Something small where a phantom would be kept."""
-    images = np.random.default_rng(0).integers(0, 255, size=(2, 64, 32)).astype(np.uint8)
-    labels = np.zeros_like(images)
-    labels[:, 10:30, 5:20] = 1
-    case = TrainingCase(path.stem, images, labels, np.zeros(2, dtype=np.uint8))
-    case.save(path)
-    return case
+def a_small_scan() -> ResizedCase:
+    """A scan that looks the same everywhere, and is a single lesion."""
+    everywhere = np.ones((2, *SIZE), np.uint8)
+    return ResizedCase("small", everywhere, everywhere.copy(), np.zeros(2, np.uint8))
 
 
 def test_phantoms_of_several_processes_are_those_of_one_and_are_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "cores", lambda: 2)
-    kept = [tmp_path / f"phantom-{seed}.npz" for seed in SEEDS]
-    first = a_kept_phantom(kept[0])
+    folder = tmp_path / "128x64"
+    kept = [folder / f"phantom-{seed}.safetensors" for seed in SEEDS]
+    small = a_small_scan()
+    folder.mkdir()
+    small.save(kept[0])
     how = PhantomRange(first=SEEDS[0], count=2, cache=str(tmp_path))
 
     made = load_scans(DataConfig(phantoms=how), SIZE)
 
     assert "phantoms 2/2" in capsys.readouterr().out
-    assert sorted(tmp_path.iterdir()) == kept
-    alone = module._phantom(SEEDS[1], PhantomRange())
-    for scan, path, case in zip(made, kept, (first, alone), strict=True):
-        expected = ResizedCase.of(case, SIZE)
+    assert sorted(folder.iterdir()) == kept
+    alone = module._phantom(SEEDS[1], SIZE)
+    for scan, path, expected in zip(made, kept, (small, alone), strict=True):
         assert scan.name == path.stem and scan.images.shape[1:] == SIZE
-        np.testing.assert_array_equal(scan.images, expected.images)
-        np.testing.assert_array_equal(scan.labels, expected.labels)
-        np.testing.assert_array_equal(TrainingCase.load(path).images, case.images)
+        for name in ("images", "labels", "appearances"):
+            np.testing.assert_array_equal(getattr(scan, name), getattr(expected, name))
+
+
+def test_every_process_of_a_run_makes_a_part_of_the_phantoms_and_opens_all(tmp_path, monkeypatch):
+    small = a_small_scan()
+    made = []
+    monkeypatch.setattr(module, "cores", lambda: 1)
+    monkeypatch.setattr(module, "_phantom", lambda seed, size: made.append(seed) or small)
+    monkeypatch.setattr(module.distributed, "processes", lambda: 2)
+    how = PhantomRange(first=1000, count=5, cache=str(tmp_path))
+    monkeypatch.setattr(module.distributed, "rank", lambda: 1)
+
+    def the_other_makes_its_part():
+        for seed in (1000, 1002, 1004):
+            module._keep_phantom(seed, SIZE, tmp_path / "128x64")
+
+    monkeypatch.setattr(module.distributed, "wait_for_all", the_other_makes_its_part)
+
+    scans = load_scans(DataConfig(phantoms=how), SIZE)
+
+    assert made == [1001, 1003, 1000, 1002, 1004]
+    assert [scan.name for scan in scans] == [f"phantom-{seed}" for seed in range(1000, 1005)]
 
 
 def test_a_phantom_is_kept_whole_or_not_at_all(tmp_path, monkeypatch):
-    shape = (2, 5, 4)
-    case = TrainingCase(
-        "one", *(np.zeros(shape, np.uint8) for _ in range(2)), np.zeros(1, np.uint8)
-    )
-    monkeypatch.setattr(module, "phantom_case", lambda seed, settings: case)
+    small = a_small_scan()
+    monkeypatch.setattr(module, "_phantom", lambda seed, size: small)
 
-    def full(file, **arrays):
-        file.write(b"half of it")
+    def full(tensors, path):
+        path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", full)
+    monkeypatch.setattr("mois_core.training.resized_case.save_file", full)
     with pytest.raises((OSError, BadInput), match="No space left"):
-        module._phantom(1000, PhantomRange(cache=str(tmp_path)))
+        module._keep_phantom(1000, SIZE, tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_phantom_is_said(tmp_path):
+    path = tmp_path / "128x64" / "phantom-1000.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"half of it")
+    how = PhantomRange(count=1, cache=str(tmp_path))
+    with pytest.raises(BadInput, match="phantom-1000.safetensors is damaged"):
+        load_scans(DataConfig(phantoms=how), SIZE)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 def use_fast_products(device: torch.device) -> None:
-    """Let a GPU multiply float32 in TensorFloat-32, and look for its fastest convolutions.
+    """Let a GPU multiply float32 in TensorFloat-32.
 
     What half precision is not safe for loses ten of 23 bits by that, and takes a fraction of the
-    time. It holds for the whole process; processors are left as they are.
+    time. It holds for the whole process; processors are left as they are. The fastest convolutions
+    are not looked for: each step has another number of lesions, and would look anew.
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.benchmark = True
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:

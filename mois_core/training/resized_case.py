@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
+from mois_core.errors import BadInput
+from mois_core.io.atomic import atomic_write
 from mois_core.network.config import Size
 from mois_core.session.preprocess import FULL_BRIGHTNESS, model_input
 from mois_core.training.training_case import TrainingCase
@@ -49,6 +54,22 @@ class ResizedCase:
         labels = F.interpolate(labels, size, mode="nearest-exact")[:, 0]
         rounded = np.rint(images * FULL_BRIGHTNESS).astype(np.uint8)
         return cls(case.name, rounded, labels.numpy().astype(np.uint8), case.appearances)
+
+    def save(self, path: Path) -> None:
+        """Write the case as one file, whole or not at all."""
+        arrays = {"images": self.images, "labels": self.labels, "appearances": self.appearances}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> ResizedCase:
+        """Open a case that `save` wrote. Processes that open the same file share its memory."""
+        try:
+            tensors = load_file(path)
+            return cls(path.stem, **{name: tensor.numpy() for name, tensor in tensors.items()})
+        except (OSError, SafetensorError, TypeError) as error:
+            raise BadInput(f"{path} is damaged; remove it, and it is made again") from error
 
     @property
     def count(self) -> int:

@@ -7,17 +7,21 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.network.config import Size
 from mois_core.phantom import PhantomSettings
+from mois_core.training import distributed
 from mois_core.training.config import DataConfig, PhantomRange
 from mois_core.training.parallel import cores, in_processes
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.sampling import FEWEST_PIXELS
 from mois_core.training.training_case import TrainingCase, phantom_case
+
+Made = TypeVar("Made")
 
 INDEX = "cases.json"
 """What `mois prepare` writes beside the cases: for each its patient's fold."""
@@ -80,25 +84,40 @@ def _prepared(data: DataConfig, held_back: bool) -> list[TrainingCase]:
 def _phantoms(how: PhantomRange, size: Size) -> Iterator[ResizedCase]:
     """Yield the phantoms of a run, which take seconds each to make, and say how far they are."""
     seeds = range(how.first, how.first + how.count)
+    if how.cache is None:
+        yield from _told(in_processes(partial(_phantom, size=size), seeds, cores()), how.count)
+        return
+    rows, columns = size
+    folder = Path(how.cache) / f"{rows}x{columns}"
+    # Each of the processes of a run makes a part, and opens what all of them have made.
+    own = seeds[distributed.rank() :: distributed.processes()]
+    kept = in_processes(partial(_keep_phantom, size=size, folder=folder), own, cores())
+    for _ in _told(kept, len(own)):
+        pass
+    distributed.wait_for_all()
+    yield from (ResizedCase.load(_file_of(seed, folder)) for seed in seeds)
+
+
+def _told(phantoms: Iterator[Made], count: int) -> Iterator[Made]:
+    """Pass phantoms on and say how far they are."""
     started = time.monotonic()
-    scans = in_processes(partial(_phantom_scan, how=how, size=size), seeds, cores())
-    for done, scan in enumerate(scans, start=1):
-        if done % _PHANTOMS_PER_LINE == 0 or done == how.count:
+    for done, phantom in enumerate(phantoms, start=1):
+        if done % _PHANTOMS_PER_LINE == 0 or done == count:
             seconds = time.monotonic() - started
-            print(f"phantoms {done}/{how.count}  {seconds:.0f} s", flush=True)
-        yield scan
+            print(f"phantoms {done}/{count}  {seconds:.0f} s", flush=True)
+        yield phantom
 
 
-def _phantom_scan(seed: int, how: PhantomRange, size: Size) -> ResizedCase:
-    return ResizedCase.of(_phantom(seed, how), size)
+def _phantom(seed: int, size: Size) -> ResizedCase:
+    return ResizedCase.of(phantom_case(seed, phantom_settings(seed)), size)
 
 
-def _phantom(seed: int, how: PhantomRange) -> TrainingCase:
-    path = None if how.cache is None else Path(how.cache) / f"phantom-{seed}.npz"
-    if path is not None and path.is_file():
-        return TrainingCase.load(path)
-    case = phantom_case(seed, phantom_settings(seed))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        case.save(path)
-    return case
+def _keep_phantom(seed: int, size: Size, folder: Path) -> None:
+    path = _file_of(seed, folder)
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        _phantom(seed, size).save(path)
+
+
+def _file_of(seed: int, folder: Path) -> Path:
+    return folder / f"phantom-{seed}.safetensors"

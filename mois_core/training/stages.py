@@ -24,6 +24,7 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
     Scans are kept from one stage to the next if both learn from the same. Returns whether all
     stages came to their end before `time.monotonic` reached the ``deadline``.
     """
+    distributed.join()
     loaded: tuple[DataConfig, list[ResizedCase]] | None = None
     start: str | None = None
     for config in stages.values():

@@ -60,7 +60,8 @@ class Trainer:
         """
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.rank, self.processes = distributed.join()
+        distributed.join()
+        self.rank, self.processes = distributed.rank(), distributed.processes()
         if config.sampling.scans < self.processes:
             raise BadInput(
                 f"{config.sampling.scans} scans per step are too few for "
