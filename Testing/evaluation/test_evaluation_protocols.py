@@ -10,8 +10,9 @@ from scipy import ndimage
 from stub_segmenter import Everything, StubMois, StubSam
 
 from mois_core.errors import BadInput
+from mois_core.evaluation.baselines.region_growing import RegionGrowing
 from mois_core.evaluation.protocols import Protocol, ProtocolStep, run_protocol
-from mois_core.evaluation.segmenters import RegionGrowing, Segmenter
+from mois_core.evaluation.segmenters import Segmenter
 from mois_core.evaluation.simulated_reader import Mistakes
 from mois_core.evaluation.truth import label_lesions, lesions_to_click, true_lesions
 from mois_core.geometry import SliceStack, Volume

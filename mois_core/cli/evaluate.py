@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ A segmenter is written [NAME:]KIND[=MODEL][,OPTION=VALUE...]:
   sam2=sam2.1-b+            the same clicks without a search
   slm=weights.pt            SLM-SAM 2
   region-growing            threshold and region growing, without a network
+  masks=FOLDER              masks that another program made: FOLDER/NAME.nii.gz for scan NAME
   mine.py:Mine              a class of your own; docs/evaluation.md shows one
 mois, sam2 and slm take axis, propagation_mm, propagation_slices, exemplars, smallest_cm3,
 min_confidence, heed_clicks, absorb, connected, learn_from_rejections, accepted_as_exemplars,
@@ -252,25 +254,28 @@ def _plan(args: argparse.Namespace) -> EvaluationPlan:
     from mois_core.evaluation.benchmark import benchmark_plan
     from mois_core.evaluation.cohort import chosen_sets
     from mois_core.evaluation.plan import EvaluationPlan, Experiment
-    from mois_core.evaluation.segmenter_specs import parse_spec, weights_of
+    from mois_core.evaluation.segmenter_specs import parse_spec, without_missing
 
     words = args.segmenter or (_BENCHMARK_SEGMENTERS if args.benchmark else ())
     if not words:
         raise BadInput("--segmenter is needed, like --segmenter mois=phantom")
-    specs = tuple(parse_spec(text, args.device, args.dtype) for text in words)
-    for spec in specs:
-        weights_of(spec)
+    asked = [parse_spec(text, args.device, args.dtype) for text in words]
+    specs, left_out = without_missing(asked)
+    for name, why in left_out.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
     if args.benchmark:
         _refuse_overruled_options(args)
         plan = benchmark_plan(args.benchmark, specs, args.phantoms, args.size)
         cases = tuple(chosen_sets(plan.cases, args.set))
-        return replace(plan, cases=cases, keep_masks=not args.no_masks)
+        missing = tuple(left_out.items())
+        return replace(plan, cases=cases, keep_masks=not args.no_masks, left_out=missing)
     return EvaluationPlan(
         cases=tuple(_cases(args)),
         segmenters=specs,
         experiments=(Experiment(_RUN, _protocol(args)),),
         measuring=_measuring(args),
         keep_masks=not args.no_masks,
+        left_out=tuple(left_out.items()),
     )
 
 

@@ -88,6 +88,17 @@ class EvaluationResults:
         with_results = {row["set"] for row in self.rows}
         return [name for name in names if name in with_results]
 
+    @cached_property
+    def without_clicks(self) -> list[str]:
+        """Names of the segmenters that were given no clicks."""
+        clicked = {row["segmenter"] for row in self.rows if row["clicks"]}
+        return [name for name in self.segmenters if name not in clicked]
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Segmenters that were asked for and were not there, and why."""
+        return self.plan.get("left_out", {})
+
     @property
     def reference(self) -> str:
         """The segmenter that the others are compared with."""
@@ -142,6 +153,11 @@ class EvaluationResults:
         for row in self.select(self.curve_experiment, test_set, segmenter):
             steps.setdefault((row["scan"], row["fold"]), {})[int(row[unit])] = row[metric]
         counts = sorted({count for one in steps.values() for count in one if count})
+        if not counts and steps:
+            # One without clicks has the same value from the first count of the others on.
+            rows = (row for row in self.rows if row["experiment"] == self.curve_experiment)
+            shown = {int(row[unit]) for row in rows if test_set in (None, row["set"])}
+            counts = sorted(shown - {0})
         curve = {}
         for count in counts:
             held = [
@@ -175,9 +191,12 @@ class EvaluationResults:
         """Return the clicks of each scan until a scan-wise DSC, the same for all or one for each.
 
         One that never gets there is counted with one click more than the most that were given.
+        A segmenter that takes no clicks has none to count.
         """
         rows = self.select(self.curve_experiment, test_set, segmenter)
         most = max((row["clicks"] for row in rows), default=0)
+        if not most:
+            return {}
         by_fold: dict[tuple[str, str], list[ResultRow]] = {}
         for row in rows:
             by_fold.setdefault((row["scan"], row["fold"]), []).append(row)

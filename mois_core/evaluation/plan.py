@@ -13,7 +13,7 @@ from mois_core.errors import BadInput
 from mois_core.evaluation.cohort import EvaluationCase, without_file_names
 from mois_core.evaluation.metrics import MetricSettings
 from mois_core.evaluation.protocols import Protocol
-from mois_core.evaluation.segmenter_specs import SegmenterSpec, weights_of
+from mois_core.evaluation.segmenter_specs import SegmenterSpec, files_of, given_to, weights_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class EvaluationPlan:
     measuring: MetricSettings
     keep_masks: bool = True
     """Whether results are kept as masks, for pictures and for the agreement between readers."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Segmenters that were asked for and are not on this computer, and why."""
 
     def __post_init__(self) -> None:
         if not self.cases or not self.segmenters or not self.experiments:
@@ -92,18 +94,30 @@ def describe_plan(plan: EvaluationPlan) -> dict[str, object]:
         "measuring": asdict(plan.measuring),
         "experiments": {e.name: asdict(e.protocol) for e in plan.experiments},
         "segmenters": {
-            f"{spec.name}@{spec.fold}" if spec.fold else spec.name: {
-                "kind": spec.kind.replace("\\", "/").rpartition("/")[2],
-                "options": dict(spec.options),
-                "dtype": spec.dtype,
-                "weights": dict(weights_of(spec)),
-            }
+            f"{spec.name}@{spec.fold}" if spec.fold else spec.name: _describe_segmenter(spec)
             for spec in plan.segmenters
         },
         "cases": [asdict(without_file_names(case)) for case in plan.cases],
     }
+    if plan.left_out:
+        content["left_out"] = dict(plan.left_out)
     # As it comes back from the file, where tuples are lists, so that both can be compared.
     return json.loads(json.dumps(content))
+
+
+def _describe_segmenter(spec: SegmenterSpec) -> dict[str, object]:
+    """Return a segmenter in words; a file is told by its name and checksum, not by its place."""
+    files = files_of(spec)
+    content: dict[str, object] = {
+        "kind": spec.kind.replace("\\", "/").rpartition("/")[2],
+        "options": {
+            name: files[name]["file"] if name in files else value for name, value in spec.options
+        },
+        "dtype": spec.dtype,
+        "weights": dict(weights_of(spec)),
+    }
+    given = given_to(spec)
+    return content | ({"files": files} if files else {}) | ({"given": given} if given else {})
 
 
 def check_compatible(before: dict[str, object], now: dict[str, object]) -> None:
@@ -128,8 +142,11 @@ def check_compatible(before: dict[str, object], now: dict[str, object]) -> None:
 def merge_plans(before: dict[str, object], now: dict[str, object]) -> dict[str, object]:
     """Return two described plans as one, the earlier one first."""
     names = {case["name"] for case in before["cases"]}
+    left_out = {**before.get("left_out", {}), **now.get("left_out", {})}
+    known = {name.partition("@")[0] for name in [*before["segmenters"], *now["segmenters"]]}
     return {
         **now,
+        "left_out": {name: why for name, why in left_out.items() if name not in known},
         "experiments": {**before["experiments"], **now["experiments"]},
         "segmenters": {**before["segmenters"], **now["segmenters"]},
         "cases": [*before["cases"], *(c for c in now["cases"] if c["name"] not in names)],

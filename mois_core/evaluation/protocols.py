@@ -175,6 +175,9 @@ def run_protocol(
     for every segmenter, and others on the next scan.
     """
     run = _ProtocolRun(segmenter, volume, protocol, scan)
+    if not segmenter.takes_clicks:
+        yield run.step([], is_last=True)
+        return
     truth = label_lesions(run.stack.from_volume(labels), protocol.source)
     if protocol.kind == "scan-wise":
         yield from _scan_wise(run, truth)

@@ -9,6 +9,7 @@ not. Times are a table of their own: they alone differ from run to run.
   seconds.csv      the same rows with the time the segmenter took
   failures.csv     scans that could not be evaluated, and why
   parts, masks     the tasks' own files
+  files            what segmenters left, in a folder for each segmenter and scan
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.plan import EvaluationTask, check_compatible, merge_plans
+from mois_core.evaluation.plan import EvaluationTask, check_compatible, merge_plans, task_key
 from mois_core.io.atomic import atomic_write
 
 KEYS = ("experiment", "set", "scan", "patient", "segmenter", "fold", "step")
@@ -77,6 +78,11 @@ class ResultsFolder:
     def is_done(self, task: EvaluationTask) -> bool:
         """Return whether a task is finished; one that failed is tried again in the next run."""
         return (self.folder / "parts" / f"{task.key}.json").is_file()
+
+    def files_of(self, task: EvaluationTask) -> Path:
+        """Return where the segmenter may keep files of the scan, in every experiment the same."""
+        spec = task.segmenter
+        return self.folder / "files" / task_key("", task.case.name, spec.name, spec.fold)
 
     def finish(self, task: EvaluationTask, rows: Sequence[ResultRow]) -> None:
         """Keep what a task measured."""

@@ -35,7 +35,7 @@ def evaluate_scan(
                 loaded = load_case(task.case)
                 if keep_masks:
                     results.keep_scan(_kept(loaded), task.case.name)
-            rows = _run_task(task, loaded, measuring, results if keep_masks else None)
+            rows = _run_task(task, loaded, measuring, results, keep_masks)
             results.finish(task, rows)
             outcomes.append((name, ""))
         except Cancelled:
@@ -51,20 +51,21 @@ def _run_task(
     task: EvaluationTask,
     loaded: LoadedCase,
     measuring: MetricSettings,
-    masks_to: ResultsFolder | None,
+    results: ResultsFolder,
+    keep_masks: bool,
 ) -> list[dict[str, object]]:
     """Return a row for each step of the protocol; keep the last result where masks are kept."""
     stack = SliceStack(loaded.volume)
     spacing = (stack.slice_spacing, *stack.pixel_spacing)
     truth = stack.from_volume(loaded.labels) > 0
-    segmenter = make_segmenter(task.segmenter)
+    segmenter = make_segmenter(task.segmenter, task.case.name, results.files_of(task))
     protocol = task.experiment.protocol
     steps = run_protocol(protocol, segmenter, loaded.volume, loaded.labels, task.case.name)
     rows = []
     for step in steps:
         rows.append({**key_columns(task), **_row(step, truth, spacing, measuring)})
-        if masks_to is not None and step.is_last:
-            masks_to.keep_mask(task, step.result > 0)
+        if keep_masks and step.is_last:
+            results.keep_mask(task, step.result > 0)
     return rows
 
 

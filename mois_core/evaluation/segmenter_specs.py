@@ -9,20 +9,29 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from mois_core import weights
 from mois_core.errors import BadInput
-from mois_core.evaluation.segmenters import RegionGrowing, Segmenter, SessionSegmenter
+from mois_core.evaluation.baselines import BASELINES
+from mois_core.evaluation.segmenters import (
+    Missing,
+    Segmenter,
+    SessionSegmenter,
+    Surroundings,
+)
 from mois_core.geometry import VIEWS
 from mois_core.network.model import Sam2
 from mois_core.session.state import Settings
 
-SEGMENTER_KINDS = ("mois", "sam2", "slm", "region-growing")
 _SEARCHING = {"mois": True, "sam2": False, "slm": False}
+SEGMENTER_KINDS = (*_SEARCHING, *BASELINES)
+_MODEL = "model"
+"""The argument of a baseline's class that gets what stands behind the = of its word."""
 _SWITCHES = {"yes": True, "no": False}
 _WORDS = {"axis": tuple(VIEWS), "findings": ("components", "reprompted")}
 _KINDS_OF_VALUE = {bool: "yes or no", int: "a whole number", float: "a number"}
@@ -54,7 +63,7 @@ class SegmenterSpec:
     kind: str
     """One of `SEGMENTER_KINDS`, or a Python file and a class in it."""
     model: str = ""
-    """A preset with weights that ship, or a file of weights."""
+    """A preset with weights that ship, a file of weights, or what else a baseline works with."""
     options: tuple[tuple[str, str], ...] = ()
     fold: str = ""
     """Fold of a cross-validation that the weights are from."""
@@ -81,7 +90,8 @@ def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> Segmen
     if kind in _SEARCHING and not model:
         raise BadInput(f"'{kind}' needs a model, like {kind}=phantom or {kind}=weights.pt")
     spec = SegmenterSpec(name or _plain_name(kind, pairs), kind, model, pairs, fold, device, dtype)
-    check_options(spec)
+    with suppress(Missing):
+        check_options(spec)
     return spec
 
 
@@ -90,7 +100,7 @@ def _plain_name(kind: str, options: tuple[tuple[str, str], ...]) -> str:
         "mois": "MOIS-SAM2",
         "sam2": "SAM2",
         "slm": "SLM-SAM2",
-        "region-growing": "Region growing",
+        **{word: baseline.title for word, baseline in BASELINES.items()},
     }.get(kind) or kind.rpartition(":")[2]
     return " ".join([plain, *(f"{key}={value}" for key, value in options)])
 
@@ -99,23 +109,53 @@ def check_options(spec: SegmenterSpec) -> None:
     """Refuse options that a segmenter does not have, before hours of work."""
     if spec.kind in _SEARCHING:
         _session_options(spec)
-    elif spec.kind == "region-growing":
-        RegionGrowing(**_arguments(spec, RegionGrowing))
     else:
-        made = _class_in(spec.kind)
-        made(**_arguments(spec, made))
+        _made(spec)
 
 
-def make_segmenter(spec: SegmenterSpec) -> Segmenter:
-    """Return a segmenter without a scan; weights are read once in each process."""
+def without_missing(
+    specs: Sequence[SegmenterSpec],
+) -> tuple[tuple[SegmenterSpec, ...], dict[str, str]]:
+    """Return the segmenters that can work on this computer, and why each of the others cannot."""
+    left_out: dict[str, str] = {}
+    for spec in specs:
+        try:
+            if spec.kind not in _SEARCHING:
+                _made(spec).require()
+            weights_of(spec)
+        except Missing as error:
+            left_out[spec.name] = str(error)
+    if len(left_out) == len(specs):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise BadInput(f"no segmenter can work on this computer: {reasons}")
+    return tuple(spec for spec in specs if spec.name not in left_out), left_out
+
+
+def make_segmenter(spec: SegmenterSpec, scan: str = "", files: Path | None = None) -> Segmenter:
+    """Return a segmenter before it sees its scan; weights are read once in each process.
+
+    ``files`` is where it may have a folder of its own.
+    """
     if spec.kind in _SEARCHING:
         settings, reference = _session_options(spec)
         model = _network(spec.model, spec.device, spec.dtype)
-        return SessionSegmenter(model, settings, _SEARCHING[spec.kind], reference)
-    if spec.kind == "region-growing":
-        return RegionGrowing(**_arguments(spec, RegionGrowing))
-    made = _class_in(spec.kind)
-    return made(**_arguments(spec, made))
+        made: Segmenter = SessionSegmenter(model, settings, _SEARCHING[spec.kind], reference)
+    else:
+        made = _made(spec)
+    made.surroundings = Surroundings(scan, spec.device, spec.dtype, files)
+    return made
+
+
+def _made(spec: SegmenterSpec) -> Segmenter:
+    """Make a baseline or a class of the user's with the options in words."""
+    baseline = BASELINES.get(spec.kind)
+    made = baseline.load() if baseline else _class_in(spec.kind)
+    arguments = _arguments(spec, made)
+    if spec.model:
+        if _MODEL not in inspect.signature(made).parameters:
+            raise BadInput(f"'{spec.kind}' takes nothing behind '=', so not '{spec.model}'")
+        arguments[_MODEL] = spec.model
+    return made(**arguments)
 
 
 def _session_options(spec: SegmenterSpec) -> tuple[Settings, bool]:
@@ -146,15 +186,21 @@ def _arguments(spec: SegmenterSpec, made: type) -> dict[str, object]:
 
     Options that the class does not take are refused.
     """
-    known = list(inspect.signature(made).parameters)
+    takes = inspect.signature(made).parameters
+    known = [name for name in takes if name != _MODEL]
     for name, _ in spec.options:
         if name not in known:
             listed = ", ".join(known) or "none"
             raise BadInput(f"'{spec.kind}' has no option '{name}'; it has: {listed}")
-    return {name: _number_or_text(value) for name, value in spec.options}
+    return {
+        name: _value(name, value, bool)
+        if isinstance(takes[name].default, bool)
+        else _number_or_text(value)
+        for name, value in spec.options
+    }
 
 
-def _number_or_text(text: str) -> object:
+def _number_or_text(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
@@ -193,7 +239,39 @@ def weights_of(spec: SegmenterSpec) -> Mapping[str, str]:
     if spec.kind in _SEARCHING:
         path = weights.resolve(spec.model)
         return {"file": path.name, "sha256": weights.checksum(path)}
-    if spec.kind in SEGMENTER_KINDS:
-        return {}
+    if spec.kind in BASELINES:
+        return _named_file(spec.model) or {}
     path = Path(spec.kind.rpartition(":")[0])
     return {"file": path.name, "sha256": weights.sha256_of(path)}
+
+
+def files_of(spec: SegmenterSpec) -> Mapping[str, Mapping[str, str]]:
+    """Return the files and folders that a segmenter's options name, with their checksums."""
+    found = ((name, _named_file(value)) for name, value in spec.options)
+    return {name: file for name, file in found if file is not None}
+
+
+def _named_file(text: str) -> dict[str, str] | None:
+    """Return name and checksum of a file or folder, if a text names one."""
+    if not text or isinstance(_number_or_text(text), float):
+        return None
+    path = Path(text).expanduser()
+    if path.is_file():
+        return {"file": path.name, "sha256": weights.sha256_of(path)}
+    if path.is_dir():
+        return {"file": path.name, "sha256": _sha256_of_folder(path)}
+    return None
+
+
+def _sha256_of_folder(folder: Path) -> str:
+    """Return a checksum of everything in a folder: names and content."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        whole.update(f"{name}\0{weights.sha256_of(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def given_to(spec: SegmenterSpec) -> Mapping[str, object]:
+    """Return what a baseline's weights were given, as their file says."""
+    return {} if spec.kind in _SEARCHING else _made(spec).given()

@@ -1,19 +1,52 @@
 """Segmenters: anything that takes a scan and clicks and says where the lesions are.
 
-A further model is one file with a class that derives from `Segmenter`; nothing here changes.
+A further model is one file with a class that derives from `Segmenter`, or from one of the two kinds
+that most models of others are: those that take no clicks, and those that take all clicks at once.
+Nothing here changes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
-from mois_core.evaluation.region_growing import GrownRegions
-from mois_core.geometry import Volume
+from mois_core.errors import BadInput
+from mois_core.geometry import SliceStack, Volume
 from mois_core.network.model import Sam2
 from mois_core.session import Point, Session
+from mois_core.session.components import TOUCHING
 from mois_core.session.state import Settings
+
+
+class Missing(BadInput):
+    """A package or a file that a segmenter needs is not on this computer.
+
+    The message says what to get and where. The segmenter is left out; the others are measured.
+    """
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a segmenter is told about its work besides the scan's voxels."""
+
+    scan: str = ""
+    """The scan's name in the results."""
+    device: str = "cpu"
+    dtype: str = "float32"
+    files: Path | None = None
+    """Where the folder of its own is, or will be once it is asked for."""
+
+    def folder(self) -> Path:
+        """Return a folder for files, which no other segmenter or scan has, and which stays."""
+        if self.files is None:
+            raise BadInput("this segmenter keeps files, and was given no folder for them")
+        self.files.mkdir(parents=True, exist_ok=True)
+        return self.files
 
 
 class Segmenter(ABC):
@@ -21,6 +54,20 @@ class Segmenter(ABC):
 
     Arrays go in and come out in the scan's own order [k, j, i]; points are RAS millimetres.
     """
+
+    takes_clicks = True
+    """Whether clicks change anything. One that takes none is given none."""
+
+    surroundings = Surroundings()
+    """Name of the scan, device and a folder for files; set before `open`."""
+
+    def require(self) -> None:
+        """Raise `Missing` if a package or file that this needs is not here, before any work."""
+        return None
+
+    def given(self) -> Mapping[str, object]:
+        """Return what its weights were given: parameters, minutes, steps, as tables tell it."""
+        return {}
 
     @abstractmethod
     def open(self, volume: Volume) -> None:
@@ -80,25 +127,92 @@ class SessionSegmenter(Segmenter):
         self.session.reject(lesion_id)
 
 
-class RegionGrowing(Segmenter):
-    """Threshold and region growing, as clinics measure lesions today.
+class AutomaticSegmenter(Segmenter):
+    """One without clicks: its result is what it finds by itself."""
 
-    The fraction did best of 0.6 to 0.9 on four phantoms of the training range, with one click on
-    each of the eight largest lesions.
-    """
+    takes_clicks = False
 
-    def __init__(self, fraction: float = 0.8, reach_mm: float = 60.0) -> None:
-        self.fraction = fraction
-        self.reach_mm = reach_mm
+    @abstractmethod
+    def segment(self, volume: Volume) -> np.ndarray:
+        """Return a mask, or lesions as label values, in the scan's own order."""
 
     def open(self, volume: Volume) -> None:
-        self.regions = GrownRegions(volume, self.fraction, self.reach_mm)
+        self.found = self.segment(volume)
 
     def click(self, ras: Point, positive: bool = True, lesion_id: int | None = None) -> int:
-        return self.regions.click(ras, positive, lesion_id)
+        raise BadInput(f"{type(self).__name__} takes no clicks")
 
     def result(self) -> np.ndarray:
-        return self.regions.labels()
+        return self.found
+
+
+@dataclass(frozen=True)
+class PlacedClick:
+    """A click on the scan's stack of slices."""
+
+    voxel: tuple[int, int, int]
+    """Slice, row and column."""
+    positive: bool
+    lesion_id: int
+
+
+class AllClicksSegmenter(Segmenter):
+    """One that marks all lesions of a scan in one mask, out of all clicks of the scan at once.
+
+    A lesion is what of the mask is joined to a positive click on it.
+    """
+
+    @abstractmethod
+    def take_up(self) -> None:
+        """Prepare for the scan in ``self.stack``."""
+
+    @abstractmethod
+    def segment(self, clicks: Sequence[PlacedClick]) -> np.ndarray:
+        """Return the mask of all lesions [slices, rows, columns]."""
+
+    def open(self, volume: Volume) -> None:
+        self.stack = SliceStack(volume)
+        self.clicks: list[PlacedClick] = []
+        self._components: np.ndarray | None = None
+        self.take_up()
+
+    def click(self, ras: Point, positive: bool = True, lesion_id: int | None = None) -> int:
+        if not self.stack.contains(np.asarray(ras)):
+            raise BadInput("the point lies outside the scan")
+        slice_index, x, y = self.stack.point_from_ras(np.asarray(ras))
+        voxel = tuple(int(np.floor(v + 0.5)) for v in (slice_index, y, x))
+        known = max((click.lesion_id for click in self.clicks), default=0)
+        owner = known + 1 if lesion_id is None else lesion_id
+        self.clicks.append(PlacedClick(voxel, positive, owner))
+        self._components = None
+        return owner
 
     def lesion(self, lesion_id: int) -> np.ndarray:
-        return self.regions.mask(lesion_id)
+        components = self._current_components()
+        values = {
+            int(components[click.voxel])
+            for click in self.clicks
+            if click.positive and click.lesion_id == lesion_id
+        }
+        return self.stack.to_volume(np.isin(components, sorted(values - {0})))
+
+    def result(self) -> np.ndarray:
+        """Return the lesions that were clicked on under their own numbers, then the others."""
+        components = self._current_components()
+        owners: dict[int, int] = {}
+        for click in self.clicks:
+            if click.positive:
+                owners.setdefault(int(components[click.voxel]), click.lesion_id)
+        free = max((click.lesion_id for click in self.clicks), default=0)
+        label_values = np.zeros(int(components.max()) + 1, dtype=np.int32)
+        for component in range(1, len(label_values)):
+            if component not in owners:
+                free += 1
+            label_values[component] = owners.get(component, free)
+        return self.stack.to_volume(label_values[components])
+
+    def _current_components(self) -> np.ndarray:
+        if self._components is None:
+            mask = self.segment(tuple(self.clicks))
+            self._components = ndimage.label(mask, structure=TOUCHING)[0]
+        return self._components

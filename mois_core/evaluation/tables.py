@@ -92,6 +92,9 @@ def benchmark_table(results: EvaluationResults) -> Table:
             f"* p < {SIGNIFICANT:g} against {results.reference}: Wilcoxon signed-rank test over "
             f"scans, Bonferroni correction for {others} comparisons."
         )
+    if results.without_clicks:
+        notes.append(f"Without clicks: {', '.join(results.without_clicks)}.")
+    notes += [f"Left out: {name}, because {why}." for name, why in results.left_out.items()]
     return _spreads(results, "benchmark", "Segmentation performance", METRIC_NAMES, notes)
 
 

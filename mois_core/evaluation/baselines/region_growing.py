@@ -11,12 +11,37 @@ import numpy as np
 from scipy import ndimage
 
 from mois_core.errors import BadInput
+from mois_core.evaluation.segmenters import Segmenter
 from mois_core.evaluation.truth import FACES
 from mois_core.geometry import Box, SliceStack, Volume
 from mois_core.session import Point
 
 _AROUND = 1
 """Pixels each way whose median is taken as the brightness at a click: one is mostly noise."""
+
+
+class RegionGrowing(Segmenter):
+    """Threshold and region growing, as clinics measure lesions today.
+
+    The fraction did best of 0.6 to 0.9 on four phantoms of the training range, with one click on
+    each of the eight largest lesions.
+    """
+
+    def __init__(self, fraction: float = 0.8, reach_mm: float = 60.0) -> None:
+        self.fraction = fraction
+        self.reach_mm = reach_mm
+
+    def open(self, volume: Volume) -> None:
+        self.regions = GrownRegions(volume, self.fraction, self.reach_mm)
+
+    def click(self, ras: Point, positive: bool = True, lesion_id: int | None = None) -> int:
+        return self.regions.click(ras, positive, lesion_id)
+
+    def result(self) -> np.ndarray:
+        return self.regions.labels()
+
+    def lesion(self, lesion_id: int) -> np.ndarray:
+        return self.regions.mask(lesion_id)
 
 
 class GrownRegions:
