@@ -102,7 +102,9 @@ def _plain_name(kind: str, options: tuple[tuple[str, str], ...]) -> str:
         "slm": "SLM-SAM2",
         **{word: baseline.title for word, baseline in BASELINES.items()},
     }.get(kind) or kind.rpartition(":")[2]
-    return " ".join([plain, *(f"{key}={value}" for key, value in options)])
+    # A name goes into tables; where something lies on this computer does not.
+    told = [f"{key}={value}" for key, value in options if Path(value).name == value]
+    return " ".join([plain, *told])
 
 
 def check_options(spec: SegmenterSpec) -> None:

@@ -39,5 +39,6 @@ class Baseline:
 BASELINES: Mapping[str, Baseline] = {
     "region-growing": Baseline("Region growing", "region_growing:RegionGrowing"),
     "masks": Baseline("Finished masks", "finished_masks:FinishedMasks"),
+    "nnunet": Baseline("nnU-Net", "nnunet:NnUnet"),
 }
 """Every baseline by the word that the command line knows it by."""
