@@ -1,8 +1,8 @@
 """Segmenters: anything that takes a scan and clicks and says where the lesions are.
 
-A further model is one file with a class that derives from `Segmenter`, or from one of the two kinds
-that most models of others are: those that take no clicks, and those that take all clicks at once.
-Nothing here changes.
+A further model is one file with a class that derives from `Segmenter`, or from one of the kinds
+that most models of others are: those that take no clicks, those that take all clicks at once, and
+those that take the clicks of one lesion at a time. Nothing here changes.
 """
 
 from __future__ import annotations
@@ -156,6 +156,15 @@ class PlacedClick:
     lesion_id: int
 
 
+def clicked_voxel(stack: SliceStack, ras: Point) -> tuple[int, int, int]:
+    """Return slice, row and column of a click; refuse one that is not on the scan."""
+    if not stack.contains(np.asarray(ras)):
+        raise BadInput("the point lies outside the scan")
+    slice_index, x, y = stack.point_from_ras(np.asarray(ras))
+    z, y, x = (int(np.floor(v + 0.5)) for v in (slice_index, y, x))
+    return z, y, x
+
+
 class AllClicksSegmenter(Segmenter):
     """One that marks all lesions of a scan in one mask, out of all clicks of the scan at once.
 
@@ -177,10 +186,7 @@ class AllClicksSegmenter(Segmenter):
         self.take_up()
 
     def click(self, ras: Point, positive: bool = True, lesion_id: int | None = None) -> int:
-        if not self.stack.contains(np.asarray(ras)):
-            raise BadInput("the point lies outside the scan")
-        slice_index, x, y = self.stack.point_from_ras(np.asarray(ras))
-        voxel = tuple(int(np.floor(v + 0.5)) for v in (slice_index, y, x))
+        voxel = clicked_voxel(self.stack, ras)
         known = max((click.lesion_id for click in self.clicks), default=0)
         owner = known + 1 if lesion_id is None else lesion_id
         self.clicks.append(PlacedClick(voxel, positive, owner))
@@ -216,3 +222,43 @@ class AllClicksSegmenter(Segmenter):
             mask = self.segment(tuple(self.clicks))
             self._components = ndimage.label(mask, structure=TOUCHING)[0]
         return self._components
+
+
+class LesionByLesionSegmenter(Segmenter):
+    """One that marks a single lesion out of the clicks on it, and knows of no other lesion."""
+
+    @abstractmethod
+    def take_up(self) -> None:
+        """Prepare for the scan in ``self.stack``."""
+
+    @abstractmethod
+    def segment(self, clicks: Sequence[PlacedClick]) -> np.ndarray:
+        """Return the mask [slices, rows, columns] of the lesion that all of these clicks are on."""
+
+    def open(self, volume: Volume) -> None:
+        self.stack = SliceStack(volume)
+        self.clicks: dict[int, list[PlacedClick]] = {}
+        self._masks: dict[int, np.ndarray] = {}
+        self.take_up()
+
+    def click(self, ras: Point, positive: bool = True, lesion_id: int | None = None) -> int:
+        voxel = clicked_voxel(self.stack, ras)
+        owner = max(self.clicks, default=0) + 1 if lesion_id is None else lesion_id
+        self.clicks.setdefault(owner, []).append(PlacedClick(voxel, positive, owner))
+        self._masks.pop(owner, None)
+        return owner
+
+    def lesion(self, lesion_id: int) -> np.ndarray:
+        return self.stack.to_volume(self._mask(lesion_id))
+
+    def result(self) -> np.ndarray:
+        """Return all lesions; where two overlap, the later one has the voxel."""
+        labels = np.zeros(self.stack.array.shape, dtype=np.uint16)
+        for lesion_id in self.clicks:
+            labels[self._mask(lesion_id)] = lesion_id
+        return self.stack.to_volume(labels)
+
+    def _mask(self, lesion_id: int) -> np.ndarray:
+        if lesion_id not in self._masks:
+            self._masks[lesion_id] = self.segment(tuple(self.clicks[lesion_id]))
+        return self._masks[lesion_id]

@@ -40,5 +40,7 @@ BASELINES: Mapping[str, Baseline] = {
     "region-growing": Baseline("Region growing", "region_growing:RegionGrowing"),
     "masks": Baseline("Finished masks", "finished_masks:FinishedMasks"),
     "nnunet": Baseline("nnU-Net", "nnunet:NnUnet"),
+    "vista3d": Baseline("VISTA3D", "vista3d:Vista3d"),
+    "vista3d-automatic": Baseline("VISTA3D, automatic", "vista3d:Vista3dAutomatic"),
 }
 """Every baseline by the word that the command line knows it by."""

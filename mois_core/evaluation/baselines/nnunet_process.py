@@ -3,7 +3,7 @@
 What it needs must not stand among our dependencies, so nothing of it is imported here. Scans go
 to it and masks come back as files in nnU-Net's own layout, in a folder that the caller names:
 
-  nnUNet_raw/Dataset501_MOIS      dataset.json, imagesTr/case_0001_0000.nii.gz, labelsTr/case_0001...
+  nnUNet_raw/Dataset501_MOIS      dataset.json, imagesTr/case_0001_0000.nii.gz and so on
   nnUNet_preprocessed             what its planning makes of them
   nnUNet_results                  the trained model
   nnunet.log                      what it prints
