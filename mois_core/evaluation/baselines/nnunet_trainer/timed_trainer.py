@@ -20,7 +20,9 @@ THREADS = "MOIS_NNUNET_THREADS"
 class _PolynomialOverTime(PolyLRScheduler):
     """nnU-Net's learning rate, which falls with the time that is gone instead of with epochs."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, rate: float, trainer: "TimedTrainer"):
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, rate: float, trainer: "TimedTrainer"
+    ) -> None:
         self.trainer = trainer
         super().__init__(optimizer, rate, max_steps=1)
 
@@ -36,7 +38,14 @@ class TimedTrainer(nnUNetTrainer):
     """
 
     # nnU-Net reads the names of these arguments.
-    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):  # noqa: B008
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008
+    ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.budget = 60 * float(os.environ[MINUTES])
         self.started: float | None = None
@@ -50,7 +59,7 @@ class TimedTrainer(nnUNetTrainer):
             return 0.0
         return min((time.monotonic() - self.started) / self.budget, 1.0)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         optimizer, _ = super().configure_optimizers()
         return optimizer, _PolynomialOverTime(optimizer, self.initial_lr, self)
 
