@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
-from mois_core.network.checkpoint import read_checkpoint
+from mois_core.network.checkpoint import read_file, scans_in, weights_in, write_safetensors
 
 SMALLEST_HALVED = 4096
 """Tensors with fewer values stay in float32: norms, biases, and the frequencies that tell where a
@@ -51,9 +50,13 @@ def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def convert(files: Sequence[Path], out: Path, half: bool) -> None:
     """Write the mean of the weights in some files, which may be a single one."""
-    mean = average([read_checkpoint(path) for path in files])
+    contents = [read_file(path) for path in files]
+    scans = scans_in(contents[0])
+    if any(scans_in(content) != scans for content in contents):
+        raise BadInput("these weights are of scans that were prepared in different ways")
+    mean = average([weights_in(*pair) for pair in zip(contents, files, strict=True)])
     with atomic_write(out) as temporary:
-        save_file(halved(mean) if half else mean, temporary)
+        write_safetensors(halved(mean) if half else mean, temporary, scans)
 
 
 def main() -> None:

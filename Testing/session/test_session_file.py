@@ -363,7 +363,15 @@ def test_settings_travel_with_the_session():
     )
     session = Session(StubNetwork(), volume_of(scan_of(FIRST)), chosen)
 
-    assert again(session).settings == chosen
+    assert again(session).settings == session.settings == replace(chosen, axis="coronal")
+
+
+def test_a_window_of_grey_values_travels_with_the_session():
+    chosen = Settings(axis="axial", grey_window=(-160, 240))
+    session = Session(StubNetwork(), volume_of(scan_of(FIRST)), chosen)
+
+    assert again(session).settings == session.settings
+    assert again(session).settings.grey_window == (-160, 240)
 
 
 def test_brain_floats_are_kept_as_they_are(session):

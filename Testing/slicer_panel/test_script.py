@@ -161,8 +161,8 @@ def test_the_script_has_one_line_for_each_step(a_started_logic):
 
     *_, start, click, search, accept, _end = script_of(logic).text.splitlines()
     assert start == (
-        "logic.start(SCAN, settings=Settings(exemplars=5, smallest_cm3=0.001, min_confidence=0.0), "
-        "resume=False)"
+        "logic.start(SCAN, settings=Settings(axis='coronal', exemplars=5, smallest_cm3=0.001, "
+        "min_confidence=0.0), resume=False)"
     )
     assert click == f"logic.click(({place}), lesion_id={first})"
     assert search == "logic.find_similar()"

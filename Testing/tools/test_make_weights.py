@@ -12,6 +12,7 @@ from training_fixtures import losses_in, small_config
 
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.errors import BadInput
+from mois_core.network.checkpoint import read_checkpoint
 from mois_core.network.loading import build, load_model
 from mois_core.network.model import Prompts
 from mois_core.training.config import SamplingConfig
@@ -94,7 +95,7 @@ def test_weights_in_half_precision_draw_the_same_masks(both_files, one_thread):
 
 
 def test_where_a_click_is_keeps_its_precision(both_files):
-    exact, half = average.read_checkpoint(both_files[0]), load_file(both_files[1])
+    exact, half = read_checkpoint(both_files[0]), load_file(both_files[1])
     name = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
     assert torch.equal(exact[name], half[name])
 

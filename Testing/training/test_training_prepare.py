@@ -14,12 +14,15 @@ from mois_core.cli import main
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume
 from mois_core.io import write_image
+from mois_core.io.scan_folder import read_scans
 from mois_core.network.config import preset
 from mois_core.network.loading import build
+from mois_core.phantom import PhantomSettings, make_phantom
 from mois_core.training.config import DataConfig, InteractionConfig, SamplingConfig, TrainConfig
 from mois_core.training.config_file import read_config
 from mois_core.training.initial_network import new_model
-from mois_core.training.prepare import folds_of, instances_of, read_table
+from mois_core.training.label_values import classes_in, instances_of
+from mois_core.training.prepare import folds_of
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.scans import held_back, load_scans
 from mois_core.training.trainer import Trainer
@@ -88,7 +91,7 @@ def test_a_table_without_labels_is_refused(tmp_path):
     path = tmp_path / "scans.csv"
     path.write_text("scan,labels\none.nii.gz,\n")
     with pytest.raises(BadInput, match="'labels' is missing"):
-        read_table(path)
+        read_scans(path)
 
 
 def test_no_patient_is_in_two_folds():
@@ -108,6 +111,33 @@ def test_lesions_are_numbered_by_size_and_the_255_largest_are_kept():
     instances, left_out = instances_of(labels)
     assert instances[0, 1, 1] == 1 and instances.max() == 255
     assert left_out == 40 * 80 // 4 - 3 - 255
+
+
+def test_lesions_by_number_do_not_look_like_classes():
+    labels = np.zeros((6, 40, 40), dtype=np.uint8)
+    labels[1:3, 2:12, 2:12] = 1
+    labels[1:3, 12:20, 2:12] = 2  # touches the first
+    labels[4, 20:30, 20:30] = 3
+    labels[0, 34:38, 34:38] = labels[5, 34:38, 34:38] = 4  # in two places
+    assert classes_in(labels) == ()
+    assert classes_in((labels > 0).astype(np.uint8)) == ()
+
+
+def test_classes_are_in_several_places_or_within_each_other():
+    scattered = np.zeros((6, 40, 40), dtype=np.uint8)
+    scattered[:, 2:30, 2:30] = 1
+    within = scattered.copy()
+    within[2:4, 10:14, 10:14] = 2
+    scattered[:, 32:36, 2:6] = scattered[:, 32:36, 20:24] = 5
+    assert classes_in(scattered) == (1, 5)
+    assert classes_in(within) == (1, 2)
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_the_lesions_of_phantoms_do_not_look_like_classes(seed):
+    phantom = make_phantom(seed, PhantomSettings(size=(256, 80), slices=20, lesions=16))
+    assert 1 < len(np.unique(phantom.instances)) - 1 <= 20
+    assert classes_in(phantom.instances) == ()
 
 
 def test_a_second_memory_begins_as_a_copy_of_the_first(tmp_path):

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from mois_core import __version__
 from mois_core.cli import interruptions
+from mois_core.cli.arguments import with_joined_windows
 from mois_core.errors import BadInput, Cancelled
 
 EXIT_DONE = 0
@@ -54,7 +55,8 @@ def _run(argv: Sequence[str] | None, watch: interruptions.Watch) -> tuple[int, s
     """Run one command; return its exit code, and what is left to say about its end."""
     who = "mois"
     try:
-        args = build_parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        args = build_parser().parse_args(with_joined_windows(words))
         who = f"mois {args.command}"
         args.run(args)
     except SystemExit:  # by argparse, which has said why

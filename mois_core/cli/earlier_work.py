@@ -75,7 +75,7 @@ def read_saved_work(args: argparse.Namespace, given: Mapping[str, object]) -> Sa
     for name, value in given.items():
         begun = getattr(told.settings, name)
         if name not in ADJUSTABLE and value != begun:
-            option = f"--{name.replace('_', '-')}"
+            option = "--window" if name == "grey_window" else f"--{name.replace('_', '-')}"
             raise BadInput(
                 f"the session was begun with {option} {begun}; leave out {option}, or begin a new "
                 "session"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mois_core.cli import scan_files
 from mois_core.cli.arguments import matrix_size
 from mois_core.cli.matplotlib_folder import provide_matplotlib_folder
 from mois_core.cli.model_choice import DEVICES, DTYPES
@@ -23,8 +24,8 @@ Let a simulated reader segment scans whose truth is known, and measure the resul
 
 COHORT is a table (CSV) with the columns scan and labels and, if you like, name, set, patient,
 fold and 'reader:NAME' for label maps of further readers; or a folder that holds folders with
-scan.nii.gz and semantic.nii.gz, those of one set in one folder. --phantoms takes four synthetic
-test sets instead.
+scan.nii.gz and semantic.nii.gz, those of one set in one folder; or a folder as --scan-files and
+--label-files say. --phantoms takes four synthetic test sets instead.
 
 A segmenter is written [NAME:]KIND[=MODEL][,OPTION=VALUE...]:
   mois=phantom              MOIS-SAM2: clicks, then a search of the whole scan
@@ -99,6 +100,7 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--size", type=matrix_size, metavar="ROWSxCOLUMNS", help="matrix of the phantoms (1024x320)"
     )
+    scan_files.add_arguments(group)
     group.add_argument(
         "--set", action="append", default=[], metavar="NAME", help="only this test set; repeatable"
     )
@@ -284,6 +286,7 @@ def _refuse_overruled_options(args: argparse.Namespace) -> None:
     """Refuse options that the benchmark overrules, which would look as if they had an effect."""
     if args.cohort:
         raise BadInput("--benchmark runs on phantoms; leave out the cohort or --benchmark")
+    _refuse_scan_files(args)
     fixed = argparse.ArgumentParser()
     _add_protocol(fixed)
     _add_measuring(fixed)
@@ -293,6 +296,11 @@ def _refuse_overruled_options(args: argparse.Namespace) -> None:
             raise BadInput(f"--benchmark has its own protocol; leave out --{option} or --benchmark")
 
 
+def _refuse_scan_files(args: argparse.Namespace) -> None:
+    if scan_files.is_given(args):
+        raise BadInput("--scan-files, --label-files and --label are for cohorts, not for phantoms")
+
+
 def _cases(args: argparse.Namespace) -> list[EvaluationCase]:
     from mois_core.evaluation.cohort import chosen_sets, read_cohort
     from mois_core.evaluation.phantom_sets import phantom_cases
@@ -300,11 +308,13 @@ def _cases(args: argparse.Namespace) -> list[EvaluationCase]:
     if (args.cohort is None) == (args.phantoms is None):
         raise BadInput("give either a cohort or --phantoms N")
     if args.cohort is None:
+        _refuse_scan_files(args)
         cases = phantom_cases(args.phantoms, args.size)
     elif args.size is not None:
         raise BadInput("--size is the matrix of phantoms; a cohort's scans have their own")
     else:
-        cases = read_cohort(args.cohort)
+        patterns, values = scan_files.patterns_of(args), scan_files.lesion_values_of(args)
+        cases = read_cohort(args.cohort, patterns, values)
     return chosen_sets(cases, args.set)
 
 

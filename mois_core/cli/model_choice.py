@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 from mois_core import weights
+from mois_core.errors import BadInput
 
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16")
+_PUBLISHED_AXIS = "coronal"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="precision of the parts that cost time (without: bfloat16 on cuda, else float32); "
         "on processors with bfloat16 units that is several times faster",
     )
+
+
+def trained_axis(args: argparse.Namespace) -> str:
+    """Return along which slices the network was trained, before it is loaded.
+
+    A model that cannot be opened is refused later, after whatever is wrong with the scan.
+    """
+    try:
+        return weights.network_of(args.model, args.preset)[1].axis
+    except BadInput:
+        return _PUBLISHED_AXIS
 
 
 def choose_model(args: argparse.Namespace) -> weights.OpenedModel:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mois_core.cli import dicom_option, earlier_scan, model_choice
-from mois_core.cli.arguments import finite_number, memory_size, series_uids
+from mois_core.cli.arguments import WindowOrSlices, finite_number, memory_size, series_uids
 from mois_core.cli.outputs import check_outputs
 from mois_core.cli.progress_bar import ProgressBar, progress_bar
 from mois_core.errors import BadInput
@@ -45,7 +45,8 @@ series, or several of one study and description, with equally many slices, one
 below the other. --compose joins others too, if they fit. Where stations overlap,
 one fades into the other; otherwise intensities stay as they are.
 
-The network was trained on coronal whole-body MRI. Nothing leaves this computer."""
+The published networks were trained on coronal whole-body MRI; one that mois train
+made knows its own slices and brightness. Nothing leaves this computer."""
 
 _EPILOG = """\
 examples:
@@ -200,14 +201,24 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--propagation-slices",
-        "--window",
-        dest="propagation_slices",
         type=int,
         metavar="N",
-        help="the same as a number of slices, whatever their thickness (--window is the older "
-        "name)",
+        help="the same as a number of slices, whatever their thickness",
     )
-    how.add_argument("--axis", choices=("coronal", "sagittal", "axial"), help="(coronal)")
+    how.add_argument(
+        "--axis",
+        choices=("coronal", "sagittal", "axial"),
+        help="(those that the model was trained on: coronal for the published ones)",
+    )
+    how.add_argument(
+        "--window",
+        dest="grey_window",
+        action=WindowOrSlices,
+        metavar="LOW,HIGH",
+        help="values of SCAN that are black and white to the network, if it was trained with a "
+        "window and its file does not tell (a single number means --propagation-slices, whose "
+        "older name this is)",
+    )
     how.add_argument(
         "--thicken",
         action="store_true",
@@ -293,6 +304,8 @@ def _read_inputs(args: argparse.Namespace, bar: ProgressBar) -> _Inputs:
     given = _given_settings(args)
     saved = read_saved_work(args, given) if args.session else None
     settings = saved.told.settings if saved else Settings(**given)
+    if settings.axis is None:
+        settings = replace(settings, axis=model_choice.trained_axis(args))
     thicken = saved.thicken if saved else args.thicken
     stack = SliceStack(read_scan(args.scan, args.series, args.compose, bar.say), settings.axis)
     scan = working_scan(stack, thicken)
@@ -436,6 +449,7 @@ def _given_settings(args: argparse.Namespace) -> dict[str, object]:
     """Return the settings that the command line names."""
     given = {
         "axis": args.axis,
+        "grey_window": args.grey_window,
         "propagation_mm": args.propagation_mm,
         "propagation_slices": args.propagation_slices,
         "exemplars": args.exemplars,

@@ -14,11 +14,11 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume, same_grid
 from mois_core.io import read_labels, read_scan
-from mois_core.io.scan_table import ScanTableRow, read_scan_table
+from mois_core.io.scan_folder import FilePatterns, read_scans
+from mois_core.io.scan_table import ScanTableRow
 from mois_core.phantom import cohort_settings, make_phantom
+from mois_core.training.label_values import of_values
 
-_SCAN_NAME = "scan.nii.gz"
-_LABEL_NAMES = ("semantic.nii.gz", "labels.nii.gz", "instances.nii.gz")
 _ONLY_SET = "all"
 
 
@@ -45,6 +45,8 @@ class EvaluationCase:
     phantom: PhantomSource | None = None
     readers: tuple[tuple[str, str], ...] = ()
     """Name of a further reader, and the label map that reader drew."""
+    lesion_values: tuple[int, ...] = ()
+    """Values of the label maps that are lesions, one class of them; if none, all but 0 are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,8 @@ def load_case(case: EvaluationCase) -> LoadedCase:
     if case.phantom is not None:
         return _make_phantom_case(case, case.phantom)
     volume = read_scan(case.scan)
-    readers = {name: _labels_on(volume, case.scan, path) for name, path in case.readers}
-    return LoadedCase(case, volume, _labels_on(volume, case.scan, case.labels), readers)
+    readers = {name: _labels_on(volume, case, path) for name, path in case.readers}
+    return LoadedCase(case, volume, _labels_on(volume, case, case.labels), readers)
 
 
 def _make_phantom_case(case: EvaluationCase, source: PhantomSource) -> LoadedCase:
@@ -75,21 +77,18 @@ def _make_phantom_case(case: EvaluationCase, source: PhantomSource) -> LoadedCas
     return LoadedCase(case, Volume(phantom.scan, phantom.ijk_to_ras), targets)
 
 
-def _labels_on(volume: Volume, scan: str, path: str) -> np.ndarray:
+def _labels_on(volume: Volume, case: EvaluationCase, path: str) -> np.ndarray:
     labels = read_labels(path, volume)
     if not same_grid(volume, labels):
-        raise BadInput(f"{path} does not lie on the voxel grid of {scan}")
-    return labels.array
+        raise BadInput(f"{path} does not lie on the voxel grid of {case.scan}")
+    return of_values(labels.array, case.lesion_values) if case.lesion_values else labels.array
 
 
-def read_cohort(path: Path) -> list[EvaluationCase]:
+def read_cohort(
+    path: Path, patterns: FilePatterns | None = None, lesion_values: Sequence[int] = ()
+) -> list[EvaluationCase]:
     """Return the cases of a table or of a folder, in a fixed order."""
-    if not path.exists():
-        raise BadInput(f"{path} does not exist; give a table (CSV) or a folder of scans")
-    if path.is_dir():
-        cases = _from_folder(path)
-    else:
-        cases = [_from_row(row) for row in read_scan_table(path)]
+    cases = [_from_row(row, tuple(lesion_values)) for row in read_scans(path, patterns)]
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -97,7 +96,7 @@ def read_cohort(path: Path) -> list[EvaluationCase]:
     return cases
 
 
-def _from_row(row: ScanTableRow) -> EvaluationCase:
+def _from_row(row: ScanTableRow, lesion_values: tuple[int, ...]) -> EvaluationCase:
     return EvaluationCase(
         name=row.name,
         test_set=row.test_set or _ONLY_SET,
@@ -106,24 +105,8 @@ def _from_row(row: ScanTableRow) -> EvaluationCase:
         scan=str(row.scan),
         labels=str(row.labels),
         readers=tuple((reader, str(path)) for reader, path in row.readers),
+        lesion_values=lesion_values,
     )
-
-
-def _from_folder(folder: Path) -> list[EvaluationCase]:
-    """Return a case for each folder with a scan and a label map; the folder above is its set."""
-    cases = []
-    for scan in sorted(folder.rglob(_SCAN_NAME)):
-        home = scan.parent
-        labels = next((home / name for name in _LABEL_NAMES if (home / name).is_file()), None)
-        if labels is None:
-            raise BadInput(f"{home} has a scan but no label map named {' or '.join(_LABEL_NAMES)}")
-        inside = home.relative_to(folder).parts
-        test_set = inside[-2] if len(inside) > 1 else _ONLY_SET
-        name = "-".join(inside) or folder.name
-        cases.append(EvaluationCase(name, test_set, scan=str(scan), labels=str(labels)))
-    if not cases:
-        raise BadInput(f"{folder} holds no folder with a {_SCAN_NAME}")
-    return cases
 
 
 def chosen_sets(cases: Sequence[EvaluationCase], names: Sequence[str]) -> list[EvaluationCase]:

@@ -38,7 +38,6 @@ _KINDS_OF_VALUE = {bool: "yes or no", int: "a whole number", float: "a number"}
 _SESSION_OPTIONS = {
     name: type(getattr(Settings(), name))
     for name in (
-        "axis",
         "propagation_mm",
         "exemplars",
         "smallest_cm3",
@@ -51,7 +50,7 @@ _SESSION_OPTIONS = {
         "learn_from_rejections",
         "accepted_as_exemplars",
     )
-} | {"propagation_slices": int, "min_confidence": float}
+} | {"axis": str, "propagation_slices": int, "min_confidence": float}
 
 
 @dataclass(frozen=True)

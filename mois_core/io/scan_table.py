@@ -17,7 +17,7 @@ READER = "reader:"
 
 @dataclass(frozen=True)
 class ScanTableRow:
-    """One scan of a table. Text is empty where the table has no such column or nothing in it."""
+    """One scan of a table or of a folder. Text is empty where there is nothing to be said."""
 
     scan: Path
     labels: Path
@@ -25,11 +25,11 @@ class ScanTableRow:
     """The scan's file as the table writes it."""
     name: str
     """The column ``name``, or else a name made of the scan's file."""
-    test_set: str
+    test_set: str = ""
     """The column ``set``."""
-    patient: str
-    fold: str
-    readers: tuple[tuple[str, Path], ...]
+    patient: str = ""
+    fold: str = ""
+    readers: tuple[tuple[str, Path], ...] = ()
     """Name of a further reader, and the label map that reader drew."""
 
 

@@ -6,12 +6,14 @@ and every key must be there with the right shape.
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,9 @@ from torch import Tensor, nn
 from mois_core.errors import BadInput
 
 KEYS_SHOWN = 5
+
+SCANS = "scans"
+SCAN_FIELDS = ("axis", "grey_window")
 
 ZIP_START, PICKLE_START = b"PK", b"\x80"
 HEADER_START = 8
@@ -64,11 +69,36 @@ def read_file(path: str | Path) -> object:
     )
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+def _read_safetensors(path: Path) -> Mapping[str, object]:
+    """Return the weights under "model", and under "scans" what is told of the scans they are of."""
     try:
-        return safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, "pt") as file:
+            told = (file.metadata() or {}).get(SCANS)
+            return {"model": safetensors.torch.load_file(path), SCANS: told and json.loads(told)}
     except Exception as error:
         raise BadInput(f"{path} is not a whole .safetensors file; get it again") from error
+
+
+def write_safetensors(
+    state: Mapping[str, Tensor], path: str | Path, scans: Mapping[str, object]
+) -> None:
+    """Write weights, and what `scans_in` says of the scans that they were trained on."""
+    told = {SCANS: json.dumps(dict(scans))} if scans else None
+    safetensors.torch.save_file(dict(state), path, metadata=told)
+
+
+def scans_in(content: object) -> dict[str, object]:
+    """Return the fields of a network's config that say what scans its weights were trained on.
+
+    ``content`` is that of a file. What the file does not tell is as the preset has it.
+    """
+    if not isinstance(content, Mapping):
+        return {}
+    run = content.get("config")
+    changes = run.get("changes") if isinstance(run, Mapping) else content.get(SCANS)
+    if not isinstance(changes, Mapping):
+        return {}
+    return {name: changes[name] for name in SCAN_FIELDS if name in changes}
 
 
 def _read_torch(path: Path) -> object:

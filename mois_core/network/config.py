@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from mois_core.errors import BadInput
+from mois_core.geometry import VIEWS
 
 STRIDE = 16
 """Model pixels per token of the map that memories and exemplars are compared on."""
@@ -126,9 +127,17 @@ class NetworkConfig:
     pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     exemplars: ExemplarConfig | None = None
     short_memory: ShortMemoryConfig | None = None
+    axis: str = "coronal"
+    """Along which the slices were taken that the weights were trained on."""
+    grey_window: tuple[float, float] | None = None
+    """Values that were black and white in them; None for percentiles of each scan."""
 
     def __post_init__(self) -> None:
         _check_image_size(self.image_size, self.encoder.unit)
+        if self.axis not in VIEWS:
+            raise ValueError(f"axis must be one of {', '.join(VIEWS)}, not {self.axis!r}")
+        if self.grey_window is not None:
+            check_grey_window(self.grey_window)
         if self.width <= 0 or self.width % WIDTH_UNIT:
             raise ValueError(f"width must be a multiple of {WIDTH_UNIT}, not {self.width}")
         if self.memory_width <= 0 or self.memory_width % MEMORY_WIDTH_UNIT:
@@ -164,6 +173,16 @@ class NetworkConfig:
         """Length of the learned no-exemplar bank of a network with exemplars."""
         asked = self.exemplars.no_exemplar_tokens if self.exemplars else None
         return math.prod(self.map_size) if asked is None else asked
+
+
+def check_grey_window(window: object) -> None:
+    """Refuse what is no pair of numbers of which the first is below the second."""
+    try:
+        low, high = (float(value) for value in window)
+    except (TypeError, ValueError):
+        raise BadInput(f"a grey window is two numbers, not {window!r}") from None
+    if not -math.inf < low < high < math.inf:
+        raise BadInput(f"a grey window begins below its end, unlike {low:g} to {high:g}")
 
 
 def _check_image_size(size: Size, unit: int) -> None:

@@ -16,6 +16,7 @@ from mois_core.network.checkpoint import (
     load_into,
     read_checkpoint,
     read_file,
+    scans_in,
     weights_in,
 )
 from mois_core.network.config import PRESETS, NetworkConfig, preset, with_changes
@@ -82,18 +83,19 @@ def usable_device(device: str | torch.device | None) -> torch.device:
 # ---- which network a checkpoint is for -----------------------------------------------------
 
 
-def network_in(path: str | Path) -> tuple[str, NetworkConfig]:
+def network_in(path: str | Path, name: str | None = None) -> tuple[str, NetworkConfig]:
     """Return the preset's name and the config of the network that a checkpoint is for.
 
     A checkpoint that `mois train` wrote says it itself, since the names and shapes of weights do
-    not tell all of it: what exemplars look like, for one. Any other is told by its weights.
+    not tell all of it: what exemplars look like, for one. Any other is told by its weights, unless
+    the preset is named. What scans they were trained on is the file's to say in any case.
     """
     content = read_file(path)
     run = content.get("config") if isinstance(content, Mapping) else None
-    if isinstance(run, Mapping) and {"model", "changes"} <= set(run):
+    if name is None and isinstance(run, Mapping) and {"model", "changes"} <= set(run):
         return run["model"], with_changes(preset(run["model"]), run["changes"])
-    name = preset_of(weights_in(content, path), str(path))
-    return name, preset(name)
+    name = name or preset_of(weights_in(content, path), str(path))
+    return name, with_changes(preset(name), scans_in(content))
 
 
 def preset_of(state: Mapping[str, Tensor], source: str) -> str:

@@ -55,9 +55,6 @@ class NewClick(NamedTuple):
     lesion: int | None = None
 
 
-PUBLISHED_REACH = 3
-"""Slices that the published app propagates a lesion each way, whatever their thickness."""
-
 ADJUSTABLE = {
     *("propagation_mm", "propagation_slices", "smallest_cm3", "exemplars"),
     *MACHINE_SETTINGS,
@@ -84,10 +81,11 @@ class Session:
         self.reference = reference
         self.model_info = model_info or ModelInfo()
         self.model = model
-        self.settings = self._resolved(settings or Settings())
+        self.settings = (settings or Settings()).for_network(model.config, reference)
         self.volume = volume
         self.stack = SliceStack(volume, self.settings.axis)
-        self._normalised = self.stack.from_volume(normalise(volume.array))
+        normalised = normalise(volume.array, self.settings.grey_window)
+        self._normalised = self.stack.from_volume(normalised)
         self.embeddings = Embeddings(
             model,
             self._input,
@@ -113,20 +111,6 @@ class Session:
         self.semantic: np.ndarray | None = None
         """What the last search marked [slices, rows, columns], before it became lesions."""
 
-    def _resolved(self, settings: Settings) -> Settings:
-        """Return the settings with the `min_confidence` that they leave to the network.
-
-        The published app keeps all findings, and counts slices.
-        """
-        if self.reference:
-            slices = settings.propagation_slices
-            reach = PUBLISHED_REACH if slices is None else slices
-            return replace(settings, min_confidence=0.0, propagation_slices=reach)
-        if settings.min_confidence is not None:
-            return settings
-        exemplars = self.model.config.exemplars
-        return replace(settings, min_confidence=exemplars.min_confidence if exemplars else 0.0)
-
     def adjust(self, **changes: object) -> None:
         """Change those settings that can change in the middle of the work, see `ADJUSTABLE`.
 
@@ -136,7 +120,8 @@ class Session:
         unknown = changes.keys() - ADJUSTABLE
         if unknown:
             raise BadInput(f"{', '.join(sorted(unknown))} cannot change in the middle of the work")
-        self.settings = self._resolved(replace(self.settings, **changes))
+        settings = replace(self.settings, **changes)
+        self.settings = settings.for_network(self.model.config, self.reference)
         self.editor.propagation_slices = self.settings.reach(self.stack.slice_spacing)
         if not changes.keys().isdisjoint(MACHINE_SETTINGS):
             self.embeddings.set_budgets(self.settings.device_budget, self.settings.host_budget)

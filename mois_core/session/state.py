@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from mois_core.errors import BadInput
+from mois_core.network.config import NetworkConfig, check_grey_window
 from mois_core.session.exemplars import Exemplar
 from mois_core.session.lesion import Click, Lesion
 
@@ -18,6 +19,9 @@ LARGEST_LABEL = 65535
 """Label values are 16 bits wide in the files we write."""
 
 
+PUBLISHED_REACH = 3
+"""Slices that the published app propagates a lesion each way, whatever their thickness."""
+
 MACHINE_SETTINGS = ("device_budget", "host_budget", "undo_budget")
 """The settings that are about the computer; a session that is opened elsewhere leaves them."""
 
@@ -26,7 +30,11 @@ MACHINE_SETTINGS = ("device_budget", "host_budget", "undo_budget")
 class Settings:
     """How a session works. The defaults are meant for the clinician."""
 
-    axis: str = "coronal"
+    axis: str | None = None
+    """Along which slices are taken; None takes those that the network was trained on."""
+    grey_window: tuple[float, float] | None = None
+    """Values of the scan that are black and white to the network; None takes the ones that it was
+    trained with, which for most are percentiles of each scan."""
     propagation_mm: float = 24.0
     """How far a lesion is propagated each way at most; it ends earlier where it is lost. Three
     slices of 7.8 mm, as published, measured to be best at that thickness and at 2 mm."""
@@ -68,6 +76,10 @@ class Settings:
     budget, and 512 MiB at least."""
 
     def __post_init__(self) -> None:
+        if self.grey_window is not None:
+            # A tuple again, where it comes from a session's file.
+            object.__setattr__(self, "grey_window", tuple(self.grey_window))
+            check_grey_window(self.grey_window)
         if not 0 <= self.propagation_mm < float("inf"):
             raise BadInput(
                 f"a lesion is propagated a distance of 0 mm or more, not {self.propagation_mm}"
@@ -89,6 +101,25 @@ class Settings:
             budget = getattr(self, name)
             if budget is not None and not 0 <= budget < float("inf"):
                 raise BadInput(f"a memory budget is a number of bytes from 0 on, not {budget}")
+
+    def for_network(self, trained: NetworkConfig, reference: bool) -> Settings:
+        """Return the settings with what they leave to the network.
+
+        The published app, which is the ``reference``, keeps all findings, and counts slices.
+        """
+        known = replace(
+            self,
+            axis=self.axis or trained.axis,
+            grey_window=self.grey_window or trained.grey_window,
+        )
+        if reference:
+            slices = self.propagation_slices
+            reach = PUBLISHED_REACH if slices is None else slices
+            return replace(known, min_confidence=0.0, propagation_slices=reach)
+        if self.min_confidence is not None:
+            return known
+        exemplars = trained.exemplars
+        return replace(known, min_confidence=exemplars.min_confidence if exemplars else 0.0)
 
     def reach(self, slice_mm: float) -> int:
         """Return how many slices of a thickness a lesion is propagated each way at most."""

@@ -8,24 +8,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from mois_core.errors import BadInput
-from mois_core.geometry import SliceStack, Volume, same_grid
+from mois_core.geometry import VIEWS, SliceStack, acquired_axis, same_grid
 from mois_core.io import atomic_write, read_labels, read_scan
-from mois_core.io.scan_table import read_scan_table
-from mois_core.session.components import TOUCHING
+from mois_core.io.scan_table import ScanTableRow
+from mois_core.network.config import check_grey_window
+from mois_core.progress import Progress, silent
+from mois_core.training.label_values import classes_in, instances_of, of_values
 from mois_core.training.scans import INDEX
 from mois_core.training.training_case import MOST_LESIONS, case_of
 
 
 @dataclass(frozen=True)
-class LabelledScan:
-    """A scan with a label map of its lesions, as the table names them."""
+class Preparation:
+    """How scans are turned into cases."""
 
-    scan: Path
-    labels: Path
-    patient: str
+    axis: str = "coronal"
+    """Along which slices are taken."""
+    grey_window: tuple[float, float] | None = None
+    """Values that become black and white; None takes percentiles of each scan."""
+    lesion_values: tuple[int, ...] = ()
+    """Values of the label maps that are lesions; if none, all but 0 are."""
+
+    def __post_init__(self) -> None:
+        if self.axis not in VIEWS:
+            raise BadInput(f"there are no {self.axis} slices; choose from {', '.join(VIEWS)}")
+        if self.grey_window is not None:
+            check_grey_window(self.grey_window)
 
 
 @dataclass(frozen=True)
@@ -44,17 +54,12 @@ class PreparedCase:
     volume_cm3: float
     left_out: int
     """Tumours beyond the largest that a case can hold."""
-
-
-def read_table(path: Path) -> list[LabelledScan]:
-    """Read the table of scans: a CSV with the columns scan, labels and patient.
-
-    File names are relative to the table; a scan without a patient is a patient of its own.
-    """
-    return [
-        LabelledScan(row.scan, row.labels, row.patient or row.scan_text)
-        for row in read_scan_table(path)
-    ]
+    acquired: str | None
+    """Along which slices it was plainly acquired."""
+    values: tuple[int, ...]
+    """Values of its label map, 0 left out."""
+    classes: tuple[int, ...]
+    """The same if they look like classes and not like lesions by number."""
 
 
 def folds_of(patients: Sequence[str], count: int, seed: int) -> dict[str, int]:
@@ -66,46 +71,45 @@ def folds_of(patients: Sequence[str], count: int, seed: int) -> dict[str, int]:
     return {unique[int(n)]: place % count for place, n in enumerate(order)}
 
 
-def instances_of(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return numbered lesions, the largest first, and how many were too many.
-
-    A label map of one value is taken apart into connected components; one of several values has
-    its lesions numbered already.
-    """
-    if np.count_nonzero(np.unique(labels)) <= 1:
-        labels, _ = ndimage.label(labels > 0, structure=TOUCHING)
-    values, sizes = np.unique(labels[labels > 0], return_counts=True)
-    order = values[np.argsort(-sizes, kind="stable")]
-    table = np.zeros(int(labels.max()) + 1, dtype=np.uint8)
-    kept = order[:MOST_LESIONS]
-    table[kept] = np.arange(1, len(kept) + 1)
-    return table[labels], len(order) - len(kept)
-
-
-def prepare_one(source: LabelledScan, name: str, fold: int, out: Path) -> PreparedCase:
+def prepare_one(
+    source: ScanTableRow, name: str, fold: int, out: Path, how: Preparation
+) -> PreparedCase:
     """Write the case of one scan, and return what is known of it."""
     scan = read_scan(source.scan)
     labels = read_labels(source.labels, scan)
     if not same_grid(scan, labels):
         raise BadInput(f"{source.labels} does not lie on the voxel grid of {source.scan}")
-    instances, left_out = instances_of(labels.array)
+    values = tuple(np.unique(labels.array[labels.array > 0]).tolist())
+    drawn = of_values(labels.array, how.lesion_values) if how.lesion_values else labels.array
+    instances, left_out = instances_of(drawn)
     tumours = int(instances.max())
-    case = case_of(name, scan, instances, np.zeros(tumours + 1, dtype=np.uint8))
+    appearances = np.zeros(tumours + 1, dtype=np.uint8)
+    try:
+        case = case_of(name, scan, instances, appearances, how.axis, how.grey_window)
+    except BadInput as error:
+        raise BadInput(f"{source.scan}: {error}") from error
     file = f"{name}.npz"
     case.save(out / file)
     return PreparedCase(
         file=file,
-        patient=source.patient,
+        patient=_patient_of(source),
         fold=fold,
-        **_sizes_of(scan),
+        **_sizes_of(SliceStack(scan, how.axis)),
         tumours=tumours,
         volume_cm3=round(float(np.count_nonzero(instances) * scan.voxel_volume_cm3), 2),
         left_out=left_out,
+        acquired=acquired_axis(scan),
+        values=values,
+        classes=() if how.lesion_values else classes_in(labels.array),
     )
 
 
-def _sizes_of(scan: Volume) -> dict[str, int | float | tuple[float, float]]:
-    stack = SliceStack(scan)
+def _patient_of(source: ScanTableRow) -> str:
+    """Return the patient; a scan without one is a patient of its own."""
+    return source.patient or source.scan_text
+
+
+def _sizes_of(stack: SliceStack) -> dict[str, int | float | tuple[float, float]]:
     rows, columns = stack.pixel_spacing
     return {
         "slices": stack.count,
@@ -116,26 +120,52 @@ def _sizes_of(scan: Volume) -> dict[str, int | float | tuple[float, float]]:
     }
 
 
-def prepare(table: Path, out: Path, folds: int, seed: int) -> list[PreparedCase]:
-    """Prepare every scan of a table.
+def prepare(
+    sources: Sequence[ScanTableRow],
+    out: Path,
+    folds: int,
+    seed: int,
+    how: Preparation | None = None,
+    progress: Progress = silent,
+) -> list[PreparedCase]:
+    """Prepare scans.
 
     The index is written last: without it nothing is used.
     """
-    sources = read_table(table)
-    fold_of = folds_of([source.patient for source in sources], folds, seed)
+    how = how or Preparation()
+    fold_of = folds_of([_patient_of(source) for source in sources], folds, seed)
     out.mkdir(parents=True, exist_ok=True)
-    cases = [
-        prepare_one(source, f"case-{place:04d}", fold_of[source.patient], out)
-        for place, source in enumerate(sources, start=1)
-    ]
-    index = {"folds": folds, "seed": seed, "cases": [asdict(case) for case in cases]}
+    cases = []
+    for place, source in enumerate(sources, start=1):
+        progress(place - 1, len(sources), "preparing")
+        fold = fold_of[_patient_of(source)]
+        cases.append(prepare_one(source, f"case-{place:04d}", fold, out, how))
+    _check_values(cases, how)
+    index = {
+        "folds": folds,
+        "seed": seed,
+        **asdict(how),
+        "cases": [asdict(case) for case in cases],
+    }
     with atomic_write(out / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return cases
 
 
-def report(cases: Sequence[PreparedCase]) -> list[str]:
-    """Return lines in the terms of the paper's Table 1: median and range over the scans."""
+def _check_values(cases: Sequence[PreparedCase], how: Preparation) -> None:
+    """Refuse values of lesions that are in no label map at all."""
+    there = sorted({value for case in cases for value in case.values})
+    for value in how.lesion_values:
+        if value not in there:
+            known = ", ".join(map(str, there)) or "none but 0"
+            raise BadInput(f"no label map has a voxel of value {value}; there are: {known}")
+
+
+def report(cases: Sequence[PreparedCase], how: Preparation) -> list[str]:
+    """Return lines in the terms of the paper's Table 1: median and range over the scans.
+
+    Warnings of what may have been meant otherwise come last.
+    """
     lines = [
         f"{len(cases)} scans of {len({case.patient for case in cases})} patients in "
         f"{len({case.fold for case in cases})} folds"
@@ -154,4 +184,29 @@ def report(cases: Sequence[PreparedCase]) -> list[str]:
     left_out = sum(case.left_out for case in cases)
     if left_out:
         lines.append(f"left out, beyond the {MOST_LESIONS} largest of a scan: {left_out} tumours")
+    return lines + _warnings(cases, how)
+
+
+def _warnings(cases: Sequence[PreparedCase], how: Preparation) -> list[str]:
+    lines = []
+    with_classes = [case for case in cases if case.classes]
+    if with_classes:
+        first = with_classes[0]
+        lines.append(
+            f"Warning: in {len(with_classes)} of {len(cases)} scans the values of the label map "
+            f"look like classes and not like lesions by number (the first is {first.file}, with "
+            f"{', '.join(map(str, first.classes))}). All voxels of a value count as one tumour "
+            "there. Say which values are lesions, as with --label 2, and each connected part of "
+            "them is one"
+        )
+    across = [case.acquired for case in cases if case.acquired not in (None, how.axis)]
+    if across:
+        acquired = max(sorted(set(across)), key=across.count)
+        lines.append(
+            f"Warning: {len(across)} of {len(cases)} scans were acquired in other slices than the "
+            f"{how.axis} ones that were taken; --axis {acquired} takes them as most of these were"
+        )
+    without = sum(case.tumours == 0 for case in cases)
+    if without:
+        lines.append(f"{without} of {len(cases)} scans have no tumour and cannot be clicked on")
     return lines

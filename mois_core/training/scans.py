@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.network.config import Size
+from mois_core.network.checkpoint import SCAN_FIELDS
+from mois_core.network.config import Size, preset
 from mois_core.phantom import PhantomSettings
 from mois_core.training import distributed
-from mois_core.training.config import DataConfig, PhantomRange
+from mois_core.training.config import DataConfig, PhantomRange, TrainConfig
 from mois_core.training.parallel import cores, in_processes
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.sampling import FEWEST_PIXELS
@@ -67,15 +69,35 @@ def held_back(data: DataConfig) -> list[TrainingCase]:
     return _prepared(data, held_back=True) if data.prepared and data.fold is not None else []
 
 
-def _prepared(data: DataConfig, held_back: bool) -> list[TrainingCase]:
-    folder = Path(data.prepared)
+def with_scan_fields(config: TrainConfig) -> TrainConfig:
+    """Return a config whose network knows how its prepared scans were sliced and scaled.
+
+    The checkpoints have it from there, and segmentation from the checkpoints.
+    """
+    if not config.data.prepared:
+        return config
+    index, usual = _index(Path(config.data.prepared)), preset(config.model)
+    made = {name: index[name] for name in SCAN_FIELDS if index.get(name) is not None}
+    changes = {n: value for n, value in made.items() if value != getattr(usual, n)}
+    for name, value in changes.items():
+        said = config.changes.get(name, value)
+        if said != value:
+            raise BadInput(f"changes: {name} is {said}, but the scans were prepared with {value}")
+    return replace(config, changes={**config.changes, **changes})
+
+
+def _index(folder: Path) -> dict[str, Any]:
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder} was not written by 'mois prepare': {INDEX} is missing") from error
+
+
+def _prepared(data: DataConfig, held_back: bool) -> list[TrainingCase]:
+    folder = Path(data.prepared)
     wanted = [
         case
-        for case in index["cases"]
+        for case in _index(folder)["cases"]
         if (data.fold is not None and case["fold"] == data.fold) == held_back
     ]
     return [TrainingCase.load(folder / case["file"]) for case in wanted]

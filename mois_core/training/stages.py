@@ -7,13 +7,16 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from mois_core.errors import BadInput
+from mois_core.network.checkpoint import SCAN_FIELDS
+from mois_core.network.config import preset
 from mois_core.network.model import Sam2
 from mois_core.training import distributed
 from mois_core.training.checkpoints import NEWEST
 from mois_core.training.config import DataConfig, TrainConfig
 from mois_core.training.initial_network import check_crops, network_config
 from mois_core.training.resized_case import ResizedCase
-from mois_core.training.scans import held_back, load_scans
+from mois_core.training.scans import held_back, load_scans, with_scan_fields
 from mois_core.training.trainer import Measure, Trainer
 from mois_core.training.validation import measure, measure_cases, validation_phantoms
 
@@ -27,9 +30,11 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
     distributed.join()
     loaded: tuple[DataConfig, list[ResizedCase]] | None = None
     start: str | None = None
+    stages = {name: with_scan_fields(config) for name, config in stages.items()}
     for config in stages.values():
         # Before minutes go into making phantoms.
         check_crops(config)
+        _check_validation(config)
     for name, config in stages.items():
         if start is not None:
             config = dataclasses.replace(config, start=start)
@@ -44,6 +49,17 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
             return False
         start = str(folder / NEWEST)
     return True
+
+
+def _check_validation(config: TrainConfig) -> None:
+    """Refuse to measure on phantoms what learns from scans that look otherwise."""
+    network, usual = network_config(config), preset(config.model)
+    is_usual = all(getattr(network, name) == getattr(usual, name) for name in SCAN_FIELDS)
+    if config.validation.every and config.data.fold is None and not is_usual:
+        raise BadInput(
+            "phantoms say nothing of scans that were prepared with another axis or window; leave "
+            "a fold out to measure on, with data.fold, or set validation.every to 0"
+        )
 
 
 def _measure_of(config: TrainConfig, out: Path) -> Measure | None:

@@ -15,7 +15,11 @@ from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack, Volume
 from mois_core.io.atomic import atomic_write
 from mois_core.phantom import PhantomSettings, is_held_out, make_phantom
-from mois_core.session.intensity import normalise
+from mois_core.session.intensity import BRIGHTEST, normalise
+from mois_core.session.state import Settings
+
+AS_PREPARED = Settings(axis="coronal", grey_window=(0.0, float(BRIGHTEST)))
+"""Settings by which a network sees a case as it is, however its scan was sliced and scaled."""
 
 MOST_LESIONS = 255
 """Lesion numbers are kept in a byte; the published preparation keeps the 255 largest as well."""
@@ -43,7 +47,10 @@ class TrainingCase:
         return self.images.shape[0]
 
     def volume(self) -> Volume:
-        """Return the scan as a session takes it; where it lay in the patient is not kept."""
+        """Return the scan as a session takes it, with `AS_PREPARED`.
+
+        Where it lay in the patient is not kept.
+        """
         to_ras = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
         return Volume(self.images, to_ras)
 
@@ -66,10 +73,17 @@ class TrainingCase:
             ) from error
 
 
-def case_of(name: str, volume: Volume, labels: np.ndarray, appearances: np.ndarray) -> TrainingCase:
+def case_of(
+    name: str,
+    volume: Volume,
+    labels: np.ndarray,
+    appearances: np.ndarray,
+    axis: str = "coronal",
+    grey_window: tuple[float, float] | None = None,
+) -> TrainingCase:
     """Return a case of a volume and its lesion ids, both in the volume's own order [k, j, i]."""
-    stack = SliceStack(volume)
-    images = stack.from_volume(normalise(volume.array))
+    stack = SliceStack(volume, axis)
+    images = stack.from_volume(normalise(volume.array, grey_window))
     return TrainingCase(
         name,
         np.ascontiguousarray(np.rint(images), dtype=np.uint8),

@@ -27,7 +27,7 @@ from mois_core.session.intensity import normalise
 from mois_core.session.masks import Mask
 from mois_core.training.config import ValidationConfig
 from mois_core.training.scans import phantom_settings
-from mois_core.training.training_case import TrainingCase
+from mois_core.training.training_case import AS_PREPARED, TrainingCase
 
 
 def validation_phantoms(how: ValidationConfig) -> list[Phantom]:
@@ -62,7 +62,7 @@ def measure_cases(model: Sam2, cases: Sequence[TrainingCase], exemplars: int) ->
 
 
 def _measure_case(model: Sam2, case: TrainingCase, exemplars: int) -> dict[str, float]:
-    session = Session(model, case.volume())
+    session = Session(model, case.volume(), AS_PREPARED)
     clicks = []
     for true_id in range(1, min(exemplars, int(case.labels.max())) + 1):
         mask = Mask.from_stack(case.labels == true_id)

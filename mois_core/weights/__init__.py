@@ -5,7 +5,7 @@ Nothing here downloads unless `download` is called.
 
 from mois_core.weights.download import download
 from mois_core.weights.importing import import_file
-from mois_core.weights.open_checkpoint import OpenedModel, open_checkpoint
+from mois_core.weights.open_checkpoint import OpenedModel, network_of, open_checkpoint
 from mois_core.weights.store import (
     ListedCheckpoint,
     checksum,
@@ -23,6 +23,7 @@ __all__ = [
     "download",
     "import_file",
     "list_entries",
+    "network_of",
     "open_checkpoint",
     "remove",
     "resolve",

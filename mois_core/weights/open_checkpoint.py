@@ -14,6 +14,7 @@ from mois_core.network.model_info import ModelInfo
 from mois_core.weights import registry, store
 
 if TYPE_CHECKING:
+    from mois_core.network.config import NetworkConfig
     from mois_core.network.model import Sam2
 
 
@@ -23,6 +24,20 @@ class OpenedModel:
 
     network: Sam2
     info: ModelInfo
+
+
+def network_of(
+    name_or_path: str | os.PathLike[str], preset: str | None = None
+) -> tuple[str, NetworkConfig]:
+    """Return the preset and the config of the network that `open_checkpoint` would load."""
+    from mois_core.network.config import preset as config_of
+    from mois_core.network.loading import network_in
+
+    published = registry.lookup(os.fspath(name_or_path))
+    if published is None:
+        return network_in(store.resolve(name_or_path), preset)
+    preset = preset or published.preset
+    return preset, config_of(preset)
 
 
 def open_checkpoint(
@@ -40,14 +55,10 @@ def open_checkpoint(
     # Here, since torch takes seconds that 'mois weights list' need not wait for.
     import torch
 
-    from mois_core.network.config import preset as config_of
-    from mois_core.network.loading import load_model, network_in
+    from mois_core.network.loading import load_model
 
     path = store.resolve(name_or_path)
-    published = registry.lookup(os.fspath(name_or_path))
-    if preset is None and published is not None:
-        preset = published.preset
-    preset, config = network_in(path) if preset is None else (preset, config_of(preset))
+    preset, config = network_of(name_or_path, preset)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype is None:

@@ -24,6 +24,7 @@ MEASURING = _("measuring lesions")
 
 _REPORTED_SETTINGS = (
     "axis",
+    "grey_window",
     "propagation_mm",
     "propagation_slices",
     "exemplars",
