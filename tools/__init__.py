@@ -11,6 +11,7 @@ shortfall          measure where a model's search falls short, and what its grid
 lesion_rules       measure what each rule for whole lesions is worth
 scribbles          measure what a line through a lesion is best turned into
 follow_up_trial    measure how well lesions are followed from scan to scan
+body_regions       count how often the part of the body that a lesion lies in is told right
 body_and_air       count what of phantoms is taken for air around the body
 measure_touching   measure how a mask of all lesions should be cut into single ones
 average            average the weights of several runs into a file that can ship

@@ -202,6 +202,7 @@ def in_dicom(tmp_path_factory):
         folder = root / str(visit)
         for series, year in zip((f"1.2.{visit}.1", f"1.2.{visit}.2"), days, strict=True):
             tags = {"0008|0020": f"{year}0101", "0020|000d": f"1.9.{visit}.{year}"}
+            tags["0018|0015"] = {"2022": "PELVIS", "2025": "CHEST"}.get(year, "")
             write_dicom_visit(folder, phantom, series, tags)
         write_labels_of_dicom(root / f"{visit}.nii.gz", folder, f"1.2.{visit}.1", phantom)
     return root
@@ -218,6 +219,17 @@ def test_series_of_both_folders_are_chosen_and_their_studies_tell_the_order(in_d
     scans = json.loads(report.read_text())["scans"]
     assert scans[0]["lesions"] == SMALL["lesions"]
     assert scans[1]["days_since_first"] == 365
+
+
+def test_the_headers_of_the_chosen_series_tell_the_part_of_the_body(in_dicom, tmp_path):
+    report = tmp_path / "change.csv"
+    words = (*of_dicom(in_dicom), "--series", "1.2.1.1", "1.2.2.1", "--report", report)
+    assert mois("compare", *words) == EXIT_DONE
+    with open(report, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    regions = {row["region"] for row in rows if row["change"] != "new"}
+    assert regions == {"pelvis"}
+    assert {row["region"] for row in rows if row["change"] == "new"} == {"unknown"}
 
 
 def test_a_folder_with_two_series_is_refused_with_the_option_that_chooses(in_dicom, capsys):

@@ -15,19 +15,20 @@ from mois_core.followup.pictures import side_by_side
 from mois_core.followup.report import document
 from mois_core.followup.time_point import TimePoint
 from mois_core.geometry import Volume
+from mois_core.results.body_regions import BodyRegion
 
 VOXEL_CM3 = 0.032
 """4 x 4 x 2 mm."""
 
 
-def point(day: date | None = None, regions=(), **sizes: int) -> TimePoint:
+def point(day: date | None = None, imaged=BodyRegion.UNKNOWN, **sizes: int) -> TimePoint:
     """A scan whose lesions (``l3=10`` is lesion 3) have so many voxels, in a row."""
     labels = np.zeros((60, 4, 30), dtype=np.uint16)
     for name, size in sizes.items():
         labels[int(name[1:]) * 3, 1, :size] = int(name[1:])
     grid = np.diag([4.0, 4.0, 2.0, 1.0])
     scan = Volume(np.zeros(labels.shape, dtype=np.int16), grid)
-    return TimePoint(scan, labels, day, regions=dict(regions))
+    return TimePoint(scan, labels, day, imaged=imaged)
 
 
 def followed(points: list[TimePoint], *matchings: Matching) -> FollowUp:
@@ -108,14 +109,16 @@ def test_a_lesion_that_merged_twice_counts_with_the_last_one():
 
 
 def test_sums_are_those_of_the_scans_and_of_the_regions():
-    before = point(regions={1: "arm", 2: "leg"}, l1=10, l2=5)
-    after = point(l1=20, l2=5)
-    table = document(followed([before, after], Matching(pairs={1: 1, 2: 2})))
+    before = point(imaged=BodyRegion.UPPER_LIMB, l1=10, l2=5)
+    after = point(l1=20, l2=5, l3=4)
+    table = document(followed([before, after], Matching(pairs={1: 1, 2: 2}, new=(3,))))
     assert [scan["burden_cm3"] for scan in table["scans"]] == pytest.approx(
-        [15 * VOXEL_CM3, 25 * VOXEL_CM3]
+        [15 * VOXEL_CM3, 29 * VOXEL_CM3]
     )
-    assert table["burden_change_percent"] == pytest.approx(100 * 10 / 15)
-    assert table["by_region"]["arm"]["now_cm3"] == pytest.approx(20 * VOXEL_CM3)
+    assert table["burden_change_percent"] == pytest.approx(100 * 14 / 15)
+    assert table["by_region"]["upper limb"]["now_cm3"] == pytest.approx(25 * VOXEL_CM3)
+    assert table["by_region"]["unknown"]["now_cm3"] == pytest.approx(4 * VOXEL_CM3)
+    assert [row["region"] for row in table["lesions"]] == ["upper limb", "upper limb", "unknown"]
     assert table["counts"]["grown"] == 1
     assert "Dombi" in table["rules"]["source"]
 

@@ -35,13 +35,16 @@ from dicom_results import (
     touching_lesions,
     write,
 )
+from follow_up_visits import write_dicom_visit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from mois_core import __version__
 from mois_core.errors import BadInput, Cancelled
+from mois_core.phantom import make_phantom
 from mois_core.progress import CancelToken
+from mois_core.results.body_regions import BodyRegion, lesion_regions
 from mois_core.results.colours import lesion_colour
 from mois_core.results.dicom_files import check_writable
 from mois_core.results.dicom_pictures import outlined_slice
@@ -158,6 +161,61 @@ def test_measurements_are_those_of_the_table(written, tmp_path):
     assert measured == [[float(row["volume_cm3"]), float(row["diameter_mm"])] for row in table]
     units = [[m.unit.value for m in group.get_measurements()] for group in groups]
     assert units == [["cm3", "mm"]] * 3
+
+
+@needs_dciodvfy
+@pytest.mark.parametrize(
+    ("tags", "site", "side"),
+    [
+        ({"0018|0015": "CHEST"}, ("816094009", "SCT"), None),
+        ({"0018|0015": "LEG", "0020|0060": "L"}, ("61685007", "SCT"), "7771000"),
+        ({"0018|0015": "WHOLEBODY"}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_measurements_tell_the_part_of_the_body_if_it_is_known(tmp_path, tags, site, side):
+    scan = ArchivedScan.read(classic(tmp_path / "scan", tags=tags))
+    write(scan, touching_lesions(scan.stack), tmp_path / "out")
+    assert errors_in(tmp_path / "out" / "measurements.dcm") == []
+    report = highdicom.sr.srread(tmp_path / "out" / "measurements.dcm")
+    for group in report.content.get_volumetric_roi_measurement_groups():
+        sites = group.finding_sites
+        assert [(one.value.value, one.value.scheme_designator) for one in sites] == [site] * bool(
+            site
+        )
+        assert [one.laterality.value for one in sites if one.laterality] == [side] * bool(side)
+
+
+def test_each_lesion_of_a_whole_body_scan_has_its_own_part_of_the_body(tmp_path):
+    phantom = make_phantom(100_005, size=(512, 160), slices=20, lesions=40)
+    write_dicom_visit(tmp_path / "scan", phantom, "1.2.3.4", IDENTITY_TAGS)
+    scan = ArchivedScan.read(tmp_path / "scan")
+    labels = scan.stack.from_volume(np.ascontiguousarray(phantom.instances[:, ::-1]))
+    lesions = [lesion(scan.stack, own.id, labels == own.id) for own in phantom.lesions]
+    write(scan, lesions, tmp_path / "out")
+    report = highdicom.sr.srread(tmp_path / "out" / "measurements.dcm")
+    told = {
+        int(group.tracking_identifier.split()[-1]): [
+            (one.value.meaning, one.laterality and one.laterality.meaning)
+            for one in group.finding_sites
+        ]
+        for group in report.content.get_volumetric_roi_measurement_groups()
+    }
+    words = {
+        BodyRegion.HEAD_AND_NECK: [("Head and Neck", None)],
+        BodyRegion.THORAX: [("Chest", None)],
+        BodyRegion.ABDOMEN: [("Abdomen", None)],
+        BodyRegion.PELVIS: [("Pelvis", None)],
+        BodyRegion.TRUNK: [("Trunk", None)],
+        BodyRegion.RIGHT_UPPER_LIMB: [("Upper limb", "Right")],
+        BodyRegion.LEFT_UPPER_LIMB: [("Upper limb", "Left")],
+        BodyRegion.RIGHT_LOWER_LIMB: [("Lower limb", "Right")],
+        BodyRegion.LEFT_LOWER_LIMB: [("Lower limb", "Left")],
+        BodyRegion.UNKNOWN: [],
+    }
+    expected = lesion_regions(scan.stack, lesions)
+    assert len(set(expected.values())) >= 8
+    assert told == {n: words[region] for n, region in expected.items()}
 
 
 def test_measurements_refer_to_the_segment_of_the_same_lesion(written):

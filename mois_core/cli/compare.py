@@ -18,6 +18,7 @@ from mois_core.errors import BadInput
 if TYPE_CHECKING:
     from mois_core.followup.course import FollowUp
     from mois_core.followup.time_point import TimePoint
+    from mois_core.results.body_regions import BodyRegion
 
 _DESCRIPTION = """\
 Compare the lesions of two or more scans of one patient: which lesion is which, and
@@ -162,22 +163,24 @@ def read_time_point(
     from mois_core.followup.stored_uids import read_uids
     from mois_core.followup.time_point import TimePoint
     from mois_core.io import read_scan
-    from mois_core.io.dicom_series import study_day
+    from mois_core.io.dicom_series import body_part, study_day
     from mois_core.io.scan import is_dicom_scan
     from mois_core.io.slicer_segments import read_segment_names
+    from mois_core.results.body_regions import BodyRegion, imaged_region
 
     is_dicom = is_dicom_scan(scan_path)
     scan = read_scan(scan_path, series, compose and is_dicom, bar.say)
     if day is None and is_dicom:
         day = study_day(scan_path, series)
+    imaged = imaged_region(*body_part(scan_path, series)) if is_dicom else BodyRegion.UNKNOWN
     if zipfile.is_zipfile(lesions_path):
-        return _from_session(scan, lesions_path, day)
+        return _from_session(scan, lesions_path, day, imaged)
     labels = read_labels_on(scan, lesions_path, str(scan_path))
     names = {value: name for value, (name, _) in read_segment_names(lesions_path).items()}
-    return TimePoint(scan, labels, day, names, read_uids(lesions_path))
+    return TimePoint(scan, labels, day, names, read_uids(lesions_path), imaged)
 
 
-def _from_session(scan, path: Path, day: date | None) -> TimePoint:
+def _from_session(scan, path: Path, day: date | None, imaged: BodyRegion) -> TimePoint:
     import numpy as np
 
     from mois_core.cli.working_scan import lesions_on_scan, working_scan
@@ -199,7 +202,7 @@ def _from_session(scan, path: Path, day: date | None) -> TimePoint:
     names = {lesion.id: lesion.name for lesion in lesions}
     placed = np.ascontiguousarray(stack.to_volume(labels))
     uids = {lesion.id: lesion.uid for lesion in lesions if lesion.uid}
-    return TimePoint(scan, placed, day, names, uids)
+    return TimePoint(scan, placed, day, names, uids, imaged)
 
 
 def _write(args: argparse.Namespace, follow_up: FollowUp, dice: float) -> None:

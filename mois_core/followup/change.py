@@ -43,6 +43,7 @@ class LesionChange:
     name: str
     uid: str
     region: str
+    """Part of the body in the first scan that has the lesion (`results/body_regions.py`)."""
     change: str
     """grown or shrunk since the first scan that has it, or stable; new, gone; merged (into
     another one) or split (off another one)."""
@@ -123,7 +124,7 @@ def _change(follow_up: FollowUp, course: LesionCourse, dice: float) -> LesionCha
         lesion=course.number,
         name=point.names.get(value, ""),
         uid=course.uid,
-        region=point.regions.get(value, ""),
+        region=point.regions[value].value,
         change=change,
         part_of=course.part_of,
         then_cm3=then,

@@ -112,14 +112,13 @@ def summary(follow_up: FollowUp, dice: float = READERS_DICE) -> str:
 
 
 def _by_region(follow_up: FollowUp, changes: list[LesionChange]) -> dict[str, object]:
-    """Return the burden of each part of the body; empty where no lesion has a known one."""
+    """Return the burden of each part of the body, the unknown one too."""
     last = len(follow_up.points) - 1
     table: dict[str, dict[str, float]] = {}
     for change, course in zip(changes, follow_up.courses, strict=True):
-        if change.region:
-            sums = table.setdefault(change.region, {"then_cm3": 0.0, "now_cm3": 0.0})
-            sums["then_cm3"] += follow_up.volume_cm3(course, 0) or 0.0
-            sums["now_cm3"] += follow_up.volume_cm3(course, last) or 0.0
+        sums = table.setdefault(change.region, {"then_cm3": 0.0, "now_cm3": 0.0})
+        sums["then_cm3"] += follow_up.volume_cm3(course, 0) or 0.0
+        sums["now_cm3"] += follow_up.volume_cm3(course, last) or 0.0
     return _rounded(table)
 
 

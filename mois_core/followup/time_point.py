@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from mois_core.geometry import SliceStack, Volume
+from mois_core.results.body_regions import BodyRegion, lesion_regions
 from mois_core.results.lesion_report import LesionRow, measure_lesions
 from mois_core.results.lesion_uids import numbered_uid
 from mois_core.session.lesion import Lesion, Status
@@ -28,8 +29,8 @@ class TimePoint:
     names: Mapping[int, str] = field(default_factory=dict)
     stored_uids: Mapping[int, str] = field(default_factory=dict)
     """What lesions were known by before, by label value."""
-    regions: Mapping[int, str] = field(default_factory=dict)
-    """Part of the body by label value, where it is known."""
+    imaged: BodyRegion = BodyRegion.UNKNOWN
+    """What a scan of one part of the body shows, if its headers tell."""
 
     @cached_property
     def lesions(self) -> dict[int, Lesion]:
@@ -54,6 +55,11 @@ class TimePoint:
         """What a radiologist would measure of each lesion, by label value."""
         lesions = list(self.lesions.values())
         return {row.lesion: row for row in measure_lesions(SliceStack(self.scan), lesions)}
+
+    @cached_property
+    def regions(self) -> dict[int, BodyRegion]:
+        """The part of the body that each lesion lies in, by label value."""
+        return lesion_regions(SliceStack(self.scan), list(self.lesions.values()), self.imaged)
 
     @property
     def burden_cm3(self) -> float:

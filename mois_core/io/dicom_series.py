@@ -20,6 +20,7 @@ from mois_core.io.images import quiet
 _DESCRIPTION, _SERIES, _STUDY = "0008|103e", "0020|000e", "0020|000d"
 _FRAME_OF_REFERENCE = "0020|0052"
 _STUDY_DATE = "0008|0020"
+_BODY_PART, _LATERALITY, _IMAGE_LATERALITY = "0018|0015", "0020|0060", "0020|0062"
 _ROWS = 0x0028_0010
 
 PART_SIGN = "#"
@@ -111,16 +112,35 @@ def study_day(path: Path, wanted: Sequence[str] = ()) -> date | None:
 
     ``wanted`` are the series that make the scan, if the folder holds others, too.
     """
-    found = find_series(path) if path.is_dir() else [series_of_file(path)]
-    uids = {text.partition(PART_SIGN)[0] for text in wanted} or {found[0].uid}
-    series = next(one for one in found if one.uid in uids)
-    with quiet(), readable(str(path)):
-        header = read_header(series.files[0])
-    text = header.GetMetaData(_STUDY_DATE) if header.HasMetaDataKey(_STUDY_DATE) else ""
+    text = _texts(path, wanted, _STUDY_DATE)[0]
     try:
-        return datetime.strptime(text.strip("\0 "), "%Y%m%d").date()
+        return datetime.strptime(text, "%Y%m%d").date()
     except ValueError:
         return None
+
+
+def body_part(path: Path, wanted: Sequence[str] = ()) -> tuple[str, str]:
+    """Return Body Part Examined and Laterality of a DICOM scan; empty where its series differ."""
+    parts, sides, of_images = (
+        set(_texts(path, wanted, tag)) for tag in (_BODY_PART, _LATERALITY, _IMAGE_LATERALITY)
+    )
+    sides = sides | of_images - {""} if sides == {""} else sides
+    sides.discard("")
+    return parts.pop() if len(parts) == 1 else "", sides.pop() if len(sides) == 1 else ""
+
+
+def _texts(path: Path, wanted: Sequence[str], tag: str) -> list[str]:
+    """Return what the first header of each series of a scan has in an element."""
+    found = find_series(path) if path.is_dir() else [series_of_file(path)]
+    uids = {text.partition(PART_SIGN)[0] for text in wanted}
+    texts = []
+    with quiet(), readable(str(path)):
+        for series in found:
+            if not uids or series.uid in uids:
+                header = read_header(series.files[0])
+                text = header.GetMetaData(tag) if header.HasMetaDataKey(tag) else ""
+                texts.append(text.strip("\0 "))
+    return texts
 
 
 def _series(uid: str, header: SimpleITK.ImageFileReader, files: tuple[str, ...]) -> Series:

@@ -81,6 +81,18 @@ class DicomSource:
         """Return a header with what is the same for all of the scan: patient and study."""
         return self.stations[0].header
 
+    @property
+    def body_part(self) -> tuple[str, str]:
+        """Return Body Part Examined and Laterality; empty where stations differ."""
+        told = []
+        for keywords in (("BodyPartExamined",), ("Laterality", "ImageLaterality")):
+            own = {
+                next((text for word in keywords if (text := str(s.header.get(word) or ""))), "")
+                for s in self.stations
+            }
+            told.append(own.pop() if len(own) == 1 else "")
+        return told[0], told[1]
+
 
 def read_dicom_source(
     path: str | os.PathLike,

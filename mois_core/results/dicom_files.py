@@ -61,7 +61,7 @@ def write_dicom_files(
     cancel = cancel or CancelToken()
     with _reported():
         progress(0, 1, _MEASURING)
-        found = dicom_lesions(stack, lesions, colours)
+        found = dicom_lesions(source, stack, lesions, colours)
         if not found:
             return WrittenDicom(0, 0)
         slices = slices_with_lesions(found)
@@ -101,7 +101,7 @@ def check_writable(source: DicomSource, stack: SliceStack, model: ModelInfo) -> 
     middle[tuple(size // 2 for size in stack.array.shape)] = True
     lesion = Lesion(1, Status.FOUND, Mask.from_stack(middle))
     with _reported():
-        found = dicom_lesions(stack, [lesion], {})
+        found = dicom_lesions(source, stack, [lesion], {})
         numbers = np.ones(stack.volume.array.shape, dtype=np.uint16)
         for station in source.stations:
             segmentation = segment_station(station, numbers, found, model)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mois_core.geometry import SliceStack
+from mois_core.io.dicom_source import DicomSource
+from mois_core.results.body_regions import BodyRegion, imaged_region, lesion_regions
 from mois_core.results.colours import Colour, lesion_colour
 from mois_core.results.dicom_equipment import NAME
 from mois_core.results.lesion_report import LesionRow, measure_lesions, without_overlaps
@@ -27,6 +29,7 @@ class DicomLesion:
     colour: Colour
     tracking_uid: str
     """The same in all files, and each time that results of this scan are written."""
+    region: BodyRegion
 
     @property
     def label(self) -> str:
@@ -41,19 +44,21 @@ class DicomLesion:
 
 
 def dicom_lesions(
-    stack: SliceStack, lesions: Sequence[Lesion], colours: Mapping[int, Colour]
+    source: DicomSource, stack: SliceStack, lesions: Sequence[Lesion], colours: Mapping[int, Colour]
 ) -> list[DicomLesion]:
     """Return the lesions that count and have voxels, as the lesion report measures them.
 
     ``colours`` are those of lesions (by id) that came with colours of their own.
     """
     own = without_overlaps(stack, lesions)
+    regions = lesion_regions(stack, own, imaged_region(*source.body_part))
     return [
         DicomLesion(
             lesion,
             row,
             colours.get(lesion.id) or lesion_colour(lesion.id),
             lesion_uid(stack.volume, lesion),
+            regions[lesion.id],
         )
         for lesion, row in zip(own, measure_lesions(stack, lesions), strict=True)
         if lesion.status.counts and row.voxels

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mois_core import __version__
 from mois_core.io.dicom_source import DicomSource
 from mois_core.network.model_info import ModelInfo
+from mois_core.results.body_regions import BodyRegion
 from mois_core.results.dicom_equipment import (
     NAME,
     algorithm_name,
@@ -94,6 +95,7 @@ def _measured(
         )
         if is_ours
         else None,
+        finding_sites=_finding_sites(lesion.region),
         measurements=[
             highdicom.sr.Measurement(
                 codes.SCT.Volume, rounded(row.volume_cm3), codes.UCUM.CubicCentimeter
@@ -103,6 +105,26 @@ def _measured(
             ),
         ],
     )
+
+
+def _finding_sites(region: BodyRegion) -> list[highdicom.sr.FindingSite] | None:
+    """Return where a lesion lies, in the codes of CID 4031 with the side of limbs (CID 244)."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    if region is BodyRegion.UNKNOWN:
+        return None
+    sct, first = codes.SCT, region.partition(" ")[0]
+    sites = {
+        BodyRegion.HEAD_AND_NECK: sct.HeadAndNeck,
+        BodyRegion.THORAX: sct.Chest,
+        BodyRegion.ABDOMEN: sct.Abdomen,
+        BodyRegion.PELVIS: sct.Pelvis,
+        BodyRegion.TRUNK: sct.Trunk,
+    }
+    limb = sct.UpperLimb if "upper" in region else sct.LowerLimb
+    side = {"right": sct.Right, "left": sct.Left}.get(first)
+    return [highdicom.sr.FindingSite(sites.get(region, limb), laterality=side)]
 
 
 def _referenced_segment(

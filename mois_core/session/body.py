@@ -47,6 +47,9 @@ class Body:
 
     stack: SliceStack
     """1 in the body and 0 in the air around it, on blocks of the scan's voxels."""
+    bright: np.ndarray
+    """The same blocks [slice, row, column] without what is dark: air that the body encloses, as
+    between arm and trunk, but also lungs."""
 
     @cached_property
     def _places_mm(self) -> np.ndarray:
@@ -89,11 +92,12 @@ def find_body(stack: SliceStack) -> Body | None:
     bright = means > level + _ABOVE_AIR * spread
     if bright[sides].mean() > 1 - _LEAST_AIR:
         return None
-    body = _without_holes(_without_spots(bright, coarse.volume.voxel_volume_cm3))
+    bright = _without_spots(bright, coarse.volume.voxel_volume_cm3)
+    body = _without_holes(bright)
     if body.all() or not body.any():
         return None
     blocks_of_body = Volume(coarse.to_volume(body.astype(np.uint8)), coarse.volume.ijk_to_ras)
-    return Body(SliceStack(blocks_of_body, stack.axis))
+    return Body(SliceStack(blocks_of_body, stack.axis), bright)
 
 
 def _block_shape(stack: SliceStack) -> tuple[int, int, int]:
