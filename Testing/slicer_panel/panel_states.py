@@ -124,7 +124,7 @@ def comparison_states(reader: Any) -> Iterator[State]:
         user.press("recoveryNoButton")
     user.panel.message_line.clear()
     reader.choose()
-    chosen = ("earlierScanBox", "earlierLesionsBox", "compareButton")
+    chosen = ("earlierScanBox", "earlierLesionsBox", "agreementBox", "compareButton")
     yield State("earlier", (*chosen, *IDLE, "hintLabel"))
     right = RegistrationQuality.why_not
     RegistrationQuality.why_not = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 import slicer
@@ -142,6 +143,35 @@ def test_lesions_are_edited_and_compared_again(a_comparison, registrations):
     assert len(user.workspace.comparison.result.missing) == gone + 1
     assert not user.can("compareAgainButton")
     assert len(registrations) == 1
+
+
+def test_how_well_outlines_agree_tells_how_sure_changes_are(
+    a_comparison, registrations, dialogs, tmp_path
+):
+    from mois_core.followup.outline_uncertainty import READERS_DICE
+
+    user, comparison = a_comparison.user, a_comparison.user.workspace.comparison
+    box = user.find("agreementBox")
+    assert box.value() == comparison.result.dice == READERS_DICE
+    wide = {row.lesion: row.percent_high for row in comparison.result.changes}
+    user.press("changeButton")
+    box.setValue(0.9)
+    user.turn()
+    assert user.widget.parameters.agreement == 0.9
+    user.press("changeButton")
+    user.press("compareAgainButton")
+    user.wait()
+
+    assert not user.can("compareAgainButton")
+    narrow = {row.lesion: row.percent_high for row in comparison.result.changes}
+    told = [n for n, percent in wide.items() if percent is not None]
+    assert told and all(narrow[n] < wide[n] for n in told)
+    assert len(registrations) == 1
+    assert "Dice of 0.9" in comparison.table().GetDescription()
+    dialogs.path = str(tmp_path / "change.json")
+    user.save("table")
+    user.wait()
+    assert json.loads((tmp_path / "change.json").read_text())["outlines"]["dice"] == 0.9
 
 
 def test_missing_lesions_are_proposed_for_a_yes_or_no(a_comparison):

@@ -45,6 +45,7 @@ class CompareSection:
         for box in (ui.earlierScanBox, ui.earlierLesionsBox):
             box.connect("currentNodeChanged(vtkMRMLNode*)", guard(lambda node: self.show()))
         ui.earlierScanBox.connect("currentNodeChanged(vtkMRMLNode*)", guard(self._scan_chosen))
+        ui.agreementBox.connect("valueChanged(double)", guard(lambda value: self.show()))
         # The section shows all that is in it when it is opened.
         ui.compareSection.connect("contentsCollapsed(bool)", guard(lambda closed: self.show()))
         ui.compareButton.connect("clicked()", clear(self.compare))
@@ -71,7 +72,8 @@ class CompareSection:
             return
         count = len(result.missing)
         ui.proposeButton.enabled = count > 0
-        ui.compareAgainButton.enabled = not comparison.is_current
+        is_other = result.dice != ui.agreementBox.value
+        ui.compareAgainButton.enabled = is_other or not comparison.is_current
         place = self.table.position
         ui.comparisonLabel.text = (
             "" if place is None else comparison_rows.detail_text(self.table.rows[place])
@@ -99,7 +101,8 @@ class CompareSection:
         if scan is None or lesions is None:
             self._message_line.show(_("Choose an earlier scan, and the lesions outlined on it."))
             return
-        self._workspace.comparison.compare(scan, lesions, checked, self._begin)
+        dice = self._ui.agreementBox.value
+        self._workspace.comparison.compare(scan, lesions, checked, self._begin, dice)
 
     def _begin(self, result: Any) -> None:
         self._pages.turn_to_comparison(True)

@@ -26,6 +26,7 @@ class Parameters:
     exampleScan: vtkMRMLScalarVolumeNode
     earlierScan: vtkMRMLScalarVolumeNode
     earlierLesions: vtkMRMLSegmentationNode
+    agreement: Annotated[float, WithinRange(0.05, 1.0)] = 0.63
     propagationSlices: Annotated[int, WithinRange(-1, 50)] = -1
     smallest: Annotated[float, WithinRange(0.0, 100.0)] = 0.1
     exemplars: Annotated[int, WithinRange(1, 100)] = 10

@@ -19,7 +19,7 @@ CLASS = "vtkMRMLTableNode"
 COMPARED_BY = _(
     "MOISSAM2 {version}; registration: correlation {correlation:.2f}, bodies {overlap:.0%}; a "
     "change counts from {threshold:.0%}, a lesion is measurable from {length:g} mm ({source}); "
-    "intervals for outlines of a Dice of {dice}"
+    "intervals for outlines of a Dice of {dice:g}"
 )
 _ARRAYS = {str: vtk.vtkStringArray, int: vtk.vtkIntArray, bool: vtk.vtkIntArray}
 """Arrays by the type of a column; anything else is a floating-point number or missing."""
@@ -32,11 +32,12 @@ def fill_table(node: Any, rows: Sequence[LesionRow], provenance: Provenance) -> 
     _fill(node, LesionRow, rows, _made_by(provenance))
 
 
-def fill_comparison(node: Any, rows: Sequence[LesionChange], quality: RegistrationQuality) -> None:
+def fill_comparison(
+    node: Any, rows: Sequence[LesionChange], quality: RegistrationQuality, dice: float
+) -> None:
     """Fill a table node with a comparison; its description says how it was made."""
     from mois_core import __version__
     from mois_core.followup.change import MEASURABLE_MM, SOURCE, THRESHOLD, LesionChange
-    from mois_core.followup.outline_uncertainty import READERS_DICE
 
     made_by = COMPARED_BY.format(
         version=__version__,
@@ -45,7 +46,7 @@ def fill_comparison(node: Any, rows: Sequence[LesionChange], quality: Registrati
         threshold=THRESHOLD,
         length=MEASURABLE_MM,
         source=SOURCE,
-        dice=READERS_DICE,
+        dice=dice,
     )
     _fill(node, LesionChange, rows, made_by)
 

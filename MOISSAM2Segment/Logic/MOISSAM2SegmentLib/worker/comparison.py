@@ -106,6 +106,8 @@ class Comparison:
 
     follow_up: FollowUp
     changes: Sequence[LesionChange]
+    dice: float
+    """How well two outlines of one lesion agree, which the changes' intervals follow from."""
     lesions: Sequence[Lesion]
     """The lesions of the present scan that were compared, as they were then."""
 
@@ -147,6 +149,13 @@ class Comparison:
         return middle, row.diameter_mm
 
 
+def agreement(dice: float | None) -> float:
+    """Return how well two outlines of one lesion agree; None stands for two expert readers."""
+    from mois_core.followup.outline_uncertainty import READERS_DICE, check_dice
+
+    return READERS_DICE if dice is None else check_dice(dice)
+
+
 def registered(
     earlier: EarlierScan,
     session: Session,
@@ -171,12 +180,14 @@ def compare(
     registration: Registration,
     session: Session,
     day: date | None,
+    dice: float,
     progress: Progress,
     cancel: CancelToken,
 ) -> Comparison:
     """Compare a session's lesions with those of an earlier scan that is registered.
 
-    From then on the session's lesions are known by the UIDs of the earlier ones that they are.
+    ``dice`` is how well two outlines of one lesion agree. From then on the session's lesions are
+    known by the UIDs of the earlier ones that they are.
     """
     from mois_core.followup.change import lesion_changes
     from mois_core.followup.course import follow_registered
@@ -189,7 +200,7 @@ def compare(
     uids = {lesion.id: lesion.uid for lesion in session.lesions if lesion.uid}
     now = TimePoint(session.volume, session.labels(), day, names, uids)
     follow_up = follow_registered([before, now], [registration])
-    changes = lesion_changes(follow_up)
+    changes = lesion_changes(follow_up, dice)
     cancel.check()
     identify(session, {c.labels[1]: c.uid for c in follow_up.courses if 1 in c.labels})
-    return Comparison(follow_up, changes, session.lesions)
+    return Comparison(follow_up, changes, dice, session.lesions)

@@ -117,15 +117,19 @@ class Comparisons:
         segmentation_node: Any,
         checked: bool = True,
         then: Then = _ignore,
+        dice: float | None = None,
     ) -> Job | None:
         """Compare with an earlier scan and its lesions; ``then`` is given the `Comparison`.
 
         Scans that do not look like ones of the same patient are refused with a message, unless
-        they are not to be ``checked``. Raises `BadInput` if there cannot be anything to compare.
+        they are not to be ``checked``. ``dice`` is how well two outlines of one lesion agree, which
+        tells how sure a change is; two expert readers' if it is left out. Raises `BadInput` if
+        there cannot be anything to compare.
         """
         work = self._open_work()
         self._refuse(False)
         _check_choice(work, earlier_node, segmentation_node)
+        agreement = compared.agreement(dice)
         days = [study_day(node) for node in (earlier_node, work.volume_node)]
         if None not in days and days[0] > days[1]:
             raise BadInput(WRONG_ORDER)
@@ -145,7 +149,7 @@ class Comparisons:
             found = _Registered(earlier.volume, session.volume, registration)
             if checked and registration.quality.why_not:
                 return found, None
-            how = (days[1], progress, cancel)
+            how = (days[1], agreement, progress, cancel)
             return found, compared.compare(point, registration, session, *how)
 
         def take(made: tuple[_Registered, Comparison | None]) -> None:
@@ -265,7 +269,7 @@ class Comparisons:
             name = f"{work.volume_node.GetName()} comparison"
             node = work.scene.AddNewNodeByClass(CLASS, name)
             work.saver.refer(COMPARISON_TABLE, node)
-        fill_comparison(node, result.changes, result.registration.quality)
+        fill_comparison(node, result.changes, result.registration.quality, result.dice)
         return node
 
     def write(self, path: str, then: Callable[[str], None] = _ignore) -> Job:
@@ -273,17 +277,17 @@ class Comparisons:
 
         ``then`` is given the path.
         """
-        follow_up = self._result().follow_up
+        result = self._result()
 
         def write(progress: Any, cancel: Any) -> str:
             if is_picture(path):
                 from mois_core.followup.pictures import draw_side_by_side
 
-                draw_side_by_side(path, follow_up)
+                draw_side_by_side(path, result.follow_up)
             else:
                 from mois_core.followup.report import write_table
 
-                write_table(path, follow_up)
+                write_table(path, result.follow_up, result.dice)
             return path
 
         job = Job("Write the comparison", write, then, self._message, owner=self._open_work())
