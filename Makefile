@@ -1,7 +1,8 @@
 # Every task of the project in one place. `make help` lists them.
 #
 # Python 3.11 or newer. CONSTRAINTS= (empty) takes the newest versions instead of the locked ones.
-# ARGS= passes options on to pytest, `mois bench`, and the tools behind `gpu` and `weights`.
+# ARGS= passes options on to pytest, `mois bench`, `mois train-baseline`, and the tools behind `gpu`
+# and `weights`.
 # TORCH_INDEX= is where torch comes from, if the package index has a build without CUDA.
 
 PYTHON ?= python3
@@ -18,11 +19,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # torch comes first and by its exact version: asked for by another package, pip would look for the
 # newest one.
 TORCH := $(shell grep '^torch==' requirements.lock)
+BASELINES := runs/baselines
+TRAINED := unet dins sw-fastedit
 # A test that takes minutes on purpose gets half an hour before it counts as stuck.
 FULL_TIMEOUT := 1800
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-full demo bench gpu weights lint format clean
+.PHONY: help test test-full demo bench gpu baselines weights lint format clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +44,16 @@ bench: $(STAMP) ## time each step of the network on this machine
 
 gpu: $(STAMP) ## measure everything on a GPU and train for MINUTES=; goes on, report in runs/gpu
 	$(BIN)/python -m tools.gpu --out runs/gpu --minutes $(MINUTES) $(ARGS)
+
+baselines: MINUTES = 60
+baselines: $(STAMP) ## train what MOIS-SAM2 is compared with, MINUTES= each (60), and measure; goes on
+	for kind in $(TRAINED); do \
+	  $(BIN)/mois train-baseline $$kind --minutes $(MINUTES) --cache $(BASELINES)/phantoms \
+	    --out $(BASELINES)/$$kind $(ARGS) || exit 1; \
+	done
+	$(BIN)/mois evaluate --benchmark long --out $(BASELINES)/results \
+	  --segmenter mois=phantom --segmenter sam2=phantom --segmenter region-growing \
+	  $(foreach kind,$(TRAINED),--segmenter $(kind)=$(BASELINES)/$(kind)/weights.safetensors)
 
 weights: $(STAMP) ## train the next small network from nothing, in runs/weights; hours, goes on
 	$(BIN)/python -m tools.make_weights --out runs/weights $(ARGS)

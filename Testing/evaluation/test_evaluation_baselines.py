@@ -51,6 +51,17 @@ def test_a_segmenter_that_is_used_by_itself_is_told_what_is_missing():
         Surroundings("scan").folder()
 
 
+def test_what_weights_were_given_stands_below_the_table(tmp_path):
+    cases = read_cohort(write_cohort(tmp_path / "cohort", scans=1))
+    plan = plan_of(cases, stub("Taught"), GROWING)
+    results = EvaluationResults.read(run_plan(plan, tmp_path / "out").folder)
+
+    notes = benchmark_table(results).notes
+    told = "Taught was given 15.5 minutes, 1,200 steps, 34,567 parameters, scans 120."
+    assert told in notes
+    assert not any("Region growing was given" in note for note in notes)
+
+
 # ---- what it reads -----------------------------------------------------------------------------
 
 

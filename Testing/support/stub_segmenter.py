@@ -105,3 +105,10 @@ class NotHere(RegionGrowing):
 
     def require(self) -> None:
         raise Missing("its weights are not here; get them from example.org and give weights=FILE")
+
+
+class Taught(RegionGrowing):
+    """Region growing that says what it was given to learn from."""
+
+    def given(self) -> dict[str, object]:
+        return {"parameters": 34567, "minutes": 15.5, "steps": 1200, "scans": 120}

@@ -21,7 +21,8 @@ EXIT_DONE = 0
 EXIT_BAD_INPUT = 2
 
 COMMANDS = (
-    "demo", "segment", "compare", "weights", "phantom", "prepare", "train", "evaluate", "bench",
+    "demo", "segment", "compare", "weights", "phantom", "prepare", "train", "train_baseline",
+    "evaluate", "bench",
 )  # fmt: skip
 """Modules of this package, in the order in which ``mois --help`` lists them."""
 

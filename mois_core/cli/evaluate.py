@@ -32,6 +32,8 @@ A segmenter is written [NAME:]KIND[=MODEL][,OPTION=VALUE...]:
   sam2=sam2.1-b+            the same clicks without a search
   slm=weights.pt            SLM-SAM 2
   region-growing            threshold and region growing, without a network
+  unet=, dins=, sw-fastedit=WEIGHTS
+                            networks that 'mois train-baseline' trained
   masks=FOLDER              masks that another program made: FOLDER/NAME.nii.gz for scan NAME
   nnunet, vista3d           and other systems of others: docs/baselines.md
   mine.py:Mine              a class of your own; docs/evaluation.md shows one

@@ -95,6 +95,16 @@ class EvaluationResults:
         return [name for name in self.segmenters if name not in clicked]
 
     @property
+    def given(self) -> Mapping[str, Mapping[str, object]]:
+        """What the weights of segmenters were given, as far as it is known."""
+        told = {name: one.get("given") for name, one in self.plan["segmenters"].items()}
+        return {
+            name: given
+            for name, given in told.items()
+            if given and name.partition("@")[0] in self.segmenters
+        }
+
+    @property
     def left_out(self) -> Mapping[str, str]:
         """Segmenters that were asked for and were not there, and why."""
         return self.plan.get("left_out", {})

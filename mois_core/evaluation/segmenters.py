@@ -171,6 +171,9 @@ class AllClicksSegmenter(Segmenter):
     A lesion is what of the mask is joined to a positive click on it.
     """
 
+    axis = "coronal"
+    """Which slices ``self.stack`` has."""
+
     @abstractmethod
     def take_up(self) -> None:
         """Prepare for the scan in ``self.stack``."""
@@ -180,7 +183,7 @@ class AllClicksSegmenter(Segmenter):
         """Return the mask of all lesions [slices, rows, columns]."""
 
     def open(self, volume: Volume) -> None:
-        self.stack = SliceStack(volume)
+        self.stack = SliceStack(volume, self.axis)
         self.clicks: list[PlacedClick] = []
         self._components: np.ndarray | None = None
         self.take_up()

@@ -94,6 +94,7 @@ def benchmark_table(results: EvaluationResults) -> Table:
         )
     if results.without_clicks:
         notes.append(f"Without clicks: {', '.join(results.without_clicks)}.")
+    notes += [f"{name} was given {_given(given)}." for name, given in results.given.items()]
     notes += [f"Left out: {name}, because {why}." for name, why in results.left_out.items()]
     return _spreads(results, "benchmark", "Segmentation performance", METRIC_NAMES, notes)
 
@@ -141,6 +142,14 @@ def _line(results: EvaluationResults, metric: str, test_set: str) -> tuple[Cell,
         is_best = len(set(known)) > 1 and means[name] == best
         cells.append(Cell(_with_sd(whole.mean, whole.sd), is_best, is_different))
     return tuple(cells)
+
+
+def _given(given: Mapping[str, object]) -> str:
+    """Return in words what a segmenter's weights were given."""
+    words = {"minutes": "{:g} minutes", "steps": "{:,} steps", "parameters": "{:,} parameters"}
+    told = [form.format(given[name]) for name, form in words.items() if name in given]
+    others = [f"{name} {value}" for name, value in given.items() if name not in words]
+    return ", ".join([*told, *others])
 
 
 def _protocol_note(results: EvaluationResults) -> str:

@@ -23,6 +23,8 @@ class RunProgress:
     step: int = 0
     best: float = -1.0
     """The best score of a validation so far."""
+    seconds: float = 0.0
+    """Time that steps took, where that is what a run's budget is of."""
 
 
 def save(
@@ -42,6 +44,7 @@ def save(
         "optimizer": optimizer.state_dict(),
         "step": progress.step,
         "best": progress.best,
+        "seconds": progress.seconds,
         "random": torch.get_rng_state(),
         "config": config,
     }
@@ -79,4 +82,4 @@ def resume(
     torch.set_rng_state(content["random"])
     if "random_cuda" in content and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["random_cuda"])
-    return RunProgress(content["step"], content["best"])
+    return RunProgress(content["step"], content["best"], content.get("seconds", 0.0))

@@ -15,7 +15,7 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.network.checkpoint import SCAN_FIELDS
 from mois_core.network.config import Size, preset
-from mois_core.phantom import PhantomSettings
+from mois_core.phantom import PhantomSettings, is_held_out
 from mois_core.training import distributed
 from mois_core.training.config import DataConfig, PhantomRange, TrainConfig
 from mois_core.training.parallel import cores, in_processes
@@ -64,6 +64,39 @@ def _has_a_lesion_to_click(scan: ResizedCase) -> bool:
     return any(lesion.pixels >= FEWEST_PIXELS for lesion in scan.lesions_on_slices)
 
 
+def training_cases(data: DataConfig) -> Iterator[TrainingCase]:
+    """Yield all scans to learn from at their own size, one after the other.
+
+    Phantoms are kept in the cache, if there is one, as `mois prepare` would write them.
+    """
+    yield from _prepared(data, held_back=False) if data.prepared else []
+    how = data.phantoms
+    seeds = range(how.first, how.first + how.count)
+    if any(map(is_held_out, seeds)):
+        raise BadInput(f"phantoms from {how.first} on are held out for testing")
+    if how.cache is None:
+        yield from _told(in_processes(_whole_phantom, seeds, cores()), how.count)
+        return
+    paths = [Path(how.cache) / f"phantom-{seed}.npz" for seed in seeds]
+    missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.is_file()]
+    try:
+        Path(how.cache).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{how.cache} cannot hold phantoms: {error.strerror}") from error
+    for _ in _told(in_processes(_keep_whole_phantom, missing, cores()), len(missing)):
+        pass
+    yield from map(TrainingCase.load, paths)
+
+
+def _whole_phantom(seed: int) -> TrainingCase:
+    return phantom_case(seed, phantom_settings(seed))
+
+
+def _keep_whole_phantom(seed_and_path: tuple[int, Path]) -> None:
+    seed, path = seed_and_path
+    _whole_phantom(seed).save(path)
+
+
 def held_back(data: DataConfig) -> list[TrainingCase]:
     """Return the prepared cases of the fold that is left out."""
     return _prepared(data, held_back=True) if data.prepared and data.fold is not None else []
@@ -74,16 +107,20 @@ def with_scan_fields(config: TrainConfig) -> TrainConfig:
 
     The checkpoints have it from there, and segmentation from the checkpoints.
     """
-    if not config.data.prepared:
-        return config
-    index, usual = _index(Path(config.data.prepared)), preset(config.model)
-    made = {name: index[name] for name in SCAN_FIELDS if index.get(name) is not None}
+    usual = preset(config.model)
+    made = scan_fields(config.data)
     changes = {n: value for n, value in made.items() if value != getattr(usual, n)}
     for name, value in changes.items():
         said = config.changes.get(name, value)
         if said != value:
             raise BadInput(f"changes: {name} is {said}, but the scans were prepared with {value}")
     return replace(config, changes={**config.changes, **changes})
+
+
+def scan_fields(data: DataConfig) -> dict[str, Any]:
+    """Return how prepared scans were sliced and scaled, as far as it was not the usual way."""
+    index = _index(Path(data.prepared)) if data.prepared else {}
+    return {name: index[name] for name in SCAN_FIELDS if index.get(name) is not None}
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -131,7 +168,7 @@ def _told(phantoms: Iterator[Made], count: int) -> Iterator[Made]:
 
 
 def _phantom(seed: int, size: Size) -> ResizedCase:
-    return ResizedCase.of(phantom_case(seed, phantom_settings(seed)), size)
+    return ResizedCase.of(_whole_phantom(seed), size)
 
 
 def _keep_phantom(seed: int, size: Size, folder: Path) -> None:

@@ -39,6 +39,9 @@ class Baseline:
 BASELINES: Mapping[str, Baseline] = {
     "region-growing": Baseline("Region growing", "region_growing:RegionGrowing"),
     "masks": Baseline("Finished masks", "finished_masks:FinishedMasks"),
+    "unet": Baseline("3-D U-Net", "unet3d:UNet3D"),
+    "dins": Baseline("DINs", "dins:Dins"),
+    "sw-fastedit": Baseline("SW-FastEdit", "sw_fastedit:SwFastEdit"),
     "nnunet": Baseline("nnU-Net", "nnunet:NnUnet"),
     "vista3d": Baseline("VISTA3D", "vista3d:Vista3d"),
     "vista3d-automatic": Baseline("VISTA3D, automatic", "vista3d:Vista3dAutomatic"),
