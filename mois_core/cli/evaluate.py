@@ -35,7 +35,8 @@ A segmenter is written [NAME:]KIND[=MODEL][,OPTION=VALUE...]:
   unet=, dins=, sw-fastedit=WEIGHTS
                             networks that 'mois train-baseline' trained
   masks=FOLDER              masks that another program made: FOLDER/NAME.nii.gz for scan NAME
-  nnunet, vista3d           and other systems of others: docs/baselines.md
+  nnunet=, nninteractive=, vista3d=MODEL
+                            systems of others with their own weights: docs/baselines.md
   mine.py:Mine              a class of your own; docs/evaluation.md shows one
 mois, sam2 and slm take axis, propagation_mm, propagation_slices, exemplars, smallest_cm3,
 min_confidence, heed_clicks, absorb, connected, learn_from_rejections, accepted_as_exemplars,

@@ -43,6 +43,7 @@ BASELINES: Mapping[str, Baseline] = {
     "dins": Baseline("DINs", "dins:Dins"),
     "sw-fastedit": Baseline("SW-FastEdit", "sw_fastedit:SwFastEdit"),
     "nnunet": Baseline("nnU-Net", "nnunet:NnUnet"),
+    "nninteractive": Baseline("nnInteractive", "nninteractive:NnInteractive"),
     "vista3d": Baseline("VISTA3D", "vista3d:Vista3d"),
     "vista3d-automatic": Baseline("VISTA3D, automatic", "vista3d:Vista3dAutomatic"),
 }

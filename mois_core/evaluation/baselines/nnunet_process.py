@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from mois_core.errors import BadInput
+from mois_core.evaluation.baselines.environments import environment_without_ours
 from mois_core.evaluation.segmenters import Missing
 from mois_core.geometry import Volume, same_grid
 from mois_core.io import read_labels, write_image
@@ -44,8 +45,6 @@ GET_IT = (
 )
 
 _TRAINERS = Path(__file__).parent / "nnunet_trainer"
-_OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
-"""What tells a Python where its packages are; nnU-Net's has packages of its own."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,9 @@ class NnUnetProcess:
             raise BadInput(f"{name} failed: {last}; {log} has all that it printed")
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in _OURS}
         threads = {"MOIS_NNUNET_THREADS": str(self.threads)} if self.threads else {}
         return {
-            **kept,
+            **environment_without_ours(),
             **threads,
             "nnUNet_raw": str(self.work / "nnUNet_raw"),
             "nnUNet_preprocessed": str(self.work / "nnUNet_preprocessed"),
