@@ -30,7 +30,7 @@ from mois_core import weights
 from mois_core.geometry import SliceStack, Volume, same_grid
 from mois_core.io import read_labels, read_points, read_scan, write_image
 from mois_core.results.lesion_report import COLUMNS
-from mois_core.session.click_notices import IN_LESION
+from mois_core.session.prompt_notices import IN_LESION
 from mois_core.session.session_file import restore
 
 pytestmark = pytest.mark.usefixtures("one_thread")

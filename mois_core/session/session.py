@@ -24,7 +24,6 @@ from mois_core.network.model import Sam2
 from mois_core.network.model_info import ModelInfo
 from mois_core.progress import CancelToken, Progress, silent
 from mois_core.session.accepted import AcceptedExemplars
-from mois_core.session.click_notices import ClickNotices
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.exemplar_import import OutlinedScan, exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
@@ -36,6 +35,7 @@ from mois_core.session.lesion_edits import LesionEditor, with_rest_of, without_c
 from mois_core.session.masks import Mask
 from mois_core.session.memory_guard import MemoryGuard
 from mois_core.session.preprocess import model_input, published_input
+from mois_core.session.prompt_notices import PromptNotices
 from mois_core.session.prompting import Prompter
 from mois_core.session.propagation import Propagator, Spread
 from mois_core.session.search import Search
@@ -100,7 +100,7 @@ class Session:
         """Called with a sentence for the user when something worth knowing happens that stops
         nothing; on the thread that runs the operation."""
         self.guard = MemoryGuard(model, self.embeddings, self.search, self._tell)
-        self.click_notices = ClickNotices(self.stack)
+        self.prompt_notices = PromptNotices(self.stack)
         self.accepted = AcceptedExemplars(self.decoder)
         self.editor = LesionEditor(
             Prompter(self.decoder, self.settings.heed_clicks and not reference, reference),
@@ -216,8 +216,8 @@ class Session:
         """Make several clicks as one step; lesions that share a slice share the pass."""
         if not new:
             return []
-        before, state = self.state, self.state.ticked()
-        prompts: list[tuple[int, Click]] = []
+        state = self.state.ticked()
+        prompts: list[tuple[int, Prompt]] = []
         for click in new:
             slice_index, x, y = self._place(click.ras)
             state, lesion = self._with_lesion(state, click.lesion)
@@ -225,7 +225,6 @@ class Session:
             prompts.append((lesion.id, Click(click_id, slice_index, x, y, click.positive)))
         what = "click" if len(new) == 1 else "clicks"
         self._prompt(what, state, prompts, Spread(propagate, progress, cancel))
-        self._tell_of_clicks(before, prompts)
         return [lesion_id for lesion_id, _ in prompts]
 
     def move_click(self, click: int, ras: Point, **how: object) -> None:
@@ -242,7 +241,7 @@ class Session:
         changed = replace(lesion, clicks=clicks)
         run = partial(self._rebuilt, Spread(**how), before.ticked(), changed, click)
         self.history.commit("move click", self.guard.run(run))
-        self._tell_of_clicks(before, [(lesion.id, moved)])
+        self._tell_of_prompts(before, [(lesion.id, moved)])
 
     def delete_click(self, click: int, **how: object) -> None:
         """Take a click back; the lesion is what it would be without it."""
@@ -347,6 +346,7 @@ class Session:
         self, what: str, state: State, prompts: Sequence[tuple[int, Prompt]], spread: Spread
     ) -> None:
         """Commit a state with prompts added, as one step."""
+        before = self.state
         lesion_ids = list(dict.fromkeys(lesion_id for lesion_id, _ in prompts))
 
         def run() -> State:
@@ -354,6 +354,7 @@ class Session:
             return self._spread(prompted, lesion_ids, spread)
 
         self.history.commit(what, self.guard.run(run))
+        self._tell_of_prompts(before, prompts)
 
     def _rebuilt(self, spread: Spread, state: State, lesion: Lesion, since: int) -> State:
         """Return a state with a lesion as its prompts make it, after one or more of them changed.
@@ -539,10 +540,10 @@ class Session:
         if self.on_notice is not None:
             self.on_notice(text)
 
-    def _tell_of_clicks(self, before: State, clicks: Sequence[tuple[int, Click]]) -> None:
-        """Tell what seems wrong with clicks that were just made, if anyone listens."""
+    def _tell_of_prompts(self, before: State, prompts: Sequence[tuple[int, Prompt]]) -> None:
+        """Tell what seems wrong with prompts that were just made, if anyone listens."""
         if self.on_notice is not None:
-            for text in self.click_notices.notices(before, self.state, clicks):
+            for text in self.prompt_notices.notices(before, self.state, prompts):
                 self.on_notice(text)
 
     def _with_lesion(self, state: State, lesion_id: int | None) -> tuple[State, Lesion]:

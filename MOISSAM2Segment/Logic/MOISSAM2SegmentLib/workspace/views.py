@@ -272,7 +272,7 @@ class Views:
     def _draw_body(self) -> None:
         work = self._present_work()
         if work is not None and self._arranges:
-            volume, notices = work.session.volume, work.session.click_notices
+            volume, notices = work.session.volume, work.session.prompt_notices
             self._submit("Body", lambda: outline_body(volume, notices.body), self._show_body)
             self._show_lesions(work)
 

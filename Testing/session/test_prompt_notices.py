@@ -1,4 +1,4 @@
-"""What is said of clicks that make no sense; none of it changes a result."""
+"""What is said of clicks and boxes that make no sense; none of it changes a result."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ from mois_core.phantom import make_phantom
 from mois_core.phantom.cohorts import COHORTS, cohort_settings
 from mois_core.session import NewClick, Session
 from mois_core.session.body import MARGIN_MM, find_body
-from mois_core.session.click_notices import (
+from mois_core.session.prompt_notices import (
     BOTH,
+    BOX_EMPTY,
+    BOX_FAR,
+    BOX_FOR_TWO,
+    BOX_IN_AIR,
+    BOX_ON_FINDING,
+    BOX_ON_LESION,
+    BOX_TWICE,
     FAR_INSIDE,
     FAR_OUTSIDE,
     IN_AIR,
@@ -202,7 +209,7 @@ def test_a_click_in_air_is_said_and_made():
     session = listened_to(Session(StubNetwork(), volume))
     lesion = session.click(ras_of(volume, (10, 72, 3)))
     (text,) = session.heard
-    mm = session.click_notices.body.mm_outside(ras_of(volume, (10, 72, 3)))
+    mm = session.prompt_notices.body.mm_outside(ras_of(volume, (10, 72, 3)))
     assert text == IN_AIR.format(lesion=lesion, mm=mm)
     assert len(session.lesion(lesion).clicks) == 1
     session.click(ras_of(volume, (10, 72, 8)), positive=False, lesion=lesion)
@@ -321,6 +328,86 @@ def test_a_click_that_fails_says_nothing(session, monkeypatch):
     assert session.heard == []
 
 
+# ---- boxes ---------------------------------------------------------------------------------
+
+
+def around(session, block, lesion=None, **how) -> int:
+    """Draw a box around a block on its middle slice."""
+    n, row, column = block.middle
+    corners = ras(session, n, row - 4, column - 4), ras(session, n, row + 4, column + 4)
+    return session.box(*corners, lesion, **how)
+
+
+def test_a_box_in_air_is_said_and_made_and_one_that_reaches_the_body_is_not_said():
+    volume, _ = THE_BODY
+    session = listened_to(Session(StubNetwork(), volume))
+    lesion = session.box(ras_of(volume, (10, 60, 2)), ras_of(volume, (10, 80, 8)))
+    (text,) = session.heard
+    mm = session.prompt_notices.body.mm_outside(ras_of(volume, (10, 70, 8)))
+    assert text == BOX_IN_AIR.format(lesion=lesion, mm=mm)
+    assert len(session.lesion(lesion).boxes) == 1
+    session.heard.clear()
+    session.box(ras_of(volume, (10, 60, 2)), ras_of(volume, (10, 80, 40)))
+    assert "air" not in "".join(session.heard)
+
+
+def test_sensible_boxes_are_drawn_in_silence(session):
+    lesion = around(session, FIRST)
+    around(session, SECOND)
+    n, row, column = FIRST.middle
+    corners = ras(session, n, row - 6, column - 6), ras(session, n, row + 6, column + 6)
+    session.box(*corners, lesion)
+    assert session.heard == []
+
+
+def test_the_same_box_twice_is_said(session):
+    lesion = around(session, FIRST)
+    around(session, FIRST, lesion)
+    assert session.heard == [BOX_TWICE.format(lesion=lesion)]
+
+
+def test_one_box_for_two_lesions_is_said(session):
+    first, second = around(session, FIRST), around(session, FIRST)
+    assert session.heard == [BOX_FOR_TWO.format(lesion=second, other=first)]
+
+
+def test_a_box_that_outlines_an_old_lesion_or_a_finding_is_said(session):
+    first = click_on(session, FIRST)
+    findings = session.find_similar()
+    second = around(session, FIRST)
+    assert session.heard == [BOX_ON_LESION.format(lesion=second, other=first)]
+    session.heard.clear()
+    third = around(session, SECOND)
+    assert session.heard in [[BOX_ON_FINDING.format(lesion=third, other=n)] for n in findings]
+
+
+def test_a_box_around_a_rejected_finding_is_drawn_in_silence(session):
+    click_on(session, FIRST)
+    session.reject(*session.find_similar())
+    around(session, SECOND)
+    assert session.heard == []
+
+
+def test_a_box_that_is_meant_for_another_lesion_is_said(session):
+    session.adjust(propagation_mm=0)
+    lesion = session.click(ras(session, 0, 17, 17))
+    session.heard.clear()
+    corners = ras(session, 9, 8, 22), ras(session, 9, 12, 26)
+    session.box(*corners, lesion)
+    assert session.heard == [BOX_FAR.format(lesion=lesion, mm=70.4)]
+
+
+def test_a_box_with_nothing_outlined_in_it_is_said(blind):
+    lesion = around(blind, FIRST)
+    assert blind.heard == [BOX_EMPTY.format(lesion=lesion)]
+
+
+def test_what_is_painted_is_as_its_user_wants_it(session):
+    first = click_on(session, FIRST)
+    session.set_mask(None, session.mask(first))
+    assert session.heard == []
+
+
 operations = st.lists(
     st.tuples(
         st.integers(0, 11), st.integers(0, 31), st.integers(0, 31), st.booleans(), st.integers(0, 3)
@@ -337,5 +424,9 @@ def test_listening_changes_nothing(clicks, reference):
         for n, row, column, positive, lesion in clicks:
             known = {le.id for le in session.lesions}
             chosen = lesion if lesion in known else None
-            session.click(ras(session, n, row, column), positive, chosen)
+            place = ras(session, n, row, column)
+            if positive and row % 2:
+                session.box(place, ras(session, n, row // 2, column // 2), chosen)
+            else:
+                session.click(place, positive, chosen)
     assert digest(sessions[0].state) == digest(sessions[1].state)
