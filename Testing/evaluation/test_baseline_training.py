@@ -23,6 +23,7 @@ from mois_core.evaluation.baselines.training import (
     WEIGHTS,
     BaselineRun,
     BaselineTrainer,
+    BatchesAhead,
     Budget,
     rate_at,
 )
@@ -190,6 +191,15 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, one_thread)
 def fresh_tensors() -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
     return dict(SwFastEditRecipe().network(SW).named_parameters())
+
+
+def test_batches_drawn_ahead_are_the_same(tmp_path):
+    trainer = trainer_of(DinsRecipe(), DINS, tmp_path)
+    ahead = BatchesAhead(trainer.batch, threads=2)
+    for step in range(5):
+        for one, other in zip(ahead(step), trainer.batch(step), strict=True):
+            assert torch.equal(one, other)
+    ahead.close()
 
 
 def test_a_run_of_minutes_ends_by_the_clock_and_says_what_it_was_given(tmp_path, one_thread):

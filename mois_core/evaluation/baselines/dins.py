@@ -173,19 +173,18 @@ def _spread(
     rng: np.random.Generator, places: np.ndarray, count: int, farthest: bool
 ) -> list[Voxel]:
     """Draw voxels that stay apart on their slice, at random or each farthest from the others."""
-    voxels = np.argwhere(places)
-    drawn: list[np.ndarray] = []
+    voxels = np.argwhere(places).astype(np.int32)
+    nearest = np.full(len(voxels), np.iinfo(np.int32).max)
+    drawn: list[Voxel] = []
     while len(drawn) < count and len(voxels):
-        if farthest and drawn:
-            apart = [((voxels - one) ** 2).sum(axis=1) for one in drawn]
-            index = int(np.min(apart, axis=0).argmax())
-        else:
-            index = int(rng.integers(len(voxels)))
-        chosen = voxels[index]
-        drawn.append(chosen)
-        in_slice = ((voxels[:, 1:] - chosen[1:]) ** 2).sum(axis=1)
-        voxels = voxels[(voxels[:, 0] != chosen[0]) | (in_slice > _APART**2)]
-    return [tuple(int(v) for v in one) for one in drawn]
+        index = nearest.argmax() if farthest and drawn else rng.integers(len(voxels))
+        z, y, x = voxels[index].tolist()
+        drawn.append((z, y, x))
+        in_slice = (voxels[:, 1] - y) ** 2 + (voxels[:, 2] - x) ** 2
+        kept = (voxels[:, 0] != z) | (in_slice > _APART**2)
+        voxels, in_slice = voxels[kept], in_slice[kept]
+        nearest = np.minimum(nearest[kept], (voxels[:, 0] - z) ** 2 + in_slice)
+    return drawn
 
 
 class Dins(FromWeights, AllClicksSegmenter):

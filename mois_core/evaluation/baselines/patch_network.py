@@ -59,6 +59,8 @@ class PatchRecipe(ABC):
     sizes: Mapping[str, NetworkSize]
     """``small`` learns something in minutes on a processor; ``full`` is as published."""
     takes_clicks = True
+    corrects_itself = False
+    """Whether the clicks to learn from depend on what the network marks."""
     rate = 1e-3
     """Highest learning rate."""
     betas = (0.9, 0.999)

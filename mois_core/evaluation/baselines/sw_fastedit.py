@@ -59,6 +59,7 @@ class SwFastEditRecipe(PatchRecipe):
     """Click channels, network, loss and corrections of the published code."""
 
     kind = "sw-fastedit"
+    corrects_itself = True
     sizes = {
         "small": NetworkSize((8, 16, 32, 64, 128), (16, 96, 96), shrink=2.0),
         "full": NetworkSize((32, 64, 128, 256, 320, 320), (64, 128, 128)),

@@ -12,6 +12,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,8 @@ from mois_core.network.attention import has_matrix_tiles
 from mois_core.network.loading import usable_device
 from mois_core.training.checkpoints import NEWEST, RunProgress, resume, save
 from mois_core.training.config import DataConfig
-from mois_core.training.device import use_fast_products
+from mois_core.training.device import on_device, use_fast_products
+from mois_core.training.parallel import cores
 from mois_core.training.scans import scan_fields, training_cases
 
 WEIGHTS = "weights.safetensors"
@@ -46,6 +49,8 @@ _CLIP = 5.0
 _SAVED_EVERY = 60.0
 """Seconds between two checkpoints."""
 _LINE_EVERY = 20
+_AHEAD = 2
+"""How many steps' patches each thread has drawn before a GPU asks for them."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,10 @@ class BaselineTrainer:
         self.out = out
         self.device = usable_device(device)
         use_fast_products(self.device)
+        # A processor has no time to gain by it, and what follows from the network's own mask has to
+        # wait for that.
+        threads = 0 if self.device.type == "cpu" or recipe.corrects_itself else cores()
+        self.batches = BatchesAhead(self.batch, threads)
         self.scans = scans if scans is not None else load_patch_scans(run.data, self.size.shrink)
         torch.manual_seed(run.seed)
         self.network = recipe.network(self.size).to(self.device)
@@ -117,6 +126,10 @@ class BaselineTrainer:
 
     def run(self, budget: Budget, say: Callable[[str], None] = print) -> Path:
         """Train until the budget is spent; return the file of weights."""
+        with closing(self.batches):
+            return self._run(budget, say)
+
+    def _run(self, budget: Budget, say: Callable[[str], None]) -> Path:
         last_saved = time.monotonic()
         losses: list[float] = []
         while (spent := budget.spent(self.progress.seconds, self.progress.step)) < 1:
@@ -140,7 +153,8 @@ class BaselineTrainer:
         """Learn from a few patches; return the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate * rate_at(spent)
-        inputs, targets = self.batch(self.progress.step)
+        drawn = self.batches(self.progress.step)
+        inputs, targets = (on_device(tensor, self.device) for tensor in drawn)
         self.network.train()
         with self.autocast():
             logits = self.network(inputs)
@@ -174,7 +188,7 @@ class BaselineTrainer:
             clicks = self.recipe.draw_clicks(rng, patch.target, guess)
             inputs.append(self.recipe.inputs(patch.image, *clicks))
             targets.append(torch.from_numpy(patch.target).float())
-        return torch.stack(inputs).to(self.device), torch.stack(targets).to(self.device)
+        return torch.stack(inputs), torch.stack(targets)
 
     def save(self) -> Path:
         """Write the state to go on from, and the weights as they are now."""
@@ -199,6 +213,33 @@ class BaselineTrainer:
         line = {"step": step, "seconds": round(seconds, 1), "loss": mean}
         with (self.out / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+Batch = tuple[Tensor, Tensor]
+
+
+class BatchesAhead:
+    """Batches of one step after the other, those of the next ones drawn in threads meanwhile."""
+
+    def __init__(self, draw: Callable[[int], Batch], threads: int) -> None:
+        """``draw`` makes a step's batch by its index; without ``threads``, when it is asked for."""
+        self._draw = draw
+        self._steps_ahead = _AHEAD * threads
+        self._coming: dict[int, Future[Batch]] = {}
+        self._threads = ThreadPoolExecutor(threads) if threads else None
+
+    def __call__(self, step: int) -> Batch:
+        if self._threads is None:
+            return self._draw(step)
+        for index in range(step, step + 1 + self._steps_ahead):
+            if index not in self._coming:
+                self._coming[index] = self._threads.submit(self._draw, index)
+        return self._coming.pop(step).result()
+
+    def close(self) -> None:
+        """Give up what was drawn for steps that do not come."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
 
 
 def rate_at(spent: float) -> float:
