@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ weights.open_checkpoint = wait
 sys.exit(cli.main())
 """
 """The program, which waits for good where it would load weights."""
+
+AT_THE_BEGINNING = """
+import importlib.abc, os, sys
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "{module}":
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Interrupting())
+"""
+"""What Python runs before any program, here to end it as soon as a module is imported."""
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 
@@ -160,6 +171,43 @@ def test_a_program_that_gets_a_signal(a_case, number, code, word):
         said = running.communicate()[1].decode()
     assert (running.returncode, said) == (code, f"mois segment: {word}\n")
     assert sorted(a_case.iterdir()) == before
+
+
+def entry_point() -> str:
+    """What the program's file imports and calls, as packaging tools write it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    module, _, name = project["project"]["scripts"]["mois"].partition(":")
+    return f"import sys\nfrom {module} import {name}\nsys.exit({name}())"
+
+
+@needs_posix
+@pytest.mark.parametrize("module", ["mois_core.cli", "argparse", "signal", "mois_core.cli.demo"])
+@pytest.mark.parametrize("script", [("-m", "mois_core"), ("-c", entry_point())], ids=["-m", "mois"])
+@pytest.mark.parametrize(("number", "code", "word"), ENDINGS)
+def test_a_signal_before_there_is_a_command(
+    tmp_path, monkeypatch, number, code, word, script, module
+):
+    hook = AT_THE_BEGINNING.format(module=module, number=int(number))
+    (tmp_path / "sitecustomize.py").write_text(hook, encoding="utf-8")
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(ROOT), before)))
+    with program("weights", "list", script=script, stderr=subprocess.PIPE) as running:
+        said = running.stderr.read().decode()
+    assert (running.returncode, said) == (code, f"mois: {word}\n")
+
+
+@needs_posix
+def test_a_signal_that_is_ignored_stays_so_from_the_beginning(tmp_path, monkeypatch):
+    hook = AT_THE_BEGINNING.format(module="mois_core.cli", number=int(signal.SIGINT))
+    (tmp_path / "sitecustomize.py").write_text(hook, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(ROOT))))
+
+    def ignoring():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    with program("--version", prepare=ignoring, stdout=subprocess.PIPE) as running:
+        assert running.stdout.read().startswith(b"mois ")
+    assert running.returncode == 0
 
 
 @needs_posix

@@ -11,6 +11,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import IO
 
 from mois_core import __version__
 from mois_core.cli import interruptions
@@ -27,9 +28,20 @@ COMMANDS = (
 """Modules of this package, in the order in which ``mois --help`` lists them."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help does not get lost in silence.
+
+    argparse passes over errors of printing, and what it printed is then gone from the stream.
+    """
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        if message:
+            (file or sys.stderr).write(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command; it is apart from `main` so that tests can use it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mois",
         description="Interactive segmentation of many lesions in whole-body MRI from a few clicks.",
         epilog="'mois COMMAND --help' explains a command with examples. Research use only.",
