@@ -34,7 +34,7 @@ from mois_core.geometry import SliceStack
 from mois_core.results.scores import dice
 from mois_core.training.config import DataConfig, PhantomRange
 from mois_core.training.scans import INDEX, training_cases
-from mois_core.training.training_case import TrainingCase
+from mois_core.training.training_case import TrainingCase, case_of
 
 SLICES, SIDE, BLOCK = 8, 40, (3, 6, 6)
 AIR, BODY, BRIGHT = 0, 60, 200
@@ -165,6 +165,24 @@ def test_lesions_are_where_they_are_bright_on_a_coarser_grid():
     scan = PatchScan.of(toy_case(0), 2.0)
     assert scan.images.shape == (SLICES, SIDE // 2, SIDE // 2)
     assert scan.images[scan.labels > 0].mean() > BRIGHT - 30
+
+
+@pytest.mark.parametrize("shrink", [1.0, 2.0])
+def test_a_network_sees_a_scan_as_it_saw_it_in_training(shrink):
+    rng = np.random.default_rng(0)
+    # Most of the air is not quite dark.
+    array = rng.gamma(0.3, 40, (6, 40, 32)).astype(np.float32)
+    array[:, 10:30, 8:24] += 300
+    volume = volume_of(array)
+    size = NetworkSize((2,) * 5, (4, 16, 16), shrink)
+    of_training = PatchScan.of(
+        case_of("a", volume, np.zeros(array.shape, np.uint8), np.zeros(1)), shrink
+    )
+    whole = tuple(slice(0, n) for n in of_training.images.shape)
+    recipe = DinsRecipe()
+    seen = WindowedScan(recipe.network(size), recipe, size, SliceStack(volume)).image
+
+    torch.testing.assert_close(seen, of_training.standardised_crop(whole), atol=1e-4, rtol=0)
 
 
 # ---- a run -------------------------------------------------------------------------------------

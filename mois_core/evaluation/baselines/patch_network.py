@@ -57,7 +57,7 @@ class PatchRecipe(ABC):
     kind: str
     """The word that the command line knows it by."""
     sizes: Mapping[str, NetworkSize]
-    """``small`` learns something in minutes on a processor; ``full`` is as published."""
+    """``small`` learns something in minutes on a processor; ``full`` is as published, if it is."""
     takes_clicks = True
     corrects_itself = False
     """Whether the clicks to learn from depend on what the network marks."""
@@ -136,7 +136,8 @@ class WindowedScan:
         self.recipe = recipe
         self.stack = stack
         brightness = stack.from_volume(normalise(stack.volume.array, size.grey_window))
-        self.image = standardised(shrunk(brightness, size.shrink))
+        # Rounded as in training scans, which are kept in bytes: what is nearly dark is air in both.
+        self.image = standardised(np.rint(shrunk(np.rint(brightness), size.shrink)))
         self.windows = SlidingWindow(tuple(self.image.shape), size.patch)
         self.device = next(network.parameters()).device
         self.autocast = dtype == "bfloat16"
