@@ -83,7 +83,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="kept results")
     parser.add_argument("--minutes", type=float, default=0.0, metavar="N", help="of training (0)")
     parser.add_argument(
-        "--config", type=Path, default=CONFIG, metavar="FILE", help="what to train (phantom.json)"
+        "--config",
+        type=Path,
+        default=CONFIG,
+        metavar="FILE",
+        help="what to train (phantom-gpu.json)",
     )
     parser.add_argument(
         "--golden", type=Path, default=GOLDEN, metavar="DIR", help="figures of the published code"

@@ -11,11 +11,13 @@ from mois_core.network.config import PRESETS, preset
 from mois_core.training.checkpoints import NEWEST
 from mois_core.training.config_file import read_stages
 from tools.gpu_runs import FIGURES, Piece
+from tools.make_weights import processes_for
+from tools.make_weights import training as training_of
 
 ROOT = Path(__file__).parents[1]
 TESTING = ROOT / "Testing"
 GOLDEN = TESTING / "data" / "golden"
-CONFIG = ROOT / "mois_core" / "training" / "configs" / "phantom.json"
+CONFIG = ROOT / "mois_core" / "training" / "configs" / "phantom-gpu.json"
 
 NEEDS_A_GPU = 'reason="needs a GPU"'
 """Tests that are skipped without a GPU say so in these words."""
@@ -46,6 +48,8 @@ class Plan:
     config: Path = CONFIG
     minutes: float = 0.0
     """Of training."""
+    processes: int = 1
+    """That train, and share the GPU."""
 
     @property
     def is_rehearsal(self) -> bool:
@@ -61,6 +65,7 @@ def on_a_gpu(golden: Path, config: Path, minutes: float) -> Plan:
         sets=[path.stem for path in sorted(golden.glob("*.npz"))],
         config=config,
         minutes=minutes,
+        processes=processes_for(read_stages(config)),
     )
 
 
@@ -152,8 +157,8 @@ def training(plan: Plan, folder: Path) -> Iterator[Piece]:
     count = math.ceil(plan.minutes / MINUTES_PER_PIECE)
     for n in range(count):
         minutes = min(MINUTES_PER_PIECE, plan.minutes - n * MINUTES_PER_PIECE)
-        how = ["--config", typed(plan.config), "--out", typed(folder / TRAINING)]
-        arguments = ("-m", "mois_core", "train", *how, "--minutes", f"{minutes:g}")
+        how = training_of(typed(plan.config), typed(folder / TRAINING), plan.processes)
+        arguments = (*how, "--minutes", f"{minutes:g}")
         yield Piece(f"train-{n + 1:03}", f"training, {minutes:g} minutes", arguments)
 
 

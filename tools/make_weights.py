@@ -1,8 +1,8 @@
 """Make the weights of a small network from nothing: phantoms, every stage, the file.
 
-Run as ``python -m tools.make_weights --out DIR``. It takes hours, with one process for each GPU or
-else for each core. Stopped or killed, the same command goes on where it was. The end is
-``DIR/phantom.safetensors``, in half precision; docs/training.md tells when it may ship.
+Run as ``python -m tools.make_weights --out DIR``. It takes hours, with one process for each core,
+which share the GPUs if there are any. Stopped or killed, the same command goes on where it was. The
+end is ``DIR/phantom.safetensors``, in half precision; docs/training.md tells when it may ship.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 # Run as a file, Python looks for imports beside it and not in the project's root.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -26,37 +24,33 @@ from mois_core.training.config import TrainConfig
 from mois_core.training.config_file import read_stages
 from mois_core.training.initial_network import network_config
 from mois_core.training.parallel import cores
-from mois_core.training.scans import load_scans
 from tools.average import convert
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "mois_core" / "training" / "configs" / "phantom.json"
 
 
-def processes_for(stages: Mapping[str, TrainConfig], units: int) -> int:
-    """Return how many processes to train with on so many GPUs or cores.
+def processes_for(stages: Mapping[str, TrainConfig]) -> int:
+    """Return how many processes to train with on this machine.
 
-    Each needs a scan of its own in every step, and their number is the same in all stages.
+    Each needs a scan of its own in every step, and their number is the same in all stages. A core
+    cannot give a GPU enough to do, so processes share one.
     """
-    return max(1, min(units, *(config.sampling.scans for config in stages.values())))
+    return max(1, min(cores(), *(config.sampling.scans for config in stages.values())))
 
 
-def make_phantoms(stages: Mapping[str, TrainConfig]) -> None:
-    """Make the phantoms that are not in their cache yet, which every process would do otherwise."""
-    for config in stages.values():
-        how = config.data.phantoms
-        if how.cache and len(list(Path(how.cache).glob("*.npz"))) < how.count:
-            load_scans(config.data, network_config(config).image_size)
+def training(config: Path | str, out: Path | str, processes: int) -> list[str]:
+    """Return what follows ``python`` to train all stages of a config, or go on with them."""
+    command = ["mois_core", "train", "--config", str(config), "--out", str(out)]
+    if processes < 2:
+        return ["-m", *command]
+    start = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return ["-m", *start, "--module", *command]
 
 
 def train(config: Path, out: Path, processes: int) -> None:
     """Train all stages of a config, or go on with them."""
-    command = ["--module", "mois_core", "train", "--config", str(config), "--out", str(out)]
-    if processes > 1:
-        start = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    else:
-        start, command = [], command[1:]
-    done = subprocess.run([sys.executable, "-m", *start, *command], check=False)
+    done = subprocess.run([sys.executable, *training(config, out, processes)], check=False)
     if done.returncode:
         raise BadInput(f"the training ended with {done.returncode}; the same command goes on")
 
@@ -64,9 +58,7 @@ def train(config: Path, out: Path, processes: int) -> None:
 def make_weights(config: Path, out: Path, processes: int | None = None) -> Path:
     """Train from nothing, or go on, and return the file of weights at the end of it."""
     stages = read_stages(config)
-    units = torch.cuda.device_count() or cores()
-    make_phantoms(stages)
-    train(config, out, processes or processes_for(stages, units))
+    train(config, out, processes or processes_for(stages))
     last, settings = list(stages.items())[-1]
     weights = out / f"{config.stem}.safetensors"
     convert([out / last / NEWEST], weights, half=True)
@@ -82,7 +74,7 @@ def main() -> None:
         "--config", type=Path, default=CONFIG, metavar="FILE", help="stages to train (phantom.json)"
     )
     parser.add_argument(
-        "--processes", type=int, metavar="N", help="processes to train with (one per GPU or core)"
+        "--processes", type=int, metavar="N", help="processes to train with (one per core)"
     )
     args = parser.parse_args()
     config, out = args.config.resolve(), args.out.resolve()

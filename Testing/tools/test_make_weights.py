@@ -18,7 +18,7 @@ from mois_core.network.model import Prompts
 from mois_core.training.config import SamplingConfig
 from mois_core.training.config_file import read_stages
 from mois_core.training.initial_network import network_config
-from tools import average, make_weights
+from tools import average, gpu_pieces, make_weights
 
 MOST_BYTES = 10e6
 """What a file that ships may take."""
@@ -42,14 +42,17 @@ def test_from_nothing_to_a_file_in_half_precision_once(config, tmp_path):
     assert [len(losses_in(out / stage)) for stage in ("first", "second")] == [2, 1]
 
 
-def test_every_process_has_a_scan_of_its_own():
+def test_every_process_has_a_scan_of_its_own(monkeypatch):
     stages = {
         name: small_config(sampling=SamplingConfig(scans=scans))
         for name, scans in (("first", 4), ("second", 2))
     }
-    assert make_weights.processes_for(stages, 16) == 2
-    assert make_weights.processes_for(stages, 1) == 1
-    assert make_weights.processes_for(read_stages(make_weights.CONFIG), 16) >= 2
+    for cores, processes in ((16, 2), (1, 1)):
+        monkeypatch.setattr(make_weights, "cores", lambda cores=cores: cores)
+        assert make_weights.processes_for(stages) == processes
+    monkeypatch.setattr(make_weights, "cores", lambda: 16)
+    assert make_weights.processes_for(read_stages(make_weights.CONFIG)) >= 2
+    assert make_weights.processes_for(read_stages(gpu_pieces.CONFIG)) == 16
 
 
 def test_a_training_that_fails_says_how_to_go_on(config, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from mois_core.network.config import STRIDE
 from mois_core.network.exemplar import ExemplarView
 from mois_core.network.mask_decoder import RawMasks
 from mois_core.training.attention_loss import add_attention, attention_logits
+from mois_core.training.compared_places import compared_places
 from mois_core.training.config import LossWeights, SamplingConfig
 from mois_core.training.initial_network import new_model, new_places_head
 from mois_core.training.losses import (
@@ -114,7 +115,8 @@ def test_places_are_told_apart_by_what_the_encoder_sees(scans):
     def costs() -> dict[str, torch.Tensor]:
         losses = LossAccumulator(config.losses)
         features = model.encode(torch.cat([sample.images for sample in samples]))
-        add_places(losses, head, features, samples)
+        compared = [compared_places(sample) for sample in samples]
+        add_places(losses, head, features, samples, compared)
         return {name: value / losses.counts[name] for name, value in losses.sums.items()}
 
     before = costs()
@@ -137,7 +139,7 @@ def test_a_crop_with_the_only_lesion_of_its_appearance_has_nobody_to_ask(scans):
     alone = replace(sample, labels=torch.zeros_like(sample.labels))
     alone.labels[0, 8:40, 8:40] = 1
     losses = LossAccumulator(config.losses)
-    add_places(losses, head, model.encode(alone.images), [alone])
+    add_places(losses, head, model.encode(alone.images), [alone], [compared_places(alone)])
     sum(losses.sums.values()).backward()
     assert "places look" not in losses.sums
     assert all(bool(p.grad.isfinite().all()) for p in head.parameters() if p.grad is not None)

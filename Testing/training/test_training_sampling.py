@@ -103,6 +103,22 @@ def replace_labels_by_one_corner(scan: ResizedCase) -> ResizedCase:
     return replace(scan, labels=labels)
 
 
+def test_drawn_by_size_a_crop_is_of_the_large_lesion_as_often_as_it_is_larger():
+    labels = np.zeros((4, 128, 128), dtype=np.uint8)
+    labels[:, 80:112, 8:40] = 1
+    labels[0, 8:16, 100:116] = 2
+    scan = ResizedCase("two", np.full_like(labels, 99), labels, np.zeros(3, dtype=np.uint8))
+    how = SamplingConfig(consecutive=1, elsewhere=0, crop_size=(32, 32))
+
+    def share_of_small(by_size: float) -> float:
+        how_drawn = replace(how, by_size=by_size)
+        drawn = [sample_scan(np.random.default_rng(n), scan, how_drawn) for n in range(300)]
+        return sum(2 in sample.labels for sample in drawn) / len(drawn)
+
+    assert share_of_small(0.0) > 0.4
+    assert share_of_small(1.0) < 0.1  # 128 of 4224 pixels
+
+
 def test_lesions_taken_as_one_object_are_all_of_one_appearance(scans):
     rng = np.random.default_rng(3)
     config = TrainConfig(

@@ -41,6 +41,9 @@ class SamplingConfig:
     """Neighbouring slices of each scan, which lesions are propagated through."""
     elsewhere: int = 3
     """Further single slices of each scan."""
+    by_size: float = 0.0
+    """Share of the lesions to crop around that are drawn by how large they are on a slice; the
+    others are drawn lesion by lesion. What is measured in voxels depends on the large ones."""
     anywhere: float = 0.0
     """Share of the further slices whose crop is of any place in the body, with or without
     lesions: crops around lesions do not show every healthy tissue."""

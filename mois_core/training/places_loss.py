@@ -16,20 +16,18 @@ from torch import Tensor, nn
 from mois_core.network.config import STRIDE
 from mois_core.network.layers import ChannelNorm
 from mois_core.network.model import SliceFeatures
-from mois_core.training.device import on_device, places_of
-from mois_core.training.losses import LossAccumulator, cross_entropy, dice
+from mois_core.training.compared_places import ComparedPlaces
+from mois_core.training.device import on_device
+from mois_core.training.losses import LossAccumulator, cross_entropy, dice, enlarged, pooled
 from mois_core.training.sampling import ScanSample
 
 _LOOK = 32
 """Length of the vector that describes how a place looks."""
 _SHARPNESS = 10.0
 """Factor on the likeness of two looks, which is between -1 and 1."""
-_MOSTLY = 0.25
-"""A place is of an appearance if this part of its pixels is."""
 _NO_VOTE = -1e4
-_MOST_HEALTHY = 1024
-"""Of more healthy places than this every second, third and so on is asked: what is compared grows
-with their square."""
+_LEAST = 1e-9
+"""Less than any mean of likenesses can be; its logarithm is finite."""
 _FINE = 4
 """Pixels per position of the finest map."""
 
@@ -66,71 +64,45 @@ def add_places(
     head: PlacesHead,
     features: SliceFeatures,
     samples: Sequence[ScanSample],
+    compared: Sequence[ComparedPlaces | None],
 ) -> None:
-    """Add the losses of the answers at every place of all crops."""
+    """Add the losses of the answers at every place of all crops.
+
+    ``compared`` are the places of each sample that are asked how they look.
+    """
     weights = losses.weights
     features = SliceFeatures(
         features.coarse.float(), features.middle.float(), features.fine.float()
     )
     logits, coarse, looks = head(features)
     labels = torch.cat([on_device(sample.labels, logits.device) for sample in samples])
-    truth = F.avg_pool2d((labels > 0).float()[:, None], _FINE)
+    truth = pooled((labels > 0).float()[:, None], weights)
     present = truth.flatten(1).any(dim=1, keepdim=True)  # (crops, 1)
     for name, answer in (("places", logits), ("places coarse", coarse)):
+        answer = enlarged(answer, truth)
         error = weights.semantic_pixels * cross_entropy(answer, truth)
         # Dice asks a crop without lesions to mark nothing at all, and drowns the others in it.
         overlap = torch.where(present, dice(answer, truth), 0.0)
         losses.add(name, error + weights.dice * overlap, weights.places)
-    first = 0
-    for sample in samples:
-        crops = slice(first, first + len(sample.slice_indices))
-        first = crops.stop
-        error = _look_error(looks[crops], sample)
-        if error is not None:
-            losses.add("places look", error[None], weights.places)
+    parts = looks.split([len(sample.slice_indices) for sample in samples])
+    for of_scan, places in zip(parts, compared, strict=True):
+        if places is not None:
+            losses.add("places look", _look_error(of_scan, places)[None], weights.places)
 
 
-def _look_error(looks: Tensor, sample: ScanSample) -> Tensor | None:
-    """Cross-entropy of each place's appearance, or of being healthy, if the places of all other
-    crops vote by how alike they look. Every appearance counts the same; None if there is but one.
-    """
-    size, device = looks[0, 0].numel(), looks.device
-    # Which places are compared is found out on the host, which knows all of it.
-    shown = _appearance_of_places(sample).flatten()  # (crops * places,)
-    every = -(-len(shown) // _MOST_HEALTHY)
-    is_nth = torch.arange(len(shown)) % every == 0
-    asked = ((shown > 0) | ((shown == 0) & is_nth)).nonzero()[:, 0]
-    shown, crop = shown[asked], asked // size  # (n,)
-    flat = looks.flatten(2).transpose(1, 2).flatten(0, 1)[on_device(asked, device)]  # (n, look)
-    likeness = _SHARPNESS * flat @ flat.T  # (n, n)
-    shown_there, crop_there = on_device(shown, device), on_device(crop, device)
-    is_elsewhere = crop_there[:, None] != crop_there[None]
-    present = [appearance for appearance in shown.unique().tolist() if appearance >= 0]
-    votes = []
-    for appearance in present:
-        voters = is_elsewhere & (shown_there == appearance)
-        vote = torch.logsumexp(likeness.masked_fill(~voters, _NO_VOTE), dim=1)
-        votes.append(vote - voters.sum(dim=1).clamp(min=1).log())
-    logits = torch.stack(votes, dim=1)  # (n, appearances)
-    errors = []
-    for n, appearance in enumerate(present):
-        own = shown == appearance
-        by_crop = crop[own].bincount(minlength=len(looks))
-        counted = own & (by_crop[crop] < by_crop.sum())
-        if counted.any():
-            chosen = logits[places_of(counted, device)]
-            errors.append(-chosen.log_softmax(dim=1)[:, n].mean())
-    return torch.stack(errors).mean() if len(errors) > 1 else None
-
-
-def _appearance_of_places(sample: ScanSample) -> Tensor:
-    """For each place 0 for healthy, 1 + the appearance that most of its pixels are of, or -1 if it
-    shows a little of a lesion only; [crops, rows, columns]."""
-    is_lesion, appearances = sample.labels > 0, sample.appearance_of_pixels()
-    lesion = F.avg_pool2d(is_lesion.float()[:, None], STRIDE)[:, 0]
-    by_appearance = [
-        F.avg_pool2d((is_lesion & (appearances == n)).float()[:, None], STRIDE)[:, 0]
-        for n in range(int(sample.appearances.max()) + 1)
-    ]
-    most, which = torch.stack(by_appearance).max(dim=0)
-    return torch.where(lesion == 0, 0, torch.where(most >= _MOSTLY, which + 1, -1))
+def _look_error(looks: Tensor, places: ComparedPlaces) -> Tensor:
+    """Cross-entropy of what each place is, if the places of all other crops vote by how alike they
+    look."""
+    index, crop, shown, weights = (
+        on_device(tensor, looks.device)
+        for tensor in (places.index, places.crop, places.shown, places.weights)
+    )
+    flat = looks.flatten(2).transpose(1, 2).flatten(0, 1)[index]  # (n, look)
+    # The sum of thousands of exponentials needs more digits than half precision has.
+    with torch.autocast(looks.device.type, enabled=False):
+        is_elsewhere = (crop[:, None] != crop).float()  # (n, n)
+        alike = (_SHARPNESS * flat @ flat.T).exp() * is_elsewhere
+        voters = is_elsewhere @ shown  # (n, classes)
+        mean = alike @ shown / voters.clamp(min=1)
+        votes = torch.where(voters > 0, mean.clamp(min=_LEAST).log(), _NO_VOTE)
+        return -(weights * votes.log_softmax(dim=1)).sum()

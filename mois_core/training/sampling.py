@@ -72,13 +72,13 @@ def sample_scan(rng: np.random.Generator, scan: ResizedCase, how: SamplingConfig
     by_appearance = [
         [lesion for lesion in seen if lesion.appearance == appearance] for appearance in searched
     ]
-    first = _pick(rng, by_appearance[0])
+    first = _pick(rng, by_appearance[0], how.by_size)
     length = min(how.consecutive, scan.count)
     start = int(np.clip(first.slice_index - rng.integers(length), 0, scan.count - length))
     single = [
         _anywhere(rng, scan)
         if rng.random() < how.anywhere
-        else _pick(rng, by_appearance[n % len(by_appearance)])
+        else _pick(rng, by_appearance[n % len(by_appearance)], how.by_size)
         for n in range(how.elsewhere)
     ]
     corners = [_corner(rng, first, size, whole)] * length
@@ -96,8 +96,16 @@ def sample_scan(rng: np.random.Generator, scan: ResizedCase, how: SamplingConfig
     return ScanSample(*warped, slice_indices, scan.appearances, searched)
 
 
-def _pick(rng: np.random.Generator, lesions: Sequence[LesionOnSlice]) -> LesionOnSlice:
-    """Pick a lesion first and then one of its slices: long lesions are not drawn more often."""
+def _pick(
+    rng: np.random.Generator, lesions: Sequence[LesionOnSlice], by_size: float
+) -> LesionOnSlice:
+    """Pick a lesion first and then one of its slices: long lesions are not drawn more often.
+
+    The share ``by_size`` is drawn by the pixels they show instead.
+    """
+    if by_size and rng.random() < by_size:
+        pixels = np.array([lesion.pixels for lesion in lesions], dtype=float)
+        return lesions[int(rng.choice(len(lesions), p=pixels / pixels.sum()))]
     lesion_id = rng.choice(sorted({lesion.lesion_id for lesion in lesions}))
     own = [lesion for lesion in lesions if lesion.lesion_id == lesion_id]
     return own[int(rng.integers(len(own)))]

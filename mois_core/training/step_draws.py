@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from mois_core.training.compared_places import ComparedPlaces, compared_places
 from mois_core.training.config import SamplingConfig
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.sampling import ScanSample, sample_scan
@@ -23,10 +24,18 @@ class StepDraws:
     """The crops of one step, and the generators that the rest of the step is drawn from."""
 
     samples: Sequence[ScanSample]
+    compared: Sequence[ComparedPlaces | None]
+    """Of each scan the places that the loss on places compares; empty without that loss."""
     rngs: Sequence[np.random.Generator]
     """One for each scan."""
     shared_rng: np.random.Generator
     """It draws what is the same for all scans and in all processes."""
+
+    def pinned(self) -> StepDraws:
+        """Return the same with all tensors in memory that a GPU can read by itself."""
+        samples = [sample.pinned() for sample in self.samples]
+        compared = [places and places.pinned() for places in self.compared]
+        return replace(self, samples=samples, compared=compared)
 
 
 def draw_step(
@@ -35,11 +44,16 @@ def draw_step(
     places: Sequence[int],
     scans: Sequence[ResizedCase],
     how: SamplingConfig,
+    compares: bool,
 ) -> StepDraws:
-    """Draw those of a step's scans that have one of the ``places`` in it."""
+    """Draw those of a step's scans that have one of the ``places`` in it.
+
+    ``compares`` says that the loss on places is asked for.
+    """
     rngs = [np.random.default_rng([seed, step_index, 1 + place]) for place in places]
     samples = [sample_scan(rng, scans[int(rng.integers(len(scans)))], how) for rng in rngs]
-    return StepDraws(samples, rngs, np.random.default_rng([seed, step_index, 0]))
+    compared = [compared_places(sample) for sample in samples] if compares else []
+    return StepDraws(samples, compared, rngs, np.random.default_rng([seed, step_index, 0]))
 
 
 class DrawsAhead:
@@ -76,7 +90,4 @@ class DrawsAhead:
 
     def _readable(self, step_index: int) -> StepDraws:
         draws = self._draw(step_index)
-        if self._device.type == "cuda":
-            samples = [sample.pinned() for sample in draws.samples]
-            draws = StepDraws(samples, draws.rngs, draws.shared_rng)
-        return draws
+        return draws.pinned() if self._device.type == "cuda" else draws

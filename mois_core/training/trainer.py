@@ -148,7 +148,8 @@ class Trainer:
     def _draw(self, step_index: int) -> StepDraws:
         how = self.config.sampling
         mine = distributed.share_of(how.scans, self.rank, self.processes)
-        return draw_step(self.config.seed, step_index, mine, self.scans, how)
+        compares = self.places_head is not None
+        return draw_step(self.config.seed, step_index, mine, self.scans, how, compares)
 
     def _validate(self) -> None:
         if self.rank == 0:
