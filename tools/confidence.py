@@ -1,15 +1,16 @@
 """Measure how often findings of a confidence are right, on phantoms of the training range.
 
-Run as ``python -m tools.confidence``; ``--help`` lists the options. It prints what to write into
-the config of a network (`ExemplarConfig`): the curve from the height of a finding's logits to the
-share of findings that are right, and what each lowest confidence would come to.
+Run as ``python -m tools.confidence``; ``--help`` lists the options. With ``--again`` it prints what
+to write into the config of a network (`ExemplarConfig.calibration`): the curve from the height of a
+finding's logits to the share of findings that are right. It ends with what each lowest confidence
+would come to.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def searched(model: Sam2, phantom: Phantom, exemplars: int) -> SearchedScan:
 
 
 def curve(findings: Sequence[Finding]) -> list[tuple[float, float]]:
-    """Return knots from today's confidence to the share of findings that are right."""
+    """Return knots from the confidence to the share of findings that are right."""
     ordered = sorted(findings, key=lambda one: one.confidence)
     right = np.array([one.is_right for one in ordered], dtype=float)
     fitted = isotonic_regression(right).x
@@ -117,6 +118,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
     parser.add_argument("--first", type=int, default=90020, help="first seed")
     parser.add_argument("--count", type=int, default=12, help="phantoms")
+    parser.add_argument(
+        "--again", action="store_true", help="calibrate anew, instead of measuring the calibration"
+    )
     parser.add_argument("--threads", type=int, default=0, help="processor threads")
     args = parser.parse_args()
     if is_held_out(args.first + args.count - 1):
@@ -124,6 +128,9 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     model = weights.open_checkpoint(args.checkpoint or models.SHIPPED, device="cpu").network
+    if args.again:
+        exemplars = replace(model.config.exemplars, calibration=())
+        model.config = replace(model.config, exemplars=exemplars)
     scans = []
     for seed in range(args.first, args.first + args.count):
         phantom = make_phantom(seed, PhantomSettings())

@@ -16,6 +16,7 @@ from mois_core.session import Session
 from mois_core.session.masks import Mask
 from mois_core.session.search import (
     MOST_CONFIDENT,
+    Calibration,
     Marked,
     confident_components,
     reference_of,
@@ -24,6 +25,10 @@ from mois_core.session.session_file import restore, to_bytes
 from mois_core.session.state import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def marked(found: np.ndarray, confidence: np.ndarray, calibration: Calibration = ()) -> Marked:
+    return Marked(found, confidence, reference_of(found, confidence), calibration)
 
 
 def test_findings_that_the_search_is_nowhere_confident_of_are_left_out():
@@ -35,8 +40,7 @@ def test_findings_that_the_search_is_nowhere_confident_of_are_left_out():
     confidence[1, 4:7, 4:7] = 10
     confidence[1, 1, 11], confidence[2, 6, 16] = 6, 5.5
     for min_confidence, kept in ((0.5, [2, 11, 16]), (0.58, [2, 11]), (1.0, [2])):
-        reference = reference_of(found, confidence)
-        confident = confident_components(found, confidence, min_confidence, reference)
+        confident = confident_components(marked(found, confidence), min_confidence)
         assert not (confident & ~found).any()
         assert [x for x in (2, 11, 16) if confident[:, :, x].any()] == kept
     # Slices 0 and 1 share a corner: the part without a confident voxel stays with the other.
@@ -48,16 +52,14 @@ def test_one_voxel_that_a_search_is_oddly_confident_of_decides_nothing():
     found[0, :10, :10] = found[0, 20:30, 20:30] = True
     confidence = np.where(found, 8, 0).astype(np.float16)
     confidence[0, 5, 5] = MOST_CONFIDENT
-    reference = reference_of(found, confidence)
-    assert (confident_components(found, confidence, 1.0, reference) == found).all()
+    assert (confident_components(marked(found, confidence), 1.0) == found).all()
 
 
 def test_a_search_that_marks_nothing_is_confident_of_nothing():
     found = np.zeros((3, 8, 20), dtype=bool)
-    confidence = found.astype(np.float16)
-    reference = reference_of(found, confidence)
-    assert not confident_components(found, confidence, 0.5, reference).any()
-    assert Marked(found, confidence, reference).confidence_in(Mask((8, 20))) == 0
+    nothing = marked(found, found.astype(np.float16))
+    assert not confident_components(nothing, 0.5).any()
+    assert nothing.confidence_in(Mask((8, 20))) == 0
 
 
 def test_a_finding_is_as_confident_as_its_most_confident_voxel():
@@ -67,11 +69,25 @@ def test_a_finding_is_as_confident_as_its_most_confident_voxel():
     confidence[0, :10, :10] = 8
     confidence[0, 5, 5] = MOST_CONFIDENT
     confidence[1, 25, 25] = 4
-    marked = Marked(found, confidence, reference_of(found, confidence))
     sure, doubtful = found.copy(), found.copy()
     sure[1] = doubtful[0] = False
-    assert marked.confidence_in(Mask.from_stack(sure)) == 1
-    assert marked.confidence_in(Mask.from_stack(doubtful)) == pytest.approx(0.5)
+    both = marked(found, confidence)
+    assert both.confidence_in(Mask.from_stack(sure)) == 1
+    assert both.confidence_in(Mask.from_stack(doubtful)) == pytest.approx(0.5)
+
+
+def test_a_calibrated_network_tells_how_often_such_findings_are_right():
+    found = np.zeros((2, 40, 40), dtype=bool)
+    found[0, :10, :10] = found[1, 20:30, 20:30] = True
+    confidence = np.where(found, 8, 0).astype(np.float16)
+    confidence[1] /= 2
+    both = marked(found, confidence, ((0.2, 0.1), (0.5, 0.4), (1.0, 0.9)))
+    doubtful = found.copy()
+    doubtful[0] = False
+    assert both.confidence_in(Mask.from_stack(found)) == pytest.approx(0.9)
+    assert both.confidence_in(Mask.from_stack(doubtful)) == pytest.approx(0.4)
+    assert (confident_components(both, 0.4) == found).all()
+    assert (confident_components(both, 0.41) == (found & ~doubtful)).all()
 
 
 def test_a_search_tells_how_confident_it_is_of_each_finding_and_a_file_keeps_it():

@@ -95,6 +95,9 @@ class ExemplarConfig:
     """Length of the learned bank; None means one token per position of the map."""
     min_confidence: float = 0.0
     """`Settings.min_confidence` that suits these weights; for the published ones it is 0."""
+    calibration: tuple[tuple[float, float], ...] = ()
+    """Knots from how high a finding stands among all that a search marks, 0 to 1, to the share of
+    such findings that are right (`tools/confidence.py`); without knots the height is told."""
 
 
 @dataclass(frozen=True)

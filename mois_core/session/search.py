@@ -27,6 +27,9 @@ SLICES_AT_ONCE = {"cpu": 1}
 """Slices searched per pass; on a CPU more at once would only take more memory."""
 SLICES_AT_ONCE_ELSEWHERE = 4
 
+Calibration = Sequence[tuple[float, float]]
+"""`ExemplarConfig.calibration`."""
+
 Choice = Callable[[int], Sequence[Exemplar]]
 """Chooses the exemplars that a slice is searched with."""
 
@@ -41,11 +44,12 @@ class Marked:
     """Logits of the same shape, 0 where nothing is marked."""
     reference: float
     """The `REFERENCE_QUANTILE` of the confidence of everything that the network marked."""
+    calibration: Calibration = ()
 
     def confidence_in(self, mask: Mask) -> float:
-        """Return the highest confidence in a mask, as a part of the reference and at most 1."""
-        highest = float(mask.read(self.confidence).max(initial=0.0))
-        return min(highest / self.reference, 1.0) if self.reference > 0 else 0.0
+        """Return how confident the network is of what a mask covers, from 0 to 1."""
+        highest = mask.read(self.confidence).max(initial=0.0)
+        return float(calibrated(highest, self.reference, self.calibration))
 
 
 class Search:
@@ -57,6 +61,8 @@ class Search:
         self.embeddings = decoder.embeddings
         self.gate = gate
         self.min_confidence = min_confidence
+        exemplars = decoder.model.config.exemplars
+        self.calibration = exemplars.calibration if exemplars else ()
         self._keys: tuple[Sequence[Exemplar], torch.device, ExemplarKeys] | None = None
 
     @torch.no_grad()
@@ -86,8 +92,9 @@ class Search:
         progress(len(slice_indices), len(slice_indices), "searching slices")
         reference = reference_of(found, confidence)
         if self.min_confidence:
-            found = confident_components(found, confidence, self.min_confidence, reference)
-        return Marked(found, confidence, reference)
+            marked = Marked(found, confidence, reference, self.calibration)
+            found = confident_components(marked, self.min_confidence)
+        return Marked(found, confidence, reference, self.calibration)
 
     def _searched(
         self, slice_indices: Sequence[int], exemplars: Sequence[Exemplar] | None
@@ -161,18 +168,25 @@ def reference_of(found: np.ndarray, confidence: np.ndarray) -> float:
     return float(np.quantile(confidence[found].astype(np.float32), REFERENCE_QUANTILE))
 
 
-def confident_components(
-    found: np.ndarray, confidence: np.ndarray, min_confidence: float, reference: float
+def calibrated(
+    highest: np.ndarray | float, reference: float, calibration: Calibration
 ) -> np.ndarray:
-    """Keep the connected components of a mask [slices, rows, columns] that reach a confidence.
+    """Return the confidence in findings by their highest logits.
 
-    A component stays if its highest confidence is at least ``min_confidence`` times ``reference``.
+    What counts is the part of the reference that they reach, at most 1, or the share of findings of
+    that height that are right where this is known.
     """
-    if not found.any():
-        return found
-    labels, count = ndimage.label(found, structure=TOUCHING)
+    height = np.minimum(highest / reference, 1.0) if reference > 0 else np.zeros_like(highest)
+    return np.interp(height, *np.transpose(calibration)) if calibration else height
+
+
+def confident_components(marked: Marked, min_confidence: float) -> np.ndarray:
+    """Keep the connected components of what is marked that the network is confident enough of."""
+    if not marked.found.any():
+        return marked.found
+    labels, count = ndimage.label(marked.found, structure=TOUCHING)
     peaks = np.zeros(count + 1, dtype=np.float32)
-    np.maximum.at(peaks, labels[found], confidence[found])
-    is_kept = peaks >= min_confidence * reference
+    np.maximum.at(peaks, labels[marked.found], marked.confidence[marked.found])
+    is_kept = calibrated(peaks, marked.reference, marked.calibration) >= min_confidence
     is_kept[0] = False  # label 0 is what is not marked
     return is_kept[labels]
