@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -16,6 +17,7 @@ from mois_core.followup.report import document
 from mois_core.followup.time_point import TimePoint
 from mois_core.geometry import Volume
 from mois_core.results.body_regions import BodyRegion
+from mois_core.results.lesion_uids import numbered_uid
 
 VOXEL_CM3 = 0.032
 """4 x 4 x 2 mm."""
@@ -95,6 +97,26 @@ def test_a_lesion_keeps_number_and_uid_over_scans_that_call_it_otherwise():
     assert first.uid != second.uid and first.uid.startswith("2.25.")
     again = followed(points[:2], Matching(pairs={1: 4}, new=(5,)))
     assert [course.uid for course in again.courses] == [first.uid, second.uid]
+
+
+def test_a_report_tells_what_lesions_are_called_in_files_from_before_the_comparison():
+    points = [point(l1=10), point(l4=10, l5=3)]
+    found = followed(points, Matching(pairs={1: 4}, new=(5,)))
+    first, second = document(found)["lesions"]
+    assert first["uid"] == numbered_uid(points[0].scan, 1)
+    assert first["uid_in_scan"] == [first["uid"], numbered_uid(points[1].scan, 4)]
+    assert second["uid_in_scan"] == [None, second["uid"]]
+
+
+def test_an_even_earlier_scan_does_not_rename_lesions_that_are_followed_already():
+    followed_already = replace(point(l4=10, l5=3), stored_uids={4: "2.25.7"})
+    points = [point(l1=10, l2=3), followed_already, point(l4=10, l5=3)]
+    pairs = Matching(pairs={1: 4, 2: 5}), Matching(pairs={4: 4, 5: 5})
+    first, second = followed(points, *pairs).courses
+    assert first.uid == "2.25.7"
+    assert second.uid == numbered_uid(points[0].scan, 2)
+    points[0] = replace(points[0], stored_uids={1: "2.25.1"})
+    assert followed(points, *pairs).courses[0].uid == "2.25.1"
 
 
 def test_a_lesion_that_merged_twice_counts_with_the_last_one():

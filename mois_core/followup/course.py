@@ -137,12 +137,17 @@ def courses(points: Sequence[TimePoint], matchings: Sequence[Matching]) -> list[
         value: LesionCourse(value, points[0].uid(value), {0: value}) for value in points[0].lesions
     }
     everything = list(found.values())
+    # What is in files of several scans already outlives the UID of a number in one scan.
+    settled = {course.number for course in everything if course.number in points[0].stored_uids}
     for position, matching in enumerate(matchings, start=1):
         point = points[position]
         found, before = {}, found
         for one, other in matching.pairs.items():
             found[other] = before[one]
             before[one].labels[position] = other
+            if before[one].number not in settled and other in point.stored_uids:
+                before[one].uid = point.stored_uids[other]
+                settled.add(before[one].number)
         number = max((course.number for course in everything), default=0)
         taken = {course.uid for course in everything}
         for value in point.lesions:
@@ -153,6 +158,8 @@ def courses(points: Sequence[TimePoint], matchings: Sequence[Matching]) -> list[
             if uid in taken:  # a stored one that the matching has given to another lesion
                 uid = derived_uid(uid, str(position), str(value))
             found[value] = LesionCourse(number, uid, {position: value})
+            if value in point.stored_uids:
+                settled.add(number)
             everything.append(found[value])
         for one, other in matching.merged.items():
             before[one].merged_into = found[other].number

@@ -90,6 +90,10 @@ def document(follow_up: FollowUp, dice: float = READERS_DICE) -> dict[str, objec
             {
                 **_rounded(asdict(change)),
                 "label_in_scan": [course.labels.get(n) for n in range(len(follow_up.points))],
+                "uid_in_scan": [
+                    point.uid(course.labels[n]) if n in course.labels else None
+                    for n, point in enumerate(follow_up.points)
+                ],
                 "volumes_cm3": [
                     _rounded(follow_up.volume_cm3(course, n)) for n in range(len(follow_up.points))
                 ],
