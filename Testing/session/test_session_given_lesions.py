@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from engine_fixtures import FIRST, SCENE, SECOND, THIRD, Block, painted, scan_of, volume_of
 from orientations import STORAGE_ORDERS, stored_as
+from scipy import ndimage
 from stub_network import StubNetwork
 from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
@@ -67,6 +68,31 @@ def test_a_search_leaves_them_as_they_are_and_numbers_findings_after_them(given)
     assert any(is_exactly(given, n, THIRD) for n in found)
     labels = given.stack.from_volume(given.labels())
     assert np.array_equal(labels == 3, painted(INNER))
+
+
+def test_what_a_small_outline_leaves_is_a_finding_that_merging_makes_part_of_it(given):
+    (rest,) = [n for n in given.find_similar() if is_beside(given, n, INNER)]
+
+    assert given.lesion(rest).status is Status.FOUND
+    assert np.array_equal(stack_of(given, rest), painted(FIRST) & ~painted(INNER))
+    assert given.merge(3, rest) == 3
+    assert is_exactly(given, 3, FIRST)
+    given.find_similar()
+    assert is_exactly(given, 3, FIRST)
+    assert not [n for n in given.state.lesions if n != 3 and is_beside(given, n, FIRST)]
+
+
+def is_beside(session, lesion: int, block: Block) -> bool:
+    wider = ndimage.binary_dilation(painted(block))
+    return bool((stack_of(session, lesion) & wider & ~painted(block)).any())
+
+
+def test_an_outline_of_most_of_a_finding_leaves_nothing_of_it(session):
+    most = Block(FIRST.slices, FIRST.rows, (FIRST.columns[0], FIRST.columns[1] - 1))
+    session.add_lesions(labels_of(session, lesion3=most))
+    session.find_similar()
+    assert is_exactly(session, 3, most)
+    assert not [n for n in session.state.lesions if n != 3 and is_beside(session, n, most)]
 
 
 def test_a_clicked_lesion_takes_nothing_from_them(given):
