@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,23 @@ import pytest
 import SimpleITK
 from command_line import mois
 from engine_fixtures import LESION, SCENE, scan_of, volume_of
-from evaluation_fixtures import truth_of, write_cohort
+from evaluation_fixtures import plan_of, truth_of, write_cohort
 from orientations import STORAGE_ORDERS, stored_as
 from stand_in_nnunet import write_environment
 
 from mois_core.errors import BadInput
 from mois_core.evaluation.baselines.nnunet import NnUnet
-from mois_core.evaluation.baselines.nnunet_process import DATASET, NnUnetProcess
+from mois_core.evaluation.baselines.nnunet_process import DATASET, MODEL, NnUnetProcess
+from mois_core.evaluation.baselines.nnunet_training import train_nnunet, upright_scan
+from mois_core.evaluation.cohort import read_cohort
 from mois_core.evaluation.results_folder import read_rows
-from mois_core.evaluation.segmenter_specs import parse_spec
+from mois_core.evaluation.runner import run_plan
+from mois_core.evaluation.segmenter_specs import parse_spec, without_missing
 from mois_core.evaluation.segmenters import Missing, Surroundings
-from mois_core.geometry import Volume
+from mois_core.geometry import SliceStack, Volume
+from mois_core.training.config import DataConfig
+from mois_core.training.scans import INDEX
+from mois_core.training.training_case import TrainingCase, case_of
 
 SCAN = volume_of(scan_of(*SCENE))
 TRUTH = truth_of(*(block for block in SCENE if block.brightness == LESION))
@@ -76,6 +83,97 @@ def test_a_mask_comes_back_on_the_scan_however_it_is_stored(nnunet, model, tmp_p
     assert np.array_equal(made.result(), scan.array > 80)
 
 
+# ---- trained here ------------------------------------------------------------------------------
+
+
+def prepared(folder: Path, **told: object) -> Path:
+    folder.mkdir()
+    entries = []
+    for fold in range(3):
+        case = case_of(f"{fold}", SCAN, TRUTH, np.zeros(TRUTH.max() + 1))
+        case.save(folder / f"{fold}.npz")
+        entries.append({"file": f"{fold}.npz", "fold": fold})
+    (folder / INDEX).write_text(json.dumps({"cases": entries, **told}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(nnunet, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    cases = prepared(folder / "cases")
+    words = ["train-baseline", "nnunet", "--python", nnunet.python, "--minutes", "0.25"]
+    words += ["--prepared", cases, "--fold", "0", "--out", folder / "out"]
+    assert mois(*words) == 0
+    model = folder / "out" / "nnUNet_results" / DATASET / MODEL
+    before = (folder / "out" / "nnunet.log").stat().st_mtime_ns
+    assert mois(*words) == 0
+    assert (folder / "out" / "nnunet.log").stat().st_mtime_ns == before, "it is trained already"
+    return model
+
+
+def test_one_command_trains_it_and_leaves_no_scan_behind(nnunet, trained):
+    given = {"minutes": 0.25, "steps": 1, "parameters": 1, "scans": 2}
+    assert NnUnet(str(trained), str(nnunet.python)).given() == given
+    assert not list(trained.parents[2].rglob("*.nii.gz"))
+
+
+@pytest.mark.parametrize(("order", "flips"), STORAGE_ORDERS[5::21])
+def test_it_is_shown_the_same_as_in_its_training_however_a_scan_is_stored(
+    nnunet, trained, tmp_path, monkeypatch, order, flips
+):
+    shown = []
+    real = NnUnetProcess.predict
+    monkeypatch.setattr(
+        NnUnetProcess,
+        "predict",
+        lambda self, model, scan: shown.append(scan) or real(self, model, scan),
+    )
+    scan = stored_as(SCAN, order, flips)
+    made = segmenter(nnunet, trained, tmp_path)
+    made.open(scan)
+    assert np.array_equal(shown[0].array, case_of("", SCAN, TRUTH, np.zeros(4)).images)
+    assert np.allclose(shown[0].spacing, (0.62, 0.62, 7.8))
+    assert np.array_equal(made.result(), scan.array > 80)
+
+
+def test_slices_and_grey_window_of_the_training_are_those_of_the_prediction(nnunet, tmp_path):
+    cases = prepared(tmp_path / "cases", axis="axial", grey_window=[0.0, 100.0])
+    process = NnUnetProcess(nnunet.python, tmp_path / "out")
+    model = train_nnunet(process, DataConfig(str(cases)), 0.1)
+    shown = upright_scan(model, SCAN)
+    assert shown.stack.axis == "axial"
+    assert shown.volume().array.max() == 255
+    assert shown.volume().array.shape == SliceStack(SCAN, "axial").array.shape
+
+
+def test_scans_without_the_size_of_their_voxels_are_refused(nnunet, tmp_path):
+    cases = prepared(tmp_path / "cases")
+    for path in cases.glob("*.npz"):
+        replace(TrainingCase.load(path), voxel_mm=None).save(path)
+    with pytest.raises(BadInput, match="prepare them again"):
+        train_nnunet(NnUnetProcess(nnunet.python, tmp_path), DataConfig(str(cases)), 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["nnunet"], "pip install nnunetv2"),
+        (["nnunet", "--python", "nowhere"], "no Python at"),
+        (["nnunet", "--python", "nowhere", "--steps", "5"], "--minutes"),
+        (["nnunet", "--python", "nowhere", "--minutes", "0"], "more than 0"),
+        (["unet", "--python", "nowhere"], "of nnunet"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(tmp_path, capsys, words, why):
+    assert mois("train-baseline", *words, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err.strip()
+    assert why in said
+    assert len(said.splitlines()) == 1
+
+
+# ---- files and folders -------------------------------------------------------------------------
+
+
 def test_no_scan_is_left_on_the_disk(nnunet, model, tmp_path):
     made = segmenter(nnunet, model, tmp_path)
     made.open(SCAN)
@@ -122,22 +220,19 @@ def test_what_is_missing_is_said_with_what_to_do(nnunet, model, tmp_path):
 
 
 def test_it_is_evaluated_beside_others_and_left_out_where_it_is_not_installed(
-    nnunet, model, tmp_path, capsys
+    nnunet, model, tmp_path
 ):
-    cohort = write_cohort(tmp_path / "cohort", sets=("near",), scans=1)
-    growing = ["evaluate", str(cohort), "--segmenter", "region-growing", "--smallest-cm3", "0"]
+    cases = read_cohort(write_cohort(tmp_path / "cohort", sets=("near",), scans=1))
     spec = f"nnunet={model},python={nnunet.python}"
-    assert mois(*growing, "--segmenter", spec, "--out", str(tmp_path / "out")) == 0
-    rows = read_rows(tmp_path / "out")
+    results = run_plan(plan_of(cases, "region-growing", spec), tmp_path / "out")
+    rows = read_rows(results.folder)
     assert [(row["segmenter"], row["clicks"]) for row in rows][1] == ("nnU-Net", 0)
-    assert not read_rows(tmp_path / "out", "failures.csv")
+    assert not read_rows(results.folder, "failures.csv")
 
-    assert mois(*growing, "--segmenter", f"nnunet={model}", "--out", str(tmp_path / "two")) == 0
-    assert "nnU-Net is left out: nnU-Net runs in an environment of its own" in (
-        capsys.readouterr().err
-    )
-    left_out = json.loads((tmp_path / "two" / "plan.json").read_text())["left_out"]
-    assert list(left_out) == ["nnU-Net"]
+    asked = [parse_spec("region-growing"), parse_spec(f"nnunet={model}")]
+    specs, left_out = without_missing(asked)
+    assert [one.name for one in specs] == ["Region growing"]
+    assert "an environment of its own" in left_out["nnU-Net"]
 
 
 def test_its_name_says_nothing_of_where_it_lies():

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mois_core.errors import BadInput
 
-_TRAINABLE = ("unet", "dins", "sw-fastedit")
+if TYPE_CHECKING:
+    from mois_core.training.config import DataConfig
+
+_NNUNET = "nnunet"
+_TRAINABLE = ("unet", "dins", "sw-fastedit", _NNUNET)
 
 _DESCRIPTION = """\
 Train a network that MOIS-SAM2 is compared with, on the same phantoms or prepared scans that 'mois
@@ -16,18 +21,22 @@ train' learns from, for the same time whichever it is:
   unet         3-D U-Net, no clicks
   dins         deep interactive networks: guide maps of exponential distance
   sw-fastedit  DynUNet with click channels and corrections of its own mistakes
+  nnunet       nnU-Net by its own program, in the environment of --python
 
 What was given (minutes, steps, parameters, scans) is kept in the weights and stands in the tables
 of 'mois evaluate'. A run can be stopped at any time: the same command goes on with it. DIR receives
 
   weights.safetensors   for 'mois evaluate --segmenter dins=DIR/weights.safetensors'
   newest.pt             the whole state of the run
-  log.jsonl             the losses"""
+  log.jsonl             the losses
+
+or, for nnunet, its model in nnUNet_results, and nnunet.log; it begins anew if it was stopped."""
 
 _EXAMPLES = """\
 examples:
   mois train-baseline dins --minutes 60 --out runs/dins
-  mois train-baseline unet --size full --minutes 600 --prepared cases --out runs/unet"""
+  mois train-baseline unet --size full --minutes 600 --prepared cases --out runs/unet
+  mois train-baseline nnunet --python nnunet/bin/python --minutes 600 --out runs/nnunet"""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -63,6 +72,13 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--prepared", metavar="DIR", help="what 'mois prepare' wrote")
     parser.add_argument("--fold", type=int, metavar="N", help="fold of --prepared to leave out")
     parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
+    own = parser.add_argument_group("nnunet alone")
+    own.add_argument(
+        "--python", type=Path, metavar="PYTHON", help="of the environment that has nnunetv2"
+    )
+    own.add_argument(
+        "--memory-gb", type=float, metavar="N", help="GPU memory to plan for (nnU-Net's own choice)"
+    )
     return parser
 
 
@@ -72,25 +88,55 @@ def run(args: argparse.Namespace) -> None:
 
     from mois_core.evaluation.baselines import BASELINES
 
+    if args.kind == _NNUNET:
+        _train_nnunet(args)
+        return
+    if args.python is not None or args.memory_gb is not None:
+        raise BadInput("--python and --memory-gb are of nnunet")
     recipe = BASELINES[args.kind].load().recipe
 
     from mois_core.evaluation.baselines.training import BaselineRun, BaselineTrainer, Budget
+
+    if args.patches < 1:
+        raise BadInput(f"--patches must be at least 1, not {args.patches}")
+    minutes = 60.0 if args.minutes is None and args.steps is None else args.minutes
+    budget = Budget(minutes, args.steps)
+    settings = BaselineRun(args.size, args.seed, args.patches, _data(args))
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    trainer = BaselineTrainer(recipe, settings, args.out, device)
+    weights = trainer.run(budget)
+    print(f"{weights}: mois evaluate --segmenter {args.kind}={weights} ...")
+
+
+def _data(args: argparse.Namespace) -> DataConfig:
     from mois_core.training.config import DataConfig, PhantomRange
 
     if args.fold is not None and not args.prepared:
         raise BadInput("--fold is of --prepared scans; give both")
-    if args.patches < 1:
-        raise BadInput(f"--patches must be at least 1, not {args.patches}")
     count = args.phantoms
     if count is None:
         count = 0 if args.prepared else 120
     if count < 0:
         raise BadInput(f"--phantoms must not be below 0, but is {count}")
-    minutes = 60.0 if args.minutes is None and args.steps is None else args.minutes
-    budget = Budget(minutes, args.steps)
-    data = DataConfig(args.prepared, args.fold, PhantomRange(count=count, cache=args.cache))
-    settings = BaselineRun(args.size, args.seed, args.patches, data)
+    return DataConfig(args.prepared, args.fold, PhantomRange(count=count, cache=args.cache))
+
+
+def _train_nnunet(args: argparse.Namespace) -> None:
+    import torch
+
+    from mois_core.evaluation.baselines.nnunet_process import GET_IT, NnUnetProcess
+    from mois_core.evaluation.baselines.nnunet_training import train_nnunet
+
+    if args.steps is not None or args.size != "small":
+        raise BadInput("nnunet trains for --minutes, and plans its own size; leave out the others")
+    if args.python is None:
+        raise BadInput(f"--python is needed: nnU-Net runs in an environment of its own; {GET_IT}")
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    trainer = BaselineTrainer(recipe, settings, args.out, device)
-    weights = trainer.run(budget)
-    print(f"{weights}: mois evaluate --segmenter {args.kind}={weights} ...")
+    python, out = args.python.expanduser().absolute(), args.out.expanduser().absolute()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written to: {error.strerror}") from error
+    process = NnUnetProcess(python, out, device, memory_gb=args.memory_gb)
+    model = train_nnunet(process, _data(args), 60.0 if args.minutes is None else args.minutes)
+    print(f"{model}: mois evaluate --segmenter nnunet={model},python={python} ...")

@@ -36,6 +36,8 @@ class TrainingCase:
     """uint8 lesion ids, 0 for none."""
     appearances: np.ndarray
     """uint8, the appearance of the lesion with each id; all 0 where appearances are not known."""
+    voxel_mm: tuple[float, float, float] | None = None
+    """Millimetres from slice to slice, row to row and column to column; None in older files."""
 
     def __post_init__(self) -> None:
         if self.images.shape != self.labels.shape:
@@ -59,6 +61,8 @@ class TrainingCase:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             # Called "kinds" in the file since the first prepared cases.
             arrays = {"images": self.images, "labels": self.labels, "kinds": self.appearances}
+            if self.voxel_mm is not None:
+                arrays["voxel_mm"] = np.array(self.voxel_mm)
             np.savez_compressed(file, **arrays)
 
     @classmethod
@@ -66,7 +70,8 @@ class TrainingCase:
         """Read a case that `save` wrote."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(path.stem, file["images"], file["labels"], file["kinds"])
+                voxel_mm = tuple(file["voxel_mm"].tolist()) if "voxel_mm" in file else None
+                return cls(path.stem, file["images"], file["labels"], file["kinds"], voxel_mm)
         except (OSError, KeyError, ValueError) as error:
             raise BadInput(
                 f"{path} is no prepared case, or is damaged; run 'mois prepare' again"
@@ -89,6 +94,7 @@ def case_of(
         np.ascontiguousarray(np.rint(images), dtype=np.uint8),
         np.ascontiguousarray(stack.from_volume(labels), dtype=np.uint8),
         np.asarray(appearances, dtype=np.uint8),
+        (stack.slice_spacing, *stack.pixel_spacing),
     )
 
 

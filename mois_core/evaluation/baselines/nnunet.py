@@ -6,7 +6,6 @@ what is ours.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,11 +18,9 @@ from mois_core.evaluation.baselines.nnunet_process import (
     NnUnetProcess,
     check_model,
 )
+from mois_core.evaluation.baselines.nnunet_training import given_to_nnunet, upright_scan
 from mois_core.evaluation.segmenters import AutomaticSegmenter, Missing
 from mois_core.geometry import Volume
-
-TRAINING = "training.json"
-"""What a model was given, beside its weights; our trainer writes it."""
 
 
 class NnUnet(AutomaticSegmenter):
@@ -42,15 +39,13 @@ class NnUnet(AutomaticSegmenter):
             raise BadInput("'nnunet' needs a trained model's folder, like nnunet=FOLDER")
         if not self.model.is_dir():
             raise Missing(
-                f"there is no folder {self.model}; train one, or give that of a trained nnU-Net"
+                f"there is no folder {self.model}; train a model with 'mois train-baseline "
+                "nnunet', or give the folder of one that was trained before"
             )
         check_model(self.model)
 
     def given(self) -> Mapping[str, object]:
-        told = self.model / TRAINING if self.model else None
-        if told is None or not told.is_file():
-            return {}
-        return json.loads(told.read_text(encoding="utf-8"))
+        return given_to_nnunet(self.model) if self.model else {}
 
     def segment(self, volume: Volume) -> np.ndarray:
         self.require()
@@ -58,4 +53,8 @@ class NnUnet(AutomaticSegmenter):
         work = self.surroundings.folder()
         device = self.surroundings.device
         process = NnUnetProcess(self.python.absolute(), work.absolute(), device, self.threads)
-        return process.predict(self.model.absolute(), volume)
+        model = self.model.absolute()
+        upright = upright_scan(model, volume)
+        if upright is None:
+            return process.predict(model, volume)
+        return upright.stack.to_volume(process.predict(model, upright.volume()))

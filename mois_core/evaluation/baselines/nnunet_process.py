@@ -12,7 +12,6 @@ to it and masks come back as files in nnU-Net's own layout, in a folder that the
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -26,6 +25,7 @@ from mois_core.evaluation.baselines.environments import environment_without_ours
 from mois_core.evaluation.segmenters import Missing
 from mois_core.geometry import Volume, same_grid
 from mois_core.io import read_labels, write_image
+from mois_core.training.parallel import cores
 
 PLAN = "nnUNetv2_plan_and_preprocess"
 TRAIN = "nnUNetv2_train"
@@ -89,16 +89,20 @@ class NnUnetProcess:
             last = printed[-1] if printed else "it printed nothing"
             raise BadInput(f"{name} failed: {last}; {log} has all that it printed")
 
+    @property
+    def _device(self) -> tuple[str, str]:
+        """It knows kinds of devices alone; which one of several, CUDA's own variables tell it."""
+        return "-device", self.device.partition(":")[0]
+
     def _environment(self) -> dict[str, str]:
-        threads = {"MOIS_NNUNET_THREADS": str(self.threads)} if self.threads else {}
         return {
             **environment_without_ours(),
-            **threads,
+            "MOIS_NNUNET_THREADS": str(self.threads or cores()),
             "nnUNet_raw": str(self.work / "nnUNet_raw"),
             "nnUNet_preprocessed": str(self.work / "nnUNet_preprocessed"),
             "nnUNet_results": str(self.work / "nnUNet_results"),
             "nnUNet_extTrainer": str(_TRAINERS),
-            "nnUNet_def_n_proc": str(self.threads or os.cpu_count() or 1),
+            "nnUNet_def_n_proc": str(self.threads or cores()),
         }
 
     # ---- training ----------------------------------------------------------------------------
@@ -111,7 +115,7 @@ class NnUnetProcess:
         """
         self.command(TRAIN)
         self._write_cases(cases)
-        processes = str(self.threads or os.cpu_count() or 1)
+        processes = str(self.threads or cores())
         self.run(
             PLAN,
             *("-d", DATASET.removeprefix("Dataset").partition("_")[0]),
@@ -121,7 +125,15 @@ class NnUnetProcess:
         )
         self.run(
             TRAIN,
-            *(DATASET, CONFIGURATION, FOLD, "-tr", TRAINER, "-device", self.device),
+            *(
+                DATASET,
+                CONFIGURATION,
+                FOLD,
+                "-tr",
+                TRAINER,
+                "-device",
+                self.device.partition(":")[0],
+            ),
             MOIS_NNUNET_MINUTES=f"{minutes:g}",
         )
         model = self.work / "nnUNet_results" / DATASET / MODEL
@@ -168,7 +180,15 @@ class NnUnetProcess:
             self.run(
                 PREDICT,
                 *("-i", str(given), "-o", str(answers), "-m", str(model), "-f", *folds),
-                *("-device", self.device, "-npp", "1", "-nps", "1", "--disable_progress_bar"),
+                *(
+                    "-device",
+                    self.device.partition(":")[0],
+                    "-npp",
+                    "1",
+                    "-nps",
+                    "1",
+                    "--disable_progress_bar",
+                ),
             )
             answer = read_labels(answers / f"scan{ENDING}", volume)
             if not same_grid(volume, answer):

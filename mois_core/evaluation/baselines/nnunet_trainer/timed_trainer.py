@@ -50,8 +50,8 @@ class TimedTrainer(nnUNetTrainer):
         self.budget = 60 * float(os.environ[MINUTES])
         self.started: float | None = None
         self.steps = 0
-        if THREADS in os.environ:
-            torch.set_num_threads(int(os.environ[THREADS]))
+        # nnU-Net takes all cores of the machine, also those that this process may not use.
+        torch.set_num_threads(int(os.environ[THREADS]))
 
     def part_done(self) -> float:
         """Return how much of the time is gone, 0 to 1."""
@@ -94,6 +94,7 @@ class TimedTrainer(nnUNetTrainer):
         """Write what the training was given."""
         told = {
             "minutes": round((time.monotonic() - self.started) / 60, 2),
+            "device": self.device.type,
             "steps": self.steps,
             "parameters": sum(one.numel() for one in self.network.parameters()),
         }
