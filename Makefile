@@ -52,7 +52,7 @@ baselines: $(STAMP) ## train what MOIS-SAM2 is compared with, MINUTES= each (60)
 	    --out $(BASELINES)/$$kind $(ARGS) || exit 1; \
 	done
 	$(BIN)/mois evaluate --benchmark long --out $(BASELINES)/results \
-	  --segmenter mois=phantom --segmenter sam2=phantom --segmenter region-growing \
+	  --segmenter mois=phantom --segmenter mois-clicks=phantom --segmenter region-growing \
 	  $(foreach kind,$(TRAINED),--segmenter $(kind)=$(BASELINES)/$(kind)/weights.safetensors)
 
 weights: $(STAMP) ## train the next small network from nothing, in runs/weights; hours, goes on

@@ -17,6 +17,7 @@ from mois_core.evaluation.segmenter_specs import (
     make_segmenter,
     parse_spec,
     weights_of,
+    without_missing,
 )
 from mois_core.evaluation.segmenters import SessionSegmenter
 from mois_core.geometry import SliceStack, Volume
@@ -29,7 +30,7 @@ from mois_core.weights.store import FOLDER_VARIABLE
     ("kind", "preset", "network"),
     [
         ("mois", "mois-tiny", MoisSam2),
-        ("sam2", "mois-tiny", MoisSam2),
+        ("mois-clicks", "mois-tiny", MoisSam2),
         ("slm", "slm-tiny", SlmSam2),
     ],
 )
@@ -52,13 +53,22 @@ def test_every_kind_of_network_runs_from_its_file(tmp_path, one_thread, kind, pr
 
 def test_weights_are_read_once_for_all_segmenters_that_share_them(tmp_path):
     path = write_weights(tmp_path / "shared.pt", "mois-tiny")
-    specs = [parse_spec(f"mois={path}"), parse_spec(f"sam2={path},propagation_slices=2")]
+    specs = [parse_spec(f"mois={path}"), parse_spec(f"mois-clicks={path},propagation_slices=2")]
     first, second = map(make_segmenter, specs)
 
     assert first.model is second.model
     assert second.settings.propagation_slices == 2
     assert weights_of(specs[0]) == weights_of(specs[1])
     assert len(weights_of(specs[0])["sha256"]) == 64
+
+
+def test_mois_sam2_without_a_search_is_not_called_sam2(tmp_path):
+    path = write_weights(tmp_path / "a.pt", "mois-tiny")
+    with pytest.raises(BadInput, match="weights of MOIS-SAM2; write mois-clicks="):
+        without_missing([parse_spec(f"sam2={path}")])
+    with pytest.raises(BadInput, match="weights of MOIS-SAM2"):
+        make_segmenter(parse_spec(f"sam2={path}"))
+    assert parse_spec(f"mois-clicks={path}").name == "MOIS-SAM2 without search"
 
 
 def test_random_weights_are_never_measured(tmp_path, monkeypatch):

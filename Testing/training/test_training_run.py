@@ -28,13 +28,14 @@ from mois_core.evaluation.segmenter_specs import make_segmenter, parse_spec
 from mois_core.models import SHIPPED, shipped_weights
 from mois_core.network.config import preset
 from mois_core.network.loading import network_in
+from mois_core.network.model import Sam2
 from mois_core.training.config import (
     DataConfig,
     InteractionConfig,
     LossWeights,
     OptimizerConfig,
 )
-from mois_core.training.config_file import read_config
+from mois_core.training.config_file import read_config, read_stages
 from mois_core.training.initial_network import new_model, new_places_head
 from mois_core.training.optimizer import make_optimizer, set_rates
 from mois_core.training.trainer import Trainer
@@ -168,6 +169,32 @@ def test_redrawn_parameters_do_not_come_from_the_start(tmp_path):
             assert not torch.equal(parameter, old[name]), name
 
 
+def test_sam2_alone_learns_in_the_same_stages_and_is_no_mois_sam2(tmp_path, scans):
+    own, ours = (read_stages(CONFIGS / f"{name}.json") for name in ("sam2-phantom", "phantom"))
+    assert list(own) == list(ours)
+    for stage, config in own.items():
+        usual = ours[stage]
+        assert config == replace(
+            usual,
+            changes={"exemplars": None},
+            interaction=replace(usual.interaction, search=False),
+        )
+        config = replace(
+            config,
+            steps=1,
+            changes={**config.changes, "image_size": SIZE},
+            sampling=replace(config.sampling, scans=1, crop_size=CROP),
+            data=DataConfig(),
+        )
+        trainer = Trainer(config, tmp_path / stage, scans=scans)
+        trainer.run()
+    path = tmp_path / stage / "newest.pt"
+    segmenter = make_segmenter(parse_spec(f"sam2={path}"))
+    assert type(segmenter.model) is Sam2
+    with pytest.raises(BadInput, match="without exemplars; write sam2="):
+        make_segmenter(parse_spec(f"mois={path}"))
+
+
 @pytest.mark.parametrize(
     "path", sorted(CONFIGS.glob("ablation-phantom-?-*.json")), ids=lambda path: path.stem
 )
@@ -187,7 +214,8 @@ def test_every_variant_of_the_ablation_learns_and_is_known_again(path, tmp_path,
     after = trainer.model.state_dict()
     assert any(not torch.equal(own, after[name]) for name, own in before.items())
     assert network_in(tmp_path / "newest.pt") == (config.model, trainer.model.config)
-    segmenter = make_segmenter(parse_spec(f"sam2={tmp_path / 'newest.pt'}"))
+    kind = "mois-clicks" if trainer.model.config.exemplars else "sam2"
+    segmenter = make_segmenter(parse_spec(f"{kind}={tmp_path / 'newest.pt'}"))
     assert segmenter.model.config == trainer.model.config
     started = new_model(replace(read_config(path), start=str(shipped_weights())))
     assert "memory_attention.norm.weight" in started.state_dict()

@@ -29,20 +29,21 @@ scan.nii.gz and semantic.nii.gz, those of one set in one folder; or a folder as 
 
 A segmenter is written [NAME:]KIND[=MODEL][,OPTION=VALUE...]:
   mois=phantom              MOIS-SAM2: clicks, then a search of the whole scan
-  sam2=sam2.1-b+            the same clicks without a search
+  mois-clicks=phantom       the same network, clicks without a search
+  sam2=sam2.1-b+            SAM 2, without exemplars
   slm=weights.pt            SLM-SAM 2
   region-growing            threshold and region growing, without a network
   unet=, dins=, sw-fastedit=WEIGHTS
                             networks that 'mois train-baseline' trained
   masks=FOLDER              masks that another program made: FOLDER/NAME.nii.gz for scan NAME
-  nnunet=, nninteractive=, vista3d=MODEL
+  nnunet=, nninteractive=, vista3d=, simpleclick-stcn=MODEL
                             systems of others with their own weights: docs/baselines.md
   mine.py:Mine              a class of your own; docs/evaluation.md shows one
-mois, sam2 and slm take axis, propagation_mm, propagation_slices, exemplars, smallest_cm3,
-min_confidence, heed_clicks, absorb, connected, learn_from_rejections, accepted_as_exemplars,
-fill_holes, findings, gate and reference; region-growing takes fraction and reach_mm. NAME@FOLD
-marks one of the models of a cross-validation. The first segmenter is the one that the others are
-compared with.
+mois, mois-clicks, sam2 and slm take axis, propagation_mm, propagation_slices, exemplars,
+smallest_cm3, min_confidence, heed_clicks, absorb, connected, learn_from_rejections,
+accepted_as_exemplars, fill_holes, findings, gate and reference; region-growing takes fraction
+and reach_mm. NAME@FOLD marks one of the models of a cross-validation. The first segmenter is the
+one that the others are compared with.
 
 DIR receives results.csv with one row for each scan, segmenter and step, tables (CSV,
 LaTeX, Markdown), figures (PNG, PDF) and report.html, which shows it all. The same
@@ -60,7 +61,7 @@ examples:
   mois evaluate --report results
                          draw the figures and tables again"""
 
-_BENCHMARK_SEGMENTERS = ("mois=phantom", "sam2=phantom", "region-growing")
+_BENCHMARK_SEGMENTERS = ("mois=phantom", "mois-clicks=phantom", "region-growing")
 _RUN = "run"
 
 

@@ -25,10 +25,15 @@ from mois_core.evaluation.segmenters import (
     Surroundings,
 )
 from mois_core.geometry import VIEWS
+from mois_core.network.config import NetworkConfig
+from mois_core.network.loading import network_in
 from mois_core.network.model import Sam2
 from mois_core.session.state import Settings
 
-_SEARCHING = {"mois": True, "sam2": False, "slm": False}
+_SEARCHING = {"mois": True, "mois-clicks": False, "sam2": False, "slm": False}
+_WITH_EXEMPLARS = {"mois": True, "mois-clicks": True, "sam2": False, "slm": False}
+"""Whether a kind's networks know exemplars. MOIS-SAM2's weights without a search are no SAM 2: that
+is fine-tuned by itself."""
 SEGMENTER_KINDS = (*_SEARCHING, *BASELINES)
 _MODEL = "model"
 """The argument of a baseline's class that gets what stands behind the = of its word."""
@@ -97,6 +102,7 @@ def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> Segmen
 def _plain_name(kind: str, options: tuple[tuple[str, str], ...]) -> str:
     plain = {
         "mois": "MOIS-SAM2",
+        "mois-clicks": "MOIS-SAM2 without search",
         "sam2": "SAM2",
         "slm": "SLM-SAM2",
         **{word: baseline.title for word, baseline in BASELINES.items()},
@@ -121,7 +127,9 @@ def without_missing(
     left_out: dict[str, str] = {}
     for spec in specs:
         try:
-            if spec.kind not in _SEARCHING:
+            if spec.kind in _SEARCHING:
+                _check_kind(spec, network_in(weights.resolve(spec.model))[1])
+            else:
                 _made(spec).require()
             weights_of(spec)
         except Missing as error:
@@ -140,11 +148,27 @@ def make_segmenter(spec: SegmenterSpec, scan: str = "", files: Path | None = Non
     if spec.kind in _SEARCHING:
         settings, reference = _session_options(spec)
         model = _network(spec.model, spec.device, spec.dtype)
+        _check_kind(spec, model.config)
         made: Segmenter = SessionSegmenter(model, settings, _SEARCHING[spec.kind], reference)
     else:
         made = _made(spec)
     made.surroundings = Surroundings(scan, spec.device, spec.dtype, files)
     return made
+
+
+def _check_kind(spec: SegmenterSpec, config: NetworkConfig) -> None:
+    """Refuse weights of one network under the name of another."""
+    has = config.exemplars is not None
+    if has == _WITH_EXEMPLARS[spec.kind]:
+        return
+    if has:
+        raise BadInput(
+            f"'{spec.kind}={spec.model}' are weights of MOIS-SAM2; write mois-clicks={spec.model} "
+            "for them without a search, or give weights that were trained without exemplars"
+        )
+    raise BadInput(
+        f"'{spec.kind}={spec.model}' are weights without exemplars; write sam2={spec.model}"
+    )
 
 
 def _made(spec: SegmenterSpec) -> Segmenter:
