@@ -44,6 +44,7 @@ BASELINES: Mapping[str, Baseline] = {
     "sw-fastedit": Baseline("SW-FastEdit", "sw_fastedit:SwFastEdit"),
     "nnunet": Baseline("nnU-Net", "nnunet:NnUnet"),
     "nninteractive": Baseline("nnInteractive", "nninteractive:NnInteractive"),
+    "simpleclick-stcn": Baseline("SimpleClick + STCN", "simpleclick_stcn:SimpleClickStcn"),
     "vista3d": Baseline("VISTA3D", "vista3d:Vista3d"),
     "vista3d-automatic": Baseline("VISTA3D, automatic", "vista3d:Vista3dAutomatic"),
 }
