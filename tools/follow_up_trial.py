@@ -1,12 +1,16 @@
 """Measures on phantoms with true masks how well lesions are followed from scan to scan.
 
     python -m tools.follow_up_trial [--pairs N] [--first SEED] [--size ROWSxCOLUMNS] [--posture F]
+        [--joined N]
 
 In each pair lesions grow, shrink, vanish and appear, one pair of lesions merges and one lesion
-falls in two, and the patient lies differently. Printed are, for each pair, the registration's
+falls in two (or ``--joined`` of each, as far as there are that many), and the patient lies
+differently. Printed are, for each pair, the registration's
 figures and processor time, and right and wrong links between lesions; then over all pairs the F1 of
 the links, the share of lesions from 1 cm3 on whose change is told right, and for how many of them
-the change of volume, with that of all parts, is within 2% of the truth. With ``--strangers`` each
+the change of volume, with that of all parts, is within 2% of the truth. Of mergers and splits, also
+how many lesions are told to have done so, and for how many the volumes of the right lesions count
+together, whichever of them is called the part. With ``--strangers`` each
 scan is also registered onto another patient's.
 """
 
@@ -15,6 +19,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -55,13 +60,21 @@ def true_changes(changes: tuple[LesionChange, ...]) -> dict[int, tuple[str, floa
     return truth
 
 
-def measure(seed: int, settings: PhantomSettings, posture: float) -> dict[str, object]:
+def visit(
+    baseline: Phantom, posture: float, joined: int
+) -> tuple[Phantom, tuple[LesionChange, ...]]:
+    """Make the later scan, with as many mergers and splits as this patient's lesions allow."""
+    for count in range(joined, -1, -1):
+        for split_off in range(joined, 0, -1):
+            with suppress(BadInput):
+                return make_follow_up(baseline, 1, posture, merge=count, split_off=split_off)
+    return make_follow_up(baseline, 1, posture)
+
+
+def measure(seed: int, settings: PhantomSettings, posture: float, joined: int) -> dict[str, object]:
     """Follow one phantom's lesions, and count what was right."""
     baseline = make_phantom(seed, settings)
-    try:
-        later, changes = make_follow_up(baseline, 1, posture, merge=1, split_off=1)
-    except BadInput:  # no two lesions of this patient are near enough to merge
-        later, changes = make_follow_up(baseline, 1, posture, split_off=1)
+    later, changes = visit(baseline, posture, joined)
     points = (time_point(baseline), time_point(later))
     started = time.process_time()
     registration = register(points[0].scan, points[1].scan)
@@ -74,6 +87,12 @@ def measure(seed: int, settings: PhantomSettings, posture: float) -> dict[str, o
     true_links |= {(c.other, c.id) for c in changes if c.change == "split"}
     links = set(matching.pairs.items()) | set(matching.merged.items())
     links |= {(one, other) for other, one in matching.split.items()}
+
+    together = Counter()
+    for c in changes:
+        if c.other is not None:
+            link = (c.id, c.other) if c.change == "merged" else (c.other, c.id)
+            together[c.change] += {link, (c.other, c.other)} <= links
 
     truth, told = true_changes(changes), Counter()
     off = []
@@ -90,6 +109,8 @@ def measure(seed: int, settings: PhantomSettings, posture: float) -> dict[str, o
     return {
         "links": (len(links & true_links), len(links - true_links), len(true_links - links)),
         "told": told,
+        "together": together,
+        "joined": Counter(c.change for c in changes if c.other is not None),
         "off": off,
         "quality": registration.quality,
         "seconds": seconds,
@@ -104,6 +125,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=FIRST_SEED, help=f"seed ({FIRST_SEED})")
     parser.add_argument("--size", type=matrix_size, default=(512, 160))
     parser.add_argument("--posture", type=float, default=1.0)
+    parser.add_argument("--joined", type=int, default=1, help="mergers and splits in each pair")
     parser.add_argument("--strangers", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -111,7 +133,7 @@ def main() -> None:
     rows = []
     print("seed: right, wrong, missed links; correlation before, after; overlap; Jacobian; seconds")
     for seed in range(args.first, args.first + args.pairs):
-        row = measure(seed, settings, args.posture)
+        row = measure(seed, settings, args.posture, args.joined)
         rows.append(row)
         q = row["quality"]
         print(
@@ -132,7 +154,14 @@ def main() -> None:
     for kind in ("grown", "shrunk", "stable", "gone", "new", "merged", "split"):
         count = sum(n for (true, _), n in told.items() if true == kind)
         good = told[kind, kind]
-        print(f"{kind}: {good} of {count} told right ({good / max(count, 1):.0%})")
+        line = f"{kind}: {good} of {count} told right ({good / max(count, 1):.0%})"
+        if kind in ("merged", "split"):
+            said = sum(n for (_, one), n in told.items() if one == kind)
+            together, joined = (
+                sum(row[key][kind] for row in rows) for key in ("together", "joined")
+            )
+            line += f", {said} told so; of all sizes {together} of {joined} counted together"
+        print(line)
     off = np.concatenate([row["off"] for row in rows])
     print(f"change of volume: {np.mean(off <= _CLOSE_PERCENT):.0%} of {len(off)} within 2%")
     print(f"registration: {np.median([row['seconds'] for row in rows]):.1f} s of processor time")

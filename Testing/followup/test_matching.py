@@ -96,6 +96,22 @@ def test_lesions_that_one_earlier_lesion_covers_were_split():
     assert match(earlier, later, MM) == Matching(pairs={7: 1}, split={2: 7})
 
 
+def test_a_part_that_grew_beside_the_lesion_was_split_off_all_the_same():
+    earlier = labels_of((7, slice(1, 3), slice(4, 10), slice(4, 17)))
+    later = labels_of(block(1, 1, 4, 4, 6), (2, slice(1, 3), slice(4, 10), slice(16, 21)))
+    assert match(earlier, later, MM) == Matching(pairs={7: 1}, split={2: 7})
+    assert match(later, earlier, MM) == Matching(pairs={1: 7}, merged={2: 7})
+
+
+def test_the_largest_of_lesions_that_merged_stays_itself_and_so_does_the_largest_part():
+    large = (1, slice(1, 3), slice(4, 16), slice(4, 10))
+    parts = labels_of(large, block(2, 1, 20, 4, 4))
+    whole = labels_of((5, slice(1, 3), slice(12, 24), slice(4, 10)))
+    assert match(parts, whole, MM) == Matching(pairs={1: 5}, merged={2: 5})
+    assert match(whole, parts, MM) == Matching(pairs={5: 1}, split={2: 5})
+    assert match(parts, whole, MM, {2: 5}) == Matching(pairs={2: 5}, merged={1: 5})
+
+
 def test_a_new_lesion_that_touches_another_is_new():
     earlier = labels_of(block(1, 1, 4, 4))
     later = labels_of(block(1, 1, 4, 4), block(2, 1, 4, 9))

@@ -2,12 +2,13 @@
 
 Lesions are paired one to one, such that all pairs together overlap most; lesions that do not
 overlap, because they are small or the registration is a little off, by how near they are. What is
-left over and lies in a pair's other lesion has merged with it, or was split off it.
+left over and lies in a pair's other lesion has merged with it, or was split off it. Of lesions that
+merged, and of the parts of one, the largest is the one that stays itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,8 +21,9 @@ NEAR_MM = 12.0
 """Between the middles of small lesions that do not overlap."""
 _NEAR_SCORE = 0.2
 """What a pair that is near counts at most; one that overlaps counts up to 2."""
-PART_SHARE = 0.3
-"""Of a lesion, that lies in another one that it merged with or was split off."""
+PART_SHARE = 0.15
+"""Of a lesion, that lies in another one that it merged with or was split off. It grew or shrank in
+the meantime, so that much of it may lie beside where the other one was."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Matching:
     """What became of lesions, by their label values."""
 
     pairs: Mapping[int, int] = field(default_factory=dict)
-    """Earlier to later lesion; in a merger or a split, the one that overlaps most."""
+    """Earlier to later lesion; in a merger or a split, the largest."""
     merged: Mapping[int, int] = field(default_factory=dict)
     """Further earlier lesions, and the later lesion that they are part of now."""
     split: Mapping[int, int] = field(default_factory=dict)
@@ -92,7 +94,14 @@ def match(
     partner_of_earlier = dict(paired)
     merged = _parts(shared, before.sizes, partner_of_earlier, partner_of_later)
     split = _parts(shared.T, after.sizes, partner_of_later, partner_of_earlier)
-    pairs = {int(before.ids[n]): int(after.ids[m]) for n, m in paired}
+    fixed = {m for n, m in paired if (before.ids[n], after.ids[m]) in settled}
+    # What is part of a merger and of a split stays as it is.
+    kept = fixed | {partner_of_earlier[n] for n in split.values()}
+    _let_largest_stay(before.sizes, merged, partner_of_later, kept)
+    partner_of_earlier = {n: m for m, n in partner_of_later.items()}
+    kept = {partner_of_later[m] for m in fixed | set(merged.values())}
+    _let_largest_stay(after.sizes, split, partner_of_earlier, kept)
+    pairs = {int(before.ids[n]): int(after.ids[m]) for n, m in partner_of_earlier.items()}
     absorbed = {int(before.ids[n]): int(after.ids[m]) for n, m in merged.items()}
     split_off = {int(after.ids[m]): int(before.ids[n]) for m, n in split.items()}
     return Matching(
@@ -146,3 +155,18 @@ def _parts(
         if m in other and shared[n, m] >= PART_SHARE * sizes[n]:
             parts[n] = m
     return parts
+
+
+def _let_largest_stay(
+    sizes: np.ndarray, parts: dict[int, int], partner: dict[int, int], kept: Collection[int]
+) -> None:
+    """Make the largest part of a whole its partner, and the one that was it a part.
+
+    The partners of ``kept`` wholes stay.
+    """
+    for whole in sorted(set(parts.values()) - set(kept)):
+        largest = max((n for n in parts if parts[n] == whole), key=lambda n: (sizes[n], -n))
+        if sizes[largest] > sizes[partner[whole]]:
+            parts[partner[whole]] = whole
+            del parts[largest]
+            partner[whole] = largest
