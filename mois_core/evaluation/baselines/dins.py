@@ -26,8 +26,8 @@ from mois_core.evaluation.segmenters import AllClicksSegmenter, PlacedClick
 
 DEVIATIONS = (1.0, 5.0, 5.0)
 """Of the exponential distance, in slices, rows and columns."""
-_SHOWN = 6.0
-"""Deviations from a click beyond which a guide map counts as 0; it is 1.5e-8 there."""
+_SHOWN = 4.0
+"""Deviations from a click beyond which a window does not see it: a guide map is 3e-4 there."""
 CLASS_WEIGHTS = (1.0, 3.0)
 """Of background and lesion in the cross-entropy."""
 _CLICKS_BELOW = 11
