@@ -21,6 +21,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell grep '^torch==' requirements.lock)
 BASELINES := runs/baselines
 TRAINED := unet dins sw-fastedit
+# A Python of an environment that has nnunetv2, to train and measure nnU-Net as well.
+NNUNET ?=
+NNUNET_MODEL := nnUNet_results/Dataset501_MOIS/TimedTrainer__nnUNetPlans__3d_fullres
+COMMA := ,
 # A test that takes minutes on purpose gets half an hour before it counts as stuck.
 FULL_TIMEOUT := 1800
 
@@ -51,9 +55,12 @@ baselines: $(STAMP) ## train what MOIS-SAM2 is compared with, MINUTES= each (60)
 	  $(BIN)/mois train-baseline $$kind --minutes $(MINUTES) --cache $(BASELINES)/phantoms \
 	    --out $(BASELINES)/$$kind $(ARGS) || exit 1; \
 	done
+	$(if $(NNUNET),$(BIN)/mois train-baseline nnunet --python $(NNUNET) --minutes $(MINUTES) \
+	  --cache $(BASELINES)/phantoms --out $(BASELINES)/nnunet)
 	$(BIN)/mois evaluate --benchmark long --out $(BASELINES)/results \
 	  --segmenter mois=phantom --segmenter mois-clicks=phantom --segmenter region-growing \
-	  $(foreach kind,$(TRAINED),--segmenter $(kind)=$(BASELINES)/$(kind)/weights.safetensors)
+	  $(foreach kind,$(TRAINED),--segmenter $(kind)=$(BASELINES)/$(kind)/weights.safetensors) \
+	  $(if $(NNUNET),--segmenter nnunet=$(BASELINES)/nnunet/$(NNUNET_MODEL)$(COMMA)python=$(NNUNET))
 
 weights: $(STAMP) ## train the next small network from nothing, in runs/weights; hours, goes on
 	$(BIN)/python -m tools.make_weights --out runs/weights $(ARGS)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from engine_fixtures import FIRST, SECOND, scan_of, volume_of
+from paths import ROOT
 from torch import nn
 
+from mois_core.bench.synthetic_weights import unit_noise
 from mois_core.errors import BadInput
 from mois_core.evaluation.baselines.simpleclick_network import (
     SimpleClick,
@@ -33,6 +35,10 @@ from mois_core.geometry import SliceStack
 
 SMALL = SimpleClickSize(32, 4, 16, 4, (4, 8, 16, 32), 8, 1, classes=3)
 WINDOWED = SimpleClickSize(32, 4, 112, 4, (4, 8, 16, 32), 8, 1, classes=3)
+PUBLISHED = np.load(ROOT / "Testing" / "data" / "simpleclick_stcn.npz")
+"""What the published code gives on weights made from names: uncbiag/SimpleClick at f33112e,
+hkchengrex/STCN at eb83102."""
+
 STACK = SliceStack(volume_of(scan_of(FIRST, SECOND)))
 
 
@@ -70,6 +76,56 @@ def test_parameters_are_named_and_shaped_as_in_the_published_checkpoints():
     assert shapes["value_encoder.fuser.attention.ChannelGate.mlp.1.weight"] == (32, 512)
     assert shapes["value_encoder.fuser.attention.SpatialGate.spatial.conv.weight"] == (1, 2, 7, 7)
     assert shapes["decoder.up_16_8.out_conv.downsample.weight"] == (256, 512, 3, 3)
+
+
+def weights_from_names(network: nn.Module) -> nn.Module:
+    """Fill a network with what its parameters' names alone tell, as the published one was."""
+    state = {}
+    for name, tensor in network.state_dict().items():
+        noise = torch.from_numpy(np.asarray(unit_noise(name, tuple(tensor.shape))))
+        if name.endswith("num_batches_tracked"):
+            state[name] = tensor
+        elif name.endswith("running_var"):
+            state[name] = 1 + 0.05 * noise.abs()
+        elif name.endswith((".bias", "running_mean")):
+            state[name] = 0.05 * noise
+        elif tensor.dim() == 1:
+            state[name] = 1 + 0.05 * noise
+        else:
+            state[name] = noise / float(np.prod(tensor.shape[1:])) ** 0.5
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def picture(name: str, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(unit_noise(name, shape))
+
+
+def test_stcn_gives_what_the_published_code_gives(one_thread):
+    network = weights_from_names(Stcn())
+    one, two = picture("one", 1, 3, 64, 96), picture("two", 1, 3, 64, 96)
+    with torch.inference_mode():
+        key = network.key(one)
+        value = network.value(one, key, (picture("mask", 1, 1, 64, 96) > 0).float())
+        mask = network.mask(network.key(two), [(key.key, value)])
+    assert np.abs(key.key[0, ::4].numpy() - PUBLISHED["stcn_key"]).max() < 1e-4
+    assert np.abs(value[0, ::16].numpy() - PUBLISHED["stcn_value"]).max() < 1e-4
+    assert np.abs(mask[0, 0, ::4, ::4].numpy() - PUBLISHED["stcn_mask"]).max() < 1e-4
+
+
+@pytest.mark.parametrize(("enlarged", "channels", "depth"), [(1, 32, 12), (2, 16, 8), (4, 8, 8)])
+def test_simpleclick_gives_what_the_published_code_gives(one_thread, enlarged, channels, depth):
+    size = SimpleClickSize(128, depth, 16, 28, (16, 32, 64, 128), channels, enlarged)
+    network = weights_from_names(SimpleClick(size))
+    image = torch.sigmoid(picture("image", 1, 3, 448, 448))
+    former = (picture("former", 1, 1, 448, 448) > 1).float()
+    positive = torch.tensor([[[100.0, 200.0], [300.0, 40.0]]])
+    negative = torch.tensor([[[50.0, 60.0], [-1.0, -1.0]]])
+    with torch.inference_mode():
+        logits = network(image, former, positive, negative)
+    expected = PUBLISHED[f"simpleclick_x{enlarged}"]
+    assert expected.std() > 0.1
+    assert np.abs(logits[0, 0, ::16, ::16].numpy() - expected).max() < 1e-4
 
 
 def test_clicks_are_discs_of_five_pixels():
