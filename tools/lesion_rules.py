@@ -68,7 +68,7 @@ def measure_rules(model: Sam2, phantom: Phantom) -> Iterator[tuple[float, float,
         session.find_similar()
         spacing = phantom.spacing[::-1]
         scan = measure(session.labels(), phantom.semantic, spacing, surfaces=False)
-        yield before, of_clicked(), scan.dsc, scan.f1
+        yield before, of_clicked(), scan.dsc, scan.one_to_one_f1
 
 
 def main() -> None:

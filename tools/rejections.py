@@ -90,7 +90,7 @@ def _second_searches(
 
 def _scores(session: Session, phantom: Phantom) -> Scores:
     found = measure(session.labels(), phantom.semantic, phantom.spacing[::-1], surfaces=False)
-    return found.f1, found.dsc
+    return found.one_to_one_f1, found.dsc
 
 
 def table(rows: Sequence[dict[tuple[str, int], Pair]]) -> list[str]:

@@ -140,9 +140,9 @@ def _searched(session: Session, phantom: Phantom, name: str) -> dict[str, float]
     scan = _scan(session.labels(), phantom)
     return {
         f"{name} scan dice": scan.dsc,
-        f"{name} f1": scan.f1,
-        f"{name} precision": scan.precision,
-        f"{name} recall": scan.recall,
+        f"{name} f1": scan.one_to_one_f1,
+        f"{name} precision": scan.one_to_one_precision,
+        f"{name} recall": scan.one_to_one_recall,
         f"{name} search dice": search,
     }
 

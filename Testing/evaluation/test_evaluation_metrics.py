@@ -20,6 +20,7 @@ from mois_core.evaluation.surfaces import surface_scores
 
 SPACING = (7.8, 0.62, 0.62)
 ALL = MetricSettings(smallest_cm3=0.0)
+PAIRS = MetricSettings(smallest_cm3=0.0, detection="one-to-one")
 TIGHT = 1e-6
 
 
@@ -77,7 +78,7 @@ def labelled(mask: np.ndarray) -> np.ndarray:
 def test_volumes_lesions_and_overlaps_agree_with_simpleitk_on_random_masks(first):
     for seed in range(first, first + 50):
         result, truth, spacing = random_pair(seed)
-        ours = measure(result, truth, spacing, ALL, surfaces=False)
+        ours = measure(result, truth, spacing, PAIRS, surfaces=False)
         found, true = labelled(result), labelled(truth)
         assert ours.detected + ours.missed == true.max()
         assert ours.detected + ours.false == found.max()
@@ -181,6 +182,16 @@ def test_rules_of_detection_differ_where_one_lesion_is_found_in_components():
     assert (each.detected, each.correct, each.false) == (1, 2, 1)
     loose = detect(between, "any-overlap", 0.1)
     assert (loose.detected, loose.correct, loose.false, loose.precision) == (1, 3, 0, 1)
+
+
+def test_detection_is_measured_by_the_papers_words_and_one_to_one():
+    truth = mask_of((0, 10, 0, 30))
+    components = mask_of((0, 10, 0, 9), (0, 10, 10, 19), (0, 10, 20, 22))
+    metrics = measure(components, truth, SPACING, ALL)
+
+    assert (metrics.recall, metrics.precision, metrics.f1) == pytest.approx((1, 2 / 3, 2 / 3))
+    one_to_one = (metrics.one_to_one_recall, metrics.one_to_one_precision, metrics.one_to_one_f1)
+    assert one_to_one == pytest.approx((1, 1 / 3, 0.5))
 
 
 def test_lesion_dice_is_of_detected_lesions_and_of_the_pair_unless_as_published():

@@ -14,10 +14,10 @@ from engine_fixtures import FIRST, SECOND
 from evaluation_fixtures import LESIONS, plan_of, stub, write_case, write_cohort, write_table
 from paths import ROOT
 
+from mois_core.evaluation.agreement import agreement
 from mois_core.evaluation.analysis import EvaluationResults
 from mois_core.evaluation.benchmark import benchmark_plan
 from mois_core.evaluation.cohort import EvaluationCase, read_cohort
-from mois_core.evaluation.figure_masks import agreement
 from mois_core.evaluation.plan import describe_plan, tasks_of
 from mois_core.evaluation.results_folder import METRICS, ResultsFolder, key_columns
 from mois_core.evaluation.runner import run_plan
@@ -132,13 +132,17 @@ def test_the_benchmark_table_has_the_papers_layout(evaluated):
         lines = list(csv.reader(file))
 
     assert lines[0] == ["group", "row", "MOIS", "SAM", "Region growing"]
-    assert [line[1] for line in lines[1:4]] == [
+    assert [line[1] for line in lines[1:6]] == [
         "Scan-wise DSC",
-        "Lesion F1 score",
-        "Lesion-wise DSC",
+        "Lesion F1 score (each side)",
+        "Lesion F1 score (one to one)",
+        "Lesion-wise DSC (each side)",
+        "Seconds for a scan",
     ]
-    assert lines[1][0] == "Test set 1: Far (2 scans)"
-    assert lines[4][0] == "Test set 2: Near (2 scans)"
+    assert list(dict.fromkeys(line[0] for line in lines[1:])) == [
+        "Test set 1: Far (2 scans)",
+        "Test set 2: Near (2 scans)",
+    ]
     assert lines[1][2] == "1.00 \u00b1 0.00"
 
 
@@ -265,7 +269,7 @@ def test_a_table_for_the_terminal_has_its_columns_under_one_another(tmp_path):
 
     assert group == "Set (12 scans)"
     column = head.index("bad")
-    assert [line[column:] for line in lines] == ["0.31 \u00b1 0.00*"] * 3
+    assert [line[column:] for line in lines] == ["0.31 \u00b1 0.00*"] * 4 + ["2.00 \u00b1 0.00"]
 
 
 def test_scan_wise_curves_go_along_interactions(tmp_path):
@@ -322,8 +326,8 @@ def test_the_benchmark_covers_four_sets_by_both_protocols():
     short, long = (benchmark_plan(length, segmenters) for length in ("short", "long"))
 
     assert len({case.test_set for case in short.cases}) == 4
-    assert [e.name for e in short.experiments] == ["benchmark", "efficiency"]
-    table, curve = (experiment.protocol for experiment in long.experiments)
+    assert [e.name for e in short.experiments] == ["benchmark", "efficiency", "readers"]
+    table, curve, _ = (experiment.protocol for experiment in long.experiments)
     assert (table.lesions, table.clicks) == (20, 3)
     assert (curve.lesions, curve.clicks, curve.measured) == (10, 1, "lesion")
     assert short.cases[0] == long.cases[0]

@@ -30,7 +30,7 @@ others like them, and compare the result with the truth. DIR receives
   picture.png           its picture: open this first
   scores.json           how well it agrees with the truth, 0 to 1, from 1 cm3 on:
     scan_dsc      Dice of all lesions together
-    detection_f1  F1 of lesions found (overlap at least 0.1 of the union)
+    detection_f1  F1 of lesions found, paired one to one (overlap at least 0.1 of the union)
     lesion_dsc    mean Dice of the lesions that were clicked on
     and the number of clicks and the seconds they and the search took"""
 
@@ -191,7 +191,7 @@ def _score(
     ]
     return Scores(
         scan_dsc=round(scan.dsc, 4),
-        detection_f1=round(scan.f1, 4),
+        detection_f1=round(scan.one_to_one_f1, 4),
         lesion_dsc=round(sum(lesions) / len(lesions), 4),
         clicks=len(truth),
         seconds=seconds,

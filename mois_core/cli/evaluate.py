@@ -85,8 +85,9 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--benchmark",
-        choices=["short", "long"],
-        help="the whole benchmark on phantoms; --phantoms changes the scans for each set",
+        choices=["short", "long", "readers"],
+        help="the whole benchmark on phantoms, or only the agreement with simulated readers; "
+        "--phantoms changes the scans for each set",
     )
     parser.add_argument("--report", type=Path, metavar="DIR", help="only draw DIR's figures again")
     _add_scans(parser)
@@ -183,8 +184,9 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--detection",
-        choices=["one-to-one", "each-side", "any-overlap"],
-        help="when a lesion counts as found (one-to-one)",
+        choices=["each-side", "one-to-one", "any-overlap"],
+        help="when a lesion counts as found: any that overlaps it enough, as the paper says "
+        "(each-side), pairs, or any shared voxel, as its code has it; pairs are counted besides",
     )
     group.add_argument("--iou", type=float, metavar="T", help="from this overlap on (0.1)")
     group.add_argument(

@@ -15,21 +15,33 @@ from mois_core.evaluation.plan import task_key
 from mois_core.evaluation.results_folder import KeptScan, ResultRow, ResultsFolder, read_rows
 from mois_core.evaluation.statistics import average_folds
 
-METRIC_NAMES = {
+_METRIC_NAMES = {
     "dsc": "Scan-wise DSC",
     "f1": "Lesion F1 score",
     "lesion_dsc": "Lesion-wise DSC",
 }
 """Metrics of the paper's tables, in their order."""
-MORE_METRIC_NAMES = {
+_MORE_METRIC_NAMES = {
     "precision": "Lesion precision",
     "recall": "Lesion recall",
+    "one_to_one_precision": "Lesion precision",
+    "one_to_one_recall": "Lesion recall",
+    "one_to_one_lesion_dsc": "Lesion-wise DSC",
     "prompted_dsc": "DSC of prompted lesions",
     "assd_mm": "ASSD (mm)",
     "nsd": "Normalised surface DSC",
     "volume_error_cm3": "Volume error (cm3)",
 }
-BENCHMARK, EFFICIENCY = "benchmark", "efficiency"
+_ONE_TO_ONE, _BY_RULE = "one_to_one_", ("f1", "precision", "recall", "lesion_dsc")
+"""Columns that are one to one in any case, and those that follow the rule of the plan."""
+_COST_NAMES = {
+    "seconds": "Seconds for a scan",
+    "memory_mib": "Peak memory (GiB)",
+    "gpu_memory_mib": "Peak GPU memory (GiB)",
+}
+_COST_UNITS = {"seconds": 1, "memory_mib": 1024, "gpu_memory_mib": 1024}
+
+BENCHMARK, EFFICIENCY, READERS = "benchmark", "efficiency", "readers"
 """Names of experiments that have a table and a figure of their own."""
 
 
@@ -120,6 +132,53 @@ class EvaluationResults:
         return BENCHMARK if BENCHMARK in self.experiments else self.experiments[0]
 
     @property
+    def agreement_experiment(self) -> str:
+        """Experiment whose results are compared with what readers drew."""
+        return READERS if READERS in self.experiments else self.final_experiment
+
+    @property
+    def detection(self) -> str:
+        """How lesions were matched, in words that stand behind a metric's name."""
+        return str(self.plan["measuring"]["detection"]).replace("-", " ")
+
+    @cached_property
+    def metric_names(self) -> dict[str, str]:
+        """Names of the metrics of the paper's tables, by column."""
+        return self._named(_METRIC_NAMES)
+
+    @cached_property
+    def benchmark_names(self) -> dict[str, str]:
+        """The same with lesions matched one to one besides."""
+        both = {"dsc": "", "f1": "", "one_to_one_f1": "Lesion F1 score", "lesion_dsc": ""}
+        return self._named({n: name or _METRIC_NAMES[n] for n, name in both.items()})
+
+    @cached_property
+    def more_names(self) -> dict[str, str]:
+        """Names of the metrics that the paper does not report, by column."""
+        return self._named(_MORE_METRIC_NAMES)
+
+    def _named(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Return names with how lesions were matched; what is in no row, or twice, is left out."""
+        is_one_to_one = self.detection == "one to one"
+        named = {}
+        for column, name in names.items():
+            if column not in self.rows[0] or (is_one_to_one and column.startswith(_ONE_TO_ONE)):
+                continue
+            rule = self.detection if column in _BY_RULE else ""
+            rule = "one to one" if column.startswith(_ONE_TO_ONE) else rule
+            named[column] = f"{name} ({rule})" if rule else name
+        return named
+
+    @cached_property
+    def cost_names(self) -> dict[str, str]:
+        """Names of times and memory that were measured at all, by column."""
+        return {
+            column: name
+            for column, name in _COST_NAMES.items()
+            if any(math.isfinite(row.get(column, math.nan)) for row in self.seconds)
+        }
+
+    @property
     def curve_experiment(self) -> str:
         """Experiment in which results were measured along the way."""
         return EFFICIENCY if EFFICIENCY in self.experiments else self.final_experiment
@@ -131,6 +190,11 @@ class EvaluationResults:
         if any(row["prompted"] for row in rows):
             return "prompted", "Prompted lesions"
         return "interactions", "Interactions"
+
+    def folds(self, segmenter: str) -> list[str]:
+        """Return the folds, or seeds, of a segmenter that have results."""
+        rows = self.select(self.final_experiment, None, segmenter)
+        return list(dict.fromkeys(row["fold"] for row in rows))
 
     def select(self, experiment: str, test_set: str | None, segmenter: str) -> list[ResultRow]:
         """Return the rows of one segmenter, of every set if none is named."""
@@ -145,11 +209,32 @@ class EvaluationResults:
     # ---- values ------------------------------------------------------------------------------
 
     def final(
-        self, metric: str, test_set: str | None, segmenter: str, experiment: str | None = None
+        self,
+        metric: str,
+        test_set: str | None,
+        segmenter: str,
+        experiment: str | None = None,
+        fold: str | None = None,
     ) -> dict[str, float]:
-        """Return one value for each scan at the end of the protocol, folds averaged."""
+        """Return one value for each scan at the end of the protocol, of a fold or their mean."""
         rows = self.select(experiment or self.final_experiment, test_set, segmenter)
-        return average_folds([(row["scan"], row[metric]) for row in rows if row["is_last"]])
+        last = [row for row in rows if row["is_last"] and fold in (None, row["fold"])]
+        return average_folds([(row["scan"], row[metric]) for row in last])
+
+    @cached_property
+    def _costs(self) -> dict[tuple, ResultRow]:
+        return {_key(row): row for row in self.seconds}
+
+    def cost(self, column: str, test_set: str | None, segmenter: str) -> dict[str, float]:
+        """Return seconds, or GiB of memory, of each scan for the whole protocol, folds averaged."""
+        rows = self.select(self.final_experiment, test_set, segmenter)
+        last = [self.with_costs(row) for row in rows if row["is_last"]]
+        return average_folds([(row["scan"], row[column]) for row in last])
+
+    def with_costs(self, row: ResultRow) -> ResultRow:
+        """Return a row with its time and memory, in the units of tables."""
+        costs = self._costs[_key(row)]
+        return {**row, **{name: costs[name] / _COST_UNITS[name] for name in self.cost_names}}
 
     def curve(
         self, metric: str, test_set: str | None, segmenter: str
@@ -179,7 +264,7 @@ class EvaluationResults:
 
     def reached(self, target: float, test_set: str, segmenter: str) -> Reached:
         """Return clicks and seconds until a scan-wise DSC, the mean over folds that got there."""
-        times = {_key(row): row["seconds"] for row in self.seconds}
+        times = {key: row["seconds"] for key, row in self._costs.items()}
         first: dict[tuple[str, str], ResultRow] = {}
         rows = self.select(self.curve_experiment, test_set, segmenter)
         for row in rows:
@@ -225,16 +310,16 @@ class EvaluationResults:
         """Return what pictures need of a scan, if it was kept."""
         return ResultsFolder(self.folder).scan(scan)
 
-    def mask(self, scan: str, segmenter: str) -> np.ndarray | None:
+    def mask(self, scan: str, segmenter: str, experiment: str | None = None) -> np.ndarray | None:
         """Return the final result of a segmenter (of its first fold) on a scan, if it was kept."""
+        experiment = experiment or self.final_experiment
         fold = next(
-            (r["fold"] for r in self.select(self.final_experiment, None, segmenter)
-             if r["scan"] == scan),
+            (r["fold"] for r in self.select(experiment, None, segmenter) if r["scan"] == scan),
             None,
-        )  # fmt: skip
+        )
         if fold is None:
             return None
-        key = task_key(self.final_experiment, scan, segmenter, fold)
+        key = task_key(experiment, scan, segmenter, fold)
         return ResultsFolder(self.folder).mask(key, scan)
 
     def scans_of(self, test_set: str | None) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.geometry import Volume, same_grid
+from mois_core.evaluation.simulated_annotators import annotate
+from mois_core.geometry import SliceStack, Volume, same_grid
 from mois_core.io import read_labels, read_scan
 from mois_core.io.scan_folder import FilePatterns, read_scans
 from mois_core.io.scan_table import ScanTableRow
@@ -47,6 +48,8 @@ class EvaluationCase:
     """Name of a further reader, and the label map that reader drew."""
     lesion_values: tuple[int, ...] = ()
     """Values of the label maps that are lesions, one class of them; if none, all but 0 are."""
+    annotators: tuple[str, ...] = ()
+    """Of `simulated_annotators`, who draw on a phantom besides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +76,17 @@ def load_case(case: EvaluationCase) -> LoadedCase:
 def _make_phantom_case(case: EvaluationCase, source: PhantomSource) -> LoadedCase:
     changes = {} if source.size is None else {"size": source.size}
     phantom = make_phantom(source.seed, cohort_settings(source.cohort, source.seed, **changes))
+    volume = Volume(phantom.scan, phantom.ijk_to_ras)
     targets = np.where(phantom.semantic > 0, phantom.instances, 0)
-    return LoadedCase(case, Volume(phantom.scan, phantom.ijk_to_ras), targets)
+    stack = SliceStack(volume)
+    spacing = (stack.slice_spacing, *stack.pixel_spacing)
+    kinds = (targets, phantom.instances - targets)
+    lesions, others = (stack.from_volume(kind) for kind in kinds)
+    readers = {
+        f"{name} (simulated)": stack.to_volume(annotate(name, case.name, lesions, others, spacing))
+        for name in case.annotators
+    }
+    return LoadedCase(case, volume, targets, readers)
 
 
 def _labels_on(volume: Volume, case: EvaluationCase, path: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 DetectionRule = Literal["one-to-one", "each-side", "any-overlap"]
-DETECTION_RULES: tuple[DetectionRule, ...] = ("one-to-one", "each-side", "any-overlap")
+DETECTION_RULES: tuple[DetectionRule, ...] = ("each-side", "one-to-one", "any-overlap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +94,11 @@ def _share(part: int, rest: int, other_side: int) -> float:
 def detect(between: Overlaps, rule: DetectionRule, from_iou: float) -> Detection:
     """Decide by a rule which lesions were found.
 
-    ``one-to-one`` pairs lesions such that as many as possible are found: three components of one
-    lesion find it once and are wrong twice. ``each-side`` counts a true lesion as found if any
-    found one overlaps it enough, and a found one as correct likewise. ``any-overlap`` is that
-    with a single shared voxel being enough, as the published code has it.
+    ``each-side``, the paper's words, counts a true lesion as found if any found one overlaps it
+    enough, and a found one as correct likewise. ``one-to-one``, ours, pairs lesions such that as
+    many as possible are found: three components of one lesion find it once and are wrong twice.
+    ``any-overlap`` is the first with a single shared voxel being enough, as the published code has
+    it.
     """
     if rule == "any-overlap":
         enough = between.shared > 0

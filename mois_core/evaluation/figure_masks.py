@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from itertools import combinations
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from mois_core.evaluation.agreement import LEAST_COMPARED, agreement
 from mois_core.evaluation.analysis import EvaluationResults, set_title
 from mois_core.evaluation.figure_style import INK, new_figure, style
 from mois_core.evaluation.results_folder import KeptScan
-from mois_core.results.scores import dice
 
 # The paper's colours: right, too much, missed.
 RIGHT, EXTRA, MISSED = (0.18, 0.80, 0.25), (0.25, 0.45, 1.0), (0.95, 0.15, 0.15)
 _OPACITY = 0.75
 _BRIGHTNESS = 0.9
-_TRUTH = "Truth"
 _MOST_COLUMNS = 6
 
 
@@ -105,43 +103,10 @@ def _overlay(scan: KeptScan, mask: np.ndarray | None) -> np.ndarray:
     return picture
 
 
-def agreement(results: EvaluationResults) -> tuple[list[str], np.ndarray, int]:
-    """Return names of readers and segmenters, mean DSC of each pair, and number of scans.
-
-    Only scans that all of them have a mask of are counted, so all cells are about the same scans.
-    """
-    names: list[str] = []
-    tables = []
-    candidates = [(scan, results.kept(scan)) for scan in results.scans_of(None)]
-    with_readers = [(scan, kept) for scan, kept in candidates if kept is not None and kept.readers]
-    for scan, kept in with_readers or candidates:
-        if kept is None:
-            continue
-        masks = {_TRUTH: kept.truth, **kept.readers}
-        for name in results.segmenters:
-            mask = results.mask(scan, name)
-            if mask is not None:
-                masks[name] = mask
-        if not names:
-            names = list(masks)
-        if all(name in masks for name in names):
-            tables.append(_pairwise([masks[name] for name in names]))
-    if not tables:
-        return [], np.zeros((0, 0)), 0
-    return names, np.mean(tables, axis=0), len(tables)
-
-
-def _pairwise(masks: list[np.ndarray]) -> np.ndarray:
-    table = np.eye(len(masks))
-    for first, second in combinations(range(len(masks)), 2):
-        table[first, second] = table[second, first] = dice(masks[first], masks[second])
-    return table
-
-
 def agreement_figure(results: EvaluationResults) -> Figure | None:
     """Draw the scan-wise DSC between each two readers or segmenters (the paper's Fig. 6)."""
     names, table, scans = agreement(results)
-    if len(names) < 3:
+    if len(names) < LEAST_COMPARED:
         return None
     side = 0.75 * len(names) + 1.6
     with style():

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mois_core.evaluation.analysis import METRIC_NAMES, EvaluationResults, set_title
+from mois_core.evaluation.analysis import EvaluationResults, set_title
 from mois_core.evaluation.figure_style import (
     FAINT,
     INK,
@@ -57,7 +57,7 @@ def efficiency_figure(results: EvaluationResults) -> Figure | None:
 
 def exemplars_figure(results: EvaluationResults) -> Figure | None:
     """Draw all metrics of the reference by the number of prompted lesions (Experiment 2)."""
-    curves = {m: results.curve(m, None, results.reference) for m in METRIC_NAMES}
+    curves = {m: results.curve(m, None, results.reference) for m in results.metric_names}
     if max(len(curve) for curve in curves.values()) < 2:
         return None
     with style():
@@ -65,7 +65,7 @@ def exemplars_figure(results: EvaluationResults) -> Figure | None:
         axes = panels(figure, 1, len(curves))
         for index, (metric, curve) in enumerate(curves.items()):
             _curve(axes[index], curve, results.reference, results.segmenters)
-            axes[index].set_title(METRIC_NAMES[metric])
+            axes[index].set_title(results.metric_names[metric])
             axes[index].set_ylim(0, 1)
             axes[index].set_xlabel(results.curve_unit[1])
             axes[index].xaxis.set_major_locator(MaxNLocator(integer=True))

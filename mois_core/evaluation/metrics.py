@@ -41,7 +41,7 @@ class MetricSettings:
     """V_thresh: connected components below it are left out of result and truth alike."""
     filter_corners: bool = True
     """Whether voxels that share a corner only are one component for that filter."""
-    detection: DetectionRule = "one-to-one"
+    detection: DetectionRule = "each-side"
     from_iou: float = DETECTED_FROM_IOU
     """Intersection over union from which on two lesions are the same one."""
     lesion_dice: LesionDice = "pair"
@@ -78,6 +78,11 @@ class Metrics:
     missed: int
     false: int
     lesion_dsc: float
+    one_to_one_precision: float
+    """This and what follows is of lesions paired one to one, whatever the rule of detection."""
+    one_to_one_recall: float
+    one_to_one_f1: float
+    one_to_one_lesion_dsc: float
     truth_cm3: float
     result_cm3: float
     assd_mm: float = nan
@@ -109,6 +114,7 @@ def measure(
     truth = without_small(truth[box] > 0, voxel_cm3, settings)
     between = overlaps(_components(result), _components(truth))
     detection = detect(between, settings.detection, settings.from_iou)
+    pairs = detect(between, "one-to-one", settings.from_iou)
     edges = surface_scores(result, truth, spacing, settings.tolerance_mm) if surfaces else None
     return Metrics(
         dsc=dice(result, truth),
@@ -119,6 +125,10 @@ def measure(
         missed=detection.missed,
         false=detection.false,
         lesion_dsc=_lesion_dice(result, truth, between, detection, settings),
+        one_to_one_precision=pairs.precision,
+        one_to_one_recall=pairs.recall,
+        one_to_one_f1=pairs.f1,
+        one_to_one_lesion_dsc=_lesion_dice(result, truth, between, pairs, settings),
         truth_cm3=int(np.count_nonzero(truth)) * voxel_cm3,
         result_cm3=int(np.count_nonzero(result)) * voxel_cm3,
         assd_mm=edges.assd_mm if edges else nan,

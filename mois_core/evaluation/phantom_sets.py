@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mois_core.errors import BadInput
 from mois_core.evaluation.cohort import EvaluationCase, PhantomSource
 from mois_core.phantom import is_held_out
@@ -19,8 +21,13 @@ MOST_SCANS = 10_000
 """Scans of one set at most: from this many on, its seeds would run into those of the next set."""
 
 
-def phantom_cases(scans_per_set: int, size: tuple[int, int] | None = None) -> list[EvaluationCase]:
-    """Return the cases of all four sets; with fewer scans, the first ones of the same patients."""
+def phantom_cases(
+    scans_per_set: int, size: tuple[int, int] | None = None, annotators: Sequence[str] = ()
+) -> list[EvaluationCase]:
+    """Return the cases of all four sets; with fewer scans, the first ones of the same patients.
+
+    Simulated ``annotators`` draw on all of them.
+    """
     if not 1 <= scans_per_set <= MOST_SCANS:
         raise BadInput(f"a test set has 1 to {MOST_SCANS} scans, not {scans_per_set}")
     cases = [
@@ -29,6 +36,7 @@ def phantom_cases(scans_per_set: int, size: tuple[int, int] | None = None) -> li
             test_set=name,
             patient=str(seed),
             phantom=PhantomSource(name, seed, size),
+            annotators=tuple(annotators),
         )
         for name, first in FIRST_SEEDS.items()
         for seed in range(first, first + scans_per_set)

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from mois_core.errors import BadInput
+from mois_core.evaluation.peak_memory import PeakMemory
 from mois_core.evaluation.segmenters import Segmenter
 from mois_core.evaluation.simulated_reader import (
     RULES,
@@ -95,6 +96,10 @@ class ProtocolStep:
     """Lesions that were clicked on so far."""
     seconds: float
     """Time of the segmenter alone, opening the scan included."""
+    memory_mib: float
+    """The most that the process held while the segmenter worked; NaN if the system tells none."""
+    gpu_memory_mib: float
+    """The same of the GPU; NaN if there was none."""
     result: np.ndarray
     """Lesions as label values, [slices, rows, columns]."""
     prompted_dice: tuple[float, ...]
@@ -111,15 +116,16 @@ class _ProtocolRun:
         self.stack = SliceStack(volume)
         self.spacing = (self.stack.slice_spacing, *self.stack.pixel_spacing)
         self.seconds = 0.0
+        self.memory = PeakMemory()
         self.clicks = self.interactions = self.steps = 0
         is_reader = protocol.kind == "reader"
         self.reader = Reader(protocol.mistakes, protocol.seed, scan) if is_reader else None
         self.timed(lambda: segmenter.open(volume))
 
     def timed(self, call: Callable[[], object]) -> object:
-        """Return what a call of the segmenter gives, and count its time."""
+        """Return what a call of the segmenter gives, and count its time and memory."""
         started = time.perf_counter()
-        answer = call()
+        answer = self.memory.watch(call)
         self.seconds += time.perf_counter() - started
         return answer
 
@@ -160,6 +166,8 @@ class _ProtocolRun:
             interactions=self.interactions,
             prompted=len(prompted_dice),
             seconds=self.seconds,
+            memory_mib=self.memory.process_mib,
+            gpu_memory_mib=self.memory.gpu_mib,
             result=result,
             prompted_dice=tuple(prompted_dice),
             is_last=is_last,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mois_core.evaluation.analysis import METRIC_NAMES, EvaluationResults
+from mois_core.evaluation.analysis import EvaluationResults
 from mois_core.evaluation.figure_masks import agreement_figure, overlay_figure
 from mois_core.evaluation.figure_style import save
 from mois_core.evaluation.figures import (
@@ -59,7 +59,7 @@ _FIGURES: Mapping[str, tuple[Callable[[EvaluationResults], Figure | None], str, 
         agreement_figure,
         "Agreement between readers and segmenters",
         "Scan-wise DSC of each pair, averaged over the scans that all have a mask of; components "
-        "of every size count.",
+        "of every size count. Simulated readers are the truth with a person's errors.",
     ),
 }
 
@@ -184,16 +184,17 @@ def _figure(path: Path, title: str, caption: str) -> str:
 
 
 def _every_scan(results: EvaluationResults) -> str:
-    columns = ("set", "scan", "segmenter", "fold", "clicks", *METRIC_NAMES)
+    names = {**results.benchmark_names, **results.cost_names}
+    columns = ("set", "scan", "segmenter", "fold", "clicks", *names)
     rows = [
         row
         for row in results.rows
         if row["is_last"] and row["experiment"] == results.final_experiment
     ]
-    head = "".join(f"<th>{_text(METRIC_NAMES.get(name, name))}</th>" for name in columns)
+    head = "".join(f"<th>{_text(names.get(name, name))}</th>" for name in columns)
     body = "".join(
         "<tr>" + "".join(f"<td>{_text(_value(row[name]))}</td>" for name in columns) + "</tr>"
-        for row in rows
+        for row in map(results.with_costs, rows)
     )
     return (
         "<details><summary>Every scan</summary><div class='wide'><table>"

@@ -2,11 +2,11 @@
 
 Each task leaves a file of its own, written at once or not at all. The tables are put together from
 these, in the order of the plan, so an interrupted run ends with the same table as one that was
-not. Times are a table of their own: they alone differ from run to run.
+not. Times and memory are a table of their own: they alone differ from run to run.
 
   plan.json        what was run
   results.csv      one row for each experiment, scan, segmenter, fold and step
-  seconds.csv      the same rows with the time the segmenter took
+  seconds.csv      the same rows with the time and memory that the segmenter took
   failures.csv     scans that could not be evaluated, and why
   parts, masks     the tasks' own files
   files            what segmenters left, in a folder for each segmenter and scan
@@ -32,10 +32,12 @@ KEYS = ("experiment", "set", "scan", "patient", "segmenter", "fold", "step")
 COUNTS = ("clicks", "interactions", "prompted", "is_last")
 METRICS = (
     "dsc", "precision", "recall", "f1", "detected", "missed", "false", "lesion_dsc",
+    "one_to_one_precision", "one_to_one_recall", "one_to_one_f1", "one_to_one_lesion_dsc",
     "prompted_dsc", "assd_mm", "nsd", "truth_cm3", "result_cm3", "volume_error_cm3",
 )  # fmt: skip
 COLUMNS = (*KEYS, *COUNTS, *METRICS)
-SECONDS = (*KEYS, "seconds")
+COSTS = ("seconds", "memory_mib", "gpu_memory_mib")
+SECONDS = (*KEYS, *COSTS)
 FAILURES = ("experiment", "set", "scan", "segmenter", "fold", "error")
 
 _TEXT = {"experiment", "set", "scan", "patient", "segmenter", "fold", "error"}

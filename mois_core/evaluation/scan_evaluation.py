@@ -84,6 +84,8 @@ def _row(
         "prompted_dsc": prompted,
         "volume_error_cm3": metrics.volume_error_cm3,
         "seconds": round(step.seconds, 3),
+        "memory_mib": round(step.memory_mib, 1),
+        "gpu_memory_mib": round(step.gpu_memory_mib, 1),
     }
 
 

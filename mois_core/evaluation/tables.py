@@ -6,15 +6,14 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from mois_core.evaluation.agreement import LEAST_COMPARED, agreement
 from mois_core.evaluation.analysis import (
-    METRIC_NAMES,
-    MORE_METRIC_NAMES,
     EvaluationResults,
     set_title,
 )
@@ -74,6 +73,10 @@ def all_tables(results: EvaluationResults) -> list[Table]:
         ]
     if len(results.sets) > 1:
         tables.append(shift_table(results))
+    if any(len(results.folds(name)) > 1 for name in results.segmenters):
+        tables.append(folds_table(results))
+    if len(agreement(results)[0]) >= LEAST_COMPARED:
+        tables.append(agreement_table(results))
     return tables
 
 
@@ -96,7 +99,37 @@ def benchmark_table(results: EvaluationResults) -> Table:
         notes.append(f"Without clicks: {', '.join(results.without_clicks)}.")
     notes += [f"{name} was given {_given(given)}." for name, given in results.given.items()]
     notes += [f"Left out: {name}, because {why}." for name, why in results.left_out.items()]
-    return _spreads(results, "benchmark", "Segmentation performance", METRIC_NAMES, notes)
+    notes += [_DETECTION_NOTES[results.detection], _COST_NOTE]
+    title, names = "Segmentation performance", results.benchmark_names
+    table = _spreads(results, "benchmark", title, names, notes)
+    groups = [
+        (heading, (*lines, *_cost_lines(results, test_set)))
+        for (heading, lines), test_set in zip(table.groups, results.sets, strict=True)
+    ]
+    return replace(table, groups=tuple(groups))
+
+
+_DETECTION_NOTES = {
+    "each side": "Each side: a lesion is detected if any component of the result overlaps it with "
+    "the least IoU, as the paper words it, and a component is right likewise. One to one: each "
+    "lesion is paired with one component at most, so what falls in pieces is found once.",
+    "one to one": "One to one: each lesion is paired with one component at most.",
+    "any overlap": "Any overlap: a lesion is detected if it shares a voxel with the result, as in "
+    "the published code. One to one: paired from the least IoU on.",
+}
+_COST_NOTE = (
+    "Seconds are the segmenter's own for all clicks and searches of a scan, opening it included. "
+    "Memory is the most that the process held meanwhile, with everything else in it."
+)
+
+
+def _cost_lines(
+    results: EvaluationResults, test_set: str
+) -> Iterator[tuple[str, tuple[Cell, ...]]]:
+    """Yield what the scores of a set took. None is best: machines differ, and so do tasks."""
+    for column, label in results.cost_names.items():
+        spreads = [spread(results.cost(column, test_set, name)) for name in results.segmenters]
+        yield label, tuple(Cell(_with_sd(one.mean, one.sd)) for one in spreads)
 
 
 def more_metrics_table(results: EvaluationResults) -> Table:
@@ -105,7 +138,7 @@ def more_metrics_table(results: EvaluationResults) -> Table:
         "The error of the volume is above 0 where too much was marked. Values that a scan does "
         "not have, as a surface distance to nothing, are left out."
     ]
-    return _spreads(results, "more_metrics", "Further metrics", MORE_METRIC_NAMES, notes)
+    return _spreads(results, "more_metrics", "Further metrics", results.more_names, notes)
 
 
 def _spreads(
@@ -152,13 +185,14 @@ def _given(given: Mapping[str, object]) -> str:
     return ", ".join([*told, *others])
 
 
-def _protocol_note(results: EvaluationResults) -> str:
-    protocol = results.plan["experiments"][results.final_experiment]
+def _protocol_note(results: EvaluationResults, experiment: str | None = None) -> str:
+    protocol = results.plan["experiments"][experiment or results.final_experiment]
     if protocol["kind"] == "scan-wise":
         return f"Scan-wise, up to {protocol['clicks']} interactions."
     return (
         f"Up to {protocol['lesions']} prompted lesions and {protocol['clicks']} simulated "
-        f"click{'s' * (protocol['clicks'] > 1)} per lesion."
+        f"click{'s' * (protocol['clicks'] > 1)} per lesion"
+        + (", by a person who makes mistakes." if protocol["kind"] == "reader" else ".")
     )
 
 
@@ -171,7 +205,7 @@ def comparison_table(results: EvaluationResults) -> Table:
     groups = []
     for test_set in results.sets:
         lines = []
-        for metric, label in METRIC_NAMES.items():
+        for metric, label in results.metric_names.items():
             cells = []
             for other in others:
                 ours = results.final(metric, test_set, results.reference)
@@ -208,6 +242,39 @@ def shift_table(results: EvaluationResults) -> Table:
     )
     groups = (("", tuple(lines)),)
     return Table("shift", "Domain shift: p-values", tuple(results.segmenters), groups, notes)
+
+
+def folds_table(results: EvaluationResults) -> Table:
+    """Return the mean of each fold, which tells what one training more or less makes."""
+    groups = []
+    for test_set in results.sets:
+        lines = []
+        for metric, label in results.benchmark_names.items():
+            cells = []
+            for name in results.segmenters:
+                folds = [results.final(metric, test_set, name, fold=f) for f in results.folds(name)]
+                cells.append(Cell(", ".join(_signed(_mean(finite(fold)), 2) for fold in folds)))
+            lines.append((label, tuple(cells)))
+        groups.append((set_title(test_set, results.sets), tuple(lines)))
+    notes = (
+        "Mean over scans of each fold or seed of a segmenter. Differences between segmenters that "
+        "are no larger than these are no differences.",
+    )
+    return Table("folds", "Each fold", tuple(results.segmenters), tuple(groups), notes)
+
+
+def agreement_table(results: EvaluationResults) -> Table:
+    """Return the numbers of the paper's Figure 6: the DSC of each pair of readers or segmenters."""
+    names, values, scans = agreement(results)
+    lines = tuple(
+        (name, tuple(Cell(_signed(value, 2)) for value in row))
+        for name, row in zip(names, values.tolist(), strict=True)
+    )
+    notes = (
+        f"Scan-wise DSC of each pair, mean over {scans} scans. "
+        + _protocol_note(results, results.agreement_experiment),
+    )
+    return Table("agreement", "Agreement", tuple(names), (("", lines),), notes)
 
 
 # ---- clicks --------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ _ENCLOSED = 0.5
 
 
 def of_values(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Return where a label map has one of the values."""
-    return np.isin(labels, values)
+    """Return 1 where a label map has one of the values, and 0 elsewhere."""
+    return np.isin(labels, values).astype(np.uint8)
 
 
 def instances_of(labels: np.ndarray) -> tuple[np.ndarray, int]:
