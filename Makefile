@@ -29,7 +29,7 @@ COMMA := ,
 FULL_TIMEOUT := 1800
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-full demo bench gpu baselines weights lint format clean
+.PHONY: help test test-full demo bench gpu baselines weights ablation lint format clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ baselines: $(STAMP) ## train what MOIS-SAM2 is compared with, MINUTES= each (60)
 
 weights: $(STAMP) ## train the next small network from nothing, in runs/weights; hours, goes on
 	$(BIN)/python -m tools.make_weights --out runs/weights $(ARGS)
+
+ablation: $(STAMP) ## the paper's Table 2 at small scale, in runs/ablation; an afternoon, goes on
+	$(BIN)/python -m tools.ablation --out runs/ablation $(ARGS)
 
 lint: $(STAMP) ## check style and format
 	$(BIN)/ruff check .
