@@ -151,5 +151,6 @@ def test_what_is_missing_is_said_with_what_to_get(place, tmp_path):
     with pytest.raises(Missing, match="not installed for"):
         NnInteractive(model, str(write_python(tmp_path / "bare", ""))).require()
     for path in ("", str(tmp_path / "none")):
-        with pytest.raises(Missing, match="MIC-DKFZ/nnInteractive"):
+        with pytest.raises(Missing, match="MIC-DKFZ/nnInteractive") as told:
             NnInteractive(path, python).require()
+        assert str(tmp_path) not in str(told.value)

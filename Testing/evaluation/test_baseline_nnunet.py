@@ -213,8 +213,9 @@ def test_what_is_missing_is_said_with_what_to_do(nnunet, model, tmp_path):
     (tmp_path / "python").write_text("")
     with pytest.raises(Missing, match="not installed beside"):
         NnUnet(str(model), str(tmp_path / "python")).require()
-    with pytest.raises(Missing, match="no folder"):
+    with pytest.raises(Missing, match="no folder none;") as told:
         NnUnet(str(tmp_path / "none"), str(nnunet.python)).require()
+    assert str(tmp_path) not in str(told.value), "the reason stands in results, which travel"
     with pytest.raises(BadInput, match="nothing to learn from"):
         NnUnetProcess(nnunet.python, tmp_path).train([], minutes=1)
 

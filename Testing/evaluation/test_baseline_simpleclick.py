@@ -371,5 +371,6 @@ def test_missing_weights_are_said_with_where_to_get_them(weights):
     simpleclick, stcn = map(str, weights)
     with pytest.raises(Missing, match=r"uncbiag/SimpleClick.*docs/baselines.md"):
         SimpleClickStcn("", stcn).require()
-    with pytest.raises(Missing, match="hkchengrex/STCN"):
+    with pytest.raises(Missing, match="in stcn.pth.gone; .*hkchengrex/STCN") as told:
         SimpleClickStcn(simpleclick, f"{stcn}.gone").require()
+    assert str(weights[1].parent) not in str(told.value)

@@ -47,7 +47,7 @@ class NnInteractive(LesionByLesionSegmenter):
         if self.python is None:
             raise Missing(f"nnInteractive runs in an environment of its own; {GET_IT}")
         if not self.python.is_file():
-            raise Missing(f"there is no Python at {self.python}; {GET_IT}")
+            raise Missing(f"there is no Python at the place that was named; {GET_IT}")
         asked = subprocess.run(
             [str(self.python.absolute()), "-c", _IS_THERE],
             env=environment_without_ours(),
@@ -56,9 +56,9 @@ class NnInteractive(LesionByLesionSegmenter):
             check=False,
         )
         if asked.returncode:
-            raise Missing(f"nnInteractive is not installed for {self.python}; {GET_IT}")
+            raise Missing(f"nnInteractive is not installed for the Python that was named; {GET_IT}")
         if self.model is None or not self.model.is_dir():
-            where = f" in a folder {self.model}" if self.model else ""
+            where = f" in a folder {self.model.name}" if self.model else ""
             raise Missing(f"there is no model{where}; {GET_WEIGHTS}")
         _check_model(self.model)
 

@@ -39,7 +39,7 @@ class NnUnet(AutomaticSegmenter):
             raise BadInput("'nnunet' needs a trained model's folder, like nnunet=FOLDER")
         if not self.model.is_dir():
             raise Missing(
-                f"there is no folder {self.model}; train a model with 'mois train-baseline "
+                f"there is no folder {self.model.name}; train a model with 'mois train-baseline "
                 "nnunet', or give the folder of one that was trained before"
             )
         check_model(self.model)

@@ -62,10 +62,10 @@ class NnUnetProcess:
     def command(self, name: str) -> str:
         """Return the file of one of nnU-Net's commands; refuse an environment without it."""
         if not self.python.is_file():
-            raise Missing(f"there is no Python at {self.python}; {GET_IT}")
+            raise Missing(f"there is no Python at the place that was named; {GET_IT}")
         found = shutil.which(name, path=str(self.python.parent))
         if found is None:
-            raise Missing(f"nnU-Net is not installed beside {self.python}; {GET_IT}")
+            raise Missing(f"nnU-Net is not installed beside the Python that was named; {GET_IT}")
         return found
 
     def run(self, name: str, *arguments: str, **settings: str) -> None:

@@ -79,7 +79,7 @@ class SimpleClickStcn(LesionByLesionSegmenter):
             (self.stcn_file, GET_STCN),
         ):
             if path is None or not path.is_file():
-                where = f" at {path}" if path else ""
+                where = f" in {path.name}" if path else ""
                 raise Missing(f"there are no weights{where}; {get_it}")
         self._networks("cpu")
 

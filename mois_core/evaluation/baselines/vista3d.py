@@ -115,7 +115,7 @@ class _Vista3dWeights:
     def require(self) -> None:
         if self.path is None or not self.path.is_file():
             raise Missing(
-                f"there are no weights{f' at {self.path}' if self.path else ''}; {GET_IT}"
+                f"there are no weights{f' in {self.path.name}' if self.path else ''}; {GET_IT}"
             )
         _network(str(self.path), self.path.stat().st_mtime_ns, "cpu")
 
