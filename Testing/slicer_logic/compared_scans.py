@@ -14,6 +14,7 @@ from follow_up_visits import SEED, SMALL
 from MOISSAM2SegmentLib.scene.transforms import right_handed
 from scans import settle, volume_node
 
+import mois_core.followup.course  # noqa: F401  imported first, it keeps the real registration
 from mois_core.followup import registration
 from mois_core.followup.registration import Registration, register
 from mois_core.geometry import Volume
