@@ -14,8 +14,10 @@ follow_up_trial    measure how well lesions are followed from scan to scan
 body_regions       count how often the part of the body that a lesion lies in is told right
 body_and_air       count what of phantoms is taken for air around the body
 measure_touching   measure how a mask of all lesions should be cut into single ones
+annotators         measure how far simulated people who draw by hand agree
 average            average the weights of several runs into a file that can ship
 make_weights       train the small network of one config, from nothing
+ablation           train and measure the approaches of the paper's Table 2 at small scale
 gpu                measure everything on a GPU, train there, and write a report
 gpu_search         time a scan as a user has it searched, on any device
 draw_icons         draw the icons of the module's buttons
