@@ -94,6 +94,7 @@ def any_settings(random: Random, is_large: bool = False) -> Settings:
         gate=random.random() < 0.5,
         **any_budgets(random),
         heed_clicks=random.random() < 0.6,
+        grey_window=random.choice([None, None, (0.0, 500.0), (-100.0, 2000.0)]),
     )
 
 
