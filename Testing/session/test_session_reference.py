@@ -42,7 +42,7 @@ def reference_session(name, **how):
     golden = SETS[name]
     recipe = Recipe(golden)
     settings = Settings(smallest_cm3=0, **how)
-    with patch.object(session_module, "normalise", lambda array: array.astype(np.float32)):
+    with patch.object(session_module, "normalise", lambda array, _: array.astype(np.float32)):
         session = Session(network(name), volume_of(golden.volume), settings, reference=True)
     session.decoder.fill_holes = recipe.fill_holes
     session.decoder.memory_dtype = recipe.memory_dtype

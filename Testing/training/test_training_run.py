@@ -169,6 +169,23 @@ def test_redrawn_parameters_do_not_come_from_the_start(tmp_path):
             assert not torch.equal(parameter, old[name]), name
 
 
+def test_half_precision_of_small_crops_reads_no_memory_that_nothing_wrote(tmp_path, scans):
+    """oneDNN reads past maps two places wide, and finds what was there before."""
+    config = read_stages(CONFIGS / "phantom.json")["places"]
+    config = replace(
+        config,
+        steps=1,
+        changes={"image_size": SIZE},
+        sampling=replace(config.sampling, scans=1, crop_size=CROP),
+        data=DataConfig(),
+    )
+    for seed in range(12):
+        trainer = Trainer(replace(config, seed=seed), tmp_path / str(seed), scans=scans)
+        for size in (100, 1000, 5000, 20_000, 100_000):
+            [torch.full((size,), math.nan) for _ in range(8)]
+        assert math.isfinite(trainer.step(0)["loss"])
+
+
 def test_sam2_alone_learns_in_the_same_stages_and_is_no_mois_sam2(tmp_path, scans):
     own, ours = (read_stages(CONFIGS / f"{name}.json") for name in ("sam2-phantom", "phantom"))
     assert list(own) == list(ours)

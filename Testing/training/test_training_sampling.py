@@ -90,7 +90,9 @@ def test_some_crops_are_of_anywhere_in_the_body(scans):
     scan = replace_labels_by_one_corner(scans[0])
     near, anywhere = (
         [sample_scan(np.random.default_rng(seed), scan, how).labels[1:] for seed in range(20)]
-        for how in (SamplingConfig(1, 1, 4, share, (32, 32)) for share in (0.0, 1.0))
+        for how in (
+            SamplingConfig(1, 1, 4, anywhere=share, crop_size=(32, 32)) for share in (0.0, 1.0)
+        )
     )
     assert all(bool(crop.any()) for crops in near for crop in crops)
     without = [not bool(crop.any()) for crops in anywhere for crop in crops]

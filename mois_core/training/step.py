@@ -20,6 +20,9 @@ from mois_core.training.search import search
 from mois_core.training.step_context import StepContext
 from mois_core.training.step_draws import StepDraws
 
+_SMALLEST_IN_TILES = 64
+"""Side of the smallest crop that a processor encodes in half precision."""
+
 
 def run_step(
     model: Sam2,
@@ -34,8 +37,10 @@ def run_step(
     corrections = _number_of_corrections(shared_rng, config.interaction)
     origin = _origin(shared_rng, model.config.image_size, samples[0].images.shape[-2:])
     images = torch.cat([on_device(sample.images, model.device) for sample in samples])
-    # Processors that do not multiply bfloat16 in tiles compute it more slowly than float32.
-    pays = model.device.type != "cpu" or has_matrix_tiles()
+    # Processors that do not multiply bfloat16 in tiles compute it more slowly than float32. With
+    # tiles, oneDNN reads past maps that are two places wide when it halves them.
+    is_safe = min(images.shape[-2:]) >= _SMALLEST_IN_TILES
+    pays = model.device.type != "cpu" or (has_matrix_tiles() and is_safe)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=config.autocast and pays):
         features = model.encode(images, origin)
     if config.losses.spread:
