@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,10 @@ import numpy as np
 # Run as a file, Python looks for imports beside it and not in the project's root.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from mois_core.evaluation.agreement import dice_of_pairs
 from mois_core.evaluation.cohort import EvaluationCase, PhantomSource, load_case
 from mois_core.evaluation.phantom_sets import FIRST_SEEDS
 from mois_core.evaluation.simulated_annotators import ANNOTATORS
-from mois_core.results.scores import dice
 
 FIRST_SEED = 2001
 """Of the training range: the test sets' are for measuring only."""
@@ -40,8 +39,7 @@ def agreement(cases: Iterator[EvaluationCase]) -> tuple[list[str], np.ndarray]:
     for case in cases:
         loaded = load_case(case)
         masks = {"Truth": loaded.labels > 0, **loaded.readers}
-        pairs = product(masks.values(), repeat=2)
-        tables.append(np.reshape([dice(*pair) for pair in pairs], (len(masks), len(masks))))
+        tables.append(dice_of_pairs(list(masks.values())))
     return list(masks), np.mean(tables, axis=0)
 
 

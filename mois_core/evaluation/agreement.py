@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
 
@@ -37,13 +38,14 @@ def agreement(results: EvaluationResults) -> tuple[list[str], np.ndarray, int]:
         if not names:
             names = list(masks)
         if all(name in masks for name in names):
-            tables.append(_pairwise([masks[name] for name in names]))
+            tables.append(dice_of_pairs([masks[name] for name in names]))
     if not tables:
         return [], np.zeros((0, 0)), 0
     return names, np.mean(tables, axis=0), len(tables)
 
 
-def _pairwise(masks: list[np.ndarray]) -> np.ndarray:
+def dice_of_pairs(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the DSC of each mask with each other one."""
     table = np.eye(len(masks))
     for first, second in combinations(range(len(masks)), 2):
         table[first, second] = table[second, first] = dice(masks[first], masks[second])

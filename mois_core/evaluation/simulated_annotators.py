@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from mois_core.evaluation.metrics import CM3_IN_MM3
 from mois_core.geometry import Box
 
-CM3_IN_MM3 = 1000.0
 _WAVES_MM = 6.0
 """How far along an outline its errors stay alike."""
 _MARGIN_MM = 15.0

@@ -198,11 +198,10 @@ class PromptNotices:
             yield BOX_IN_AIR, {"mm": mm}
         outline = lesion.mask.planes.get(box.slice)
         for other in before.lesions.values():
-            if not any(self._is_same_box(box, own) for own in other.boxes):
-                pass
-            elif other.id == lesion_id:
+            is_there = any(self._is_same_box(box, own) for own in other.boxes)
+            if is_there and other.id == lesion_id:
                 yield BOX_TWICE, {}
-            elif other.status.counts:
+            elif is_there and other.status.counts:
                 yield BOX_FOR_TWO, {"other": other.id}
             its = other.mask.planes.get(box.slice)
             if other.id != lesion_id and other.status.counts and _is_most(outline, its):

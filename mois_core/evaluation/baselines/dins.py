@@ -15,14 +15,13 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from mois_core.evaluation.baselines.patch_network import (
-    FromWeights,
+    ClickedWindows,
     Guess,
     NetworkSize,
     PatchRecipe,
     Voxel,
 )
 from mois_core.evaluation.baselines.sliding_window import Size3
-from mois_core.evaluation.segmenters import AllClicksSegmenter, PlacedClick
 
 DEVIATIONS = (1.0, 5.0, 5.0)
 """Of the exponential distance, in slices, rows and columns."""
@@ -187,13 +186,7 @@ def _spread(
     return drawn
 
 
-class Dins(FromWeights, AllClicksSegmenter):
+class Dins(ClickedWindows):
     """DINs, trained by `mois train-baseline dins`."""
 
     recipe = DinsRecipe()
-
-    def take_up(self) -> None:
-        self.scan = self.windowed(self.stack)
-
-    def segment(self, clicks: Sequence[PlacedClick]) -> np.ndarray:
-        return self.scan.mask(clicks)

@@ -125,15 +125,7 @@ class NnUnetProcess:
         )
         self.run(
             TRAIN,
-            *(
-                DATASET,
-                CONFIGURATION,
-                FOLD,
-                "-tr",
-                TRAINER,
-                "-device",
-                self.device.partition(":")[0],
-            ),
+            *(DATASET, CONFIGURATION, FOLD, "-tr", TRAINER, *self._device),
             MOIS_NNUNET_MINUTES=f"{minutes:g}",
         )
         model = self.work / "nnUNet_results" / DATASET / MODEL
@@ -180,15 +172,7 @@ class NnUnetProcess:
             self.run(
                 PREDICT,
                 *("-i", str(given), "-o", str(answers), "-m", str(model), "-f", *folds),
-                *(
-                    "-device",
-                    self.device.partition(":")[0],
-                    "-npp",
-                    "1",
-                    "-nps",
-                    "1",
-                    "--disable_progress_bar",
-                ),
+                *(*self._device, "-npp", "1", "-nps", "1", "--disable_progress_bar"),
             )
             answer = read_labels(answers / f"scan{ENDING}", volume)
             if not same_grid(volume, answer):

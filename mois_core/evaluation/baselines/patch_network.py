@@ -23,7 +23,12 @@ from torch import Tensor, nn
 
 from mois_core.errors import BadInput
 from mois_core.evaluation.baselines.sliding_window import Size3, SlidingWindow, crop
-from mois_core.evaluation.segmenters import Missing, PlacedClick, Surroundings
+from mois_core.evaluation.segmenters import (
+    AllClicksSegmenter,
+    Missing,
+    PlacedClick,
+    Surroundings,
+)
 from mois_core.geometry import Box, SliceStack
 from mois_core.io.atomic import atomic_write
 from mois_core.network.loading import usable_device
@@ -315,3 +320,13 @@ class FromWeights:
         told = self.surroundings
         network, size = load_weights(self.weights, self.recipe, told.device)
         return WindowedScan(network, self.recipe, size, stack, told.dtype)
+
+
+class ClickedWindows(FromWeights, AllClicksSegmenter):
+    """A segmenter that shows its network all clicks of a scan, window by window."""
+
+    def take_up(self) -> None:
+        self.scan = self.windowed(self.stack)
+
+    def segment(self, clicks: Sequence[PlacedClick]) -> np.ndarray:
+        return self.scan.mask(clicks)

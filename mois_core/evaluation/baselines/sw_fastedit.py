@@ -18,14 +18,13 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from mois_core.evaluation.baselines.patch_network import (
-    FromWeights,
+    ClickedWindows,
     Guess,
     NetworkSize,
     PatchRecipe,
     Voxel,
 )
 from mois_core.evaluation.baselines.sliding_window import Size3
-from mois_core.evaluation.segmenters import AllClicksSegmenter, PlacedClick
 
 SIGMA = 1.0
 """Voxels, in every direction."""
@@ -115,13 +114,7 @@ def _deep_voxel(rng: np.random.Generator, wrong: np.ndarray) -> list[Voxel]:
     return [tuple(int(v) for v in np.unravel_index(chosen, wrong.shape))]
 
 
-class SwFastEdit(FromWeights, AllClicksSegmenter):
+class SwFastEdit(ClickedWindows):
     """SW-FastEdit, trained by `mois train-baseline sw-fastedit`."""
 
     recipe = SwFastEditRecipe()
-
-    def take_up(self) -> None:
-        self.scan = self.windowed(self.stack)
-
-    def segment(self, clicks: Sequence[PlacedClick]) -> np.ndarray:
-        return self.scan.mask(clicks)
