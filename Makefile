@@ -25,6 +25,8 @@ TRAINED := unet dins sw-fastedit
 NNUNET ?=
 NNUNET_MODEL := nnUNet_results/Dataset501_MOIS/TimedTrainer__nnUNetPlans__3d_fullres
 COMMA := ,
+# The processes that share the tests.
+SHARE := -n auto --maxprocesses 4 --dist loadfile
 # A test that takes minutes on purpose gets half an hour before it counts as stuck.
 FULL_TIMEOUT := 1800
 
@@ -35,10 +37,10 @@ help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: $(STAMP) ## run the tests, except those that need the full-size golden set or minutes
-	$(BIN)/python -m pytest -m "not full" $(ARGS)
+	$(BIN)/python -m pytest $(SHARE) -m "not full" $(ARGS)
 
 test-full: $(STAMP) ## run every test
-	$(BIN)/python -m pytest --timeout $(FULL_TIMEOUT) $(ARGS)
+	$(BIN)/python -m pytest $(SHARE) --timeout $(FULL_TIMEOUT) $(ARGS)
 
 demo: $(STAMP) ## segment a phantom from a few clicks; results in demo/
 	$(BIN)/mois demo --out demo

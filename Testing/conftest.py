@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import ReadWriteLock
 
 TESTING = Path(__file__).parent
 sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent)]
+
+# Set in the processes that share the tests (pytest-xdist).
+SHARING = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+
+
+def pytest_configure():
+    """Give each of the processes that share the tests its part of the cores."""
+    if SHARING > 1:
+        threads = max(1, (os.cpu_count() or 1) // SHARING)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Let a test that measures time wait for the other processes, and them for it."""
+    if SHARING == 1:
+        return (yield)
+    lock = ReadWriteLock(Path(tempfile.gettempdir()) / f"tests-{RUN}.lock")
+    with lock.write_lock() if item.get_closest_marker("alone") else lock.read_lock():
+        return (yield)
 
 
 @pytest.fixture

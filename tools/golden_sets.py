@@ -60,14 +60,14 @@ class GoldenSet:
 def read_sets(folder: Path) -> list[GoldenSet]:
     """Read every set of a golden folder, in the order of their names."""
     noise_file = folder / NOISE_FILE
-    noise = json.loads(noise_file.read_text()) if noise_file.exists() else {}
+    noise = json.loads(noise_file.read_text("utf-8")) if noise_file.exists() else {}
     sets = []
     for path in sorted(folder.glob("*.npz")):
-        own_facts = facts = json.loads(path.with_suffix(".json").read_text())
+        own_facts = facts = json.loads(path.with_suffix(".json").read_text("utf-8"))
         parent_arrays = {}
         if "inherits" in facts:
             parent = folder / facts["inherits"]
-            facts = json.loads(parent.with_suffix(".json").read_text()) | own_facts
+            facts = json.loads(parent.with_suffix(".json").read_text("utf-8")) | own_facts
             parent_arrays = {"in.volume_u8": np.load(parent.with_suffix(".npz"))["in.volume_u8"]}
         sets.append(
             GoldenSet(

@@ -78,7 +78,7 @@ def test_a_scan_that_is_not_there(refused, the_stub):
 
 
 def test_a_file_that_is_no_image(refused, the_stub, a_case):
-    (a_case / "scan.txt").write_text("no image")
+    (a_case / "scan.txt").write_text("no image", "utf-8")
     assert "not an image that can be read" in refused(scan="scan.txt")
 
 
@@ -151,7 +151,7 @@ def test_an_enhanced_file_of_two_time_points_lists_them(refused, the_stub, a_cas
 def points_file(folder, *points) -> str:
     listed = [{"label": label, "position": place} for label, place in points]
     markup = {"type": "Fiducial", "coordinateSystem": "RAS", "controlPoints": listed}
-    (folder / "other.mrk.json").write_text(json.dumps({"markups": [markup]}))
+    (folder / "other.mrk.json").write_text(json.dumps({"markups": [markup]}), "utf-8")
     return "other.mrk.json"
 
 
@@ -168,7 +168,7 @@ def test_a_lesion_that_is_only_clicked_away(refused, the_stub, a_case):
 
 def test_clicks_that_cannot_be_read(refused, the_stub, a_case):
     assert "cannot be opened" in refused(points="missing.mrk.json")
-    (a_case / "broken.mrk.json").write_text("{")
+    (a_case / "broken.mrk.json").write_text("{", "utf-8")
     assert "not valid JSON" in refused(points="broken.mrk.json")
     assert "no placed points" in refused(points=points_file(a_case))
 
@@ -199,11 +199,11 @@ def test_a_negative_click_with_a_typographic_minus_stays_negative(refused, the_s
 
 def test_points_in_other_units(refused, the_stub, a_case):
     points = points_file(a_case, ("1+", [-1, 10, -1]))
-    document = json.loads((a_case / points).read_text())
+    document = json.loads((a_case / points).read_text("utf-8"))
     document["markups"][0]["coordinateUnits"] = "m"
-    (a_case / points).write_text(json.dumps(document))
+    (a_case / points).write_text(json.dumps(document), "utf-8")
     assert "at R -1000.0, A 10000.0, S -1000.0 mm lies outside the scan" in refused(points=points)
-    (a_case / "empty.fcsv").write_text("")
+    (a_case / "empty.fcsv").write_text("", "utf-8")
     assert "does not begin as Slicer's point lists" in refused(points="empty.fcsv")
 
 
@@ -227,7 +227,7 @@ def test_the_shipped_model_without_its_file(refused, monkeypatch):
 def test_files_that_are_no_checkpoint(refused, tmp_path):
     (tmp_path / "empty.pt").touch()
     assert "is empty" in refused(model=tmp_path / "empty.pt")
-    (tmp_path / "text.pt").write_text("no weights")
+    (tmp_path / "text.pt").write_text("no weights", "utf-8")
     refused(model=tmp_path / "text.pt")
     assert "is a folder" in refused(model=tmp_path)
 

@@ -52,8 +52,8 @@ def compared(folder, tmp_path_factory):
 
 
 def test_the_report_tells_what_the_phantom_did(folder, compared):
-    table = json.loads((compared / "change.json").read_text())
-    truth = json.loads((folder / "2" / "lesions.json").read_text())["changes"]
+    table = json.loads((compared / "change.json").read_text("utf-8"))
+    truth = json.loads((folder / "2" / "lesions.json").read_text("utf-8"))["changes"]
     links = {
         (lesion["label_in_scan"][0], lesion["label_in_scan"][1]) for lesion in table["lesions"]
     }
@@ -73,7 +73,7 @@ def test_the_report_tells_what_the_phantom_did(folder, compared):
 
 
 def test_nothing_tells_paths_or_dates(folder, compared):
-    text = (compared / "change.json").read_text()
+    text = (compared / "change.json").read_text("utf-8")
     assert "2022" not in text and str(folder) not in text and "nii" not in text
 
 
@@ -84,7 +84,7 @@ def test_pictures_are_written(compared):
 
 def test_a_lesion_keeps_its_uid_in_the_next_comparison(folder, compared, tmp_path):
     uids = read_uids(compared / "tracked.seg.nrrd")
-    table = json.loads((compared / "change.json").read_text())
+    table = json.loads((compared / "change.json").read_text("utf-8"))
     told = {le["label_in_scan"][1]: le["uid"] for le in table["lesions"] if le["now_cm3"]}
     assert uids == told
 
@@ -105,7 +105,7 @@ def test_a_session_is_compared_without_its_network(folder, tmp_path):
     save(session, tmp_path / "one.mois")
     one = f"{folder / '1' / 'scan.nii.gz'}:{tmp_path / 'one.mois'}"
     assert mois("compare", one, pair(folder, 1), "--report", tmp_path / "r.json") == EXIT_DONE
-    lesions = json.loads((tmp_path / "r.json").read_text())["lesions"]
+    lesions = json.loads((tmp_path / "r.json").read_text("utf-8"))["lesions"]
     assert {lesion["percent"] for lesion in lesions} == {0}
     assert lesions[0]["name"] == "the first"
 
@@ -216,7 +216,7 @@ def test_series_of_both_folders_are_chosen_and_their_studies_tell_the_order(in_d
     report = tmp_path / "change.json"
     words = (*of_dicom(in_dicom), "--series", "1.2.1.1", "1.2.2.1", "--report", report)
     assert mois("compare", *words) == EXIT_DONE
-    scans = json.loads(report.read_text())["scans"]
+    scans = json.loads(report.read_text("utf-8"))["scans"]
     assert scans[0]["lesions"] == SMALL["lesions"]
     assert scans[1]["days_since_first"] == 365
 

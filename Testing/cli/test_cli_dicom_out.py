@@ -138,9 +138,9 @@ def test_what_is_no_dicom_is_refused(tmp_path, monkeypatch, capsys):
 
 def test_a_folder_that_holds_something_is_refused(a_case, capsys):
     (a_case / "pacs").mkdir()
-    (a_case / "pacs" / "mine.dcm").write_text("mine")
+    (a_case / "pacs" / "mine.dcm").write_text("mine", "utf-8")
     assert "holds something already" in refused(a_case, capsys)
-    assert (a_case / "pacs" / "mine.dcm").read_text() == "mine"
+    assert (a_case / "pacs" / "mine.dcm").read_text("utf-8") == "mine"
 
 
 def test_a_folder_in_that_of_the_scan_is_refused(a_case, capsys):

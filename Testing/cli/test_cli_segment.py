@@ -394,7 +394,7 @@ def test_clicks_may_come_in_the_older_table_of_slicer(a_case, the_stub):
     for click in clicks:
         place = ",".join(map(str, click.ras))
         lines.append(f"1,{place},0,0,0,1,1,1,0,{click.label},,")
-    (a_case / "clicks.fcsv").write_text("\n".join(lines))
+    (a_case / "clicks.fcsv").write_text("\n".join(lines), "utf-8")
     assert segment(a_case, out="a.nii.gz") == 0
     assert segment(a_case, out="b.nii.gz", points="clicks.fcsv") == 0
     assert (a_case / "a.nii.gz").read_bytes() == (a_case / "b.nii.gz").read_bytes()

@@ -368,7 +368,7 @@ def test_bad_weights_are_refused_before_any_work(kind, tmp_path):
         make_segmenter(parse_spec(kind)).require()
     with pytest.raises(Missing, match="no file nowhere.safetensors; train them with"):
         require(tmp_path / "nowhere.safetensors")
-    (tmp_path / "text.safetensors").write_text("no weights")
+    (tmp_path / "text.safetensors").write_text("no weights", "utf-8")
     with pytest.raises(BadInput, match="is no file of weights"):
         require(tmp_path / "text.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")

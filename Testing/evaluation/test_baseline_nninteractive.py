@@ -43,7 +43,7 @@ def opened(place: Path, volume: Volume = STACK.volume) -> NnInteractive:
 
 def predictions(place: Path) -> str:
     path = place / "env" / "packages" / "nnInteractive" / "inference" / "predictions"
-    told = path.read_text() if path.is_file() else ""
+    told = path.read_text("utf-8") if path.is_file() else ""
     path.unlink(missing_ok=True)
     return told
 
@@ -123,7 +123,7 @@ def test_a_process_that_dies_is_told_and_the_next_scan_gets_another(place):
 
 def test_a_model_that_it_cannot_read_is_told(place, tmp_path):
     model = write_model(tmp_path / "model")
-    (model / "fold_0" / "checkpoint_final.pth").write_text("something else")
+    (model / "fold_0" / "checkpoint_final.pth").write_text("something else", "utf-8")
     segmenter = NnInteractive(str(model), str(made(place).python))
     before = opened(place).process
     with pytest.raises(BadInput, match="could not 'load': AssertionError: cannot be loaded"):

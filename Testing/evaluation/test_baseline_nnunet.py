@@ -93,7 +93,7 @@ def prepared(folder: Path, **told: object) -> Path:
         case = case_of(f"{fold}", SCAN, TRUTH, np.zeros(TRUTH.max() + 1))
         case.save(folder / f"{fold}.npz")
         entries.append({"file": f"{fold}.npz", "fold": fold})
-    (folder / INDEX).write_text(json.dumps({"cases": entries, **told}))
+    (folder / INDEX).write_text(json.dumps({"cases": entries, **told}), "utf-8")
     return folder
 
 
@@ -180,9 +180,9 @@ def test_no_scan_is_left_on_the_disk(nnunet, model, tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["nnunet.log"]
 
     (broken := tmp_path / "model" / "fold_all").mkdir(parents=True)
-    (broken / "checkpoint_final.pth").write_text("{}")
+    (broken / "checkpoint_final.pth").write_text("{}", "utf-8")
     for name in ("dataset.json", "plans.json"):
-        (tmp_path / "model" / name).write_text("{}")
+        (tmp_path / "model" / name).write_text("{}", "utf-8")
     with pytest.raises(BadInput, match="failed: .*file_ending.*nnunet.log has all"):
         segmenter(nnunet, tmp_path / "model", tmp_path / "again").open(SCAN)
     assert [path.name for path in (tmp_path / "again").rglob("*")] == ["nnunet.log"]
@@ -190,17 +190,17 @@ def test_no_scan_is_left_on_the_disk(nnunet, model, tmp_path):
 
 def test_our_own_packages_do_not_reach_its_environment(nnunet, model, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')\n")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')\n", "utf-8")
     segmenter(nnunet, model, tmp_path / "files").open(SCAN)
 
 
 @pytest.mark.parametrize("lacking", ["dataset.json", "plans.json", "fold_all"])
 def test_a_folder_that_is_no_model_is_refused(nnunet, model, tmp_path, lacking):
     for name in {"dataset.json", "plans.json"} - {lacking}:
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text("{}", "utf-8")
     if lacking != "fold_all":
         (tmp_path / "fold_all").mkdir()
-        (tmp_path / "fold_all" / "checkpoint_final.pth").write_text("")
+        (tmp_path / "fold_all" / "checkpoint_final.pth").write_text("", "utf-8")
     with pytest.raises(BadInput, match=f"no trained nnU-Net: {lacking.replace('all', '')}"):
         NnUnet(str(tmp_path), str(nnunet.python)).require()
 
@@ -210,7 +210,7 @@ def test_what_is_missing_is_said_with_what_to_do(nnunet, model, tmp_path):
         NnUnet(str(model)).require()
     with pytest.raises(Missing, match="no Python at"):
         NnUnet(str(model), str(tmp_path / "python")).require()
-    (tmp_path / "python").write_text("")
+    (tmp_path / "python").write_text("", "utf-8")
     with pytest.raises(Missing, match="not installed beside"):
         NnUnet(str(model), str(tmp_path / "python")).require()
     with pytest.raises(Missing, match="no folder none;") as told:

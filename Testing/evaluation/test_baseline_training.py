@@ -285,7 +285,7 @@ def prepared(folder: Path, **told: object) -> Path:
     for seed in range(3):
         toy_case(seed).save(folder / f"{seed}.npz")
         cases.append({"file": f"{seed}.npz", "fold": seed})
-    (folder / INDEX).write_text(json.dumps({"cases": cases, **told}))
+    (folder / INDEX).write_text(json.dumps({"cases": cases, **told}), "utf-8")
     return folder
 
 

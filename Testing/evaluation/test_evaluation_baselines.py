@@ -42,7 +42,7 @@ def test_a_segmenter_is_told_its_scan_and_has_a_folder_of_its_own_for_each(tmp_p
 
     assert not read_rows(results.folder, "failures.csv")
     diaries = list((results.folder / "files").glob("*/diary.txt"))
-    told = sorted(path.read_text() for path in diaries)
+    told = sorted(path.read_text("utf-8") for path in diaries)
     assert told == ["far-p0 cpu float32\n"] * 2 + ["near-p0 cpu float32\n"] * 2
 
 
@@ -75,7 +75,7 @@ def test_results_of_another_file_that_an_option_names_do_not_mix(tmp_path):
     told = plan_on_disk(tmp_path / "out")["segmenters"]["Diarist"]
     assert told["options"] == {"rule": "mine.bin"}
     assert len(told["files"]["rule"]["sha256"]) == 64
-    assert str(tmp_path) not in (tmp_path / "out" / "plan.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "out" / "plan.json").read_text("utf-8")
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     run_plan(
@@ -227,7 +227,7 @@ def test_nothing_left_to_measure_is_bad_input():
 
 def test_a_baseline_whose_package_is_not_installed_says_what_to_install(tmp_path, monkeypatch):
     package = tmp_path / "unheard.py"
-    package.write_text("import a_package_that_nobody_has\n")
+    package.write_text("import a_package_that_nobody_has\n", "utf-8")
     monkeypatch.setattr("mois_core.evaluation.baselines.__path__", [str(tmp_path)])
     with pytest.raises(Missing, match=r"'a_package_that_nobody_has'.*mois-core\[baselines\]"):
         Baseline("Unheard", "unheard:Unheard").load()

@@ -45,7 +45,7 @@ def a_program_that_has_just_begun(monkeypatch):
 
 def write(path) -> None:
     with atomic_write(path) as temporary:
-        temporary.write_text("whole")
+        temporary.write_text("whole", "utf-8")
 
 
 def started(script, path, **how) -> subprocess.Popen:
@@ -54,7 +54,7 @@ def started(script, path, **how) -> subprocess.Popen:
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 def test_what_a_killed_program_left_is_removed_by_the_next(tmp_path):
-    (tmp_path / "table.csv").write_text("old")
+    (tmp_path / "table.csv").write_text("old", "utf-8")
     assert started(KILLED_WHILE_WRITING, tmp_path / "table.csv").wait() == -9
     (left,) = {path.name for path in tmp_path.iterdir()} - {"table.csv"}
     assert re.fullmatch(r"\.mois-[0-9a-f]{6}-\d+-[0-9a-f]{8}\.csv", left)
@@ -62,7 +62,7 @@ def test_what_a_killed_program_left_is_removed_by_the_next(tmp_path):
     write(tmp_path / "other.csv")
 
     assert {path.name for path in tmp_path.iterdir()} == {"table.csv", "other.csv"}
-    assert (tmp_path / "table.csv").read_text() == "old"
+    assert (tmp_path / "table.csv").read_text("utf-8") == "old"
 
 
 def test_what_another_program_is_writing_is_left_alone(tmp_path):
@@ -117,7 +117,7 @@ def test_a_folder_is_looked_through_once(tmp_path):
 def fill(path) -> None:
     with atomic_folder(path) as temporary:
         (temporary / "below").mkdir()
-        (temporary / "below" / "a.dcm").write_text("whole")
+        (temporary / "below" / "a.dcm").write_text("whole", "utf-8")
 
 
 @pytest.mark.parametrize("is_there", [False, True])
@@ -126,15 +126,15 @@ def test_a_folder_takes_its_place_when_it_is_full(tmp_path, is_there):
         (tmp_path / "out").mkdir()
     fill(tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (tmp_path / "out" / "below" / "a.dcm").read_text() == "whole"
+    assert (tmp_path / "out" / "below" / "a.dcm").read_text("utf-8") == "whole"
 
 
 def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").write_text("mine")
+    (tmp_path / "out" / "mine").write_text("mine", "utf-8")
     with pytest.raises(BadInput, match="holds something already"):
         fill(tmp_path / "out")
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", "utf-8")
     with pytest.raises(BadInput, match="holds something already"):
         fill(tmp_path / "file")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
@@ -146,15 +146,15 @@ def test_what_comes_into_the_folder_meanwhile_is_left_as_it_is(tmp_path):
         pytest.raises(BadInput, match="still empty"),
         atomic_folder(tmp_path / "out") as temporary,
     ):
-        (temporary / "a.dcm").write_text("whole")
-        (tmp_path / "out" / "mine").write_text("mine")
+        (temporary / "a.dcm").write_text("whole", "utf-8")
+        (tmp_path / "out" / "mine").write_text("mine", "utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
 def test_of_a_folder_that_failed_or_stayed_empty_nothing_is_left(tmp_path):
     with pytest.raises(ValueError), atomic_folder(tmp_path / "out") as temporary:
-        (temporary / "a.dcm").write_text("half")
+        (temporary / "a.dcm").write_text("half", "utf-8")
         raise ValueError
     with atomic_folder(tmp_path / "out"):
         pass

@@ -29,7 +29,7 @@ def a_folder(tmp_path):
 
 def test_a_folder_with_one_series_is_a_scan(a_folder, capfd):
     write_series(a_folder, "1.2.3.4", range(5))
-    (a_folder / "read me.txt").write_text("not DICOM")
+    (a_folder / "read me.txt").write_text("not DICOM", "utf-8")
     volume = read_scan(a_folder)
     assert np.array_equal(volume.array[:, 0, 0], [1, 2, 3, 4, 5])
     assert np.allclose(volume.spacing, (0.7, 0.6, DISTANCE))
@@ -89,7 +89,7 @@ def test_pixel_sizes_may_not_be_mixed(a_folder):
 
 def test_a_folder_without_images(a_folder):
     a_folder.mkdir()
-    (a_folder / "notes.txt").write_text("nothing")
+    (a_folder / "notes.txt").write_text("nothing", "utf-8")
     assert "holds no DICOM images" in refusal(a_folder)
 
 

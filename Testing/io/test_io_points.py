@@ -91,11 +91,11 @@ def test_points_not_yet_placed_are_skipped_and_take_no_number(a_file):
 
 def test_several_point_lists_in_one_file_are_read_together(a_file):
     write_markups(a_file, ("F-1", [0, 0, 1]))
-    document = json.loads(a_file.read_text())
+    document = json.loads(a_file.read_text("utf-8"))
     second = {"type": "Fiducial", "coordinateSystem": "RAS"}
     second["controlPoints"] = [{"label": "1-", "position": [1, 1, 1]}]
     document["markups"].append(second)
-    a_file.write_text(json.dumps(document))
+    a_file.write_text(json.dumps(document), "utf-8")
     assert read_points(a_file) == [RasClick(2, True, (0, 0, 1)), RasClick(1, False, (1, 1, 1))]
 
 
@@ -165,9 +165,9 @@ def test_a_point_without_a_position_is_refused(a_file, position):
 )
 def test_units_of_length_are_converted(a_file, units, millimetres):
     write_markups(a_file, ("1+", [1, -2, 3]))
-    document = json.loads(a_file.read_text())
+    document = json.loads(a_file.read_text("utf-8"))
     document["markups"][0]["coordinateUnits"] = units
-    a_file.write_text(json.dumps(document))
+    a_file.write_text(json.dumps(document), "utf-8")
     expected = (-millimetres, 2 * millimetres, 3 * millimetres)
     assert read_points(a_file)[0].ras == pytest.approx(expected)
 
@@ -175,9 +175,9 @@ def test_units_of_length_are_converted(a_file, units, millimetres):
 @pytest.mark.parametrize("units", ["s", "pixel", ["1", "UCUM", "no units"], 3, {"mm": 1}, [["mm"]]])
 def test_other_units_are_refused(a_file, units):
     write_markups(a_file, ("1+", [1, -2, 3]))
-    document = json.loads(a_file.read_text())
+    document = json.loads(a_file.read_text("utf-8"))
     document["markups"][0]["coordinateUnits"] = units
-    a_file.write_text(json.dumps(document))
+    a_file.write_text(json.dumps(document), "utf-8")
     assert "no length that can be read" in refusal(a_file)
 
 
@@ -240,7 +240,7 @@ def test_rows_of_every_version_of_the_table_are_read(tmp_path):
 )
 def test_what_is_no_such_table_is_refused(tmp_path, content, says):
     path = tmp_path / "a.fcsv"
-    path.write_text(content)
+    path.write_text(content, "utf-8")
     assert says in refusal(path)
 
 

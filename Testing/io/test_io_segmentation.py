@@ -165,17 +165,17 @@ def test_labels_without_a_segment_or_of_another_shape_are_a_mistake(a_scan, some
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(a_folder):
     path = a_folder / "report.csv"
-    path.write_text("old")
+    path.write_text("old", "utf-8")
     with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", "utf-8")
         raise KeyboardInterrupt
-    assert path.read_text() == "old"
+    assert path.read_text("utf-8") == "old"
     assert os.listdir(a_folder) == ["report.csv"]
 
 
 def test_a_killed_program_leaves_the_old_file_whole(a_folder):
     path = a_folder / "report.csv"
-    path.write_text("old")
+    path.write_text("old", "utf-8")
     script = (
         "import os, sys; from mois_core.io.atomic import atomic_write\n"
         "with atomic_write(sys.argv[1]) as t: t.write_text('half'); os._exit(9)"
@@ -183,7 +183,7 @@ def test_a_killed_program_leaves_the_old_file_whole(a_folder):
     root = ROOT
     run = subprocess.run([sys.executable, "-c", script, str(path)], cwd=root)
     assert run.returncode == 9
-    assert path.read_text() == "old"
+    assert path.read_text("utf-8") == "old"
 
 
 def test_what_the_file_system_says_becomes_one_line(a_folder, monkeypatch):
@@ -193,7 +193,7 @@ def test_what_the_file_system_says_becomes_one_line(a_folder, monkeypatch):
     monkeypatch.setattr(os, "replace", deny)
     refused = pytest.raises(BadInput, match=r"a\.csv cannot be written \(Permission denied\)")
     with refused, atomic_write(a_folder / "a.csv") as temporary:
-        temporary.write_text("new")
+        temporary.write_text("new", "utf-8")
     assert os.listdir(a_folder) == []
 
 

@@ -78,6 +78,6 @@ def test_patterns_that_do_not_fit_are_refused(tmp_path, scans, labels, words):
 
 def test_patterns_are_for_folders(tmp_path):
     table = tmp_path / "scans.csv"
-    table.write_text("scan,labels\na.nii,b.nii\n")
+    table.write_text("scan,labels\na.nii,b.nii\n", "utf-8")
     with pytest.raises(BadInput, match="patterns are for folders"):
         read_scans(table, ("*.nii", "*.nii"))

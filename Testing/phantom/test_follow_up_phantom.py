@@ -73,7 +73,7 @@ def test_the_command_writes_all_visits(tmp_path):
     extra = ["--follow-up", "2", "--posture", "0.5", "--split", "1"]
     assert main([*words, *extra]) == EXIT_DONE
     for name in ("follow-up", "follow-up-2"):
-        table = json.loads((tmp_path / name / "lesions.json").read_text())
+        table = json.loads((tmp_path / name / "lesions.json").read_text("utf-8"))
         kinds = {change["change"] for change in table["changes"]}
         assert "split" in kinds
     assert main([*words, "--posture", "1"]) == EXIT_BAD_INPUT
@@ -83,6 +83,6 @@ def test_the_command_writes_all_visits(tmp_path):
 def test_without_the_new_options_the_table_is_as_it_was(tmp_path):
     words = ["phantom", "--seed", str(SEED), "--size", "128x40", "--slices", "20"]
     assert main([*words, "--lesions", "12", "--follow-up", "--out", str(tmp_path)]) == EXIT_DONE
-    table = json.loads((tmp_path / "follow-up" / "lesions.json").read_text())
+    table = json.loads((tmp_path / "follow-up" / "lesions.json").read_text("utf-8"))
     keys = {frozenset(change) for change in table["changes"]}
     assert keys == {frozenset(("id", "change", "before_cm3", "after_cm3"))}

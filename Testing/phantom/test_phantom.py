@@ -138,7 +138,7 @@ def test_the_files_say_what_the_arrays_say(tmp_path, phantom):
     assert left[0] < 0 < superior[2] and posterior[1] < 0, "the axes L, S, P"
     assert phantom.spacing[2] == 7.8
 
-    table = json.loads((tmp_path / "lesions.json").read_text())
+    table = json.loads((tmp_path / "lesions.json").read_text("utf-8"))
     assert table["seed"] == phantom.seed
     target_ids = [lesion["id"] for lesion in table["lesions"] if lesion["target"]]
     assert np.array_equal(np.isin(phantom.instances, target_ids), phantom.semantic > 0)
@@ -301,9 +301,9 @@ def test_the_command_writes_a_patient_and_the_follow_up(tmp_path, capsys):
     arguments = ["phantom", "--seed", "100003", "--out", str(tmp_path / "p"), "--size", "128x40"]
     assert main([*arguments, "--slices", "20", "--lesions", "10", "--follow-up"]) == EXIT_DONE
     assert "10 lesions" in capsys.readouterr().out
-    table = json.loads((tmp_path / "p" / "lesions.json").read_text())
+    table = json.loads((tmp_path / "p" / "lesions.json").read_text("utf-8"))
     assert len(table["lesions"]) == 10 and table["held_out"]
-    later = json.loads((tmp_path / "p" / "follow-up" / "lesions.json").read_text())
+    later = json.loads((tmp_path / "p" / "follow-up" / "lesions.json").read_text("utf-8"))
     assert {change["change"] for change in later["changes"]} >= {"gone", "new"}
 
 
@@ -332,7 +332,7 @@ def test_bad_input_is_one_line_and_no_files(arguments, said, tmp_path, capsys):
 
 
 def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", "utf-8")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         arguments = ["phantom", "--seed", "1", "--out", str(out), "--size", "64x32"]
         assert main([*arguments, "--slices", "10"]) == EXIT_BAD_INPUT

@@ -180,9 +180,11 @@ def test_no_file_imports_itself_by_way_of_others(monkeypatch):
 def test_a_circle_through_a_package_itself_is_found(monkeypatch, tmp_path):
     package = tmp_path / "a_circular_package"
     package.mkdir()
-    (package / "__init__.py").write_text("from a_circular_package.first import thing\n")
-    (package / "first.py").write_text("import a_circular_package.second\nthing = 1\n")
-    (package / "second.py").write_text("def later():\n    from a_circular_package import thing\n")
+    (package / "__init__.py").write_text("from a_circular_package.first import thing\n", "utf-8")
+    (package / "first.py").write_text("import a_circular_package.second\nthing = 1\n", "utf-8")
+    (package / "second.py").write_text(
+        "def later():\n    from a_circular_package import thing\n", "utf-8"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
 
     circle = circle_in(package.name)

@@ -220,4 +220,4 @@ def test_a_reader_without_a_window_skips(runner, tmp_path):
         raise SkipTest("needs Slicer's main window")
 
     assert runner.run_part(record, action, lambda: None) == 0
-    assert json.loads((tmp_path / "r.json").read_text())["status"] == runner.SKIPPED
+    assert json.loads((tmp_path / "r.json").read_text("utf-8"))["status"] == runner.SKIPPED

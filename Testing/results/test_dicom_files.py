@@ -153,7 +153,7 @@ def test_segments_say_what_they_are_and_how_they_came_about(written):
 def test_measurements_are_those_of_the_table(written, tmp_path):
     scan, lesions, folder = written
     write_csv(tmp_path / "table.csv", measure_lesions(scan.stack, lesions))
-    with open(tmp_path / "table.csv", newline="") as file:
+    with open(tmp_path / "table.csv", encoding="utf-8", newline="") as file:
         table = [row for row in csv.DictReader(file) if row["status"] != "rejected"]
     report = highdicom.sr.srread(folder / "measurements.dcm")
     groups = report.content.get_volumetric_roi_measurement_groups()

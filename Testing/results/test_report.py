@@ -204,7 +204,7 @@ def test_the_ending_decides_the_format(tmp_path):
 
 def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
-    path.write_text("old")
+    path.write_text("old", "utf-8")
 
     def full_disk(*_):
         raise OSError(28, "No space left on device")
@@ -212,10 +212,11 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     monkeypatch.setattr("mois_core.io.atomic.os.fsync", full_disk)
     with pytest.raises(BadInput, match="No space left"):
         write_csv(path, [])
-    assert path.read_text() == "old"
+    assert path.read_text("utf-8") == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
 
 
+@pytest.mark.alone
 def test_hundreds_of_lesions_at_full_size_take_no_time():
     stack = SliceStack(Volume(np.ones((40, 1024, 320), dtype=np.int16), AFFINE))
     ball = np.hypot(*np.ogrid[-20:21, -20:21]) <= 20

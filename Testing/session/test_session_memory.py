@@ -128,6 +128,7 @@ def test_three_hundred_lesions_at_full_size_stay_within_the_budget(many):
     assert nbytes(many) + corrections < BUDGET
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", ["accept one", "accept all", "reject"])
 def test_decisions_and_their_undoing_are_immediate(many, name):
     found = many.lesions[-1].id
@@ -143,6 +144,7 @@ def test_decisions_and_their_undoing_are_immediate(many, name):
     many.undo()
 
 
+@pytest.mark.alone
 def test_undoing_a_search_or_three_hundred_clicks_is_immediate(many):
     for step in ("find similar", "clicks"):
         assert many.history.past[-1][0] == step
@@ -152,6 +154,7 @@ def test_undoing_a_search_or_three_hundred_clicks_is_immediate(many):
         assert seconds(many.redo) < SECONDS
 
 
+@pytest.mark.alone
 def test_labels_of_three_hundred_lesions_are_made_in_the_wink_of_an_eye(many):
     assert seconds(many.labels) < 1
     counts = np.bincount(many.labels().ravel())
@@ -256,5 +259,5 @@ def test_a_working_day_with_three_hundred_lesions_stays_within_the_budget():
 
 
 def resident():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
     return pages * 4096

@@ -378,7 +378,7 @@ def test_the_comparison_is_written_as_a_table_and_as_a_picture(a_reader, tmp_pat
     assert len(written) == 3
     with open(tmp_path / "change.csv", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(a_reader.rows())
-    assert json.loads((tmp_path / "change.json").read_text())["counts"]
+    assert json.loads((tmp_path / "change.json").read_text("utf-8"))["counts"]
     assert (tmp_path / "change.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -397,6 +397,7 @@ def a_slow_reader(a_workspace, a_scene, a_linked_window):
     return Reader(a_workspace, a_scene)
 
 
+@pytest.mark.alone
 def test_registering_never_holds_up_the_main_thread(a_slow_reader):
     reader = a_slow_reader
     steps: list[str] = []

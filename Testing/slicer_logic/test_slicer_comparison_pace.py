@@ -47,6 +47,7 @@ def a_window(a_scene, errors):
     window.let_go()
 
 
+@pytest.mark.alone
 def test_comparing_300_lesions_never_holds_the_main_thread(
     a_workspace, a_scene, a_window, monkeypatch
 ):

@@ -107,7 +107,10 @@ def test_the_time_between_dicom_scans_is_told(a_reader, tmp_path):
     a_reader.compare()
     a_reader.comparison.write(str(tmp_path / "change.json"))
     settle(a_reader.workspace)
-    assert json.loads((tmp_path / "change.json").read_text())["scans"][1]["days_since_first"] == 365
+    assert (
+        json.loads((tmp_path / "change.json").read_text("utf-8"))["scans"][1]["days_since_first"]
+        == 365
+    )
 
 
 def test_scans_of_different_patients_are_refused_unless_they_are_wanted(a_reader, registrations):

@@ -42,7 +42,7 @@ def test_libraries_that_cannot_be_loaded_are_left_to_torch(tmp_path, monkeypatch
 
     package = tmp_path / "torch"
     (package / "lib").mkdir(parents=True)
-    (package / "__init__.py").write_text("")
+    (package / "__init__.py").write_text("", "utf-8")
     for ending in ("so", "dylib"):
         (package / "lib" / f"libtorch_python.{ending}").write_bytes(b"no library")
     monkeypatch.delitem(sys.modules, "torch")

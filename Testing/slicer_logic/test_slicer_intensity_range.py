@@ -141,6 +141,7 @@ def test_a_range_on_another_scan_is_left_to_slicer(an_editor):
     assert not outlined(an_editor).any()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("is_limited", [False, True], ids=["everywhere", "limited"])
 def test_the_main_thread_is_not_kept_by_masks_on_a_scan_of_clinical_size(
     a_workspace, is_limited, monkeypatch, record_property

@@ -184,6 +184,7 @@ def test_a_listener_that_fails_does_not_stop_the_others(a_worker, caplog):
     assert "a listener failed" in caplog.text
 
 
+@pytest.mark.alone
 def test_closing_does_not_wait_for_what_cannot_be_stopped():
     worker, go_on = Worker("MOISSAM2 stubborn"), threading.Event()
     worker.submit(Job("stubborn", lambda *_: go_on.wait(10)))
@@ -198,6 +199,7 @@ def test_closing_does_not_wait_for_what_cannot_be_stopped():
         worker.submit(Job("late", lambda *_: None))
 
 
+@pytest.mark.alone
 def test_the_main_thread_is_never_kept_while_the_engine_works(
     a_workspace, monkeypatch, record_property
 ):

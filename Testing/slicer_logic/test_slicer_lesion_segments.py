@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
+import pytest
 import slicer
 from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, THIRD
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
@@ -284,6 +285,7 @@ class PretendSession:
         self.state = state
 
 
+@pytest.mark.alone
 def test_300_findings_reach_the_scene_in_time_in_one_layer(a_scene, record_property):
     shape = (40, 1024, 320)
     node = volume_node(a_scene, np.zeros(shape, dtype=np.int16), CORONAL)

@@ -18,7 +18,7 @@ the scan's label values, 26 MiB, that stays behind in each round would be 208.""
 
 def resident_mib() -> float:
     """Return the memory that this process takes now."""
-    (line,) = (one for one in STATUS.read_text().splitlines() if one.startswith("VmRSS"))
+    (line,) = (one for one in STATUS.read_text("utf-8").splitlines() if one.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 
 

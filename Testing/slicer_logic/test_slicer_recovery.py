@@ -211,7 +211,7 @@ def test_a_file_has_a_largest_size(an_allowed_workspace, root, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_made_is_said(an_open_workspace, tmp_path, at_once):
-    (tmp_path / "settings").write_text("a file")
+    (tmp_path / "settings").write_text("a file", "utf-8")
     an_open_workspace.recovery.look_in(tmp_path / "settings" / "recovery")
     an_open_workspace.recovery.files.allow(True)
     click(an_open_workspace)

@@ -189,6 +189,7 @@ def test_when_the_scene_was_closed_meanwhile_nothing_is_added(a_workspace, stati
     assert a_scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
+@pytest.mark.alone
 def test_the_main_thread_waits_for_nothing(a_workspace, a_scene):
     large = np.kron(scan_of(*SCENE), np.ones((2, 16, 8), dtype=np.int16))
     nodes = [

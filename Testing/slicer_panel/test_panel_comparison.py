@@ -171,7 +171,7 @@ def test_how_well_outlines_agree_tells_how_sure_changes_are(
     dialogs.path = str(tmp_path / "change.json")
     user.save("table")
     user.wait()
-    assert json.loads((tmp_path / "change.json").read_text())["outlines"]["dice"] == 0.9
+    assert json.loads((tmp_path / "change.json").read_text("utf-8"))["outlines"]["dice"] == 0.9
 
 
 def test_missing_lesions_are_proposed_for_a_yes_or_no(a_comparison):

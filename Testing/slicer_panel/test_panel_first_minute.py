@@ -65,6 +65,7 @@ def wait_for(user: User, what) -> None:
         assert time.monotonic() < end
 
 
+@pytest.mark.alone
 def test_a_newcomer_has_findings_after_six_clicks_and_within_a_minute(a_newcomer):
     user = a_newcomer
     thigh, arm = middle_of(THIGH), middle_of(UPPER_ARM)

@@ -326,6 +326,7 @@ def test_a_scan_that_is_none_is_refused_in_words(a_panel):
     assert user.can("startButton")
 
 
+@pytest.mark.alone
 def test_the_main_thread_is_never_held_for_long_while_the_engine_works(
     a_started_panel, monkeypatch, record_property
 ):

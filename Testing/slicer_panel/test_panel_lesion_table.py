@@ -278,6 +278,7 @@ def test_a_decision_is_taken_back_from_the_menu(a_panel_with_findings):
     assert status_of(user, lesion_id) is Status.FOUND
 
 
+@pytest.mark.alone
 def test_a_table_of_three_hundred_lesions_follows_one_step_quickly(a_started_panel):
     user = a_started_panel
     places = [(s, r, c) for s in range(12) for r in range(2, 30, 3) for c in range(0, 30, 3)][:300]

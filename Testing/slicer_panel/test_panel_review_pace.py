@@ -129,6 +129,7 @@ def test_a_decision_writes_one_row_and_draws_each_view_once(a_review, monkeypatc
     assert len(written) == 2
 
 
+@pytest.mark.alone
 def test_no_step_of_a_review_holds_the_window_for_long():
     measured = f"{__file__}::{test_the_steps_of_a_review.__name__}"
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", measured]

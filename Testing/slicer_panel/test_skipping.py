@@ -14,8 +14,8 @@ def test_without_a_library_of_the_system_the_tests_are_skipped_and_say_which(tmp
     broken = tmp_path / "PySide6"
     broken.mkdir()
     loader = "libEGL.so.1: cannot open shared object file"
-    (broken / "__init__.py").write_text("")
-    (broken / "QtWidgets.py").write_text(f"raise ImportError({loader!r})")
+    (broken / "__init__.py").write_text("", "utf-8")
+    (broken / "QtWidgets.py").write_text(f"raise ImportError({loader!r})", "utf-8")
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
     test = HERE / "test_panel_report_section.py"

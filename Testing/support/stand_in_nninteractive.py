@@ -84,10 +84,12 @@ def write_environment(folder: Path) -> Path:
     """Write an environment that has nnInteractive; return its Python."""
     package = folder / "packages" / "nnInteractive" / "inference"
     package.mkdir(parents=True)
-    (package / "inference_session.py").write_text(_SESSION)
+    (package / "inference_session.py").write_text(_SESSION, "utf-8")
     told = folder / "packages" / "nnInteractive-2.6.0.dist-info"
     told.mkdir()
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: nnInteractive\nVersion: 2.6.0\n")
+    (told / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: nnInteractive\nVersion: 2.6.0\n", "utf-8"
+    )
     return write_python(folder, str(folder / "packages"))
 
 
@@ -96,10 +98,12 @@ def write_python(folder: Path, packages: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if os.name == "nt":
         python = folder / "python.bat"
-        python.write_text(f'@set "PYTHONPATH={packages}"\n@"{sys.executable}" %*\n')
+        python.write_text(f'@set "PYTHONPATH={packages}"\n@"{sys.executable}" %*\n', "utf-8")
     else:
         python = folder / "python"
-        python.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n')
+        python.write_text(
+            f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n', "utf-8"
+        )
         python.chmod(0o755)
     return python
 
@@ -108,6 +112,6 @@ def write_model(folder: Path) -> Path:
     """Write a model's folder as the stand-in reads it."""
     (folder / "fold_0").mkdir(parents=True)
     for name in ("dataset.json", "plans.json", "inference_info.json"):
-        (folder / name).write_text("{}")
-    (folder / "fold_0" / "checkpoint_final.pth").write_text("weights")
+        (folder / name).write_text("{}", "utf-8")
+    (folder / "fold_0" / "checkpoint_final.pth").write_text("weights", "utf-8")
     return folder

@@ -25,14 +25,14 @@ def write_environment(folder: Path) -> Path:
     """Write an environment with nnU-Net's commands; return its Python."""
     folder.mkdir(parents=True)
     python = folder / "python"
-    python.write_text("never started\n")
+    python.write_text("never started\n", "utf-8")
     for name in COMMANDS:
         call = f'"{sys.executable}" "{Path(__file__).resolve()}" {name}'
         if os.name == "nt":
-            (folder / f"{name}.bat").write_text(f"@{call} %*\n")
+            (folder / f"{name}.bat").write_text(f"@{call} %*\n", "utf-8")
         else:
             script = folder / name
-            script.write_text(f'#!/bin/sh\nexec {call} "$@"\n')
+            script.write_text(f'#!/bin/sh\nexec {call} "$@"\n', "utf-8")
             script.chmod(0o755)
     return python
 
@@ -100,7 +100,7 @@ def cases_in(folder: Path, ending: str) -> dict[str, list[Path]]:
 
 
 def verify(raw: Path) -> None:
-    content = json.loads((raw / "dataset.json").read_text())
+    content = json.loads((raw / "dataset.json").read_text("utf-8"))
     assert all(key in content for key in REQUIRED), "not all required keys are present"
     ending = content["file_ending"]
     cases = cases_in(raw / "imagesTr", ending)
@@ -132,19 +132,19 @@ def plan(options: argparse.Namespace) -> None:
         planned.mkdir(parents=True, exist_ok=True)
         (planned / "dataset.json").write_bytes((found[0] / "dataset.json").read_bytes())
         names = {name: {} for name in options.c}
-        (planned / "nnUNetPlans.json").write_text(json.dumps({"configurations": names}))
+        (planned / "nnUNetPlans.json").write_text(json.dumps({"configurations": names}), "utf-8")
 
 
 def has_trainer(name: str) -> bool:
     files = folder_of("nnUNet_extTrainer").glob("*.py")
-    return any(f"class {name}(nnUNetTrainer)" in path.read_text() for path in files)
+    return any(f"class {name}(nnUNetTrainer)" in path.read_text("utf-8") for path in files)
 
 
 def train(options: argparse.Namespace) -> None:
     assert options.fold == "all" or int(options.fold) >= 0
     assert has_trainer(options.tr), f"Could not find requested nnunet trainer {options.tr}"
     planned = folder_of("nnUNet_preprocessed") / options.dataset
-    plans = json.loads((planned / f"{options.p}.json").read_text())
+    plans = json.loads((planned / f"{options.p}.json").read_text("utf-8"))
     assert options.configuration in plans["configurations"], "no such configuration"
     minutes = float(os.environ["MOIS_NNUNET_MINUTES"])
 
@@ -164,21 +164,21 @@ def train(options: argparse.Namespace) -> None:
     fold = model / f"fold_{options.fold}"
     fold.mkdir(parents=True)
     (model / "dataset.json").write_bytes((planned / "dataset.json").read_bytes())
-    (model / "plans.json").write_text(json.dumps(plans))
+    (model / "plans.json").write_text(json.dumps(plans), "utf-8")
     threshold = (np.mean(inside) + np.mean(outside)) / 2
     checkpoint = {"trainer_name": options.tr, "threshold": float(threshold)}
-    (fold / "checkpoint_final.pth").write_text(json.dumps(checkpoint))
+    (fold / "checkpoint_final.pth").write_text(json.dumps(checkpoint), "utf-8")
     told = {"minutes": minutes, "steps": 1, "parameters": 1}
-    (model / "training.json").write_text(json.dumps(told))
+    (model / "training.json").write_text(json.dumps(told), "utf-8")
 
 
 def predict(options: argparse.Namespace) -> None:
     model = Path(options.m)
-    ending = json.loads((model / "dataset.json").read_text())["file_ending"]
-    json.loads((model / "plans.json").read_text())
+    ending = json.loads((model / "dataset.json").read_text("utf-8"))["file_ending"]
+    json.loads((model / "plans.json").read_text("utf-8"))
     for fold in options.f:
         assert fold == "all" or int(fold) >= 0
-        checkpoint = json.loads((model / f"fold_{fold}" / options.chk).read_text())
+        checkpoint = json.loads((model / f"fold_{fold}" / options.chk).read_text("utf-8"))
         assert has_trainer(checkpoint["trainer_name"]), "Could not find requested nnunet trainer"
     out = Path(options.o)
     out.mkdir(parents=True, exist_ok=True)

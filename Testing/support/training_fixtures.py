@@ -63,5 +63,5 @@ def blobs(seed: int) -> ResizedCase:
 
 def losses_in(folder: Path) -> list[float]:
     """Return the loss of every line that a run logged."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
+    lines = (folder / "log.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line)["loss"] for line in lines]

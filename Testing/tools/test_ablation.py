@@ -80,9 +80,11 @@ def test_runs_that_began_with_other_weights_are_not_gone_on_with(configs, tmp_pa
     out, base = tmp_path / "out", configs / "ablation-phantom.json"
     start = tmp_path / "start.pt"
     start.write_bytes(b"weights")
-    base.write_text(json.dumps(json.loads(base.read_text()) | {"start": str(start)}))
+    base.write_text(
+        json.dumps(json.loads(base.read_text("utf-8")) | {"start": str(start)}), "utf-8"
+    )
     out.mkdir()
-    (out / "start.sha256").write_text("of another file\n")
+    (out / "start.sha256").write_text("of another file\n", "utf-8")
 
     with pytest.raises(BadInput, match="begun with another .*start.pt; choose another --out"):
         ablation.ablate(out, configs, seeds=1, scans=1)

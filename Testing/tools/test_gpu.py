@@ -131,7 +131,7 @@ def fake_run(monkeypatch, failing: str = "") -> list[str]:
         result = Result(piece.name, piece.title, "python -m x", status, "2026-01-01", 1.0, lines)
         (folder / piece.name).mkdir(parents=True)
         text = json.dumps(result.__dict__)
-        (folder / piece.name / "result.json").write_text(text)
+        (folder / piece.name / "result.json").write_text(text, "utf-8")
         return result
 
     monkeypatch.setattr(gpu, "run", run)
@@ -144,7 +144,7 @@ def test_a_piece_that_fails_stops_no_other_and_is_not_repeated_unasked(tmp_path,
     made = fake_run(monkeypatch, failing=every[0])
     results = gpu.go_through(plan, tmp_path, [])
     assert made == every and [one.status for one in results[:2]] == [FAILED, PASSED]
-    report = (tmp_path / "report.md").read_text()
+    report = (tmp_path / "report.md").read_text("utf-8")
     assert "### Not passed" in report and "CUDA out of memory" in report
     assert "3 passed in 2 s" in report
     assert gpu.go_through(plan, tmp_path, []) == results and made == every
@@ -208,11 +208,11 @@ def test_the_whole_chain_runs_goes_on_and_ends_in_weights_and_a_report(tmp_path,
     monkeypatch.setattr(gpu, "run", killed_after_the_first)
     with pytest.raises(Killed):
         gpu.main()
-    assert len(json.loads((out / "report.json").read_text())["pieces"]) == 1
+    assert len(json.loads((out / "report.json").read_text("utf-8"))["pieces"]) == 1
     monkeypatch.setattr(gpu, "run", gpu_runs_run)
     gpu.main()
 
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text("utf-8"))
     pieces = {piece["name"]: piece for piece in report["pieces"]}
     assert pieces[done[0].name]["started"] == done[0].started
     assert {piece["status"] for piece in pieces.values()} == {PASSED}
@@ -221,7 +221,7 @@ def test_the_whole_chain_runs_goes_on_and_ends_in_weights_and_a_report(tmp_path,
     first, second = report["training"]
     assert (first["steps"], second["of"]) == (2, 10_000)
     assert all(value.isfinite().all() for value in load_file(out / "small.safetensors").values())
-    text = (out / "report.md").read_text()
+    text = (out / "report.md").read_text("utf-8")
     for part in ("A scan, searched", "Steps", "Checks", "Training"):
         assert f"### {part}" in text, part
     assert "tools.parity" in text and "0 failed" in text

@@ -32,7 +32,7 @@ def test_a_piece_keeps_what_it_printed_and_its_figures(tmp_path):
 
 def test_a_piece_that_fails_tells_its_last_lines_and_keeps_no_old_figures(tmp_path):
     (tmp_path / "piece").mkdir()
-    (tmp_path / "piece" / FIGURES).write_text('{"seconds": 1}')
+    (tmp_path / "piece" / FIGURES).write_text('{"seconds": 1}', "utf-8")
     result = run(python("[print(n) for n in range(99)]; raise SystemExit('no memory')"), tmp_path)
     assert result.status == FAILED
     assert result.last_lines[-1] == "no memory" and len(result.last_lines) == 15
@@ -79,10 +79,10 @@ def test_a_killed_row_leaves_nothing_running_and_nothing_that_counts_as_a_result
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], cwd=ROOT)
     output = tmp_path / "piece" / "output.txt"
     for _ in range(300):
-        if output.is_file() and output.read_text().strip():
+        if output.is_file() and output.read_text("utf-8").strip():
             break
         time.sleep(0.1)
-    child = int(output.read_text())
+    child = int(output.read_text("utf-8"))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert ended(child)

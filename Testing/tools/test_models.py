@@ -93,7 +93,7 @@ def test_the_trial_measures_every_number_and_writes_them(tmp_path, monkeypatch):
     options = ["--first", "90030", "--count", "1", "--counts", "1", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["trial", *options])
     trial.main()
-    written = json.loads(out.read_text())
+    written = json.loads(out.read_text("utf-8"))
     assert written["first"] == 90_030
     (row,) = written["rows"]
     for name in ("right scan dice", "wrong scan dice", "none scan dice", "lesion dice 3"):

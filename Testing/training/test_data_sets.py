@@ -158,7 +158,7 @@ def test_a_data_set_goes_in_as_documented(name, tmp_path, monkeypatch, capsys):
     assert f"{scans} scans of {patients} patients in 2 folds" in said
     assert "Warning" not in said
     out = Path(words[words.index("--out") + 1])
-    index = json.loads((out / "cases.json").read_text())
+    index = json.loads((out / "cases.json").read_text("utf-8"))
     assert index["axis"] == "axial"
     folds = {}
     for case in index["cases"]:
@@ -239,7 +239,7 @@ def clicked(folder: Path, model: Path, *more: object) -> dict[str, object]:
     out = ("--no-search", "--out", folder / "labels.nii.gz", "--report", report)
     scan = folder / "LiTS" / "Training Batch 2" / "volume-2.nii"
     assert mois("segment", scan, "--points", points, "--model", model, *out, *more) == 0
-    return json.loads(report.read_text())["parameters"]
+    return json.loads(report.read_text("utf-8"))["parameters"]
 
 
 def test_what_learned_from_ct_segments_ct(ct):

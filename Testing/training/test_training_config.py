@@ -20,10 +20,10 @@ def test_every_config_that_ships_can_be_read(path):
 
 def test_a_misspelt_option_is_refused(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text('{"sampling": {"scnas": 2}}')
+    path.write_text('{"sampling": {"scnas": 2}}', "utf-8")
     with pytest.raises(BadInput, match="unknown option 'scnas'"):
         read_config(path)
-    path.write_text('{"steps": "many"}')
+    path.write_text('{"steps": "many"}', "utf-8")
     with pytest.raises(BadInput, match="steps cannot be"):
         read_config(path)
 
@@ -51,7 +51,7 @@ def test_a_misspelt_option_is_refused(tmp_path):
 )
 def test_a_wrong_option_is_refused_with_where_it_is(tmp_path, content, place):
     path = tmp_path / "run.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(BadInput, match=re.escape(f"run.json: {place}")):
         read_config(path)
 
@@ -59,7 +59,7 @@ def test_a_wrong_option_is_refused_with_where_it_is(tmp_path, content, place):
 def test_whole_numbers_do_for_fractions_and_lists_for_patterns(tmp_path):
     path = tmp_path / "run.json"
     content = {"optimizer": {"rate": 1}, "frozen": ["a", "b"], "data": {"fold": None}}
-    path.write_text(json.dumps(content | {"sampling": {"crop_size": [64, 32]}}))
+    path.write_text(json.dumps(content | {"sampling": {"crop_size": [64, 32]}}), "utf-8")
     config = read_config(path)
     assert config.optimizer.rate == 1.0 and isinstance(config.optimizer.rate, float)
     assert config.frozen == ("a", "b") and config.data.fold is None

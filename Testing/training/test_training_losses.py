@@ -109,14 +109,14 @@ def test_places_are_told_apart_by_what_the_encoder_sees(scans):
     head = new_places_head(config, model)
     how = SamplingConfig(scans=2, consecutive=1, elsewhere=5, crop_size=CROP, brightness=0)
     samples = [sample_scan(np.random.default_rng(n), scans[n], how) for n in range(2)]
-    parameters = [*model.image_encoder.parameters(), *head.parameters()]
+    parameters = [*model.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, 2e-3)
 
     def costs() -> dict[str, torch.Tensor]:
         losses = LossAccumulator(config.losses)
         features = model.encode(torch.cat([sample.images for sample in samples]))
         compared = [compared_places(sample) for sample in samples]
-        add_places(losses, head, features, samples, compared)
+        add_places(losses, head, model.sam_mask_decoder, features, samples, compared)
         return {name: value / losses.counts[name] for name, value in losses.sums.items()}
 
     before = costs()
@@ -130,6 +130,31 @@ def test_places_are_told_apart_by_what_the_encoder_sees(scans):
         assert cost.item() < 0.6 * before[name].item(), name
 
 
+def test_a_new_network_gives_the_same_mask_whatever_is_meant(scans):
+    """So clicks and searches begin with what the loss on places taught the decoder."""
+    model = new_model(small_config(losses=LossWeights(places=1.0)))
+    features = model.encode(torch.from_numpy(scans[0].images[:1, None, :64, :64]).float() / 255)
+    logits = model.decode(features, model.without_memory(features)).raw.logits
+    assert logits.std() > 0
+    assert torch.equal(logits, logits[:, :1].expand_as(logits))
+
+
+def test_the_places_teach_the_decoder_what_it_says_without_prompts(scans):
+    config = small_config(losses=LossWeights(places=1.0))
+    model = new_model(config)
+    sample = sample_scan(
+        np.random.default_rng(0), scans[0], SamplingConfig(elsewhere=1, crop_size=CROP)
+    )
+    losses, head = LossAccumulator(config.losses), new_places_head(config, model)
+    decoder, features = model.sam_mask_decoder, model.encode(sample.images)
+    add_places(losses, head, decoder, features, [sample], [None])
+    losses.sums["places"].backward()
+    taught = {name for name, p in decoder.named_parameters() if p.grad is not None}
+    parts = {name.split(".")[0] for name in taught}
+    assert parts == {"output_upscaling", "conv_s0", "conv_s1", "output_hypernetworks_mlps"}
+    assert {name.split(".", 2)[2] for name in taught if "mlps" in name} == {"layers.2.bias"}
+
+
 def test_a_crop_with_the_only_lesion_of_its_appearance_has_nobody_to_ask(scans):
     config = small_config(losses=LossWeights(places=1.0))
     model = new_model(config)
@@ -139,7 +164,9 @@ def test_a_crop_with_the_only_lesion_of_its_appearance_has_nobody_to_ask(scans):
     alone = replace(sample, labels=torch.zeros_like(sample.labels))
     alone.labels[0, 8:40, 8:40] = 1
     losses = LossAccumulator(config.losses)
-    add_places(losses, head, model.encode(alone.images), [alone], [compared_places(alone)])
+    features = model.encode(alone.images)
+    compared = [compared_places(alone)]
+    add_places(losses, head, model.sam_mask_decoder, features, [alone], compared)
     sum(losses.sums.values()).backward()
     assert "places look" not in losses.sums
     assert all(bool(p.grad.isfinite().all()) for p in head.parameters() if p.grad is not None)

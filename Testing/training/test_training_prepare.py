@@ -51,7 +51,7 @@ def a_table(tmp_path):
         write_image(tmp_path / f"labels {scan_index}.nii.gz", Volume(labels, affine))
         lines.append(f"scan {scan_index}.nii.gz,labels {scan_index}.nii.gz,{patient}")
     path = tmp_path / "scans.csv"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
 
 
@@ -67,7 +67,7 @@ def test_prepared_scans_can_be_trained_on(a_table, tmp_path, capsys):
     assert main(["prepare", str(a_table), "--out", str(out), "--folds", "2"]) == 0
     said = capsys.readouterr().out
     assert "3 scans of 2 patients in 2 folds" in said and "tumours: 2 (2 to 2)" in said
-    index = json.loads((out / "cases.json").read_text())
+    index = json.loads((out / "cases.json").read_text("utf-8"))
     folds = [case["fold"] for case in index["cases"]]
     assert folds[0] == folds[1] != folds[2]
     data = DataConfig(prepared=str(out), fold=folds[2])
@@ -89,7 +89,7 @@ def test_labels_of_another_grid_are_refused(a_table, tmp_path, capsys):
 
 def test_a_table_without_labels_is_refused(tmp_path):
     path = tmp_path / "scans.csv"
-    path.write_text("scan,labels\none.nii.gz,\n")
+    path.write_text("scan,labels\none.nii.gz,\n", "utf-8")
     with pytest.raises(BadInput, match="'labels' is missing"):
         read_scans(path)
 

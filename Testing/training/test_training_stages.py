@@ -64,7 +64,7 @@ def test_crops_of_a_later_stage_are_checked_before_anything_is_made(tmp_path, lo
 
 def test_a_config_of_several_stages_is_no_single_run(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"stages": {"one": {"steps": 1}, "two": {"steps": 2}}}))
+    path.write_text(json.dumps({"stages": {"one": {"steps": 1}, "two": {"steps": 2}}}), "utf-8")
 
     with pytest.raises(BadInput, match="several stages: one, two"):
         read_config(path)

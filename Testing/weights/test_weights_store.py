@@ -74,7 +74,7 @@ def test_the_folder_is_the_users_own_on_each_system(monkeypatch, platform, varia
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_variable(a_folder, a_checkpoint):
-    a_folder.write_text("in the way")
+    a_folder.write_text("in the way", "utf-8")
     with pytest.raises(BadInput, match="cannot write to .*my weights.* Set MOIS_WEIGHTS_DIR"):
         weights.import_file(a_checkpoint)
 

@@ -155,14 +155,18 @@ class MaskDecoder(nn.Module):
         self, image: Tensor, middle: Tensor, fine: Tensor, mask_tokens: Tensor
     ) -> Tensor:
         """Return the logits of all masks, products of the mask tokens with upscaled features."""
-        first, norm, _, second, _ = self.output_upscaling
-        image = F.gelu(norm(first(image) + middle))  # (B, C / 4, 2 rows, 2 columns)
-        image = F.gelu(second(image) + fine)  # (B, C / 8, 4 rows, 4 columns)
+        image = self.upscaled(image, middle, fine)
         directions = [
             mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)
         ]
         logits = torch.stack(directions, dim=1) @ image.flatten(2)  # (B, 4, 16 T)
         return logits.unflatten(2, image.shape[2:])  # (B, 4, 4 rows, 4 columns)
+
+    def upscaled(self, image: Tensor, middle: Tensor, fine: Tensor) -> Tensor:
+        """Join what the transformer made of the coarse map with the finer maps, step by step."""
+        first, norm, _, second, _ = self.output_upscaling
+        image = F.gelu(norm(first(image) + middle))  # (B, C / 4, 2 rows, 2 columns)
+        return F.gelu(second(image) + fine)  # (B, C / 8, 4 rows, 4 columns)
 
 
 def stability(logits: Tensor, delta: float) -> Tensor:

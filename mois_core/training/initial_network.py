@@ -64,6 +64,8 @@ def new_model(config: TrainConfig) -> Sam2:
         matrix.mul_(config.point_frequency)
         if config.matching:
             _match_places(model, config.matching)
+        if config.losses.places:
+            _silence_tokens(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not _matches(name, config.frozen))
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -118,3 +120,12 @@ def _match_places(model: Sam2, gain: float) -> None:
         attention.k_proj.weight.copy_(attention.q_proj.weight)
         attention.q_proj.bias.zero_()
         attention.k_proj.bias.zero_()
+
+
+@torch.no_grad()
+def _silence_tokens(model: Sam2) -> None:
+    """Let all masks begin as what the loss on places teaches the decoder to say without prompts."""
+    first, *others = (mlp.layers[-1] for mlp in model.sam_mask_decoder.output_hypernetworks_mlps)
+    for layer in (first, *others):
+        layer.weight.zero_()
+        layer.bias.copy_(first.bias)

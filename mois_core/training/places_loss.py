@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mois_core.network.config import STRIDE
-from mois_core.network.layers import ChannelNorm
+from mois_core.network.mask_decoder import MaskDecoder
 from mois_core.network.model import SliceFeatures
 from mois_core.training.compared_places import ComparedPlaces
 from mois_core.training.device import on_device
@@ -33,35 +33,38 @@ _FINE = 4
 
 
 class PlacesHead(nn.Module):
-    """Head that reads the three maps as the mask decoder gets them."""
+    """Answers from a slice's features alone, without any prompt.
+
+    Whether a place is a lesion is asked of the mask decoder itself: what it says with tokens that
+    say nothing. So clicks and searches begin with the outlines that are learned here, and have to
+    learn only which of the lesions is meant.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.coarse = nn.Conv2d(width, (STRIDE // _FINE) ** 2, kernel_size=1)
         self.look = nn.Conv2d(width, _LOOK, kernel_size=1)
-        self.norm = ChannelNorm(width)
-        self.middle = nn.Conv2d(width + width // 4, width, kernel_size=1)
-        self.fine = nn.Conv2d(width + width // 8, width, kernel_size=1)
-        self.lesion = nn.Conv2d(width, 1, kernel_size=1)
 
-    def forward(self, features: SliceFeatures) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, features: SliceFeatures, decoder: MaskDecoder) -> tuple[Tensor, ...]:
         """Return logits of a lesion and how each place looks.
 
-        The logits [crops, 1, 4 rows, 4 columns] are read from all maps, and once more from the
-        coarse one alone; the looks [crops, look, rows, columns] are vectors of length 1.
+        The logits [crops, 1, 4 rows, 4 columns] are the decoder's, and once more read from the
+        coarse map alone; the looks [crops, look, rows, columns] are vectors of length 1.
         """
         coarse = F.pixel_shuffle(self.coarse(features.coarse), STRIDE // _FINE)
         looks = F.normalize(self.look(features.coarse), dim=1)
-        x = self.norm(features.coarse)
-        for finer, conv in ((features.middle, self.middle), (features.fine, self.fine)):
-            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = F.gelu(conv(torch.cat((x, finer), dim=1)))
-        return self.lesion(x), coarse, looks
+        # The decoder's transformer gives a map that is normed as well.
+        image = F.layer_norm(features.coarse.movedim(1, -1), features.coarse.shape[1:2])
+        upscaled = decoder.upscaled(image.movedim(-1, 1), features.middle, features.fine)
+        biases = [mlp.layers[-1].bias for mlp in decoder.output_hypernetworks_mlps]
+        logits = F.conv2d(upscaled, torch.stack(biases).mean(dim=0)[None, :, None, None])
+        return logits, coarse, looks
 
 
 def add_places(
     losses: LossAccumulator,
     head: PlacesHead,
+    decoder: MaskDecoder,
     features: SliceFeatures,
     samples: Sequence[ScanSample],
     compared: Sequence[ComparedPlaces | None],
@@ -74,7 +77,7 @@ def add_places(
     features = SliceFeatures(
         features.coarse.float(), features.middle.float(), features.fine.float()
     )
-    logits, coarse, looks = head(features)
+    logits, coarse, looks = head(features, decoder)
     labels = torch.cat([on_device(sample.labels, logits.device) for sample in samples])
     truth = pooled((labels > 0).float()[:, None], weights)
     present = truth.flatten(1).any(dim=1, keepdim=True)  # (crops, 1)

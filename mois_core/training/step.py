@@ -46,7 +46,8 @@ def run_step(
     if config.losses.spread:
         add_spread(losses, features.coarse)
     if places_head is not None:
-        add_places(losses, places_head, features, samples, draws.compared)
+        decoder = model.sam_mask_decoder
+        add_places(losses, places_head, decoder, features, samples, draws.compared)
     if config.interaction.prompts != "none":
         context = StepContext(model, config, samples, draws.rngs, features, prompted_crop, losses)
         _interact(context, corrections)

@@ -29,8 +29,8 @@ class FinishedMasks(AutomaticSegmenter):
             raise BadInput("'masks' needs the folder that holds the masks, like masks=predictions")
         if not self.masks.is_dir():
             raise Missing(
-                f"there is no folder {self.masks.name}; let the other program write a mask for each "
-                "scan into it, named as the scan is in the results, like NAME.nii.gz"
+                f"there is no folder {self.masks.name}; let the other program write a mask for "
+                "each scan into it, named as the scan is in the results, like NAME.nii.gz"
             )
 
     def segment(self, volume: Volume) -> np.ndarray:
