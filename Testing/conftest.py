@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,15 +16,12 @@ from filelock import ReadWriteLock
 TESTING = Path(__file__).parent
 sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent)]
 
-# Set in the processes that share the tests (pytest-xdist).
-SHARING = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
 
-
-def pytest_configure():
+def pytest_configure(config):
     """Give each of the processes that share the tests its part of the cores."""
-    if SHARING > 1:
-        threads = max(1, (os.cpu_count() or 1) // SHARING)
+    sharing = _sharing(config)
+    if sharing:
+        threads = max(1, (os.cpu_count() or 1) // sharing["workercount"])
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
 
@@ -31,11 +29,17 @@ def pytest_configure():
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
     """Let a test that measures time wait for the other processes, and them for it."""
-    if SHARING == 1:
+    sharing = _sharing(item.config)
+    if not sharing:
         return (yield)
-    lock = ReadWriteLock(Path(tempfile.gettempdir()) / f"tests-{RUN}.lock")
+    lock = ReadWriteLock(Path(tempfile.gettempdir()) / f"tests-{sharing['testrunuid']}.lock")
     with lock.write_lock() if item.get_closest_marker("alone") else lock.read_lock():
         return (yield)
+
+
+def _sharing(config) -> dict[str, Any]:
+    """Return what pytest-xdist tells a process that shares the tests with others, or nothing."""
+    return getattr(config, "workerinput", {})
 
 
 @pytest.fixture
