@@ -25,7 +25,7 @@ from mois_core.training.losses import (
     focal,
     iou,
 )
-from mois_core.training.places_loss import add_places
+from mois_core.training.places_loss import add_places, lesion_of_places, own_errors
 from mois_core.training.sampling import sample_scan
 
 
@@ -125,7 +125,7 @@ def test_places_are_told_apart_by_what_the_encoder_sees(scans):
         sum(costs().values()).backward()
         optimizer.step()
     after = costs()
-    assert set(after) == {"places", "places coarse", "places look"}
+    assert set(after) == {"places", "places coarse", "places look", "places own"}
     for name, cost in after.items():
         assert cost.item() < 0.6 * before[name].item(), name
 
@@ -153,6 +153,28 @@ def test_the_places_teach_the_decoder_what_it_says_without_prompts(scans):
     parts = {name.split(".")[0] for name in taught}
     assert parts == {"output_upscaling", "conv_s0", "conv_s1", "output_hypernetworks_mlps"}
     assert {name.split(".", 2)[2] for name in taught if "mlps" in name} == {"layers.2.bias"}
+
+
+def test_a_place_is_of_the_lesion_that_most_of_it_shows():
+    labels = torch.zeros(1, 2 * STRIDE, 2 * STRIDE, dtype=torch.uint8)
+    labels[0, :STRIDE, :STRIDE] = 3
+    labels[0, STRIDE:, :2] = 4
+    labels[0, STRIDE:, STRIDE : STRIDE + 4] = 7
+    labels[0, STRIDE:, STRIDE + 4 :] = 5
+    assert lesion_of_places(labels).tolist() == [[[3, 0], [0, 5]]]
+
+
+@pytest.mark.parametrize(("apart", "error"), [(True, 0.0), (False, np.log(6 / 2))])
+def test_places_of_a_lesion_are_asked_for_each_other(apart, error):
+    lesions = torch.tensor([[[1, 1, 1, 0], [2, 2, 2, 9]], [[1, 0, 0, 0], [0, 0, 0, 0]]])
+    own = torch.zeros(2, 4, 2, 4)
+    own[:, 0] = 1.0
+    if apart:
+        own[0, :, 1] = torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None]
+        own[0, :, 1, 3] = torch.tensor([0.0, 0.0, 1.0, 0.0])
+    errors = own_errors(own, lesions)
+    assert errors.shape == (2,), "one place alone has none to ask for, nor has one on another crop"
+    assert errors.numpy() == pytest.approx(error, abs=1e-3)
 
 
 def test_a_crop_with_the_only_lesion_of_its_appearance_has_nobody_to_ask(scans):

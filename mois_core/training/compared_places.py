@@ -14,7 +14,7 @@ from torch import Tensor
 from mois_core.network.config import STRIDE
 from mois_core.training.sampling import ScanSample
 
-_MOSTLY = 0.25
+MOSTLY = 0.25
 """A place is of an appearance if this part of its pixels is."""
 _MOST_HEALTHY = 1024
 """Of more healthy places than this every second, third and so on is asked: what is compared grows
@@ -70,4 +70,4 @@ def _class_of_places(sample: ScanSample) -> Tensor:
         for n in range(int(sample.appearances.max()) + 1)
     ]
     most, which = torch.stack(by_appearance).max(dim=0)
-    return torch.where(lesion == 0, 0, torch.where(most >= _MOSTLY, which + 1, -1))
+    return torch.where(lesion == 0, 0, torch.where(most >= MOSTLY, which + 1, -1))

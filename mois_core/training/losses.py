@@ -231,7 +231,7 @@ LOSSES = (
     *(f"search {what}" for what in ("mask", "iou", "score")),
     *(f"{of} {what}" for of in ("contrast", "click contrast") for what in ("right", "wrong")),
     *("heeded", "spread"),
-    *("places", "places coarse", "places look"),
+    *("places", "places coarse", "places look", "places own"),
     *(f"attention {what}" for what in ("right", "wrong", "nothing")),
 )
 """Every loss there is, in the order in which it is logged."""

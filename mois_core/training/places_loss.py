@@ -1,4 +1,5 @@
-"""A loss on what every place of a slice shows: a lesion or none, and which lesions look alike.
+"""A loss on what every place of a slice shows: a lesion or none, which lesions look alike, and
+which places are of the same lesion.
 
 A click or a search teaches the encoder through a whole decoder, one lesion or one appearance at a
 time. A network from scratch learns to see many times sooner when every place is asked at once. The
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from mois_core.network.config import STRIDE
 from mois_core.network.mask_decoder import MaskDecoder
 from mois_core.network.model import SliceFeatures
-from mois_core.training.compared_places import ComparedPlaces
+from mois_core.training.compared_places import MOSTLY, ComparedPlaces
 from mois_core.training.device import on_device
 from mois_core.training.losses import LossAccumulator, cross_entropy, dice, enlarged, pooled
 from mois_core.training.sampling import ScanSample
@@ -44,21 +45,22 @@ class PlacesHead(nn.Module):
         super().__init__()
         self.coarse = nn.Conv2d(width, (STRIDE // _FINE) ** 2, kernel_size=1)
         self.look = nn.Conv2d(width, _LOOK, kernel_size=1)
+        self.own = nn.Conv2d(width, _LOOK, kernel_size=1)
 
     def forward(self, features: SliceFeatures, decoder: MaskDecoder) -> tuple[Tensor, ...]:
-        """Return logits of a lesion and how each place looks.
+        """Return logits of a lesion, how each place looks and what tells its lesion from others.
 
         The logits [crops, 1, 4 rows, 4 columns] are the decoder's, and once more read from the
-        coarse map alone; the looks [crops, look, rows, columns] are vectors of length 1.
+        coarse map alone; the others [crops, look, rows, columns] are vectors of length 1.
         """
         coarse = F.pixel_shuffle(self.coarse(features.coarse), STRIDE // _FINE)
-        looks = F.normalize(self.look(features.coarse), dim=1)
+        looks, own = (F.normalize(part(features.coarse), dim=1) for part in (self.look, self.own))
         # The decoder's transformer gives a map that is normed as well.
         image = F.layer_norm(features.coarse.movedim(1, -1), features.coarse.shape[1:2])
         upscaled = decoder.upscaled(image.movedim(-1, 1), features.middle, features.fine)
         biases = [mlp.layers[-1].bias for mlp in decoder.output_hypernetworks_mlps]
         logits = F.conv2d(upscaled, torch.stack(biases).mean(dim=0)[None, :, None, None])
-        return logits, coarse, looks
+        return logits, coarse, looks, own
 
 
 def add_places(
@@ -77,7 +79,7 @@ def add_places(
     features = SliceFeatures(
         features.coarse.float(), features.middle.float(), features.fine.float()
     )
-    logits, coarse, looks = head(features, decoder)
+    logits, coarse, looks, own = head(features, decoder)
     labels = torch.cat([on_device(sample.labels, logits.device) for sample in samples])
     truth = pooled((labels > 0).float()[:, None], weights)
     present = truth.flatten(1).any(dim=1, keepdim=True)  # (crops, 1)
@@ -91,6 +93,9 @@ def add_places(
     for of_scan, places in zip(parts, compared, strict=True):
         if places is not None:
             losses.add("places look", _look_error(of_scan, places)[None], weights.places)
+    errors = own_errors(own, lesion_of_places(labels))
+    if len(errors):
+        losses.add("places own", errors, weights.places)
 
 
 def _look_error(looks: Tensor, places: ComparedPlaces) -> Tensor:
@@ -109,3 +114,37 @@ def _look_error(looks: Tensor, places: ComparedPlaces) -> Tensor:
         mean = alike @ shown / voters.clamp(min=1)
         votes = torch.where(voters > 0, mean.clamp(min=_LEAST).log(), _NO_VOTE)
         return -(weights * votes.log_softmax(dim=1)).sum()
+
+
+def lesion_of_places(labels: Tensor) -> Tensor:
+    """Return which lesion most of each place's lesion pixels are of, [crops, rows, columns]; 0 for
+    healthy places and those that show a little of a lesion only.
+
+    Every fourth row and column of ``labels`` [crops, 16 rows, 16 columns] is looked at.
+    """
+    side = STRIDE // _FINE
+    looked = labels[:, _FINE // 2 :: _FINE, _FINE // 2 :: _FINE].long()
+    pixels = looked.unfold(1, side, side).unfold(2, side, side).flatten(3)  # (B, rows, columns, n)
+    # Healthy pixels all differ, so that they are never the most.
+    each = -1 - torch.arange(pixels.shape[-1], device=pixels.device)
+    most = torch.where(pixels > 0, pixels, each).mode(dim=-1).values
+    return torch.where((pixels > 0).float().mean(dim=-1) >= MOSTLY, most, 0)
+
+
+def own_errors(own: Tensor, lesions: Tensor) -> Tensor:
+    """Divergence from asking a lesion's places which others of the crop are of the same lesion: one
+    for each lesion that has several places on a crop, and 0 at best."""
+    crop, row, column = lesions.nonzero(as_tuple=True)
+    flat = own[crop, :, row, column]  # (n, look)
+    lesion = lesions[crop, row, column] + crop * (lesions.max() + 1)  # (n,)
+    with torch.autocast(own.device.type, enabled=False):
+        is_other = ~torch.eye(len(flat), dtype=torch.bool, device=own.device)
+        is_own = (lesion[:, None] == lesion) & is_other
+        votes = _SHARPNESS * flat @ flat.T
+        votes = votes.masked_fill((crop[:, None] != crop) | ~is_other, _NO_VOTE)
+        asked, counted = is_own.any(dim=1), is_own.sum(dim=1).clamp(min=1)
+        errors = -(votes.log_softmax(dim=1) * is_own).sum(dim=1) / counted - counted.log()
+        _, group, count = lesion[asked].unique(return_inverse=True, return_counts=True)
+        return torch.zeros_like(count, dtype=errors.dtype).index_add(
+            0, group, errors[asked] / count[group]
+        )
