@@ -147,7 +147,7 @@ def main() -> None:
     for threshold in THRESHOLDS:
         dsc, f1 = (
             np.mean([score(threshold) for score in scores])
-            for scores in ([scan.dsc for scan in scans], [scan.one_to_one_f1 for scan in scans])
+            for scores in ([scan.dsc for scan in scans], [scan.f1 for scan in scans])
         )
         print(f"{threshold:.2f}  {dsc:.3f}  {f1:.3f}")
 
