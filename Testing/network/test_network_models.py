@@ -88,7 +88,7 @@ def test_types_and_parameter_counts_are_those_of_the_published_model(name):
 
 
 def test_every_preset_but_our_own_has_a_manifest():
-    assert PRESETS.keys() - MANIFEST_OF_PRESET.keys() == {"phantom", "phantom-conv"}
+    assert PRESETS.keys() - MANIFEST_OF_PRESET.keys() == {"phantom"}
 
 
 @pytest.mark.parametrize("model", SPOT_VALUES)

@@ -25,7 +25,7 @@ def small_config(**changes) -> TrainConfig:
     """Return a run of four steps on crops of small slices."""
     how = SamplingConfig(scans=2, consecutive=2, elsewhere=2, crop_size=CROP)
     config = TrainConfig(
-        model="phantom-conv",
+        model="phantom",
         changes={"image_size": SIZE, "width": 64, "encoder": {"widths": (16, 32, 48, 64)}},
         steps=4,
         checkpoint_every=2,

@@ -204,7 +204,6 @@ HIERA_S = EncoderConfig(96, 1, (1, 2, 11, 2), (7, 10, 13))
 HIERA_B_PLUS = EncoderConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), position_grid=14)
 HIERA_L = EncoderConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8))
 HIERA_TINY = EncoderConfig(16, 1, (1, 2, 3, 2), (4,), windows=(8, 4, 6, 3), position_grid=5)
-HIERA_PHANTOM = EncoderConfig(24, 1, (1, 2, 5, 2), (5,), windows=(8, 4, 8, 4))
 
 PUBLISHED_EXEMPLARS = ExemplarConfig(no_exemplar_tokens=PUBLISHED_NO_EXEMPLAR_TOKENS)
 
@@ -221,17 +220,6 @@ TINY_SHAPE = {
     "attention_hidden": 128,
 }
 """Sizes of the small models that figures of the published code exist for."""
-
-PHANTOM_SHAPE = {
-    "memory_width": 32,
-    "attention_layers": 2,
-    "attention_hidden": 256,
-    "decoder_hidden": 256,
-    "iou_hidden": 128,
-    "dropout": 0.0,
-    "layer_scale": 0.1,
-}
-"""Sizes of the small models that are trained on phantoms from scratch."""
 
 PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
     {
@@ -255,18 +243,23 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             **TINY_SHAPE,
         ),
         "phantom": NetworkConfig(
-            HIERA_PHANTOM,
-            image_size=(512, 512),
-            width=64,
-            exemplars=ExemplarConfig(min_confidence=0.65),
-            **PHANTOM_SHAPE,
-        ),
-        "phantom-conv": NetworkConfig(
             ConvEncoderConfig((48, 96, 160, 224)),
             image_size=(1024, 320),
             width=96,
-            exemplars=ExemplarConfig(),
-            **PHANTOM_SHAPE,
+            memory_width=32,
+            attention_layers=2,
+            attention_hidden=256,
+            decoder_hidden=256,
+            iou_hidden=128,
+            dropout=0.0,
+            layer_scale=0.1,
+            exemplars=ExemplarConfig(
+                min_confidence=0.28,
+                calibration=(
+                    *((0.005, 0.0), (0.125, 0.002), (0.194, 0.014), (0.284, 0.014)),
+                    *((0.431, 0.089), (0.64, 0.178), (0.895, 0.606), (1.0, 0.644)),
+                ),
+            ),
         ),
     }
 )

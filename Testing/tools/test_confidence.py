@@ -1,0 +1,42 @@
+"""Tests of the tool that tells how often findings of a confidence are right."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools import confidence
+from tools.confidence import Finding, SearchedScan
+
+FINDINGS = (
+    Finding(0.9, voxels=100, shared=100, is_right=True),
+    Finding(0.5, voxels=50, shared=0, is_right=False),
+)
+SCAN = SearchedScan(FINDINGS, clicked=100, wanted=250, others=1)
+
+
+def test_scores_follow_from_what_is_kept():
+    assert SCAN.f1(0.0) == pytest.approx(2 / 3) and SCAN.f1(0.6) == 1 and SCAN.f1(0.95) == 0
+    assert SCAN.dsc(0.0) == pytest.approx(2 * 200 / 500)
+    assert SCAN.dsc(0.6) == pytest.approx(2 * 200 / 450)
+
+
+def test_the_table_tells_what_each_lowest_confidence_comes_to(monkeypatch, capsys):
+    monkeypatch.setattr(confidence.weights, "open_checkpoint", lambda *_, **__: _Opened())
+    monkeypatch.setattr(confidence, "make_phantom", lambda *_: None)
+    monkeypatch.setattr(confidence, "searched", lambda *_: SCAN)
+    monkeypatch.setattr("sys.argv", ["confidence", "--count", "1"])
+    confidence.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "0.5 to 0.6         3  0.00" in lines and "0.9 to 1.0         3  1.00" in lines
+    assert "0.00  0.800  0.667" in lines and "0.60  0.889  1.000" in lines
+
+
+def test_held_out_phantoms_choose_nothing(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["confidence", "--first", "100000"])
+    with pytest.raises(SystemExit):
+        confidence.main()
+    assert "for measuring only" in capsys.readouterr().err
+
+
+class _Opened:
+    network = None
