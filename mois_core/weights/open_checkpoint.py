@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mois_core.models import SHIPPED
 from mois_core.network.model_info import ModelInfo
 from mois_core.weights import registry, store
 
@@ -35,7 +36,9 @@ def network_of(
 
     published = registry.lookup(os.fspath(name_or_path))
     if published is None:
-        return network_in(store.resolve(name_or_path), preset)
+        # Trying which network a file fits takes two seconds, and this one is known.
+        known = SHIPPED if name_or_path == SHIPPED else None
+        return network_in(store.resolve(name_or_path), preset or known)
     preset = preset or published.preset
     return preset, config_of(preset)
 
