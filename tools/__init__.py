@@ -7,6 +7,7 @@ parity             compare our network with the figures of the published ones, a
 trial              measure a model on held-out phantoms, used as a user would
 confidence         measure how often findings of a confidence are right
 rejections         measure what a second search gains from rejected and accepted findings
+clicked_slice      measure what a network makes of a click on the slice that is clicked
 shortfall          measure where a model's search falls short, and what its grid allows
 lesion_rules       measure what each rule for whole lesions is worth
 scribbles          measure what a line through a lesion is best turned into
