@@ -21,7 +21,7 @@ def pytest_configure(config):
     """Give each of the processes that share the tests its part of the cores."""
     sharing = _sharing(config)
     if sharing:
-        threads = max(1, (os.cpu_count() or 1) // sharing["workercount"])
+        threads = max(1, torch.get_num_threads() // sharing["workercount"])
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
 
