@@ -97,7 +97,8 @@ def add_places(
     for of_scan, places in zip(parts, compared, strict=True):
         if places is not None:
             losses.add("places look", _look_error(of_scan, places)[None], weights.places)
-    errors = own_errors(own, lesion_of_places(labels))
+    # From labels on the host, so that a GPU need not be waited for.
+    errors = own_errors(own, lesion_of_places(torch.cat([sample.labels for sample in samples])))
     if len(errors):
         losses.add("places own", errors, weights.places)
 
@@ -137,18 +138,26 @@ def lesion_of_places(labels: Tensor) -> Tensor:
 
 def own_errors(own: Tensor, lesions: Tensor) -> Tensor:
     """Divergence from asking a lesion's places which others of the crop are of the same lesion: one
-    for each lesion that has several places on a crop, and 0 at best."""
-    crop, row, column = lesions.nonzero(as_tuple=True)
+    for each lesion that has several places on a crop, and 0 at best.
+
+    ``lesions`` is what `lesion_of_places` gives, on the host.
+    """
+    crop, row, column = places = lesions.nonzero(as_tuple=True)
+    lesion = lesions[places] + crop * (lesions.max() + 1)  # (n,)
+    is_other = ~torch.eye(len(lesion), dtype=torch.bool)
+    is_asked = (crop[:, None] == crop) & is_other
+    is_own = (lesion[:, None] == lesion) & is_other
+    counted = is_own.sum(dim=1)
+    asking = counted.nonzero()[:, 0]
+    _, group, count = lesion[asking].unique(return_inverse=True, return_counts=True)
+    errors = own.new_zeros(len(count), dtype=torch.float32)
+    crop, row, column, asking, group, is_asked, is_own, counted, count = (
+        on_device(tensor, own.device)
+        for tensor in (crop, row, column, asking, group, is_asked, is_own, counted, count)
+    )
     flat = own[crop, :, row, column]  # (n, look)
-    lesion = lesions[crop, row, column] + crop * (lesions.max() + 1)  # (n,)
     with torch.autocast(own.device.type, enabled=False):
-        is_other = ~torch.eye(len(flat), dtype=torch.bool, device=own.device)
-        is_own = (lesion[:, None] == lesion) & is_other
-        votes = _SHARPNESS * flat @ flat.T
-        votes = votes.masked_fill((crop[:, None] != crop) | ~is_other, _NO_VOTE)
-        asked, counted = is_own.any(dim=1), is_own.sum(dim=1).clamp(min=1)
-        errors = -(votes.log_softmax(dim=1) * is_own).sum(dim=1) / counted - counted.log()
-        _, group, count = lesion[asked].unique(return_inverse=True, return_counts=True)
-        return torch.zeros_like(count, dtype=errors.dtype).index_add(
-            0, group, errors[asked] / count[group]
-        )
+        votes = (_SHARPNESS * flat @ flat.T).masked_fill(~is_asked, _NO_VOTE).log_softmax(dim=1)
+        counted = counted.clamp(min=1)
+        each = -(votes * is_own).sum(dim=1) / counted - counted.log()  # (n,)
+        return errors.index_add(0, group, each[asking] / count[group])
