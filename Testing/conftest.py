@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,9 @@ def pytest_configure(config):
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
     """Let a test that measures time wait for the other processes, and them for it."""
-    sharing = _sharing(item.config)
-    if not sharing:
+    if not _sharing(item.config):
         return (yield)
-    lock = ReadWriteLock(Path(tempfile.gettempdir()) / f"tests-{sharing['testrunuid']}.lock")
+    lock = ReadWriteLock(item.config.cache.mkdir("sharing") / "lock")
     with lock.write_lock() if item.get_closest_marker("alone") else lock.read_lock():
         return (yield)
 

@@ -1,4 +1,4 @@
-"""Draws docs/figures/training.png, the losses of the shipped network, from its training log.
+"""Draws docs/figures/training.png, the losses of the network that shipped before, from their log.
 
 Run as ``python tools/draw_training.py``.
 """
