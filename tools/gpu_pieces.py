@@ -34,7 +34,7 @@ class Plan:
     """Which of everything is measured."""
 
     device: str = "cuda"
-    searched: Sequence[str] = ("mois-sam2-b+",)
+    searched: Sequence[str] = ("mois-sam2-b+", "phantom")
     """Networks whose search of a whole scan is timed."""
     search_options: Sequence[str] = ()
     networks: Sequence[str] = tuple(PRESETS)

@@ -29,6 +29,8 @@ from mois_core.models import SHIPPED, shipped_weights
 from mois_core.network.config import preset
 from mois_core.network.loading import network_in
 from mois_core.network.model import Sam2
+from mois_core.session.memory_bank import select
+from mois_core.training import propagation
 from mois_core.training.config import (
     DataConfig,
     InteractionConfig,
@@ -135,6 +137,27 @@ def test_reduced_precision_learns_from_corrections_too(tmp_path, scans):
     config = small_config(autocast=True, interaction=interaction, steps=1, log_every=1)
     Trainer(config, tmp_path, scans=scans).run()
     assert math.isfinite(losses_in(tmp_path)[0])
+
+
+def test_lesions_corrected_on_another_slice_are_propagated_from_both(tmp_path, scans, monkeypatch):
+    seen = []
+
+    def noting(prompted, propagated, slice_index, reverse, *how):
+        seen.append((set(prompted), set(propagated), slice_index, reverse))
+        return select(prompted, propagated, slice_index, reverse, *how)
+
+    monkeypatch.setattr(propagation, "select", noting)
+    interaction = InteractionConfig(propagated_again=1.0, most_corrections=0)
+    config = small_config(interaction=interaction, steps=8, log_every=1)
+    sampling = replace(config.sampling, consecutive=3)
+    Trainer(replace(config, sampling=sampling), tmp_path, scans=scans).run()
+    twice = [prompted for prompted, *_ in seen if len(prompted) == 2]
+    assert twice, "some of these steps correct another slice than the prompted one"
+    for prompted, propagated, slice_index, reverse in seen:
+        assert slice_index not in prompted | propagated
+        nearest = min(prompted, key=lambda n: (abs(n - slice_index), n))
+        assert reverse == (slice_index < nearest)
+    assert all(map(math.isfinite, losses_in(tmp_path)))
 
 
 @pytest.mark.parametrize("matrices", ["adamw", pytest.param("muon", marks=needs_muon)])

@@ -80,6 +80,9 @@ class InteractionConfig:
     """Their number is drawn anew for each step, small ones more often; None: always the most."""
     corrected: float = 0.0
     """Share of the propagated lesions that get a correction where they were propagated to."""
+    propagated_again: float = 0.0
+    """Share of steps in which lesions are corrected on another of the consecutive slices after they
+    were propagated, and propagated once more from both."""
     most_lesions: int = 3
     """Lesions of a scan that are prompted on the same slice."""
     painted: float = 0.5

@@ -49,7 +49,16 @@ def run_step(
         decoder = model.sam_mask_decoder
         add_places(losses, places_head, decoder, features, samples, draws.compared)
     if config.interaction.prompts != "none":
-        context = StepContext(model, config, samples, draws.rngs, features, prompted_crop, losses)
+        context = StepContext(
+            model,
+            config,
+            samples,
+            draws.rngs,
+            features,
+            prompted_crop,
+            losses,
+            _corrected_crop(shared_rng, config),
+        )
         _interact(context, corrections)
     return losses
 
@@ -80,6 +89,12 @@ def _origin(rng: np.random.Generator, whole: Size, size: Size) -> Size:
     places = [(one - part) // STRIDE + 1 for one, part in zip(whole, size, strict=True)]
     row, column = rng.integers(places)
     return int(row) * STRIDE, int(column) * STRIDE
+
+
+def _corrected_crop(rng: np.random.Generator, config: TrainConfig) -> int | None:
+    if rng.random() >= config.interaction.propagated_again:
+        return None
+    return int(rng.integers(config.sampling.consecutive))
 
 
 def _number_of_corrections(rng: np.random.Generator, interaction: InteractionConfig) -> int:
