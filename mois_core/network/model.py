@@ -60,6 +60,11 @@ class SliceFeatures:
         maps = (self.coarse.to(where), self.middle.to(where), self.fine.to(where))
         return SliceFeatures(*maps, self.origin)
 
+    def pinned(self) -> SliceFeatures:
+        """Return the features in memory that a GPU can read by itself."""
+        maps = (self.coarse.pin_memory(), self.middle.pin_memory(), self.fine.pin_memory())
+        return SliceFeatures(*maps, self.origin)
+
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the features take."""

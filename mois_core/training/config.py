@@ -203,6 +203,9 @@ class TrainConfig:
     steps: int = 1000
     frozen: tuple[str, ...] = ()
     """Parameters whose names match one of these patterns are left as they are."""
+    kept_features: str | None = None
+    """A folder for what the encoder makes of every slice. The encoder then stays as it is in
+    `start`, and steps are many times shorter; see `mois_core.training.kept_features`."""
     autocast: bool = False
     """Compute in bfloat16 where that is safe: all of it on a GPU, the encoder on a processor, where
     it pays if that multiplies bfloat16 in tiles (AMX)."""

@@ -16,6 +16,7 @@ from scipy import ndimage
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
 from mois_core.network.config import Size
+from mois_core.network.model import SliceFeatures
 from mois_core.session.preprocess import FULL_BRIGHTNESS, model_input
 from mois_core.training.training_case import TrainingCase
 
@@ -45,6 +46,8 @@ class ResizedCase:
     """uint8 lesion ids [slices, rows, columns]."""
     appearances: np.ndarray
     """uint8, the appearance of the lesion with each id."""
+    features: SliceFeatures | None = None
+    """What an encoder that does not change makes of every slice."""
 
     @classmethod
     def of(cls, case: TrainingCase, size: Size) -> ResizedCase:

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mois_core.network.config import Size
+from mois_core.network.config import STRIDE, Size
+from mois_core.network.model import SliceFeatures
 from mois_core.session.preprocess import FULL_BRIGHTNESS
 from mois_core.training.config import SamplingConfig
 from mois_core.training.resized_case import LesionOnSlice, ResizedCase
@@ -48,10 +49,17 @@ class ScanSample:
     """uint8, the appearance of the lesion with each id."""
     searched: tuple[int, ...]
     """The appearances to search for."""
+    features: SliceFeatures | None = None
+    """Of the crops, if they are kept."""
 
     def pinned(self) -> ScanSample:
         """Return the same crops in memory that a GPU can read by itself."""
-        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+        return replace(
+            self,
+            images=self.images.pin_memory(),
+            labels=self.labels.pin_memory(),
+            features=self.features and self.features.pinned(),
+        )
 
     def appearance_of_pixels(self) -> Tensor:
         """Return the appearance of the lesion at each pixel, [crops, rows, columns].
@@ -81,8 +89,10 @@ def sample_scan(rng: np.random.Generator, scan: ResizedCase, how: SamplingConfig
         else _pick(rng, by_appearance[n % len(by_appearance)], how.by_size)
         for n in range(how.elsewhere)
     ]
-    corners = [_corner(rng, first, size, whole)] * length
-    corners += [_corner(rng, lesion, size, whole) for lesion in single]
+    # Features are cut at whole places.
+    grid = STRIDE if scan.features else 1
+    corners = [_corner(rng, first, size, whole, grid)] * length
+    corners += [_corner(rng, lesion, size, whole, grid) for lesion in single]
     slice_indices = (*range(start, start + length), *(lesion.slice_index for lesion in single))
     crops = [
         np.s_[slice_index, row : row + size[0], column : column + size[1]]
@@ -93,7 +103,25 @@ def sample_scan(rng: np.random.Generator, scan: ResizedCase, how: SamplingConfig
     labels = np.stack([scan.labels[crop][:, mirrored] for crop in crops])
     brightness = _varied(rng, images, how.brightness)
     warped = _warped(rng, brightness, torch.from_numpy(labels), how)
-    return ScanSample(*warped, slice_indices, scan.appearances, searched)
+    features = scan.features and _cut(scan.features, slice_indices, corners, size)
+    return ScanSample(*warped, slice_indices, scan.appearances, searched, features)
+
+
+def _cut(
+    features: SliceFeatures, slice_indices: Sequence[int], corners: Sequence[Size], size: Size
+) -> SliceFeatures:
+    """Cut crops from the features of whole slices."""
+    maps = []
+    for kept in (features.coarse, features.middle, features.fine):
+        pixels = STRIDE * features.coarse.shape[-1] // kept.shape[-1]
+        rows, columns = (side // pixels for side in size)
+        starts = [(row // pixels, column // pixels) for row, column in corners]
+        crops = [
+            kept[n, :, row : row + rows, column : column + columns]
+            for n, (row, column) in zip(slice_indices, starts, strict=True)
+        ]
+        maps.append(torch.stack(crops))
+    return SliceFeatures(*maps)
 
 
 def _pick(
@@ -121,14 +149,17 @@ def _anywhere(rng: np.random.Generator, scan: ResizedCase) -> LesionOnSlice:
     return LesionOnSlice(slice_index, 0, 0, row, column, 0)
 
 
-def _corner(rng: np.random.Generator, lesion: LesionOnSlice, size: Size, whole: Size) -> Size:
-    """Draw the top left of a crop with the lesion somewhere around its middle."""
+def _corner(
+    rng: np.random.Generator, lesion: LesionOnSlice, size: Size, whole: Size, grid: int
+) -> Size:
+    """Draw the top left of a crop with the lesion somewhere around its middle, as multiples of
+    ``grid``, which also divides both sizes."""
     if tuple(size) == tuple(whole):
         return 0, 0
     size, whole = np.array(size), np.array(whole)
     shift = rng.uniform(-_JITTER, _JITTER, size=2) * size
     middle = np.array([lesion.row, lesion.column]) + shift - size / 2
-    row, column = np.clip(np.rint(middle), 0, whole - size).astype(int)
+    row, column = np.clip(np.rint(middle / grid) * grid, 0, whole - size).astype(int)
     return int(row), int(column)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from mois_core.network.attention import has_matrix_tiles
 from mois_core.network.config import STRIDE, Size
 from mois_core.network.exemplar import MoisSam2
-from mois_core.network.model import Sam2
+from mois_core.network.model import Sam2, SliceFeatures
 from mois_core.training.config import InteractionConfig, TrainConfig
 from mois_core.training.device import on_device
 from mois_core.training.losses import LossAccumulator, add_spread
@@ -16,6 +18,7 @@ from mois_core.training.places_loss import PlacesHead, add_places
 from mois_core.training.prompted_lesions import choose_lesions
 from mois_core.training.prompting import click, remember_clicks, remember_masks
 from mois_core.training.propagation import PropagatedLesions, propagate
+from mois_core.training.sampling import ScanSample
 from mois_core.training.search import search
 from mois_core.training.step_context import StepContext
 from mois_core.training.step_draws import StepDraws
@@ -36,13 +39,7 @@ def run_step(
     prompted_crop = int(shared_rng.integers(config.sampling.consecutive))
     corrections = _number_of_corrections(shared_rng, config.interaction)
     origin = _origin(shared_rng, model.config.image_size, samples[0].images.shape[-2:])
-    images = torch.cat([on_device(sample.images, model.device) for sample in samples])
-    # Processors that do not multiply bfloat16 in tiles compute it more slowly than float32. With
-    # tiles, oneDNN reads past maps that are two places wide when it halves them.
-    is_safe = min(images.shape[-2:]) >= _SMALLEST_IN_TILES
-    pays = model.device.type != "cpu" or (has_matrix_tiles() and is_safe)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=config.autocast and pays):
-        features = model.encode(images, origin)
+    features = _features(model, samples, origin, config.autocast)
     if config.losses.spread:
         add_spread(losses, features.coarse)
     if places_head is not None:
@@ -61,6 +58,26 @@ def run_step(
         )
         _interact(context, corrections)
     return losses
+
+
+def _features(
+    model: Sam2, samples: Sequence[ScanSample], origin: Size, autocast: bool
+) -> SliceFeatures:
+    """Return the features of all crops: those that are kept, or else what the encoder makes."""
+    kept = [sample.features for sample in samples if sample.features]
+    if kept:
+        maps = (
+            torch.cat([on_device(getattr(one, name), model.device).float() for one in kept])
+            for name in ("coarse", "middle", "fine")
+        )
+        return SliceFeatures(*maps, origin)
+    images = torch.cat([on_device(sample.images, model.device) for sample in samples])
+    # Processors that do not multiply bfloat16 in tiles compute it more slowly than float32. With
+    # tiles, oneDNN reads past maps that are two places wide when it halves them.
+    is_safe = min(images.shape[-2:]) >= _SMALLEST_IN_TILES
+    pays = model.device.type != "cpu" or (has_matrix_tiles() and is_safe)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast and pays):
+        return model.encode(images, origin)
 
 
 def _interact(context: StepContext, corrections: int) -> None:

@@ -29,6 +29,7 @@ from mois_core.training.initial_network import (
     new_model,
     new_places_head,
 )
+from mois_core.training.kept_features import as_kept, with_features
 from mois_core.training.losses import LOSSES, LossAccumulator
 from mois_core.training.optimizer import add_group, make_optimizer, set_rates
 from mois_core.training.resized_case import ResizedCase
@@ -68,10 +69,13 @@ class Trainer:
                 f"{self.processes} processes; raise sampling.scans"
             )
         check_crops(config)
+        config = as_kept(config)
         self.config = config
         self.out = out
         self.scans = scans or load_scans(config.data, network_config(config).image_size)
         self.model = new_model(config)
+        if config.kept_features:
+            self.scans = with_features(self.scans, self.model, Path(config.kept_features))
         self.measure = measure
         device = self.model.device
         use_fast_products(device)
