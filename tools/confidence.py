@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-import torch
 from scipy.optimize import isotonic_regression
 
 from mois_core import models, weights
@@ -22,6 +22,7 @@ from mois_core.network.model import Sam2
 from mois_core.phantom import Phantom, PhantomSettings, is_held_out, make_phantom
 from mois_core.session import NewClick, Session
 from mois_core.session.state import Settings
+from mois_core.training.parallel import cores, in_processes
 
 EXEMPLARS = (1, 3, 5)
 RIGHT_IOU = 0.1
@@ -98,6 +99,19 @@ def searched(model: Sam2, phantom: Phantom, exemplars: int) -> SearchedScan:
     )
 
 
+def searched_with_each(seed: int, checkpoint: str | None, again: bool) -> list[SearchedScan]:
+    """Search a phantom with each number of exemplars, as a process of its own can do it.
+
+    With ``again`` confidences are what they were before they were calibrated.
+    """
+    model = weights.open_checkpoint(checkpoint or models.SHIPPED, device="cpu").network
+    if again:
+        exemplars = replace(model.config.exemplars, calibration=())
+        model.config = replace(model.config, exemplars=exemplars)
+    phantom = make_phantom(seed, PhantomSettings())
+    return [searched(model, phantom, count) for count in EXEMPLARS]
+
+
 def curve(findings: Sequence[Finding]) -> list[tuple[float, float]]:
     """Return knots from the confidence to the share of findings that are right."""
     ordered = sorted(findings, key=lambda one: one.confidence)
@@ -121,21 +135,16 @@ def main() -> None:
     parser.add_argument(
         "--again", action="store_true", help="calibrate anew, instead of measuring the calibration"
     )
-    parser.add_argument("--threads", type=int, default=0, help="processor threads")
+    parser.add_argument("--processes", type=int, default=cores(), help="one thread each (cores)")
     args = parser.parse_args()
     if is_held_out(args.first + args.count - 1):
         parser.error("held-out phantoms are for measuring only, not for choosing")
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    model = weights.open_checkpoint(args.checkpoint or models.SHIPPED, device="cpu").network
-    if args.again:
-        exemplars = replace(model.config.exemplars, calibration=())
-        model.config = replace(model.config, exemplars=exemplars)
-    scans = []
-    for seed in range(args.first, args.first + args.count):
-        phantom = make_phantom(seed, PhantomSettings())
-        scans += [searched(model, phantom, count) for count in EXEMPLARS]
-        print(seed, [len(scan.findings) for scan in scans[-len(EXEMPLARS) :]], flush=True)
+    work = partial(searched_with_each, checkpoint=args.checkpoint, again=args.again)
+    seeds = range(args.first, args.first + args.count)
+    scans: list[SearchedScan] = []
+    for seed, own in zip(seeds, in_processes(work, seeds, args.processes), strict=True):
+        scans += own
+        print(seed, [len(scan.findings) for scan in own], flush=True)
     findings = [one for scan in scans for one in scan.findings]
     print("confidence  findings  right")
     for low, high in zip(BINS[:-1], BINS[1:], strict=True):

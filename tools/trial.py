@@ -12,11 +12,11 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from mois_core import models, weights
 from mois_core.evaluation.metrics import Metrics, measure
@@ -33,6 +33,7 @@ from mois_core.phantom import (
 from mois_core.results.scores import dice
 from mois_core.session import NewClick, Session
 from mois_core.session.state import Settings
+from mois_core.training.parallel import cores, in_processes
 from mois_core.training.simulated_clicks import correction
 
 EXEMPLARS = 5
@@ -85,6 +86,20 @@ def measure_one(
     if with_counts:
         row |= _by_count(session, phantom, targets)
     return row
+
+
+def measured(
+    index: int,
+    first: int,
+    checkpoint: str | None,
+    drawn: PhantomSettings,
+    settings: Settings,
+    counts: int,
+) -> dict[str, float]:
+    """Return all numbers of one of the phantoms, as a process of its own can measure it."""
+    model = weights.open_checkpoint(checkpoint or models.SHIPPED, device="cpu").network
+    row = measure_one(model, make_phantom(first + index, drawn), settings, index < counts)
+    return {name: float(value) for name, value in row.items()}
 
 
 def _back_to_start(session: Session) -> None:
@@ -207,22 +222,29 @@ def main() -> None:
         "--heed-clicks", action="store_true", help="make corrected places what the clicks say"
     )
     parser.add_argument("--counts", type=int, default=0, help="phantoms for the exemplar curve")
-    parser.add_argument("--threads", type=int, default=0, help="processor threads")
+    parser.add_argument("--processes", type=int, default=cores(), help="one thread each (cores)")
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    model = weights.open_checkpoint(args.checkpoint or models.SHIPPED, device="cpu").network
     drawn = PhantomSettings()
     if args.attributes:
         drawn = PhantomSettings(attributes=tuple(args.attributes.split(",")))
     settings = Settings(min_confidence=args.min_confidence, heed_clicks=args.heed_clicks)
-    rows = []
-    for seed in range(args.first, args.first + args.count):
-        row = measure_one(model, make_phantom(seed, drawn), settings, len(rows) < args.counts)
-        row = {name: float(value) for name, value in row.items()}
+    work = partial(
+        measured,
+        first=args.first,
+        checkpoint=args.checkpoint,
+        drawn=drawn,
+        settings=settings,
+        counts=args.counts,
+    )
+    rows: list[dict[str, float]] = []
+    for row in in_processes(work, range(args.count), args.processes):
         rows.append(row)
-        print(seed, {name: round(value, 3) for name, value in row.items()}, flush=True)
+        print(
+            args.first + len(rows) - 1,
+            {name: round(value, 3) for name, value in row.items()},
+            flush=True,
+        )
         if args.out:
             content = {"first": args.first, "summary": summary(rows), "rows": rows}
             with atomic_write(args.out) as temporary:
