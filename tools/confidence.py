@@ -135,7 +135,9 @@ def main() -> None:
     parser.add_argument(
         "--again", action="store_true", help="calibrate anew, instead of measuring the calibration"
     )
-    parser.add_argument("--processes", type=int, default=cores(), help="one thread each (cores)")
+    parser.add_argument(
+        "--processes", type=int, default=cores(), help="that measure, one per core if not said"
+    )
     args = parser.parse_args()
     if is_held_out(args.first + args.count - 1):
         parser.error("held-out phantoms are for measuring only, not for choosing")

@@ -222,7 +222,9 @@ def main() -> None:
         "--heed-clicks", action="store_true", help="make corrected places what the clicks say"
     )
     parser.add_argument("--counts", type=int, default=0, help="phantoms for the exemplar curve")
-    parser.add_argument("--processes", type=int, default=cores(), help="one thread each (cores)")
+    parser.add_argument(
+        "--processes", type=int, default=cores(), help="that measure, one per core if not said"
+    )
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
     args = parser.parse_args()
     drawn = PhantomSettings()

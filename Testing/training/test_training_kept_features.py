@@ -16,6 +16,7 @@ from mois_core.training.config import LossWeights, SamplingConfig, TrainConfig
 from mois_core.training.initial_network import new_model
 from mois_core.training.kept_features import with_features
 from mois_core.training.sampling import sample_scan
+from mois_core.training.stages import run_stages
 from mois_core.training.trainer import Trainer
 
 
@@ -39,6 +40,12 @@ def test_only_what_comes_behind_the_encoder_learns(tmp_path, scans, config):
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     made_by = ("image_encoder.", "sam_mask_decoder.conv_s")
     assert not [name for name in changed if name.startswith(made_by)]
+    with_encoder = Trainer(replace(config, kept_features=None), tmp_path / "other", scans=scans)
+    with_encoder.run(until=1)
+    after = with_encoder.model.state_dict()
+    for part in made_by:
+        names = [name for name in after if name.startswith(part)]
+        assert any(not torch.equal(after[name], before[name]) for name in names), part
     parts = {name.split(".")[0] for name in changed}
     assert {"sam_mask_decoder", "memory_encoder", "memory_attention"} <= parts
     losses = losses_in(tmp_path / "run")
@@ -53,6 +60,9 @@ def test_features_are_made_once_for_the_same_encoder(tmp_path, scans, config, mo
     other = replace(config, start=None, kept_features=None, seed=9)
     with pytest.raises(pytest.fail.Exception, match="encoded again"):
         with_features(scans, new_model(other), tmp_path / "features")
+    darker = replace(scans[0], images=scans[0].images // 2)
+    with pytest.raises(pytest.fail.Exception, match="encoded again"):
+        with_features([darker], new_model(config), tmp_path / "features")
 
 
 def test_crops_have_the_features_of_their_place_in_the_slice(tmp_path, scans, config):
@@ -82,6 +92,13 @@ def test_crops_have_the_features_of_their_place_in_the_slice(tmp_path, scans, co
             torch.testing.assert_close(
                 getattr(sample.features, name)[n].float(), own, atol=0.01, rtol=0.01
             )
+
+
+def test_a_later_stage_that_cannot_keep_features_is_refused_before_the_first(tmp_path, config):
+    turned = replace(config, sampling=SamplingConfig(crop_size=CROP, degrees=5.0))
+    with pytest.raises(BadInput, match="cannot be turned"):
+        run_stages({"first": small_config(), "second": turned}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -27,6 +28,7 @@ from mois_core.errors import BadInput
 from mois_core.evaluation.segmenter_specs import make_segmenter, parse_spec
 from mois_core.models import SHIPPED, shipped_weights
 from mois_core.network.config import preset
+from mois_core.network.exemplar import MoisSam2
 from mois_core.network.loading import network_in
 from mois_core.network.model import Sam2
 from mois_core.session.memory_bank import select
@@ -140,24 +142,35 @@ def test_reduced_precision_learns_from_corrections_too(tmp_path, scans):
 
 
 def test_lesions_corrected_on_another_slice_are_propagated_from_both(tmp_path, scans, monkeypatch):
-    seen = []
+    seen, left = [], []
 
     def noting(prompted, propagated, slice_index, reverse, *how):
-        seen.append((set(prompted), set(propagated), slice_index, reverse))
+        lesions = len(next(iter(prompted.values())).found)
+        seen.append((set(prompted), set(propagated), slice_index, reverse, lesions))
         return select(prompted, propagated, slice_index, reverse, *how)
 
+    def remembering(model, features, logits, score, from_clicks):
+        left.append((from_clicks, len(logits)))
+        return remember(model, features, logits, score, from_clicks)
+
+    remember = MoisSam2.remember
     monkeypatch.setattr(propagation, "select", noting)
-    interaction = InteractionConfig(propagated_again=1.0, most_corrections=0)
-    config = small_config(interaction=interaction, steps=8, log_every=1)
+    monkeypatch.setattr(MoisSam2, "remember", remembering)
+    interaction = InteractionConfig(propagated_again=1.0, most_corrections=0, painted=0.0)
+    config = small_config(interaction=interaction, steps=4, log_every=1)
     sampling = replace(config.sampling, consecutive=3)
     Trainer(replace(config, sampling=sampling), tmp_path, scans=scans).run()
-    twice = [prompted for prompted, *_ in seen if len(prompted) == 2]
-    assert twice, "some of these steps correct another slice than the prompted one"
-    for prompted, propagated, slice_index, reverse in seen:
+    for prompted, propagated, slice_index, reverse, _ in seen:
         assert slice_index not in prompted | propagated
         nearest = min(prompted, key=lambda n: (abs(n - slice_index), n))
         assert reverse == (slice_index < nearest)
-    assert all(map(math.isfinite, losses_in(tmp_path)))
+    again = [lesions for prompted, *_, lesions in seen if len(prompted) == 2]
+    # In each step the clicked lesions first, then those that were corrected on the other slice.
+    corrected = [lesions for from_clicks, lesions in left if from_clicks][1::2]
+    assert len(corrected) == config.steps
+    assert again == corrected
+    lines = (tmp_path / "log.jsonl").read_text("utf-8").splitlines()
+    assert all(json.loads(line)["correction mask"] > 0 for line in lines)
 
 
 @pytest.mark.parametrize("matrices", ["adamw", pytest.param("muon", marks=needs_muon)])
@@ -212,6 +225,7 @@ def test_half_precision_of_small_crops_reads_no_memory_that_nothing_wrote(tmp_pa
 def test_sam2_alone_learns_in_the_same_stages_and_is_no_mois_sam2(tmp_path, scans):
     own, ours = (read_stages(CONFIGS / f"{name}.json") for name in ("sam2-phantom", "phantom"))
     assert list(own) == list(ours)
+    start = None
     for stage, config in own.items():
         usual = ours[stage]
         assert config == replace(
@@ -221,6 +235,8 @@ def test_sam2_alone_learns_in_the_same_stages_and_is_no_mois_sam2(tmp_path, scan
         )
         config = replace(
             config,
+            start=start,
+            kept_features=config.kept_features and str(tmp_path / "features"),
             steps=1,
             changes={**config.changes, "image_size": SIZE},
             sampling=replace(config.sampling, scans=1, crop_size=CROP),
@@ -228,6 +244,7 @@ def test_sam2_alone_learns_in_the_same_stages_and_is_no_mois_sam2(tmp_path, scan
         )
         trainer = Trainer(config, tmp_path / stage, scans=scans)
         trainer.run()
+        start = str(tmp_path / stage / "newest.pt")
     path = tmp_path / stage / "newest.pt"
     segmenter = make_segmenter(parse_spec(f"sam2={path}"))
     assert type(segmenter.model) is Sam2

@@ -71,7 +71,7 @@ def resume(
     differing = sorted(
         key for key in config if key in content["config"] and content["config"][key] != config[key]
     )
-    if set(differing) - {"threads", "checkpoint_every", "log_every"}:
+    if set(differing) - {"threads", "checkpoint_every", "log_every", "kept_features"}:
         raise BadInput(
             f"{path} is from a run with another {differing[0]}; choose another --out to start anew"
         )

@@ -81,8 +81,8 @@ class InteractionConfig:
     corrected: float = 0.0
     """Share of the propagated lesions that get a correction where they were propagated to."""
     propagated_again: float = 0.0
-    """Share of steps in which lesions are corrected on another of the consecutive slices after they
-    were propagated, and propagated once more from both."""
+    """Share of steps in which all lesions are corrected on one of the slices that they were
+    propagated to, and propagated once more from both."""
     most_lesions: int = 3
     """Lesions of a scan that are prompted on the same slice."""
     painted: float = 0.5
@@ -205,7 +205,7 @@ class TrainConfig:
     """Parameters whose names match one of these patterns are left as they are."""
     kept_features: str | None = None
     """A folder for what the encoder makes of every slice. The encoder then stays as it is in
-    `start`, and steps are many times shorter; see `mois_core.training.kept_features`."""
+    `start`, and steps are shorter; see `mois_core.training.kept_features`."""
     autocast: bool = False
     """Compute in bfloat16 where that is safe: all of it on a GPU, the encoder on a processor, where
     it pays if that multiplies bfloat16 in tiles (AMX)."""

@@ -1,7 +1,7 @@
 """What the encoder makes of every slice, computed once for a run that leaves the encoder as it is.
 
-Most of a step is the encoder. A run that only teaches what comes behind it, from clicks to the
-search, does many times as many of them if the maps are there already. They are of whole slices as
+On crops most of a step is the encoder. A run that only teaches what comes behind it, from clicks to
+the search, gets through more of them if the maps are there already. They are of whole slices as
 they are: crops are cut from them at whole places, and neither mirrored nor varied in brightness.
 """
 
@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
@@ -25,26 +24,26 @@ from mois_core.training import distributed
 from mois_core.training.config import TrainConfig
 from mois_core.training.resized_case import ResizedCase
 
-_MADE_BY = ("image_encoder.*", "sam_mask_decoder.conv_s*")
-"""The parameters that the maps depend on."""
 _SLICES_AT_ONCE = 4
 _SCANS_PER_LINE = 20
 
 
-def as_kept(config: TrainConfig) -> TrainConfig:
-    """Return a run's config with what follows from keeping the features, if it does."""
+def check_kept(config: TrainConfig, has_start: bool) -> None:
+    """Refuse what a run that keeps features cannot do; ``has_start`` if it begins with weights."""
     if config.kept_features is None:
-        return config
-    if config.start is None:
+        return
+    if not has_start:
         raise BadInput("kept_features needs a start: without it the encoder has learned nothing")
     how = config.sampling
     if how.degrees or how.shear or how.scale:
         raise BadInput("slices whose features are kept cannot be turned, sheared or scaled")
-    return replace(
-        config,
-        frozen=tuple(dict.fromkeys((*config.frozen, *_MADE_BY))),
-        sampling=replace(how, flip=0.0, brightness=0.0),
-    )
+
+
+def as_kept(config: TrainConfig) -> TrainConfig:
+    """Return a run's config with slices as they are if their features are kept."""
+    if config.kept_features is None:
+        return config
+    return replace(config, sampling=replace(config.sampling, flip=0.0, brightness=0.0))
 
 
 @torch.no_grad()
@@ -55,7 +54,7 @@ def with_features(scans: Sequence[ResizedCase], model: Sam2, folder: Path) -> li
     """
     folder = folder / _name_of_encoder(model)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{scan.name}.safetensors" for scan in scans]
+    paths = [folder / f"{scan.name}-{_hash(scan.images.tobytes())}.safetensors" for scan in scans]
     own = slice(distributed.rank(), None, distributed.processes())
     missing = [
         (scan, path)
@@ -69,19 +68,23 @@ def with_features(scans: Sequence[ResizedCase], model: Sam2, folder: Path) -> li
             print(f"features {done}/{len(missing)}", flush=True)
     model.train()
     distributed.wait_for_all()
-    return [
-        replace(scan, features=_kept(path, scan)) for scan, path in zip(scans, paths, strict=True)
-    ]
+    return [replace(scan, features=_kept(path)) for scan, path in zip(scans, paths, strict=True)]
 
 
 def _name_of_encoder(model: Sam2) -> str:
-    content = hashlib.sha256()
-    decoder = model.sam_mask_decoder
-    for part in (model.image_encoder, decoder.conv_s0, decoder.conv_s1):
-        for name, value in part.state_dict().items():
-            content.update(f"{name} {tuple(value.shape)}".encode())
-            content.update(value.cpu().numpy().tobytes())
-    return content.hexdigest()[:16]
+    decoder, config = model.sam_mask_decoder, model.config
+    parts = [f"{config.image_size} {config.pixel_mean} {config.pixel_std}".encode()]
+    for module in (model.image_encoder, decoder.conv_s0, decoder.conv_s1):
+        for name, value in module.state_dict().items():
+            parts += [f"{name} {tuple(value.shape)}".encode(), value.cpu().numpy().tobytes()]
+    return _hash(*parts)
+
+
+def _hash(*parts: bytes) -> str:
+    content = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        content.update(part)
+    return content.hexdigest()
 
 
 def _encoded(model: Sam2, scan: ResizedCase) -> SliceFeatures:
@@ -99,20 +102,13 @@ def _encoded(model: Sam2, scan: ResizedCase) -> SliceFeatures:
 
 
 def _keep(features: SliceFeatures, path: Path) -> None:
-    tensors: dict[str, Tensor] = {
-        "coarse": features.coarse,
-        "middle": features.middle,
-        "fine": features.fine,
-    }
+    names = ("coarse", "middle", "fine")
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary)
+        save_file({name: getattr(features, name) for name in names}, temporary)
 
 
-def _kept(path: Path, scan: ResizedCase) -> SliceFeatures:
+def _kept(path: Path) -> SliceFeatures:
     try:
-        features = SliceFeatures(**load_file(path))
+        return SliceFeatures(**load_file(path))
     except (OSError, SafetensorError, TypeError) as error:
         raise BadInput(f"{path} is damaged; remove it, and it is made again") from error
-    if len(features.coarse) != scan.count:
-        raise BadInput(f"{path} is of another scan of this name; remove it, and it is made again")
-    return features

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from mois_core.network.model import Decoded
 from mois_core.session.memory_bank import condition_on_memories, select
 from mois_core.session.propagation import around_every_prompt
-from mois_core.training.device import on_device
 from mois_core.training.losses import add_instances
 from mois_core.training.prompted_lesions import PromptedLesion
 from mois_core.training.prompting import (
@@ -23,7 +22,7 @@ from mois_core.training.prompting import (
     prompts_of,
     shown,
 )
-from mois_core.training.simulated_clicks import FROM_TRUTH, correction
+from mois_core.training.simulated_clicks import FROM_TRUTH, SimulatedClick, correction
 from mois_core.training.step_context import LesionBatch, StepContext
 
 
@@ -49,60 +48,46 @@ def propagate(
 
     ``memories`` are what all prompted lesions left. Where a lesion is not, the network has to say
     so; in inference it would stop there, here it goes on, as the next crop may show the lesion
-    again. If the step corrects one of these crops, that is prompted as well from then on, and the
-    others are gone through once more.
+    again. Then some are corrected where they were propagated to. On the crop that the step chose
+    for it all of them are, and propagated once more from both crops.
     """
-    start, corrected = context.prompted_crop, context.corrected_crop
+    start = context.prompted_crop
     index = [n for n, lesion in enumerate(lesions) if lesion.crop == start]
     if not index:
         return PropagatedLesions()
     followed = [lesions[n] for n in index]
     prompted = {start: memories[index]}
-    propagated = _propagate_from(context, followed, prompted, context.config.interaction.corrected)
-    if corrected is not None and corrected != start:
-        prompted[corrected] = _corrected(context, followed, prompted, corrected)
-        propagated = _propagate_from(context, followed, prompted)
-        propagated[corrected] = prompted[corrected]
-    return PropagatedLesions(followed, propagated)
+    propagated = _propagate_from(context, followed, prompted)
+    for crop, (_, answer) in propagated.items():
+        is_prompted = crop == context.corrected_crop
+        share = 1.0 if is_prompted else context.config.interaction.corrected
+        chosen, clicks = _choose_corrections(context.batch(followed, crop), answer, share)
+        if chosen:
+            own = [followed[n] for n in chosen]
+            before = {start: prompted[start][chosen]}
+            corrected = _correct(context, own, before, crop, clicks)
+            if is_prompted:
+                _propagate_from(context, own, before | {crop: corrected})
+    return PropagatedLesions(followed, {crop: left for crop, (left, _) in propagated.items()})
 
 
 def _propagate_from(
     context: StepContext,
     lesions: Sequence[PromptedLesion],
     prompted: Mapping[int, SliceMemories],
-    corrected: float = 0.0,
-) -> dict[int, SliceMemories]:
-    """Return what lesions leave on all crops but the prompted ones; the share ``corrected`` gets a
-    correction there, which what follows does not see."""
+) -> dict[int, tuple[SliceMemories, Tensor]]:
+    """Return what lesions leave on all crops but the prompted ones, and their logits there."""
     consecutive = context.config.sampling.consecutive
-    propagated: dict[int, SliceMemories] = {}
+    left: dict[int, SliceMemories] = {}
+    logits: dict[int, Tensor] = {}
     for target in chain(*around_every_prompt(prompted, prompted, consecutive, consecutive)):
         batch = context.batch(lesions, target.slice)
-        memories = prompted, propagated
-        coarse = _conditioned(context, batch, memories, target.slice, target.reverse)
+        coarse = _conditioned(context, batch, (prompted, left), target.slice, target.reverse)
         decoded = context.model.decode(batch.features, coarse)
         add_instances(context.losses, "propagated", decoded.raw, batch.truth, True)
-        if corrected:
-            _correct(context, batch, coarse, decoded, corrected)
-        propagated[target.slice] = _remember(context, batch, decoded, from_clicks=False)
-    return propagated
-
-
-def _corrected(
-    context: StepContext,
-    lesions: Sequence[PromptedLesion],
-    prompted: Mapping[int, SliceMemories],
-    crop: int,
-) -> SliceMemories:
-    """Return what lesions leave on a crop that is corrected after they were propagated to it.
-
-    As in a session, the answer that is corrected there is guessed from the prompted crops alone.
-    """
-    batch = context.batch(lesions, crop)
-    reverse = crop < context.prompted_crop
-    coarse = _conditioned(context, batch, (prompted, {}), crop, reverse)
-    decoded = context.model.decode(batch.features, coarse)
-    return _remember(context, batch, _correct(context, batch, coarse, decoded), from_clicks=True)
+        left[target.slice] = _remember(context, batch, decoded, from_clicks=False)
+        logits[target.slice] = decoded.logits
+    return {crop: (left[crop], logits[crop]) for crop in left}
 
 
 def _conditioned(
@@ -128,36 +113,42 @@ def _conditioned(
     )
 
 
-def _correct(
-    context: StepContext,
-    batch: LesionBatch,
-    coarse: Tensor,
-    decoded: Decoded,
-    share: float = 1.0,
-) -> Decoded:
-    """Click on a share of the lesions once, at the largest error of what was decoded.
-
-    The answers are supervised, and returned in place of what they correct.
-    """
-    chosen, clicks = [], []
-    answers = shown(decoded.logits, batch)
+def _choose_corrections(
+    batch: LesionBatch, logits: Tensor, share: float
+) -> tuple[list[int], list[list[SimulatedClick]]]:
+    """Choose a share of the lesions, and a click on each, at the largest error that is shown."""
+    chosen: list[int] = []
+    clicks: list[list[SimulatedClick]] = []
+    if not share:
+        return chosen, clicks
+    answers = shown(logits, batch)
     for n, (rng, answer, mask) in enumerate(zip(batch.rngs, answers, batch.masks, strict=True)):
         if rng.random() < share and (answer | mask).any():
             chosen.append(n)
             from_truth = FROM_TRUTH if mask.any() else 0.0
             clicks.append([correction(rng, answer, mask, from_truth)])
-    if not chosen:
-        return decoded
-    index = on_device(torch.tensor(chosen), decoded.logits.device)
-    prompts = prompts_of(batch, clicks, correctable(decoded.logits[index]))
-    answered = context.model.decode(batch.features[index], coarse[index], prompts)
-    add_instances(context.losses, "correction", answered.raw, batch.truth[index], False)
-    return replace(
-        decoded,
-        logits=decoded.logits.index_copy(0, index, answered.logits),
-        pointer=decoded.pointer.index_copy(0, index, answered.pointer),
-        score=decoded.score.index_copy(0, index, answered.score),
-    )
+    return chosen, clicks
+
+
+def _correct(
+    context: StepContext,
+    lesions: Sequence[PromptedLesion],
+    prompted: Mapping[int, SliceMemories],
+    crop: int,
+    clicks: Sequence[Sequence[SimulatedClick]],
+) -> SliceMemories:
+    """Answer one click on each lesion and return what that leaves.
+
+    As in a session, what the click corrects is guessed from the prompted crops alone.
+    """
+    batch = context.batch(lesions, crop)
+    reverse = crop < context.prompted_crop
+    coarse = _conditioned(context, batch, (prompted, {}), crop, reverse)
+    guess = context.model.decode(batch.features, coarse)
+    prompts = prompts_of(batch, clicks, correctable(guess.logits))
+    decoded = context.model.decode(batch.features, coarse, prompts)
+    add_instances(context.losses, "correction", decoded.raw, batch.truth, False)
+    return _remember(context, batch, decoded, from_clicks=True)
 
 
 def _remember(

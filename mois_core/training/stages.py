@@ -15,6 +15,7 @@ from mois_core.training import distributed
 from mois_core.training.checkpoints import NEWEST
 from mois_core.training.config import DataConfig, TrainConfig
 from mois_core.training.initial_network import check_crops, network_config
+from mois_core.training.kept_features import check_kept
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.scans import held_back, load_scans, with_scan_fields
 from mois_core.training.trainer import Measure, Trainer
@@ -31,9 +32,10 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
     loaded: tuple[DataConfig, list[ResizedCase]] | None = None
     start: str | None = None
     stages = {name: with_scan_fields(config) for name, config in stages.items()}
-    for config in stages.values():
+    for index, config in enumerate(stages.values()):
         # Before minutes go into making phantoms.
         check_crops(config)
+        check_kept(config, has_start=index > 0 or config.start is not None)
         _check_validation(config)
     for name, config in stages.items():
         if start is not None:

@@ -54,7 +54,7 @@ def run_step(
             features,
             prompted_crop,
             losses,
-            _corrected_crop(shared_rng, config),
+            _corrected_crop(shared_rng, prompted_crop, config),
         )
         _interact(context, corrections)
     return losses
@@ -64,13 +64,12 @@ def _features(
     model: Sam2, samples: Sequence[ScanSample], origin: Size, autocast: bool
 ) -> SliceFeatures:
     """Return the features of all crops: those that are kept, or else what the encoder makes."""
-    kept = [sample.features for sample in samples if sample.features]
-    if kept:
+    if samples[0].features:
         maps = (
-            torch.cat([on_device(getattr(one, name), model.device).float() for one in kept])
+            torch.cat([on_device(getattr(one.features, name), model.device) for one in samples])
             for name in ("coarse", "middle", "fine")
         )
-        return SliceFeatures(*maps, origin)
+        return SliceFeatures(*maps, origin).to(torch.float32)
     images = torch.cat([on_device(sample.images, model.device) for sample in samples])
     # Processors that do not multiply bfloat16 in tiles compute it more slowly than float32. With
     # tiles, oneDNN reads past maps that are two places wide when it halves them.
@@ -108,10 +107,13 @@ def _origin(rng: np.random.Generator, whole: Size, size: Size) -> Size:
     return int(row) * STRIDE, int(column) * STRIDE
 
 
-def _corrected_crop(rng: np.random.Generator, config: TrainConfig) -> int | None:
-    if rng.random() >= config.interaction.propagated_again:
+def _corrected_crop(
+    rng: np.random.Generator, prompted_crop: int, config: TrainConfig
+) -> int | None:
+    others = [crop for crop in range(config.sampling.consecutive) if crop != prompted_crop]
+    if not others or rng.random() >= config.interaction.propagated_again:
         return None
-    return int(rng.integers(config.sampling.consecutive))
+    return int(rng.choice(others))
 
 
 def _number_of_corrections(rng: np.random.Generator, interaction: InteractionConfig) -> int:

@@ -47,8 +47,8 @@ class StepContext:
     prompted_crop: int
     """The one of the consecutive crops that lesions are propagated from."""
     losses: LossAccumulator
-    corrected_crop: int | None = None
-    """Another one that is prompted as well, by corrections, after the propagation; None: none."""
+    corrected_crop: int | None
+    """Another one of them, which corrections prompt after the propagation, or None."""
 
     def batch(self, lesions: Sequence[PromptedLesion], crop: int | None = None) -> LesionBatch:
         """Return lesions on the crops that they were prompted on, or all on another crop."""

@@ -29,7 +29,7 @@ from mois_core.training.initial_network import (
     new_model,
     new_places_head,
 )
-from mois_core.training.kept_features import as_kept, with_features
+from mois_core.training.kept_features import as_kept, check_kept, with_features
 from mois_core.training.losses import LOSSES, LossAccumulator
 from mois_core.training.optimizer import add_group, make_optimizer, set_rates
 from mois_core.training.resized_case import ResizedCase
@@ -69,8 +69,8 @@ class Trainer:
                 f"{self.processes} processes; raise sampling.scans"
             )
         check_crops(config)
-        config = as_kept(config)
-        self.config = config
+        check_kept(config, has_start=config.start is not None)
+        self.config = config = as_kept(config)
         self.out = out
         self.scans = scans or load_scans(config.data, network_config(config).image_size)
         self.model = new_model(config)
