@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -57,6 +59,31 @@ def test_one_thread_serves_all_jobs_of_a_lifetime(a_worker):
         run(a_worker)
 
     assert len(threads) == 1
+
+
+def test_a_job_that_is_done_is_not_held_by_its_last_progress(a_worker):
+    """It would hold what it delivers to: a panel that is closed, and the scan in it."""
+    shown, last = threading.Event(), []
+
+    def work(progress, cancel):
+        progress(1, 2, "half")
+        assert shown.wait(10)
+        progress(2, 2, "all")
+
+    def show(job, *_):
+        if not last:
+            last.append(weakref.ref(job))
+            shown.set()
+            end = time.monotonic() + 10
+            while not a_worker._finished:
+                assert time.monotonic() < end
+                time.sleep(0.001)
+
+    a_worker.progressed.connect(show)
+    a_worker.submit(Job("twice", work))
+    run(a_worker)
+    gc.collect()
+    assert last[0]() is None
 
 
 def test_errors_become_messages(a_worker, caplog):

@@ -135,14 +135,16 @@ class Worker:
         to the next call.
         """
         self._news.clear()
-        if self._progress is not None:
-            progress, self._progress = self._progress, None
-            if not progress[0].abandoned:
-                self.progressed(*progress)
+        progress, self._progress = self._progress, None
+        if progress is not None and not progress[0].abandoned:
+            self.progressed(*progress)
         end = time.perf_counter() + ENOUGH_S
         self._goes_on = False
         while self._finished and not self._goes_on and time.perf_counter() < end:
             job, deliver = self._finished.popleft()
+            if self._progress is not None and self._progress[0] is job:
+                # It came after the last one was told, and would hold the job from now on.
+                self._progress = None
             if not job.abandoned:
                 deliver()
         self._signal_busy()
@@ -209,8 +211,9 @@ class Worker:
                     self._background.appendleft(job)
                 else:
                     self._finished.append((job, delivery))
-            # Held on to, a result would outlive the session that it belongs to.
-            del job, delivery
+                # Held on to, a job would outlive the session that it belongs to. Whoever asks
+                # whether there is work waits for the lock, and so for this.
+                del job, delivery
             self._news.set()
 
     def _result_of(self, job: Job) -> Callable[[], None] | None:
