@@ -76,7 +76,12 @@ BETWEEN_MASK_PIXELS = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.5), (0.0, 0.0, 0.0))
 """Clicks of which the second lies halfway between two pixels of a mask."""
 
 
+BETWEEN_TWO_PARTS = ((0.25, 0.0, 0.5), (0.25, 0.0, 0.5), (0.0, 0.0, 0.0))
+"""Clicks of which the second cuts a lesion into two parts that are equally near to the first."""
+
+
 @given(rotations, orders, st.tuples(places, places, places))
+@example((0.0, 0.5, 0.25), ((0, 1, 2), (False, True, True)), BETWEEN_TWO_PARTS)
 @settings(max_examples=40, deadline=None)
 def test_storage_makes_no_difference_to_the_lesions(rotation, order, where):
     assert_same_in_the_patient(StubNetwork(), scan_turned(rotation), order, where)

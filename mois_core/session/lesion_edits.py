@@ -35,6 +35,9 @@ from mois_core.session.state import State
 Propagate = Callable[[State], State]
 """Propagates the lesion that is being rebuilt."""
 
+SAME_DIGITS = 6
+"""Digits behind the point to which two squared distances in pixels are the same."""
+
 
 class LesionEditor:
     """Edits lesions by making new ones; nothing is changed in place."""
@@ -344,7 +347,9 @@ def _at_prompts(lesion: Lesion, slice_index: int, image: np.ndarray) -> np.ndarr
     seeds = np.zeros_like(image)
     pixels = np.argwhere(image)
     for click in clicks:
-        nearest = np.square(pixels - (click.y, click.x)).sum(axis=1).argmin()
+        # Of two that are equally near it is the first, whatever the click's place was rounded to.
+        squares = np.square(pixels - (click.y, click.x)).sum(axis=1)
+        nearest = np.round(squares, SAME_DIGITS).argmin()
         seeds[tuple(pixels[nearest])] = True
     if box is not None:
         rows, columns = (
