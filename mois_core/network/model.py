@@ -52,18 +52,24 @@ class SliceFeatures:
     origin: tuple[int, int] = (0, 0)
     """Row and column of the slice's pixel that crops begin at, multiples of `STRIDE`."""
 
+    @classmethod
+    def joined(
+        cls, parts: Sequence[SliceFeatures], origin: tuple[int, int] = (0, 0)
+    ) -> SliceFeatures:
+        """Return the features of several batches as those of one."""
+        maps = zip(*((part.coarse, part.middle, part.fine) for part in parts), strict=True)
+        return cls(*map(torch.cat, maps), origin)
+
     def __getitem__(self, index: slice) -> SliceFeatures:
-        return SliceFeatures(self.coarse[index], self.middle[index], self.fine[index], self.origin)
+        return self.mapped(lambda one: one[index])
 
     def to(self, where: torch.device | torch.dtype) -> SliceFeatures:
         """Return the features on another device or in another precision."""
-        maps = (self.coarse.to(where), self.middle.to(where), self.fine.to(where))
-        return SliceFeatures(*maps, self.origin)
+        return self.mapped(lambda one: one.to(where))
 
-    def pinned(self) -> SliceFeatures:
-        """Return the features in memory that a GPU can read by itself."""
-        maps = (self.coarse.pin_memory(), self.middle.pin_memory(), self.fine.pin_memory())
-        return SliceFeatures(*maps, self.origin)
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> SliceFeatures:
+        """Return the features with each map changed."""
+        return SliceFeatures(*map(change, (self.coarse, self.middle, self.fine)), self.origin)
 
     @property
     def nbytes(self) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from mois_core.errors import BadInput
 from mois_core.io.atomic import atomic_write
@@ -94,17 +95,13 @@ def _encoded(model: Sam2, scan: ResizedCase) -> SliceFeatures:
         images = torch.from_numpy(scan.images[first : first + _SLICES_AT_ONCE].copy())
         features = model.encode(images[:, None].float() / FULL_BRIGHTNESS)
         parts.append(features.to(torch.float16).to(torch.device("cpu")))
-    coarse, middle, fine = (
-        torch.cat([getattr(part, name) for part in parts]).contiguous()
-        for name in ("coarse", "middle", "fine")
-    )
-    return SliceFeatures(coarse, middle, fine)
+    return SliceFeatures.joined(parts).mapped(Tensor.contiguous)
 
 
 def _keep(features: SliceFeatures, path: Path) -> None:
-    names = ("coarse", "middle", "fine")
+    maps = {"coarse": features.coarse, "middle": features.middle, "fine": features.fine}
     with atomic_write(path) as temporary:
-        save_file({name: getattr(features, name) for name in names}, temporary)
+        save_file(maps, temporary)
 
 
 def _kept(path: Path) -> SliceFeatures:

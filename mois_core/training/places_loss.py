@@ -80,9 +80,7 @@ def add_places(
     ``compared`` are the places of each sample that are asked how they look.
     """
     weights = losses.weights
-    features = SliceFeatures(
-        features.coarse.float(), features.middle.float(), features.fine.float()
-    )
+    features = features.to(torch.float32)
     logits, coarse, looks, own = head(features, decoder)
     labels = torch.cat([on_device(sample.labels, logits.device) for sample in samples])
     truth = pooled((labels > 0).float()[:, None], weights)

@@ -58,7 +58,7 @@ class ScanSample:
             self,
             images=self.images.pin_memory(),
             labels=self.labels.pin_memory(),
-            features=self.features and self.features.pinned(),
+            features=self.features and self.features.mapped(Tensor.pin_memory),
         )
 
     def appearance_of_pixels(self) -> Tensor:

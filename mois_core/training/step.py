@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -65,11 +66,8 @@ def _features(
 ) -> SliceFeatures:
     """Return the features of all crops: those that are kept, or else what the encoder makes."""
     if samples[0].features:
-        maps = (
-            torch.cat([on_device(getattr(one.features, name), model.device) for one in samples])
-            for name in ("coarse", "middle", "fine")
-        )
-        return SliceFeatures(*maps, origin).to(torch.float32)
+        kept = [one.features.mapped(partial(on_device, device=model.device)) for one in samples]
+        return SliceFeatures.joined(kept, origin).to(torch.float32)
     images = torch.cat([on_device(sample.images, model.device) for sample in samples])
     # Processors that do not multiply bfloat16 in tiles compute it more slowly than float32. With
     # tiles, oneDNN reads past maps that are two places wide when it halves them.
