@@ -136,7 +136,7 @@ def main() -> None:
         "--again", action="store_true", help="calibrate anew, instead of measuring the calibration"
     )
     parser.add_argument(
-        "--processes", type=int, default=cores(), help="that measure, one per core if not said"
+        "--processes", type=int, default=cores(), help="that share the phantoms (cores)"
     )
     args = parser.parse_args()
     if is_held_out(args.first + args.count - 1):

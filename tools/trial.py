@@ -223,7 +223,7 @@ def main() -> None:
     )
     parser.add_argument("--counts", type=int, default=0, help="phantoms for the exemplar curve")
     parser.add_argument(
-        "--processes", type=int, default=cores(), help="that measure, one per core if not said"
+        "--processes", type=int, default=cores(), help="that share the phantoms (cores)"
     )
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
     args = parser.parse_args()
