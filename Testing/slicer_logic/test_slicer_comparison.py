@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from compared_scans import (
 from MOISSAM2SegmentLib.scene.scan_layout import COMPARISON, EARLIER, SCAN
 from MOISSAM2SegmentLib.scene.segment_tags import uid_of
 from MOISSAM2SegmentLib.scene.transforms import from_world, matrix_to_numpy, to_world
+from MOISSAM2SegmentLib.worker.jobs import Job
 from scans import MOST_S, linear_transform, settle
 
 
@@ -395,6 +397,26 @@ def test_a_file_that_cannot_be_written_is_said(a_reader, tmp_path):
 @pytest.fixture
 def a_slow_reader(a_workspace, a_scene, a_linked_window):
     return Reader(a_workspace, a_scene)
+
+
+def test_an_earlier_scan_is_copied_on_the_worker_as_it_is_when_its_turn_comes(a_reader):
+    """On a slow computer to copy it holds up the window."""
+    is_free = threading.Event()
+    a_reader.workspace.engine.worker.submit(Job("Other work", lambda *how: is_free.wait(5)))
+    a_reader.comparison.compare(a_reader.earlier, a_reader.segments)
+    voxels = slicer.util.arrayFromVolume(a_reader.earlier)
+    voxels[0] += 1
+    slicer.util.arrayFromVolumeModified(a_reader.earlier)
+    segment_id = a_reader.segments.GetSegmentation().GetNthSegmentID(0)
+    labels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(a_reader.segments, segment_id)
+    labels[labels == 1] = 0
+    is_free.set()
+    settle(a_reader.workspace)
+
+    compared = a_reader.comparison.result.follow_up.points[0]
+    assert np.array_equal(compared.scan.array, voxels)
+    assert not np.shares_memory(compared.scan.array, voxels)
+    assert 1 not in compared.labels
 
 
 @pytest.mark.alone

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import slicer
 import vtk
+from compared_scans import segments_of
 from engine_fixtures import CORONAL, FIRST, SECOND, THIRD, painted, scan_of
-from MOISSAM2SegmentLib.scene.exemplar_segments import segment_labels
+from MOISSAM2SegmentLib.scene.exemplar_segments import outlined_segments
 from MOISSAM2SegmentLib.scene.regions import region_of
 from MOISSAM2SegmentLib.scene.transforms import right_handed, view_of
-from scans import linear_transform, place, scan_node, settle, volume_node, warp, world_of
+from MOISSAM2SegmentLib.worker.jobs import Job
+from scans import (
+    MOST_S,
+    clinical_scan_node,
+    linear_transform,
+    place,
+    scan_node,
+    settle,
+    timed,
+    volume_node,
+    warp,
+    world_of,
+)
 
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
@@ -129,26 +144,80 @@ def test_segments_on_an_earlier_scan_serve_as_exemplars(an_open_workspace, moved
     assert len(found) == 3
 
 
+def test_a_scan_with_exemplars_is_copied_on_the_worker_as_it_is_then(
+    an_open_workspace, an_engine, monkeypatch
+):
+    workspace = an_open_workspace
+    earlier = scan_node(workspace.scene, FIRST)
+    node = outlined(workspace.scene, earlier, FIRST)
+    given = []
+    monkeypatch.setattr(
+        workspace.session, "add_exemplars", lambda labels, volume: given.append(volume)
+    )
+    is_free = threading.Event()
+    an_engine.worker.submit(Job("Other work", lambda *how: is_free.wait(5)))
+    workspace.commands.add_exemplars(node, ["own"], earlier)
+    slicer.util.arrayFromVolume(earlier)[0] += 1
+    slicer.util.arrayFromVolumeModified(earlier)
+    is_free.set()
+    settle(workspace)
+
+    voxels = view_of(earlier).array
+    assert np.array_equal(given[0].array, voxels)
+    assert not np.shares_memory(given[0].array, voxels)
+
+
+def test_where_segments_overlap_the_later_one_is_the_exemplar(a_scene, a_volume_node):
+    node = outlined(a_scene, a_volume_node, FIRST)
+    both = painted(FIRST) + painted(SECOND)
+    for name, mask in (("second", painted(SECOND)), ("both", both)):
+        segment_id = node.GetSegmentation().AddEmptySegment(name, name)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            mask.astype(np.uint8), node, segment_id, a_volume_node
+        )
+
+    labels = outlined_segments(node, a_volume_node, ["second", "both", "own"]).labels()
+
+    expected = 2 * painted(SECOND).astype(np.uint16) + 3 * painted(FIRST)
+    assert np.array_equal(labels, right_handed(Volume(expected, CORONAL)).array)
+
+
+@pytest.mark.alone
+def test_reading_a_hundred_segments_does_not_hold_the_main_thread(a_scene):
+    scan = clinical_scan_node(a_scene, FIRST)
+    labels = np.zeros(slicer.util.arrayFromVolume(scan).shape, dtype=np.uint16)
+    for value in range(1, 101):
+        labels[value % 40, 3 * value : 3 * value + 2, 20:300] = value
+    node = segments_of(a_scene, scan, labels)
+    read = []
+
+    turn = timed(lambda: read.append(outlined_segments(node, scan)))
+
+    assert np.array_equal(read[0].labels(), labels)
+    print(f"{1000 * turn.worked:.1f} ms")
+    assert turn.worked < MOST_S
+
+
 def test_segments_are_read_on_the_scans_grid_and_refused_in_words(a_scene, a_volume_node):
     node = outlined(a_scene, a_volume_node, FIRST)
-    labels = segment_labels(node, a_volume_node)
+    labels = outlined_segments(node, a_volume_node).labels()
     expected = right_handed(Volume(painted(FIRST).astype(np.uint16), CORONAL)).array
     assert np.array_equal(labels, expected)
 
     empty = a_scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     empty.GetSegmentation().AddEmptySegment("nothing")
     with pytest.raises(BadInput, match="empty"):
-        segment_labels(empty, a_volume_node)
+        outlined_segments(empty, a_volume_node).labels()
     node.SetAndObserveTransformNodeID(linear_transform(a_scene).GetID())
     with pytest.raises(BadInput, match="transform"):
-        segment_labels(node, a_volume_node)
+        outlined_segments(node, a_volume_node).labels()
 
 
 def test_surfaces_are_read_too_and_left_as_they_are(a_scene, a_volume_node):
     """As a file of surfaces (.stl) brings them: Slicer makes no labelmaps of them by itself."""
     surfaces = "Closed surface"
     drawn = outlined(a_scene, a_volume_node, FIRST)
-    wanted = segment_labels(drawn, a_volume_node)
+    wanted = outlined_segments(drawn, a_volume_node).labels()
     drawn.CreateClosedSurfaceRepresentation()
     surface = vtk.vtkPolyData()
     drawn.GetClosedSurfaceRepresentation("own", surface)
@@ -157,7 +226,7 @@ def test_surfaces_are_read_too_and_left_as_they_are(a_scene, a_volume_node):
     node.AddSegmentFromClosedSurfaceRepresentation(surface, "Tumour", [1, 0, 0])
     assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
 
-    labels = segment_labels(node, a_volume_node)
+    labels = outlined_segments(node, a_volume_node).labels()
 
     both = np.logical_and(labels, wanted).sum()
     assert 2 * both / (np.count_nonzero(labels) + np.count_nonzero(wanted)) > 0.7

@@ -7,7 +7,7 @@ import pytest
 import slicer
 from engine_fixtures import CORONAL, SCENE, scan_of
 from MOISSAM2SegmentLib.scene.station_nodes import NOT_LINEAR, OTHER_STUDY, SEAMS
-from MOISSAM2SegmentLib.scene.transforms import ijk_to_ras, right_handed, volume_of
+from MOISSAM2SegmentLib.scene.transforms import ijk_to_ras, right_handed, view_of
 from MOISSAM2SegmentLib.workspace.stations import TOO_FEW
 from scans import MOST_S, STATION_ROWS, add_station, linear_transform, settle, timed, warp
 
@@ -33,7 +33,7 @@ def joined(workspace, nodes):
 def test_stations_become_the_scan_that_they_were_cut_from(a_workspace, stations):
     node = joined(a_workspace, stations[::-1])
     assert np.array_equal(slicer.util.arrayFromVolume(node), WHOLE.array)
-    assert same_grid(volume_of(node), WHOLE)
+    assert same_grid(view_of(node), WHOLE)
     assert node.GetName() == "cor 1 tirm (composed)"
     assert node.GetAttribute(SEAMS) == f"{float(ijk_to_ras_of_row(16.5)):g}"
     assert a_workspace.messages == []

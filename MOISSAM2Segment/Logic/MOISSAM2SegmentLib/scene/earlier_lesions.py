@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -16,7 +17,7 @@ from MOISSAM2SegmentLib.scene.exemplar_segments import ELSEWHERE
 from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, image_labels
 from MOISSAM2SegmentLib.scene.segment_index import members_by_image
 from MOISSAM2SegmentLib.scene.segment_tags import default_name, tagged_segments, uid_of
-from MOISSAM2SegmentLib.scene.transforms import matrix_to_numpy, volume_of
+from MOISSAM2SegmentLib.scene.transforms import copied, matrix_to_numpy, view_of
 from MOISSAM2SegmentLib.worker.comparison import EMPTY, EarlierScan, LabelLayer
 
 SURFACES_ONLY = _(
@@ -44,10 +45,11 @@ def segments_outlined_on(volume_node: Any) -> Any:
 def earlier_scan(
     volume_node: Any, segmentation_node: Any, day: date | None
 ) -> tuple[EarlierScan, dict[int, str]]:
-    """Return a scan with its lesions, copied, and the ids of the segments by the lesions' numbers.
+    """Return a scan with its lesions, and the ids of the segments by the lesions' numbers.
 
-    A lesion that this module outlined keeps its number. Raises `BadInput` if there is nothing
-    that could be lesions of the scan.
+    Voxels and label values are the nodes' own, see `copied_scan`. A lesion that this module
+    outlined keeps its number. Raises `BadInput` if there is nothing that could be lesions of the
+    scan.
     """
     if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():
         raise BadInput(ELSEWHERE)
@@ -74,7 +76,14 @@ def earlier_scan(
         for image, numbers in members_by_image(segmentation, segments)
         if (layer := _layer(image, numbers)) is not None
     ]
-    return EarlierScan(volume_of(volume_node), layers, names, uids, day), segments
+    return EarlierScan(view_of(volume_node), layers, names, uids, day), segments
+
+
+def copied_scan(scan: EarlierScan) -> EarlierScan:
+    """Return an earlier scan with voxels and label values of its own, as they are now. Runs on the
+    worker, where the memory for them keeps nobody waiting."""
+    layers = [replace(layer, values=layer.values.copy()) for layer in scan.layers]
+    return replace(scan, volume=copied(scan.volume), layers=layers)
 
 
 def _numbered(segmentation_node: Any) -> dict[int, str]:
@@ -97,4 +106,4 @@ def _layer(image: Any, numbers: dict[int, int]) -> LabelLayer | None:
     image.GetImageToWorldMatrix(matrix)
     to_image = np.eye(4)
     to_image[:3, 3] = [along.start for along in reversed(box)]
-    return LabelLayer(values.copy(), matrix_to_numpy(matrix) @ to_image, numbers)
+    return LabelLayer(values, matrix_to_numpy(matrix) @ to_image, numbers)

@@ -76,6 +76,17 @@ def box_on_grid(
 
     ``lesion_ids`` are by label value. None if the image covers nothing of the grid.
     """
+    found = part_on_grid(image, ijk_to_ras, shape)
+    return None if found is None else (found[0], replaced(found[1], lesion_ids))
+
+
+def part_on_grid(
+    image: Any, ijk_to_ras: np.ndarray, shape: tuple[int, ...]
+) -> tuple[Box, np.ndarray] | None:
+    """Return the box of a scan's grid that an image covers, and its own label values inside it.
+
+    None if it covers nothing of the grid. Those of an image on another grid are resampled.
+    """
     if image is None or image_labels(image) is None:
         return None
     if not has_matrix(image, ijk_to_ras):
@@ -90,12 +101,11 @@ def box_on_grid(
             return None
         inside.append(slice(first, last))
         part.append(slice(first - along.start, last - along.start))
-    values = found[1][tuple(part)]
     k, j, i = inside
-    return (k, j, i), _replaced(values, lesion_ids)
+    return (k, j, i), found[1][tuple(part)]
 
 
-def _replaced(values: np.ndarray, lesion_ids: Mapping[int, int]) -> np.ndarray:
+def replaced(values: np.ndarray, lesion_ids: Mapping[int, int]) -> np.ndarray:
     """Replace label values by lesions' ids; zero for values that stand for no lesion."""
     if len(lesion_ids) == 1:
         ((value, lesion_id),) = lesion_ids.items()

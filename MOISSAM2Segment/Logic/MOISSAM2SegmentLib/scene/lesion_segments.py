@@ -22,7 +22,14 @@ from MOISSAM2SegmentLib.scene.segment_index import SegmentIndex, members_by_imag
 from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, describe, tagged_segments
 from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps
 from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas, SharedLabelmap
-from MOISSAM2SegmentLib.worker.label_updates import MANY, Patch, Update, values_in
+from MOISSAM2SegmentLib.worker.label_updates import (
+    MANY,
+    Box,
+    Patch,
+    Update,
+    values_in,
+    whole_box,
+)
 from MOISSAM2SegmentLib.worker.segment_edits import (
     Deleted,
     Renamed,
@@ -248,7 +255,8 @@ class LesionSegments:
         strays = False
         for image, members in self._images():
             if image is self.shared.image and self._is_as_written(members):
-                edits += self._compare(self.shared.read(), self.shared.written, members.values())
+                box, labels = self.shared.read()
+                edits += self._compare(box, labels, self.shared.written[box], members.values())
                 continue
             for lesion_id in self.borrowed.lesions() & set(members.values()):
                 edits += self._repainted_separate(lesion_id)
@@ -262,7 +270,7 @@ class LesionSegments:
                 labels = on_grid(image, members, self.volume.ijk_to_ras, shape)
                 written = self.shared.written
                 then = np.where(np.isin(written, lesion_ids), written, 0)
-                edits += self._compare(labels, then, lesion_ids)
+                edits += self._compare(whole_box(shape), labels, then, lesion_ids)
         if strays:
             self._gather()
         return edits
@@ -277,9 +285,9 @@ class LesionSegments:
         return same and self.shared.lies_in_place
 
     def _compare(
-        self, labels: np.ndarray, then: np.ndarray, lesion_ids: Iterable[int]
+        self, box: Box, labels: np.ndarray, then: np.ndarray, lesion_ids: Iterable[int]
     ) -> list[Repainted]:
-        edits = repainted(labels, then, list(lesion_ids))
+        edits = repainted(box, labels, then, list(lesion_ids))
         written = self.shared.written
         for edit in edits:
             written[edit.box][edit.removed] = 0

@@ -16,7 +16,7 @@ from MOISSAM2SegmentLib.scene.grid_images import BINARY_LABELMAP, box_on_grid, i
 from MOISSAM2SegmentLib.scene.segment_index import SegmentIndex
 from MOISSAM2SegmentLib.scene.shared_labelmap import SharedLabelmap
 from MOISSAM2SegmentLib.worker.label_updates import Box, Patch
-from MOISSAM2SegmentLib.worker.segment_edits import box_around
+from MOISSAM2SegmentLib.worker.segment_edits import box_around, inner_box
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
@@ -102,14 +102,10 @@ class SeparateLabelmaps:
         if found is None:
             return empty_patch()
         box, labels = found
-        inner = box_around(labels > 0)
-        if inner is None:
+        within = box_around(labels > 0)
+        if within is None:
             return empty_patch()
-        k, j, i = (
-            slice(outer.start + part.start, outer.start + part.stop)
-            for outer, part in zip(box, inner, strict=True)
-        )
-        return Patch((k, j, i), labels[inner])
+        return Patch(inner_box(box, within), labels[within])
 
     def _set_image(self, lesion_id: int, value: int, image: Any) -> None:
         segment = self._index.segment(lesion_id)

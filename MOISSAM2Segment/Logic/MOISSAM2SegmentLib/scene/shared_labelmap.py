@@ -17,7 +17,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from mois_core.geometry import Volume
 from MOISSAM2SegmentLib.scene.grid_images import extent_of, has_matrix, image_labels
 from MOISSAM2SegmentLib.scene.transforms import numpy_to_matrix
-from MOISSAM2SegmentLib.worker.label_updates import Box
+from MOISSAM2SegmentLib.worker.label_updates import Box, whole_box
 
 
 class Canvas:
@@ -85,11 +85,30 @@ class SharedLabelmap:
         """Have the next drawing use what was written, without an event that causes one."""
         self.image.GetPointData().GetScalars().Modified()
 
-    def read(self) -> np.ndarray:
-        """Return the present label values, not to be written into."""
+    def read(self) -> tuple[Box, np.ndarray]:
+        """Return the present label values, not to be written into, and the box that they are of.
+
+        Outside of it there are none, and none were written.
+        """
+        found = image_labels(self.image)
+        if found is not None and found[1].dtype == np.uint16 and self._is_all_written_in(found[0]):
+            return found
         if not self.is_ours:
             self._copy()
-        return self._array
+        return whole_box(self.shape), self._array
+
+    def _is_all_written_in(self, box: Box) -> bool:
+        """Return whether no label values were written outside a box."""
+        k, j, i = box
+        outside = (
+            self.written[: k.start],
+            self.written[k.stop :],
+            self.written[k, : j.start],
+            self.written[k, j.stop :],
+            self.written[k, j, : i.start],
+            self.written[k, j, i.stop :],
+        )
+        return not any(part.size and part.max() for part in outside)
 
     @property
     def is_ours(self) -> bool:

@@ -43,17 +43,11 @@ def ijk_to_ras(node: Any) -> np.ndarray:
     return matrix_to_numpy(matrix)
 
 
-def volume_of(node: Any) -> Volume:
-    """Return a scan as the engine's volume, with a copy of its voxels.
-
-    No edit of the scan can reach the copy while another thread works on it.
-    """
-    return copied(view_of(node))
-
-
 def copied(volume: Volume) -> Volume:
-    """Return a volume with voxels of its own. Memory that is new takes tens of milliseconds to fill
-    on some computers, so a scan that is being opened is copied on the worker."""
+    """Return a volume with voxels of its own, which no edit of the scan can reach.
+
+    Runs on the worker: memory that is new takes tens of milliseconds to fill on some computers.
+    """
     return Volume(volume.array.copy(), volume.ijk_to_ras)
 
 

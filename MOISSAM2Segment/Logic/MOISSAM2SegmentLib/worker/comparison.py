@@ -44,7 +44,7 @@ _OFF_VOXELS = 0.05
 
 @dataclass(frozen=True, eq=False)
 class LabelLayer:
-    """One label image of a segmentation, copied."""
+    """One label image of a segmentation."""
 
     values: np.ndarray
     """Label values [k, j, i]."""

@@ -28,6 +28,12 @@ Box = tuple[slice, slice, slice]
 """Along k, j and i of the volume, or along slices, rows and columns of its stack."""
 
 
+def whole_box(shape: tuple[int, ...]) -> Box:
+    """Return the box of a whole volume."""
+    k, j, i = (slice(0, count) for count in shape)
+    return k, j, i
+
+
 @dataclass(frozen=True, eq=False)
 class Patch:
     """Label values of a box, in the volume's own order."""
@@ -63,7 +69,7 @@ class LabelUpdates:
     def whole(self) -> Update:
         """Return an update with the whole scan, for a segmentation that is empty."""
         state = self.session.state
-        box = _everything(self.session.stack.array)
+        box = whole_box(self.session.stack.array.shape)
         return self._update(state, [box], is_whole=True)
 
     def update(self) -> Update:
@@ -157,8 +163,3 @@ def painted(stack: SliceStack, lesions: Iterable[Lesion], box: Box) -> Patch:
                 crop[slice_index - slices.start, down, along][inside] = lesion.id
     # In the volume's order in memory, too: to turn it around takes as long as all the rest.
     return Patch(stack.box_to_volume(box), np.ascontiguousarray(stack.crop_to_volume(crop)))
-
-
-def _everything(array: np.ndarray) -> Box:
-    whole = tuple(slice(0, count) for count in array.shape)
-    return whole[0], whole[1], whole[2]

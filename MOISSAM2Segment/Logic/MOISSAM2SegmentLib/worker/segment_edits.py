@@ -116,13 +116,14 @@ def _leads_to(state: State, present: State, lesion_id: int, wanted: Mask) -> boo
 
 
 def repainted(
-    labels: np.ndarray, expected: np.ndarray, lesion_ids: Collection[int]
+    box: Box, labels: np.ndarray, expected: np.ndarray, lesion_ids: Collection[int]
 ) -> list[Repainted]:
-    """Return how label values differ from those that were written, for some lesions."""
-    box = _changed_box(labels, expected)
-    if box is None:
+    """Return how label values of a box differ from those that were written, for some lesions."""
+    within = _changed_box(labels, expected)
+    if within is None:
         return []
-    now, then = labels[box], expected[box]
+    now, then = labels[within], expected[within]
+    box = inner_box(box, within)
     changed = now != then
     concerned = values_in(now[changed]) | values_in(then[changed])
     return [
@@ -161,6 +162,15 @@ def around_both(first: Box, second: Box) -> Box:
     k, j, i = (
         slice(min(part.start for part in parts), max(part.stop for part in parts))
         for parts in zip(*given, strict=True)
+    )
+    return k, j, i
+
+
+def inner_box(outer: Box, within: Box) -> Box:
+    """Return a box that is counted from the first voxel of another one."""
+    k, j, i = (
+        slice(around.start + part.start, around.start + part.stop)
+        for around, part in zip(outer, within, strict=True)
     )
     return k, j, i
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from MOISSAM2SegmentLib.scene import exemplar_segments, regions
+from MOISSAM2SegmentLib.scene.transforms import copied
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion, id_of
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.scan_work import ScanWork
@@ -239,12 +240,13 @@ class Commands:
         """Import segments that were outlined on this scan, or on an earlier one, as exemplars."""
         present = self._open_work().volume_node
         scan = present if earlier_node is None else earlier_node
-        labels = exemplar_segments.segment_labels(segmentation_node, scan, segment_ids)
+        segments = exemplar_segments.outlined_segments(segmentation_node, scan, segment_ids)
         is_same = scan is present
         volume = None if is_same else exemplar_segments.earlier_scan(scan, present)
 
         def add(session: Session, *_: Any) -> int:
-            return session.add_exemplars(labels, volume)
+            source = None if volume is None else copied(volume)
+            return session.add_exemplars(segments.labels(), source)
 
         scan_id = None if is_same else scan.GetID()
         step = [EXEMPLARS, segmentation_node.GetID(), segment_ids is not None, scan_id]

@@ -15,7 +15,7 @@ import numpy as np
 from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.comparison_display import ComparisonDisplay
-from MOISSAM2SegmentLib.scene.earlier_lesions import earlier_scan
+from MOISSAM2SegmentLib.scene.earlier_lesions import copied_scan, earlier_scan
 from MOISSAM2SegmentLib.scene.report_table import CLASS, fill_comparison
 from MOISSAM2SegmentLib.scene.stored_session import COMPARISON_TABLE
 from MOISSAM2SegmentLib.scene.subject_hierarchy import patient_of, study_day
@@ -138,12 +138,13 @@ class Comparisons:
             self._refuse(True)
             self._message(OTHER_PATIENT)
             return None
-        earlier, segments = earlier_scan(earlier_node, segmentation_node, days[0])
+        in_scene, segments = earlier_scan(earlier_node, segmentation_node, days[0])
         before = self._registered
 
         def compare(
             session: Session, progress: Progress, cancel: CancelToken
         ) -> tuple[_Registered, Comparison | None]:
+            earlier = copied_scan(in_scene)
             known = before and before.of(earlier.volume, session.volume)
             point, registration = compared.registered(earlier, session, known, progress, cancel)
             found = _Registered(earlier.volume, session.volume, registration)

@@ -20,7 +20,7 @@ from MOISSAM2SegmentLib.scene.stored_session import (
     encode,
     stored_sessions,
 )
-from MOISSAM2SegmentLib.scene.transforms import view_of, volume_of
+from MOISSAM2SegmentLib.scene.transforms import view_of
 from MOISSAM2SegmentLib.signal import Signal
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace import recovery_folder
@@ -144,7 +144,7 @@ class Recovery:
             key = (node.GetID(), node.GetImageData().GetMTime())
             if key not in restoring.compared:
                 restoring.compared.add(key)
-                scans.append((node, volume_of(node)))
+                scans.append((node, view_of(node)))
         if not scans:
             return
         restoring.is_comparing = True
