@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from unittest.mock import patch
 
@@ -14,9 +15,10 @@ from stub_sessions import ras, stack_of
 
 from mois_core.session import NewClick, Session
 from mois_core.session import session as session_module
+from mois_core.session.preprocess import FULL_BRIGHTNESS, published_input
 from mois_core.session.propagation import Target, around_first_prompt
 from mois_core.session.state import Settings
-from tools.golden_sets import Recipe, read_sets
+from tools.golden_sets import Recipe, golden_input, read_sets
 
 SETS = {golden.name: golden for golden in read_sets(GOLDEN) if golden.name.startswith("tiny")}
 MASKS = ["tiny", "tiny_fill"]
@@ -30,6 +32,14 @@ SEARCHES = [
 ]
 CLEAR_LOGIT = 1e-3
 """Closer to zero than this, rounding alone decides which side a pixel is on."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def resized_as_the_figures_were():
+    """Reference mode resizes slices as the published environment does, and the figures were made in
+    another one."""
+    with patch.object(session_module, "published_input", golden_input):
+        yield
 
 
 @lru_cache(maxsize=4)
@@ -71,6 +81,19 @@ def same_mask(ours, golden):
     """Within the golden sets' bound for masks: a logit of zero has its sign from rounding, which
     differs between processors."""
     return int((ours != golden).sum()) <= max(2, 1e-4 * golden.size)
+
+
+# ---- the input ---------------------------------------------------------------------------------
+
+BY_PILLOW_12 = "4b8c96c37a2c330bd025119a1408a115b43de5a44f6b027e8d8ea67807511ba9"
+"""SHA-256 of the slice below, resized in one call by Pillow 10.4, 11.3 and 12.3 alike."""
+
+
+def test_a_slice_is_resized_as_in_the_published_environment_whichever_pillow_is_installed():
+    resized = published_input(SETS["tiny"].volume[3], (256, 256)) * FULL_BRIGHTNESS
+
+    pixels = resized.round().numpy().astype(np.uint8)
+    assert hashlib.sha256(pixels.tobytes()).hexdigest() == BY_PILLOW_12
 
 
 # ---- clicks and propagation --------------------------------------------------------------------

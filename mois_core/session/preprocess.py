@@ -26,7 +26,15 @@ def model_input(image: np.ndarray, size: Size) -> Tensor:
 
 
 def published_input(image: np.ndarray, size: Size) -> Tensor:
-    """Turn a slice into network input as the published app does: rounded before and after."""
+    """Turn a slice into network input as the published app does: rounded before and after.
+
+    It is resized along the rows, rounded, and resized along the columns: so does the Pillow that
+    the published environments pin (10.4 and 11.1). From 13.0 on Pillow begins with the columns
+    where that is less work, and some pixels come out several levels apart. Called for one axis at a
+    time, every Pillow does the same.
+    """
+    rows, columns = size
     pixels = Image.fromarray(image.astype(np.uint8))
-    resized = np.array(pixels.resize(size[::-1], Image.Resampling.BICUBIC))
-    return torch.from_numpy(resized / np.float32(FULL_BRIGHTNESS))[None].float()
+    for step in ((columns, pixels.height), (columns, rows)):
+        pixels = pixels.resize(step, Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(pixels) / np.float32(FULL_BRIGHTNESS))[None].float()
