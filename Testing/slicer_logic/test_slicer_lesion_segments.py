@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import slicer
 from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, THIRD
+from MOISSAM2SegmentLib.scene.grid_images import image_labels
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.worker.label_updates import LabelUpdates
 from scans import paint, place, segment_mask, settle, shows_exactly_its_session, volume_node
 from stub_sessions import is_exactly, stack_of
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from mois_core.geometry import SliceStack, Volume
 from mois_core.results.colours import lesion_colour
@@ -83,6 +84,47 @@ def test_a_stroke_of_the_segment_editor_becomes_the_lesions_mask(an_open_workspa
     settle(workspace)
     assert shows_exactly_its_session(workspace)
     assert segmentation.GetNumberOfLayers() == 1
+
+
+def test_a_lesion_that_is_erased_with_the_part_of_the_layer_it_was_on_is_known_to_be_empty(
+    an_open_workspace,
+):
+    """The editor cuts the layer down to the lesions that are left; the erased one lay beside."""
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+    nothing = slicer.vtkOrientedImageData()
+    nothing.DeepCopy(segmentation.GetSegment("MOISSAM2_2").GetRepresentation("Binary labelmap"))
+    nothing.GetPointData().GetScalars().Fill(0)
+
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetBinaryLabelmapToSegment(
+        nothing, workspace.segments_node, "MOISSAM2_2", logic.MODE_MERGE_MIN
+    )
+    layer = segmentation.GetSegment("MOISSAM2_1").GetRepresentation("Binary labelmap")
+    box, _ = image_labels(layer)
+    outside = workspace.segments.shared.written.copy()
+    outside[box] = 0
+    assert outside.any()
+    settle(workspace)
+
+    assert not workspace.session.mask(2).any()
+    assert is_exactly(workspace.session, 1, FIRST)
+    assert shows_exactly_its_session(workspace)
+
+
+def test_edits_in_a_layer_of_another_number_format_are_read(an_open_workspace):
+    workspace = an_open_workspace
+    segmentation = two_lesions(workspace)
+    layer = segmentation.GetSegment("MOISSAM2_1").GetRepresentation("Binary labelmap")
+    _, labels = image_labels(layer)
+    erased = np.where(labels == 2, 0, labels).astype(np.uint8)
+    layer.GetPointData().SetScalars(numpy_to_vtk(erased.ravel(), deep=True))
+    segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+    settle(workspace)
+
+    assert not workspace.session.mask(2).any()
+    assert is_exactly(workspace.session, 1, FIRST)
+    assert shows_exactly_its_session(workspace)
 
 
 def test_a_lesion_painted_over_another_keeps_what_was_painted_and_so_does_the_other(
