@@ -26,7 +26,6 @@ from mois_core.network.model import Prompts, Sam2
 from mois_core.phantom import PhantomSettings, is_held_out, make_phantom
 from mois_core.results.scores import dice
 from mois_core.session.preprocess import model_input
-from mois_core.training.places_loss import unprompted_logits
 from mois_core.training.training_case import case_of
 
 PARTS = (1, 2, 4, 8)
@@ -73,7 +72,8 @@ def answer(model: Sam2, image: Tensor, truth: np.ndarray, part: int) -> Answer:
     decoded = model.decode(
         features, model.without_memory(features), Prompts(point, torch.ones(1, 1))
     )
-    unprompted = _masks(unprompted_logits(features, model.sam_mask_decoder), size)[0]
+    maps = features.coarse, features.middle, features.fine
+    unprompted = _masks(model.sam_mask_decoder.unprompted(*maps), size)[0]
     truth, chosen = truth[window], _masks(decoded.logits, size)[0]
     near = ndimage.binary_dilation(truth, iterations=NEAR)
     return Answer(

@@ -130,6 +130,9 @@ class NetworkConfig:
     pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     exemplars: ExemplarConfig | None = None
     short_memory: ShortMemoryConfig | None = None
+    marks_unprompted: bool = False
+    """Whether the weights were taught to mark every lesion without a prompt; a click then begins
+    with what is marked where it is."""
     axis: str = "coronal"
     """Along which the slices were taken that the weights were trained on."""
     grey_window: tuple[float, float] | None = None
@@ -253,6 +256,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             iou_hidden=128,
             dropout=0.0,
             layer_scale=0.1,
+            marks_unprompted=True,
             exemplars=ExemplarConfig(
                 min_confidence=0.28,
                 calibration=(

@@ -162,6 +162,14 @@ class MaskDecoder(nn.Module):
         logits = torch.stack(directions, dim=1) @ image.flatten(2)  # (B, 4, 16 T)
         return logits.unflatten(2, image.shape[2:])  # (B, 4, 4 rows, 4 columns)
 
+    def unprompted(self, coarse: Tensor, middle: Tensor, fine: Tensor) -> Tensor:
+        """Return the mask if the tokens say nothing, [batch, 1, 4 rows, 4 columns]."""
+        # The transformer gives a map that is normed as well.
+        image = F.layer_norm(coarse.movedim(1, -1), coarse.shape[1:2]).movedim(-1, 1)
+        biases = [mlp.layers[-1].bias for mlp in self.output_hypernetworks_mlps]
+        direction = torch.stack(biases).mean(dim=0)  # (C / 8,)
+        return F.conv2d(self.upscaled(image, middle, fine), direction[None, :, None, None])
+
     def upscaled(self, image: Tensor, middle: Tensor, fine: Tensor) -> Tensor:
         """Join what the transformer made of the coarse map with the finer maps, step by step."""
         first, norm, _, second, _ = self.output_upscaling

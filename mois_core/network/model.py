@@ -14,7 +14,7 @@ M the memory width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -30,6 +30,7 @@ from mois_core.network.memory import MASK_SCALE, MASK_SHIFT, MemoryEncoder
 from mois_core.network.memory_attention import Keys, MemoryAttention, Tokens, join_keys
 from mois_core.network.position import sine_line, sine_map
 from mois_core.network.prompt_encoder import PADDING, PromptEncoder
+from mois_core.network.unprompted import with_marked
 
 NO_OBJECT_LOGIT = -1024.0
 """Logit of every pixel of a mask whose object is not on the slice."""
@@ -216,10 +217,22 @@ class Sam2(nn.Module):
         attention; the slice itself or ``coarse`` may have a batch of one and serve all prompts.
         One point can mean several things, so up to one point gives the best of three masks.
         """
-        prompts = prompts or Prompts.none(coarse.shape[0], coarse.device)
+        if prompts is None:
+            prompts = Prompts.none(coarse.shape[0], coarse.device)
+        elif self.config.marks_unprompted:
+            prompts = self._begun(features, prompts)
         is_ambiguous = prompts.labels.shape[1] <= 1
         raw = self._raw_masks(features, coarse, prompts.points, prompts.labels, prompts.logits)
         return self._choose(raw, self._best_of_three if is_ambiguous else self._stable_single)
+
+    @torch.no_grad()
+    def _begun(self, features: SliceFeatures, prompts: Prompts) -> Prompts:
+        """Return prompts whose mask has what the network marks by itself at the newest click."""
+        marked = self.sam_mask_decoder.unprompted(
+            features.coarse.float(), features.middle.float(), features.fine.float()
+        )
+        where = marked, features.origin, prompts.points, prompts.labels
+        return replace(prompts, logits=with_marked(prompts.logits, *where))
 
     def decode_search(self, features: SliceFeatures, coarse: Tensor, gate: bool = True) -> Decoded:
         """Decode, on each slice, one mask of everything that ``coarse`` knows to look for.

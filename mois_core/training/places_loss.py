@@ -55,16 +55,8 @@ class PlacesHead(nn.Module):
         """
         coarse = F.pixel_shuffle(self.coarse(features.coarse), STRIDE // _FINE)
         looks, own = (F.normalize(part(features.coarse), dim=1) for part in (self.look, self.own))
-        return unprompted_logits(features, decoder), coarse, looks, own
-
-
-def unprompted_logits(features: SliceFeatures, decoder: MaskDecoder) -> Tensor:
-    """Return the decoder's mask if its tokens say nothing, [crops, 1, 4 rows, 4 columns]."""
-    # The decoder's transformer gives a map that is normed as well.
-    image = F.layer_norm(features.coarse.movedim(1, -1), features.coarse.shape[1:2])
-    upscaled = decoder.upscaled(image.movedim(-1, 1), features.middle, features.fine)
-    biases = [mlp.layers[-1].bias for mlp in decoder.output_hypernetworks_mlps]
-    return F.conv2d(upscaled, torch.stack(biases).mean(dim=0)[None, :, None, None])
+        logits = decoder.unprompted(features.coarse, features.middle, features.fine)
+        return logits, coarse, looks, own
 
 
 def add_places(
