@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from stub_network import StubNetwork
 from stub_sessions import click_on, ras, volume_of
 
+from mois_core.network.config import MASK_STRIDE
 from mois_core.network.holes import fill_small_holes
 from mois_core.network.model import NO_OBJECT_LOGIT
 from mois_core.session import Session
-from mois_core.session.heeded_clicks import PIXEL, heeded
+from mois_core.session.heeded_clicks import heeded
 from mois_core.session.state import Settings
 
 ROWS, COLUMNS = 24, 16
@@ -22,15 +23,15 @@ ROWS, COLUMNS = 24, 16
 
 def at(logits: torch.Tensor, x: float, y: float) -> float:
     """Return the logit that is shown at a place in model pixels."""
-    size = (PIXEL * ROWS, PIXEL * COLUMNS)
+    size = (MASK_STRIDE * ROWS, MASK_STRIDE * COLUMNS)
     shown = F.interpolate(logits, size, mode="bilinear", align_corners=False)
     return float(shown[0, 0, int(y), int(x)])
 
 
 @given(
     seed=st.integers(0, 1000),
-    x=st.integers(0, PIXEL * COLUMNS - 1),
-    y=st.integers(0, PIXEL * ROWS - 1),
+    x=st.integers(0, MASK_STRIDE * COLUMNS - 1),
+    y=st.integers(0, MASK_STRIDE * ROWS - 1),
     positive=st.booleans(),
 )
 def test_a_clicked_place_is_what_the_click_says_even_after_holes_are_filled(seed, x, y, positive):

@@ -18,6 +18,9 @@ from mois_core.geometry import VIEWS
 STRIDE = 16
 """Model pixels per token of the map that memories and exemplars are compared on."""
 
+MASK_STRIDE = 4
+"""Model pixels per pixel of a mask as the decoder gives it."""
+
 WIDTH_UNIT = 16
 """The mask decoder has eight heads, and half the width in its attention to the image."""
 
@@ -167,7 +170,7 @@ class NetworkConfig:
     def low_res_size(self) -> Size:
         """Rows and columns of the mask logits as the decoder gives them."""
         rows, columns = self.image_size
-        return rows // 4, columns // 4
+        return rows // MASK_STRIDE, columns // MASK_STRIDE
 
     @property
     def pointer_tokens(self) -> int:
@@ -197,8 +200,8 @@ def _check_image_size(size: Size, unit: int) -> None:
     for side, name in zip(size, ("rows", "columns"), strict=True):
         if side <= 0 or side % 32:
             raise ValueError(f"image_size must be multiples of 32; {side} {name} are not")
-        if (side // 4) % unit:
-            multiple = f"multiples of {4 * unit} for this encoder"
+        if (side // MASK_STRIDE) % unit:
+            multiple = f"multiples of {MASK_STRIDE * unit} for this encoder"
             raise ValueError(f"image_size must be {multiple}; {side} {name} are not")
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mois_core.network.config import STRIDE, Size
+from mois_core.network.config import MASK_STRIDE, STRIDE, Size
 from mois_core.network.layers import ChannelNorm
 from mois_core.network.position import RandomFrequencies
 
@@ -68,7 +68,7 @@ class PromptEncoder(nn.Module):
         """
         if logits is None:
             return self.no_mask_embed.weight[:, :, None, None]
-        low = [4 * side for side in size]
+        low = [side * STRIDE // MASK_STRIDE for side in size]
         if list(logits.shape[-2:]) != low:
             logits = F.interpolate(
                 logits.float(),

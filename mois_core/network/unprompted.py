@@ -7,62 +7,63 @@ exactly, if the network was taught to mark every lesion (`mois_core/training/pla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
+from mois_core.network.config import MASK_STRIDE, Size
 from mois_core.network.holes import EIGHT_CONNECTED
 from mois_core.network.prompt_encoder import POSITIVE
 
 UNMARKED_LOGIT = -8.0
-"""Logit of other lesions than the clicked one."""
-PIXEL = 4
-"""Model pixels per pixel of the low-resolution mask."""
+"""Logit of lesions that no point is in."""
 
 
 def with_marked(
-    before: Tensor | None,
-    marked: Tensor,
-    origin: tuple[int, int],
-    points: Tensor,
-    labels: Tensor,
+    before: Tensor | None, marked: Tensor, origin: Size, points: Tensor, labels: Tensor
 ) -> Tensor | None:
     """Return masks (B, 1, low rows, low columns) with what is marked at the positive points.
 
     ``before`` are the masks that are corrected, so that only the last point is new; without them
     all points are, and if none is positive there is no mask. ``marked`` (1 or B, 1, low rows, low
-    columns) are logits of any lesion on slices or on crops that begin at the row and column
+    columns) are logits of any lesion on slices, or on crops that begin at the row and column
     ``origin``; ``points`` (B, n, (x, y)) are in model pixels of whole slices.
     """
     if before is not None:
         points, labels = points[:, -1:], labels[:, -1:]
-    places = ((points + 0.5 - points.new_tensor(origin[::-1])) / PIXEL).floor().long().tolist()
-    positive = [
-        [place for place, label in zip(*one, strict=True) if label == POSITIVE]
-        for one in zip(places, labels.tolist(), strict=True)
+    pixels = ((points + 0.5 - points.new_tensor(origin[::-1])) / MASK_STRIDE).floor().long()
+    clicked = [
+        [pixel for pixel, label in zip(*own, strict=True) if label == POSITIVE]
+        for own in zip(pixels.tolist(), labels.tolist(), strict=True)
     ]
     if before is None:
-        if not any(positive):
+        if not any(clicked):
             return None
         before = marked.masked_fill(marked > 0, UNMARKED_LOGIT)
-    planes = (marked[:, 0] > 0).cpu().numpy()
-    planes = np.broadcast_to(planes, (len(positive), *planes.shape[1:]))
-    parts = np.stack([_connected(*one) for one in zip(planes, positive, strict=True)])
-    found = torch.from_numpy(parts)[:, None].to(marked.device)
-    return torch.where(found, torch.maximum(before, marked), before)
+    planes = [_named_parts(plane) for plane in (marked[:, 0] > 0).cpu().numpy()]
+    planes *= len(clicked) // len(planes)
+    parts = np.stack([_parts_at(*own) for own in zip(planes, clicked, strict=True)])
+    is_part = torch.from_numpy(parts)[:, None].to(marked.device)
+    return torch.where(is_part, torch.maximum(before, marked), before)
 
 
-def _connected(plane: np.ndarray, places: list[tuple[int, int]]) -> np.ndarray:
-    """Return the parts of a mask [rows, columns] that are at or next to places (column, row)."""
-    names, _ = ndimage.label(plane, structure=EIGHT_CONNECTED)
-    return np.isin(names, [name for place in places if (name := _name_at(names, *place))])
+def _named_parts(plane: np.ndarray) -> np.ndarray:
+    """Return the number of the connected part that each pixel [rows, columns] is in, or 0."""
+    return ndimage.label(plane, structure=EIGHT_CONNECTED)[0]
 
 
-def _name_at(names: np.ndarray, column: int, row: int) -> int:
-    """Return the name of the part at a place, or of most of what is next to it, or 0."""
-    row, column = (int(np.clip(p, 0, n - 1)) for p, n in zip((row, column), names.shape, strict=True))
-    around = names[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-    counts = np.bincount(around.ravel())
+def _parts_at(parts: np.ndarray, pixels: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the parts at or next to any of some pixels, each given as column and row."""
+    names = [name for column, row in pixels if (name := _part_at(parts, row, column))]
+    return np.isin(parts, names)
+
+
+def _part_at(parts: np.ndarray, row: int, column: int) -> int:
+    """Return the number of the part at a pixel, or of the one with most of its neighbours, or 0."""
+    row, column = np.clip((row, column), 0, np.subtract(parts.shape, 1))
+    counts = np.bincount(parts[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].ravel())
     counts[0] = 0
-    return int(names[row, column] or counts.argmax())
+    return int(parts[row, column] or counts.argmax())

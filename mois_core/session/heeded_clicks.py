@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mois_core.network.config import MASK_STRIDE
 from mois_core.network.model import NO_OBJECT_LOGIT
 
-PIXEL = 4
-"""Model pixels per pixel of the low-resolution mask."""
 REACH = 1.6
 """Deviation of the bump that is added around a click, in mask pixels: in an even mask it turns what
 is within 1.9 pixels, which is more than the largest hole that is filled."""
@@ -42,11 +41,13 @@ def heeded(logits: Tensor, x: float, y: float, positive: bool) -> Tensor:
 def _heed(plane: Tensor, x: float, y: float, sign: float) -> None:
     """Turn a mask (rows, columns) around a place if it contradicts the click there."""
     rows, columns = plane.shape
-    grid = plane.new_tensor([(2 * x + 1) / (PIXEL * columns) - 1, (2 * y + 1) / (PIXEL * rows) - 1])
+    grid = plane.new_tensor(
+        [(2 * x + 1) / (MASK_STRIDE * columns) - 1, (2 * y + 1) / (MASK_STRIDE * rows) - 1]
+    )
     here = F.grid_sample(plane[None, None], grid.view(1, 1, 1, 2), align_corners=False).item()
     if sign * here > 0:
         return
-    row, column = (y + 0.5) / PIXEL - 0.5, (x + 0.5) / PIXEL - 0.5
+    row, column = (y + 0.5) / MASK_STRIDE - 0.5, (x + 0.5) / MASK_STRIDE - 0.5
     down = torch.arange(rows, device=plane.device) - row
     across = torch.arange(columns, device=plane.device) - column
     squares = down[:, None].square() + across[None].square()

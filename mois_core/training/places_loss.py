@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mois_core.network.config import STRIDE
+from mois_core.network.config import MASK_STRIDE, STRIDE
 from mois_core.network.mask_decoder import MaskDecoder
 from mois_core.network.model import SliceFeatures
 from mois_core.training.compared_places import MOSTLY, ComparedPlaces
@@ -29,8 +29,6 @@ _SHARPNESS = 10.0
 _NO_VOTE = -1e4
 _LEAST = 1e-9
 """Less than any mean of likenesses can be; its logarithm is finite."""
-_FINE = 4
-"""Pixels per position of the finest map."""
 
 
 class PlacesHead(nn.Module):
@@ -43,7 +41,7 @@ class PlacesHead(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.coarse = nn.Conv2d(width, (STRIDE // _FINE) ** 2, kernel_size=1)
+        self.coarse = nn.Conv2d(width, (STRIDE // MASK_STRIDE) ** 2, kernel_size=1)
         self.look = nn.Conv2d(width, _LOOK, kernel_size=1)
         self.own = nn.Conv2d(width, _LOOK, kernel_size=1)
 
@@ -53,7 +51,7 @@ class PlacesHead(nn.Module):
         The logits [crops, 1, 4 rows, 4 columns] are the decoder's, and once more read from the
         coarse map alone; the others [crops, look, rows, columns] are vectors of length 1.
         """
-        coarse = F.pixel_shuffle(self.coarse(features.coarse), STRIDE // _FINE)
+        coarse = F.pixel_shuffle(self.coarse(features.coarse), STRIDE // MASK_STRIDE)
         looks, own = (F.normalize(part(features.coarse), dim=1) for part in (self.look, self.own))
         logits = decoder.unprompted(features.coarse, features.middle, features.fine)
         return logits, coarse, looks, own
@@ -117,8 +115,8 @@ def lesion_of_places(labels: Tensor) -> Tensor:
 
     Every fourth row and column of ``labels`` [crops, 16 rows, 16 columns] is looked at.
     """
-    side = STRIDE // _FINE
-    looked = labels[:, _FINE // 2 :: _FINE, _FINE // 2 :: _FINE].long()
+    side = STRIDE // MASK_STRIDE
+    looked = labels[:, MASK_STRIDE // 2 :: MASK_STRIDE, MASK_STRIDE // 2 :: MASK_STRIDE].long()
     pixels = looked.unfold(1, side, side).unfold(2, side, side).flatten(3)  # (B, rows, columns, n)
     # Healthy pixels all differ, so that they are never the most.
     each = -1 - torch.arange(pixels.shape[-1], device=pixels.device)
