@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ class Component:
 def connected_components(stack: np.ndarray, smallest: int = 1) -> list[Component]:
     """Return the connected components of an array [slices, rows, columns], largest first."""
     labels, count = ndimage.label(stack, structure=TOUCHING)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes = np.bincount(labels[stack > 0], minlength=count + 1)
     components = []
     for label, where in enumerate(ndimage.find_objects(labels), start=1):
         if sizes[label] < smallest:
@@ -37,6 +37,11 @@ def connected_components(stack: np.ndarray, smallest: int = 1) -> list[Component
                 row, column = where[1].start + plane.row, where[2].start + plane.column
                 planes[slice_index] = Plane(row, column, plane.pixels)
         components.append(Component(Mask(stack.shape[1:], planes), int(sizes[label])))
+    return largest_first(components)
+
+
+def largest_first(components: Iterable[Component]) -> list[Component]:
+    """Return components by their size; those of the same size keep their order."""
     return sorted(components, key=lambda component: -component.voxels)
 
 

@@ -15,6 +15,7 @@ from mois_core.session.components import (
     connected_components,
     deepest_point,
     fill_holes,
+    largest_first,
 )
 from mois_core.session.lesion import Absorbed, Click, Lesion, Status
 from mois_core.session.lesion_edits import LesionEditor
@@ -186,14 +187,18 @@ def findings_of(found: np.ndarray, known: np.ndarray, smallest: int) -> list[Mas
     A component that is mostly a known lesion is that lesion seen again; of the others, only what
     lies outside the known ones is new. No two findings share a voxel.
     """
-    fresh = np.zeros_like(found)
+    fresh, rests = [], np.zeros_like(found)
     for component in connected_components(found, smallest):
-        if component.mask.read(known).mean() < MOSTLY:
-            component.mask.paint(fresh, True)
-    fresh &= ~known
+        is_known = component.mask.read(known)
+        if not is_known.any():
+            fresh.append(component)
+        elif is_known.mean() < MOSTLY:
+            component.mask.paint(rests, True)
+    if rests.any():
+        fresh += connected_components(rests & ~known, smallest)
     taken = known.copy()
     masks = []
-    for component in connected_components(fresh, smallest):
+    for component in largest_first(fresh):
         mask = fill_holes(component.mask).without(taken)
         if mask.voxels >= smallest:
             masks.append(mask)

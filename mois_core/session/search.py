@@ -185,8 +185,10 @@ def confident_components(marked: Marked, min_confidence: float) -> np.ndarray:
     if not marked.found.any():
         return marked.found
     labels, count = ndimage.label(marked.found, structure=TOUCHING)
+    labels = labels[marked.found]
     peaks = np.zeros(count + 1, dtype=np.float32)
-    np.maximum.at(peaks, labels[marked.found], marked.confidence[marked.found])
+    np.maximum.at(peaks, labels, marked.confidence[marked.found])
     is_kept = calibrated(peaks, marked.reference, marked.calibration) >= min_confidence
-    is_kept[0] = False  # label 0 is what is not marked
-    return is_kept[labels]
+    kept = np.zeros_like(marked.found)
+    kept[marked.found] = is_kept[labels]
+    return kept
