@@ -72,8 +72,7 @@ def answer(model: Sam2, image: Tensor, truth: np.ndarray, part: int) -> Answer:
     decoded = model.decode(
         features, model.without_memory(features), Prompts(point, torch.ones(1, 1))
     )
-    maps = features.coarse, features.middle, features.fine
-    unprompted = _masks(model.sam_mask_decoder.unprompted(*maps), size)[0]
+    unprompted = _masks(model.unprompted(features), size)[0]
     truth, chosen = truth[window], _masks(decoded.logits, size)[0]
     near = ndimage.binary_dilation(truth, iterations=NEAR)
     return Answer(

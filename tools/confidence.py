@@ -1,42 +1,47 @@
 """Measure how often findings of a confidence are right, on phantoms of the training range.
 
-Run as ``python -m tools.confidence``; ``--help`` lists the options. With ``--again`` it prints what
-to write into the config of a network (`ExemplarConfig.calibration`): the curve from the height of a
-finding's logits to the share of findings that are right. It ends with what each lowest confidence
-would come to.
+Run as ``python -m tools.confidence``; ``--help`` lists the options. With ``--again`` it first fits
+what to write into the config of a network (`ExemplarConfig.judgement`). It ends with what each
+lowest confidence would come to.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+from scipy.optimize import minimize
 
 from mois_core import models, weights
 from mois_core.geometry import Volume
 from mois_core.network.model import Sam2
 from mois_core.phantom import Phantom, PhantomSettings, is_held_out, make_phantom
+from mois_core.progress import silent
 from mois_core.session import NewClick, Session
-from mois_core.session.state import Settings
+from mois_core.session.findings import FindingRules
+from mois_core.session.judging import Candidate, Judgement, candidates, confidence
+from mois_core.session.masks import overlap
+from mois_core.session.rejections import wanted_masks
 from mois_core.training.parallel import cores, in_processes
 
 EXEMPLARS = (1, 3, 5)
 RIGHT_IOU = 0.1
 """A finding is right if it shares this much with one lesion of the sought appearance."""
 BINS = np.linspace(0, 1, 11)
-KNOTS = 8
 THRESHOLDS = np.arange(0, 0.91, 0.05)
+PULL = 0.02
+"""On the squares of the judgement's factors: a few phantoms may part right from wrong exactly."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding, and how much of it is right."""
+    """One finding beside the clicked lesions, and how much of it is right."""
 
-    confidence: float
+    cover: float
+    likeness: float
     voxels: int
     shared: int
     """Voxels that belong to the sought lesions."""
@@ -54,17 +59,21 @@ class SearchedScan:
     """Voxels of all sought lesions, and below how many lesions were not clicked."""
     others: int
 
-    def dsc(self, threshold: float) -> float:
+    def dsc(self, confidences: np.ndarray, least: float) -> float:
         """Return the scan-wise DSC if findings below a confidence are left out."""
-        kept = [one for one in self.findings if one.confidence >= threshold]
+        kept = self._kept(confidences, least)
         shared = self.clicked + sum(one.shared for one in kept)
         marked = self.clicked + sum(one.voxels for one in kept)
         return 2 * shared / (marked + self.wanted)
 
-    def f1(self, threshold: float) -> float:
+    def f1(self, confidences: np.ndarray, least: float) -> float:
         """Return the F1 score of the findings from a confidence on."""
-        kept = [one.is_right for one in self.findings if one.confidence >= threshold]
-        return 2 * sum(kept) / max(len(kept) + self.others, 1)
+        kept = self._kept(confidences, least)
+        return 2 * sum(one.is_right for one in kept) / max(len(kept) + self.others, 1)
+
+    def _kept(self, confidences: np.ndarray, least: float) -> list[Finding]:
+        each = zip(self.findings, confidences, strict=True)
+        return [one for one, confidence in each if confidence >= least]
 
 
 def searched(model: Sam2, phantom: Phantom, exemplars: int) -> SearchedScan:
@@ -72,58 +81,69 @@ def searched(model: Sam2, phantom: Phantom, exemplars: int) -> SearchedScan:
     rng = np.random.default_rng([phantom.seed, exemplars])
     targets = [lesion for lesion in phantom.lesions if lesion.target]
     targets = [targets[int(n)] for n in rng.permutation(len(targets))]
-    session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras), Settings(min_confidence=0.0))
+    session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras))
     clicked = targets[:exemplars]
-    lesion_ids = session.clicks([NewClick(lesion.centroid_ras) for lesion in clicked])
+    session.clicks([NewClick(lesion.centroid_ras) for lesion in clicked])
     sizes = {lesion.id: lesion.voxels for lesion in targets}
-    prompted = {lesion.id for lesion in clicked}
-    findings = []
-    if session.exemplars_for(0):
-        for found in session.find_similar():
-            if found in lesion_ids:
-                continue
-            mask = session.mask(found)
-            ids, counts = np.unique(phantom.instances[mask], return_counts=True)
-            ids_and_counts = zip(ids.tolist(), counts.tolist(), strict=True)
-            shares = {n: count for n, count in ids_and_counts if n in sizes}
-            voxels = int(mask.sum())
-            ious = [n / (voxels + sizes[lesion] - n) for lesion, n in shares.items()]
-            is_right = max(ious, default=0.0) >= RIGHT_IOU
-            confidence = session.lesion(found).confidence
-            findings.append(Finding(confidence, voxels, sum(shares.values()), is_right))
+    instances = session.stack.from_volume(phantom.instances)
+    prompted = [one.mask for one in session.state.lesions.values()]
+    found = _candidates(session) if session.exemplars_for(0) else []
     return SearchedScan(
-        findings,
-        sum(sizes[n] for n in prompted),
+        [
+            _compared(one, instances, sizes)
+            for one in found
+            if not any(overlap(one.mask, other) for other in prompted)
+        ],
+        sum(sizes[lesion.id] for lesion in clicked),
         sum(sizes.values()),
         len(targets) - len(clicked),
     )
 
 
-def searched_with_each(seed: int, checkpoint: str | None, again: bool) -> list[SearchedScan]:
-    """Search a phantom with each number of exemplars, as a process of its own can do it.
+def _candidates(session: Session) -> list[Candidate]:
+    """Search for what was clicked and return everything that could be a finding."""
+    marked = session.search.run(range(session.stack.count), session.exemplars_for, silent, None)
+    rules = FindingRules.of(session.settings, session.stack, True, session.reference)
+    wanted = wanted_masks(session.state.lesions.values())
+    return candidates(marked, wanted, session.embeddings, rules.smallest)
 
-    With ``again`` confidences are what they were before they were calibrated.
-    """
+
+def _compared(candidate: Candidate, instances: np.ndarray, sizes: dict[int, int]) -> Finding:
+    """Compare a candidate with the lesions [slices, rows, columns] of the sought appearance."""
+    ids, counts = np.unique(candidate.mask.read(instances), return_counts=True)
+    each = zip(ids.tolist(), counts.tolist(), strict=True)
+    shares = {n: count for n, count in each if n in sizes}
+    voxels = candidate.mask.voxels
+    ious = [n / (voxels + sizes[lesion] - n) for lesion, n in shares.items()]
+    is_right = max(ious, default=0.0) >= RIGHT_IOU
+    evidence = candidate.cover, candidate.likeness
+    return Finding(*evidence, voxels, sum(shares.values()), is_right)
+
+
+def searched_with_each(seed: int, checkpoint: str | None) -> list[SearchedScan]:
+    """Search a phantom with each number of exemplars, as a process of its own can do it."""
     model = weights.open_checkpoint(checkpoint or models.SHIPPED, device="cpu").network
-    if again:
-        exemplars = replace(model.config.exemplars, calibration=())
-        model.config = replace(model.config, exemplars=exemplars)
     phantom = make_phantom(seed, PhantomSettings())
     return [searched(model, phantom, count) for count in EXEMPLARS]
 
 
-def curve(findings: Sequence[Finding]) -> list[tuple[float, float]]:
-    """Return knots from the confidence to the share of findings that are right."""
-    ordered = sorted(findings, key=lambda one: one.confidence)
-    right = np.array([one.is_right for one in ordered], dtype=float)
-    fitted = isotonic_regression(right).x
-    confidence = np.array([one.confidence for one in ordered])
-    places = np.quantile(confidence, np.linspace(0, 1, KNOTS))
-    shares = [fitted[np.abs(confidence - place).argsort()[:25]].mean() for place in places]
-    return [
-        (round(float(place), 3), round(float(share), 3))
-        for place, share in zip(places, np.maximum.accumulate(shares), strict=True)
-    ]
+def confidences(findings: Sequence[Finding], judgement: Judgement) -> np.ndarray:
+    """Return the confidence in each finding."""
+    covers = np.array([one.cover for one in findings])
+    return confidence(judgement, covers, np.array([one.likeness for one in findings]))
+
+
+def fitted(findings: Sequence[Finding]) -> Judgement:
+    """Return the judgement under which it is likeliest that just the right findings are right."""
+    evidence = np.array([(one.cover, one.likeness, 1.0) for one in findings])
+    signs = np.array([1 if one.is_right else -1 for one in findings])
+
+    def unlikeliness(factors: np.ndarray) -> float:
+        doubt = np.logaddexp(0, -signs * (evidence @ factors)).sum()
+        return doubt + PULL * np.square(factors[:-1]).sum()
+
+    of_cover, of_likeness, constant = minimize(unlikeliness, np.zeros(3)).x.round(2).tolist()
+    return of_cover, of_likeness, constant
 
 
 def main() -> None:
@@ -132,35 +152,39 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
     parser.add_argument("--first", type=int, default=90020, help="first seed")
     parser.add_argument("--count", type=int, default=12, help="phantoms")
-    parser.add_argument(
-        "--again", action="store_true", help="calibrate anew, instead of measuring the calibration"
-    )
+    parser.add_argument("--again", action="store_true", help="fit the judgement first")
     parser.add_argument(
         "--processes", type=int, default=cores(), help="that share the phantoms (cores)"
     )
     args = parser.parse_args()
     if is_held_out(args.first + args.count - 1):
         parser.error("held-out phantoms are for measuring only, not for choosing")
-    work = partial(searched_with_each, checkpoint=args.checkpoint, again=args.again)
+    opened = weights.open_checkpoint(args.checkpoint or models.SHIPPED, device="cpu")
+    judgement = opened.network.config.exemplars.judgement
+    work = partial(searched_with_each, checkpoint=args.checkpoint)
     seeds = range(args.first, args.first + args.count)
     scans: list[SearchedScan] = []
     for seed, own in zip(seeds, in_processes(work, seeds, args.processes), strict=True):
         scans += own
         print(seed, [len(scan.findings) for scan in own], flush=True)
     findings = [one for scan in scans for one in scan.findings]
+    if args.again:
+        judgement = fitted(findings)
+    print("judgement", judgement)
+    every = confidences(findings, judgement)
+    right = np.array([one.is_right for one in findings])
     print("confidence  findings  right")
     for low, high in zip(BINS[:-1], BINS[1:], strict=True):
-        own = [f.is_right for f in findings if low <= f.confidence < high + (high == 1)]
-        if own:
-            print(f"{low:.1f} to {high:.1f}  {len(own):8d}  {np.mean(own):.2f}")
-    print("curve", curve(findings))
+        own = right[(every >= low) & (every < high + (high == 1))]
+        if len(own):
+            print(f"{low:.1f} to {high:.1f}  {len(own):8d}  {own.mean():.2f}")
     print("lowest confidence  DSC  F1")
-    for threshold in THRESHOLDS:
-        dsc, f1 = (
-            np.mean([score(threshold) for score in scores])
-            for scores in ([scan.dsc for scan in scans], [scan.f1 for scan in scans])
-        )
-        print(f"{threshold:.2f}  {dsc:.3f}  {f1:.3f}")
+    of_scan = [confidences(scan.findings, judgement) for scan in scans]
+    for least in THRESHOLDS:
+        each = list(zip(scans, of_scan, strict=True))
+        dsc = np.mean([scan.dsc(own, least) for scan, own in each])
+        f1 = np.mean([scan.f1(own, least) for scan, own in each])
+        print(f"{least:.2f}  {dsc:.3f}  {f1:.3f}")
 
 
 if __name__ == "__main__":

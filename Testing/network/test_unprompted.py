@@ -122,7 +122,7 @@ def test_lesions_of_a_slice_are_decoded_together_as_one_by_one(networks):
     plain, marking = networks
     features = marking.encode(noise(1, 1, 128, 128))
     coarse = marking.without_memory(features)
-    marked = marking.sam_mask_decoder.unprompted(features.coarse, features.middle, features.fine)
+    marked = marking.unprompted(features)
     assert 0 < (marked > 0).sum() < marked.numel()
     points = torch.tensor([[[40.0, 60.0]], [[100.0, 20.0]]])
     labels = torch.ones(2, 1, dtype=torch.long)

@@ -16,10 +16,8 @@ from mois_core.session import Session
 from mois_core.session.masks import Mask
 from mois_core.session.search import (
     MOST_CONFIDENT,
-    Calibration,
     Marked,
-    confident_components,
-    reference_of,
+    heights,
 )
 from mois_core.session.session_file import restore, to_bytes
 from mois_core.session.state import Settings
@@ -27,8 +25,8 @@ from mois_core.session.state import Settings
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def marked(found: np.ndarray, confidence: np.ndarray, calibration: Calibration = ()) -> Marked:
-    return Marked(found, confidence, reference_of(found, confidence), calibration)
+def marked(found: np.ndarray, logits: np.ndarray) -> Marked:
+    return Marked(found, heights(logits, found))
 
 
 def test_findings_that_the_search_is_nowhere_confident_of_are_left_out():
@@ -36,11 +34,11 @@ def test_findings_that_the_search_is_nowhere_confident_of_are_left_out():
     found[0, 1:4, 1:4] = found[1, 4:7, 4:7] = True
     found[1, 1:3, 10:14] = True
     found[2, 5:8, 15:20] = True
-    confidence = np.where(found, 0.5, 0).astype(np.float16)
-    confidence[1, 4:7, 4:7] = 10
-    confidence[1, 1, 11], confidence[2, 6, 16] = 6, 5.5
-    for min_confidence, kept in ((0.5, [2, 11, 16]), (0.58, [2, 11]), (1.0, [2])):
-        confident = confident_components(marked(found, confidence), min_confidence)
+    logits = np.where(found, 0.5, 0).astype(np.float16)
+    logits[1, 4:7, 4:7] = 10
+    logits[1, 1, 11], logits[2, 6, 16] = 6, 5.5
+    for least, kept in ((0.0, [2, 11, 16]), (0.5, [2, 11, 16]), (0.58, [2, 11]), (1.0, [2])):
+        confident = marked(found, logits).confident(least).found
         assert not (confident & ~found).any()
         assert [x for x in (2, 11, 16) if confident[:, :, x].any()] == kept
     # Slices 0 and 1 share a corner: the part without a confident voxel stays with the other.
@@ -50,44 +48,30 @@ def test_findings_that_the_search_is_nowhere_confident_of_are_left_out():
 def test_one_voxel_that_a_search_is_oddly_confident_of_decides_nothing():
     found = np.zeros((2, 40, 40), dtype=bool)
     found[0, :10, :10] = found[0, 20:30, 20:30] = True
-    confidence = np.where(found, 8, 0).astype(np.float16)
-    confidence[0, 5, 5] = MOST_CONFIDENT
-    assert (confident_components(marked(found, confidence), 1.0) == found).all()
+    logits = np.where(found, 8, 0).astype(np.float16)
+    logits[0, 5, 5] = MOST_CONFIDENT
+    assert (marked(found, logits).confident(1.0).found == found).all()
 
 
 def test_a_search_that_marks_nothing_is_confident_of_nothing():
     found = np.zeros((3, 8, 20), dtype=bool)
     nothing = marked(found, found.astype(np.float16))
-    assert not confident_components(nothing, 0.5).any()
+    assert not nothing.confident(0.5).found.any()
     assert nothing.confidence_in(Mask((8, 20))) == 0
 
 
 def test_a_finding_is_as_confident_as_its_most_confident_voxel():
     found = np.zeros((2, 40, 40), dtype=bool)
     found[0, :10, :10] = found[1, 20:30, 20:30] = True
-    confidence = np.where(found, 2, 0).astype(np.float16)
-    confidence[0, :10, :10] = 8
-    confidence[0, 5, 5] = MOST_CONFIDENT
-    confidence[1, 25, 25] = 4
+    logits = np.where(found, 2, 0).astype(np.float16)
+    logits[0, :10, :10] = 8
+    logits[0, 5, 5] = MOST_CONFIDENT
+    logits[1, 25, 25] = 4
     sure, doubtful = found.copy(), found.copy()
     sure[1] = doubtful[0] = False
-    both = marked(found, confidence)
+    both = marked(found, logits)
     assert both.confidence_in(Mask.from_stack(sure)) == 1
     assert both.confidence_in(Mask.from_stack(doubtful)) == pytest.approx(0.5)
-
-
-def test_a_calibrated_network_tells_how_often_such_findings_are_right():
-    found = np.zeros((2, 40, 40), dtype=bool)
-    found[0, :10, :10] = found[1, 20:30, 20:30] = True
-    confidence = np.where(found, 8, 0).astype(np.float16)
-    confidence[1] /= 2
-    both = marked(found, confidence, ((0.2, 0.1), (0.5, 0.4), (1.0, 0.9)))
-    doubtful = found.copy()
-    doubtful[0] = False
-    assert both.confidence_in(Mask.from_stack(found)) == pytest.approx(0.9)
-    assert both.confidence_in(Mask.from_stack(doubtful)) == pytest.approx(0.4)
-    assert (confident_components(both, 0.4) == found).all()
-    assert (confident_components(both, 0.41) == (found & ~doubtful)).all()
 
 
 def test_a_search_tells_how_confident_it_is_of_each_finding_and_a_file_keeps_it():
@@ -106,10 +90,10 @@ def test_a_search_tells_how_confident_it_is_of_each_finding_and_a_file_keeps_it(
 def test_the_network_says_which_confidence_findings_must_have_unless_the_user_does():
     model = MoisSam2(replace(MOIS, exemplars=replace(MOIS.exemplars, min_confidence=0.7))).eval()
     volume = volume_of(np.arange(4 * 32 * 32, dtype=np.float32).reshape(4, 32, 32))
-    assert Session(model, volume).search.min_confidence == 0.7
-    assert Session(model, volume, Settings(min_confidence=0.0)).search.min_confidence == 0
-    assert Session(model, volume, Settings(min_confidence=0.2)).search.min_confidence == 0.2
-    assert Session(model, volume, reference=True).search.min_confidence == 0
+    assert Session(model, volume).settings.min_confidence == 0.7
+    assert Session(model, volume, Settings(min_confidence=0.0)).settings.min_confidence == 0
+    assert Session(model, volume, Settings(min_confidence=0.2)).settings.min_confidence == 0.2
+    assert Session(model, volume, reference=True).settings.min_confidence == 0
     for wrong in (-0.1, 1.5, float("nan")):
         with pytest.raises(BadInput, match="lowest confidence"):
             Settings(min_confidence=wrong)

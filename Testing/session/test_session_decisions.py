@@ -15,8 +15,8 @@ from mois_core.errors import BadInput, Cancelled
 from mois_core.progress import CancelToken
 from mois_core.session import Session
 from mois_core.session.lesion import Status
+from mois_core.session.looks import looks_of, standardised
 from mois_core.session.masks import Mask
-from mois_core.session.rejections import looks_of
 from mois_core.session.session_file import restore, to_bytes
 from mois_core.session.state import Settings
 
@@ -217,7 +217,7 @@ def test_a_cancelled_search_learns_nothing_and_changes_nothing():
 def test_looks_are_of_length_one_and_finite_also_where_a_channel_is_the_same_everywhere():
     session = look_session()
     masks = [session.lesion(id_of(session, block)).mask for block in SCENE]
-    looks = looks_of(masks, session.embeddings, range(session.stack.count))
+    looks = standardised(*looks_of(masks, session.embeddings, range(session.stack.count)))
 
     assert torch.allclose(looks.norm(dim=1), torch.ones(len(masks), dtype=torch.float64))
     alike = looks @ looks.T

@@ -98,9 +98,10 @@ class ExemplarConfig:
     """Length of the learned bank; None means one token per position of the map."""
     min_confidence: float = 0.0
     """`Settings.min_confidence` that suits these weights; for the published ones it is 0."""
-    calibration: tuple[tuple[float, float], ...] = ()
-    """Knots from how high a finding stands among all that a search marks, 0 to 1, to the share of
-    such findings that are right (`tools/confidence.py`); without knots the height is told."""
+    judgement: tuple[float, float, float] | None = None
+    """How confident to be of a finding (`mois_core/session/judging.py`): what the part of a lesion
+    that is marked, its likeness and 1 are multiplied with, for networks that mark unprompted. For
+    others it is the height of the logits."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,8 @@ class NetworkConfig:
             raise ValueError("width must be a multiple of memory_width: a pointer is split so")
         if self.exemplars and self.short_memory:
             raise ValueError("a network has exemplars or a short memory, not both")
+        if self.exemplars and self.exemplars.judgement and not self.marks_unprompted:
+            raise ValueError("a judgement is of lesions that the network marks unprompted")
         if self.exemplars and self.no_exemplar_tokens % math.prod(self.map_size):
             raise ValueError("no_exemplar_tokens must be a multiple of the map's positions")
 
@@ -261,17 +264,8 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             layer_scale=0.1,
             marks_unprompted=True,
             exemplars=ExemplarConfig(
-                min_confidence=0.28,
-                calibration=(
-                    (0.005, 0.0),
-                    (0.125, 0.002),
-                    (0.194, 0.014),
-                    (0.284, 0.014),
-                    (0.431, 0.089),
-                    (0.64, 0.178),
-                    (0.895, 0.606),
-                    (1.0, 0.644),
-                ),
+                min_confidence=0.4,
+                judgement=(6.0, 4.0, -4.0),
             ),
         ),
     }

@@ -225,12 +225,18 @@ class Sam2(nn.Module):
         raw = self._raw_masks(features, coarse, prompts.points, prompts.labels, prompts.logits)
         return self._choose(raw, self._best_of_three if is_ambiguous else self._stable_single)
 
+    def unprompted(self, features: SliceFeatures) -> Tensor:
+        """Return logits of any lesion on slices, [batch, 1, low rows, low columns].
+
+        They mean something only where the weights were taught so (`marks_unprompted`).
+        """
+        maps = features.coarse, features.middle, features.fine
+        return self.sam_mask_decoder.unprompted(*(one.float() for one in maps))
+
     @torch.no_grad()
     def _begun(self, features: SliceFeatures, prompts: Prompts) -> Prompts:
         """Return prompts whose mask has what the network marks by itself at the newest click."""
-        marked = self.sam_mask_decoder.unprompted(
-            features.coarse.float(), features.middle.float(), features.fine.float()
-        )
+        marked = self.unprompted(features)
         where = marked, features.origin, prompts.points, prompts.labels
         return replace(prompts, logits=with_marked(prompts.logits, *where))
 

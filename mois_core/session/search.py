@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,9 +27,6 @@ SLICES_AT_ONCE = {"cpu": 1}
 """Slices searched per pass; on a CPU more at once would only take more memory."""
 SLICES_AT_ONCE_ELSEWHERE = 4
 
-Calibration = Sequence[tuple[float, float]]
-"""`ExemplarConfig.calibration`."""
-
 Choice = Callable[[int], Sequence[Exemplar]]
 """Chooses the exemplars that a slice is searched with."""
 
@@ -41,28 +38,41 @@ class Marked:
     found: np.ndarray
     """One mask of everything [slices, rows, columns]."""
     confidence: np.ndarray
-    """Logits of the same shape, 0 where nothing is marked."""
-    reference: float
-    """The `REFERENCE_QUANTILE` of the confidence of everything that the network marked."""
-    calibration: Calibration = ()
+    """From 0 to 1, of the same shape; 0 where nothing is marked."""
+    lesions: np.ndarray | None = None
+    """Everything that the network takes for a lesion without exemplars, or None where it was not
+    taught that."""
 
     def confidence_in(self, mask: Mask) -> float:
-        """Return how confident the network is of what a mask covers, from 0 to 1."""
-        highest = mask.read(self.confidence).max(initial=0.0)
-        return float(calibrated(highest, self.reference, self.calibration))
+        """Return how confident the network is of what a mask covers."""
+        return float(mask.read(self.confidence).max(initial=0.0))
+
+    def inside(self, allowed: np.ndarray) -> Marked:
+        """Return what is marked in a part of the scan."""
+        lesions = None if self.lesions is None else self.lesions & allowed
+        return replace(self, found=self.found & allowed, lesions=lesions)
+
+    def confident(self, least: float) -> Marked:
+        """Return the connected components of what is marked with at least this confidence."""
+        if not least or not self.found.any():
+            return self
+        labels, count = ndimage.label(self.found, structure=TOUCHING)
+        labels = labels[self.found]
+        highest = np.zeros(count + 1, dtype=self.confidence.dtype)
+        np.maximum.at(highest, labels, self.confidence[self.found])
+        kept = np.zeros_like(self.found)
+        kept[self.found] = (highest >= least)[labels]
+        return replace(self, found=kept)
 
 
 class Search:
     """Searches the slices of one scan for what looks like exemplars."""
 
-    def __init__(self, decoder: SliceDecoder, gate: bool, min_confidence: float) -> None:
+    def __init__(self, decoder: SliceDecoder, gate: bool) -> None:
         """With ``gate`` a slice stays empty where the network says that nothing is there."""
         self.decoder = decoder
         self.embeddings = decoder.embeddings
         self.gate = gate
-        self.min_confidence = min_confidence
-        exemplars = decoder.model.config.exemplars
-        self.calibration = exemplars.calibration if exemplars else ()
         self._keys: tuple[Sequence[Exemplar], torch.device, ExemplarKeys] | None = None
 
     @torch.no_grad()
@@ -78,7 +88,8 @@ class Search:
         Without a choice the network's own idea of a lesion is searched for.
         """
         found = np.zeros((self.embeddings.count, *self.decoder.shape), dtype=bool)
-        confidence = np.zeros(found.shape, dtype=np.float16)
+        logits = np.zeros(found.shape, dtype=np.float16)
+        lesions = np.zeros_like(found) if self.decoder.model.config.marks_unprompted else None
         done = 0
         with self.embeddings.visiting(slice_indices) as order:
             for together, exemplars in self._batches(order, choose):
@@ -87,14 +98,17 @@ class Search:
                 progress(done, len(slice_indices), "searching slices")
                 for slice_index, shown in self._searched(together, exemplars):
                     found[slice_index] = (shown > 0).cpu().numpy()
-                    confidence[slice_index] = shown.clamp(0, MOST_CONFIDENT).cpu().numpy()
+                    logits[slice_index] = shown.clamp(0, MOST_CONFIDENT).cpu().numpy()
+                    if lesions is not None:
+                        lesions[slice_index] = self._lesions_on(slice_index)
                 done += len(together)
         progress(len(slice_indices), len(slice_indices), "searching slices")
-        reference = reference_of(found, confidence)
-        if self.min_confidence:
-            marked = Marked(found, confidence, reference, self.calibration)
-            found = confident_components(marked, self.min_confidence)
-        return Marked(found, confidence, reference, self.calibration)
+        return Marked(found, heights(logits, found), lesions)
+
+    def _lesions_on(self, slice_index: int) -> np.ndarray:
+        """Return what the network takes for a lesion without exemplars, [rows, columns]."""
+        logits = self.decoder.model.unprompted(self.embeddings.features(slice_index))
+        return self.decoder.to_images(logits)[0]
 
     def _searched(
         self, slice_indices: Sequence[int], exemplars: Sequence[Exemplar] | None
@@ -161,34 +175,15 @@ def _identity(exemplars: Sequence[Exemplar] | None) -> tuple | None:
     return None if exemplars is None else tuple(id(e.view.memory) for e in exemplars)
 
 
-def reference_of(found: np.ndarray, confidence: np.ndarray) -> float:
-    """Return the `REFERENCE_QUANTILE` of the confidence of everything that is marked."""
-    if not found.any():
-        return 0.0
-    return float(np.quantile(confidence[found].astype(np.float32), REFERENCE_QUANTILE))
+def heights(logits: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return how high logits stand among those of all that is marked, from 0 to 1.
 
-
-def calibrated(
-    highest: np.ndarray | float, reference: float, calibration: Calibration
-) -> np.ndarray:
-    """Return the confidence in findings by their highest logits.
-
-    What counts is the part of the reference that they reach, at most 1, or the share of findings of
-    that height that are right where this is known.
+    The highest are those from the `REFERENCE_QUANTILE` on.
     """
-    height = np.minimum(highest / reference, 1.0) if reference > 0 else np.zeros_like(highest)
-    return np.interp(height, *np.transpose(calibration)) if calibration else height
-
-
-def confident_components(marked: Marked, min_confidence: float) -> np.ndarray:
-    """Keep the connected components of what is marked that the network is confident enough of."""
-    if not marked.found.any():
-        return marked.found
-    labels, count = ndimage.label(marked.found, structure=TOUCHING)
-    labels = labels[marked.found]
-    peaks = np.zeros(count + 1, dtype=np.float32)
-    np.maximum.at(peaks, labels, marked.confidence[marked.found])
-    is_kept = calibrated(peaks, marked.reference, marked.calibration) >= min_confidence
-    kept = np.zeros_like(marked.found)
-    kept[marked.found] = is_kept[labels]
-    return kept
+    if not found.any():
+        return np.zeros_like(logits)
+    reference = np.quantile(logits[found].astype(np.float32), REFERENCE_QUANTILE)
+    height = np.zeros_like(logits)
+    if reference > 0:
+        height[found] = np.minimum(logits[found] / reference, 1)
+    return height

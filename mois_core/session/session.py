@@ -30,6 +30,7 @@ from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_
 from mois_core.session.findings import FindingRules, lesions_after_search
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
+from mois_core.session.judging import Judgement, judged
 from mois_core.session.lesion import BoxPrompt, Click, Lesion, Prompt, Status, painting_order
 from mois_core.session.lesion_edits import LesionEditor, with_rest_of, without_clicks
 from mois_core.session.masks import Mask
@@ -38,6 +39,7 @@ from mois_core.session.preprocess import model_input, published_input
 from mois_core.session.prompt_notices import PromptNotices
 from mois_core.session.prompting import Prompter
 from mois_core.session.propagation import Propagator, Spread
+from mois_core.session.rejections import wanted_masks
 from mois_core.session.search import Search
 from mois_core.session.slice_decoder import SliceDecoder
 from mois_core.session.state import MACHINE_SETTINGS, Settings, State
@@ -95,7 +97,7 @@ class Session:
         )
         fill = self.settings.fill_holes and not reference
         self.decoder = SliceDecoder(self.embeddings, self.stack.shape, fill)
-        self.search = Search(self.decoder, self.settings.gate, self.settings.min_confidence)
+        self.search = Search(self.decoder, self.settings.gate)
         self.on_notice: Callable[[str], None] | None = None
         """Called with a sentence for the user when something worth knowing happens that stops
         nothing; on the thread that runs the operation."""
@@ -504,13 +506,23 @@ class Session:
         def run() -> tuple[np.ndarray, State, list[Lesion]]:
             marked = self.search.run(slices, choice, progress, cancel)
             if allowed is not None:
-                marked = replace(marked, found=marked.found & allowed)
+                marked = marked.inside(allowed)
+            judgement = self._judgement()
+            if judgement is not None:
+                wanted = wanted_masks(state.lesions.values()) if use_exemplars else []
+                what = (marked, judgement, wanted, self.embeddings, rules.smallest)
+                marked = judged(*what, cancel)
+            marked = marked.confident(self.settings.min_confidence)
             how = (self.editor, rules, progress, cancel)
             return marked.found, *lesions_after_search(marked, allowed, state, *how)
 
         self.semantic, state, findings = self.guard.run(run)
         self.history.commit("find similar", state)
         return [finding.id for finding in findings]
+
+    def _judgement(self) -> Judgement | None:
+        exemplars = self.model.config.exemplars
+        return None if self.reference else exemplars.judgement
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
         if inside is None and outside is None:

@@ -1,0 +1,132 @@
+"""A finding is the whole lesion that a search marks a part of, judged by that part and its look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from engine_fixtures import Block, painted
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stub_sessions import click_on, stack_of, stub_session
+
+from mois_core.network.config import ExemplarConfig, NetworkConfig, preset
+from mois_core.session.judging import candidates, confidence, judged
+from mois_core.session.looks import looks_of
+from mois_core.session.masks import Mask
+from mois_core.session.search import Marked, heights
+
+CLICKED = Block((3, 8), (4, 12), (4, 12))
+LIKE_IT = Block((4, 7), (20, 28), (4, 12))
+BRIGHTER = Block((3, 9), (20, 28), (20, 28), CLICKED.brightness + 60)
+SLICES = 12
+
+
+def marked_parts(*parts: tuple[Block, int]) -> Marked:
+    """What a search marks that sees so many columns of each block, and lesions that are whole."""
+    lesions = np.zeros_like(painted(CLICKED, SLICES))
+    found = lesions.copy()
+    for block, columns in parts:
+        whole = painted(block, SLICES)
+        lesions |= whole
+        first = np.flatnonzero(whole.any(axis=(0, 1)))[:columns]
+        found[:, :, first] |= whole[:, :, first]
+    return Marked(found, heights(found.astype(np.float16), found), lesions)
+
+
+@pytest.fixture(scope="module")
+def session():
+    made = stub_session(CLICKED, LIKE_IT, BRIGHTER, slices=SLICES)
+    made.prepare()
+    return made
+
+
+def test_a_finding_is_the_whole_lesion_that_the_search_marks_a_part_of(session):
+    marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6), (CLICKED, 0))
+
+    found = candidates(marked, [], session.embeddings, 1)
+
+    covers = {one.mask.voxels: one.cover for one in found}
+    sizes = {block: block.voxels for block in (LIKE_IT, BRIGHTER)}
+    assert covers == {sizes[LIKE_IT]: pytest.approx(2 / 8), sizes[BRIGHTER]: pytest.approx(6 / 8)}
+
+
+def test_what_looks_like_the_wanted_lesion_is_likelier(session):
+    marked = marked_parts((LIKE_IT, 4), (BRIGHTER, 4), (CLICKED, 4))
+    wanted = [Mask.from_stack(painted(CLICKED, SLICES))]
+
+    found = candidates(marked, wanted, session.embeddings, 1)
+    likeness = {one.mask.voxels: one.likeness for one in found}
+
+    of_same, of_other = (likeness[block.voxels] for block in (LIKE_IT, BRIGHTER))
+    assert -1 <= of_other < 0 < of_same <= 1
+    sure = judged(marked, (0.0, 5.0, 0.0), wanted, session.embeddings, 1).confident(0.5)
+    assert not (sure.found & painted(BRIGHTER, SLICES)).any()
+    assert (sure.found & painted(LIKE_IT, SLICES)).sum() == LIKE_IT.voxels
+
+
+def test_without_wanted_lesions_the_marked_part_alone_decides(session):
+    marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6))
+
+    every = candidates(marked, [], session.embeddings, 1)
+    sure = judged(marked, (10.0, 5.0, -5.0), [], session.embeddings, 1).confident(0.5)
+
+    assert {one.likeness for one in every} == {0.0}
+    assert np.array_equal(sure.found, painted(BRIGHTER, SLICES))
+    assert sure.confidence.max() == pytest.approx(confidence((10.0, 5.0, -5.0), 6 / 8, 0), abs=1e-3)
+
+
+def test_specks_are_no_findings_and_nothing_marked_is_nothing_found(session):
+    speck = marked_parts((Block((5, 6), (1, 2), (30, 31)), 1))
+    nothing = marked_parts((LIKE_IT, 0))
+
+    assert candidates(speck, [], session.embeddings, 2) == []
+    assert not judged(nothing, (1.0, 1.0, 1.0), [], session.embeddings, 1).found.any()
+
+
+@given(st.tuples(*[st.floats(-10, 10)] * 3), st.floats(0, 1), st.floats(-1, 1), st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_confidence_is_a_share_and_follows_the_evidence(judgement, cover, likeness, more):
+    now = confidence(judgement, cover, likeness)
+    assert 0 <= now <= 1
+    assert (confidence(judgement, cover + more, likeness) - now) * judgement[0] >= -1e-9
+
+
+def test_looks_are_the_means_of_the_features_inside(session):
+    mask = Mask.from_stack(painted(LIKE_IT, SLICES))
+    sums, count = 0.0, 0
+    for n in mask.slices:
+        coarse = session.embeddings.features(n).coarse[0].double()
+        size = coarse.shape[1:]
+        pixels = torch.from_numpy(mask.image(n))[None, None].double()
+        inside = torch.nn.functional.interpolate(pixels, size, mode="area")[0, 0]
+        sums, count = sums + (coarse * inside).sum(dim=(1, 2)), count + inside.sum()
+
+    torch.testing.assert_close(looks_of([mask], session.embeddings).inside[0], sums / count)
+
+
+def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch):
+    marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6))
+    for least, kept in ((0.0, (LIKE_IT, BRIGHTER)), (0.5, (BRIGHTER,))):
+        session = stub_session(
+            CLICKED, LIKE_IT, BRIGHTER, slices=SLICES, min_confidence=least, absorb=False
+        )
+        exemplars = replace(session.model.config.exemplars, judgement=(10.0, 0.0, -5.0))
+        config = replace(session.model.config, marks_unprompted=True, exemplars=exemplars)
+        monkeypatch.setattr(session.model, "config", config)
+        monkeypatch.setattr(session.search, "run", lambda *_: marked)
+        click_on(session, CLICKED, propagate=False)
+
+        found = [stack_of(session, one) for one in session.find_similar()]
+
+        assert len(found) == len(kept)
+        for block in kept:
+            assert any(np.array_equal(one, painted(block, SLICES)) for one in found)
+        assert np.array_equal(session.semantic, sum(found).astype(bool))
+
+
+def test_only_networks_that_mark_unprompted_have_a_judgement():
+    with pytest.raises(ValueError, match="judgement"):
+        NetworkConfig(preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1, 1, 1)))

@@ -1,0 +1,89 @@
+"""How likely a finding is what was sought.
+
+Where a network was taught to mark every lesion without a prompt, what a search marks can be held
+against that: a finding is the whole lesion that it marks a part of, and the larger the part, the
+surer. What the finding looks like beside the lesions that were clicked tells the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from mois_core.progress import CancelToken
+from mois_core.session.components import connected_components
+from mois_core.session.embeddings import Embeddings
+from mois_core.session.looks import looks_of, standardised
+from mois_core.session.masks import Mask
+from mois_core.session.search import Marked
+
+Judgement = tuple[float, float, float]
+"""`ExemplarConfig.judgement`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A lesion that a search marks a part of."""
+
+    mask: Mask
+    cover: float
+    """The part of it that the search marks."""
+    likeness: float
+    """Mean cosine between its look and those of the wanted lesions, or 0 if nothing is wanted."""
+
+
+def confidence(
+    judgement: Judgement, cover: np.ndarray | float, likeness: np.ndarray | float
+) -> np.ndarray:
+    """Return which share of findings with this cover and this likeness are right."""
+    of_cover, of_likeness, constant = judgement
+    return expit(of_cover * cover + of_likeness * likeness + constant)
+
+
+def judged(
+    marked: Marked,
+    judgement: Judgement,
+    wanted: Sequence[Mask],
+    embeddings: Embeddings,
+    smallest: int,
+    cancel: CancelToken | None = None,
+) -> Marked:
+    """Return what a search marks as whole lesions, with the confidence in each.
+
+    ``wanted`` are the lesions that the findings should look like; smaller components than
+    ``smallest`` voxels are left out.
+    """
+    found, sure = np.zeros_like(marked.found), np.zeros_like(marked.confidence)
+    for one in candidates(marked, wanted, embeddings, smallest, cancel):
+        one.mask.paint(found, True)
+        one.mask.paint(sure, confidence(judgement, one.cover, one.likeness))
+    return replace(marked, found=found, confidence=sure)
+
+
+def candidates(
+    marked: Marked,
+    wanted: Sequence[Mask],
+    embeddings: Embeddings,
+    smallest: int,
+    cancel: CancelToken | None = None,
+) -> list[Candidate]:
+    """Return all lesions that a search marks a part of.
+
+    Looks are measured against those of everything that the network takes for a lesion: by how it
+    differs from healthy tissue, every lesion is like every other.
+    """
+    masks = [one.mask for one in connected_components(marked.found | marked.lesions, smallest)]
+    if not masks:
+        return []
+    looks = looks_of([*masks, *wanted], embeddings, cancel=cancel).inside
+    own, of_wanted = looks[: len(masks)], looks[len(masks) :]
+    frame = own.mean(dim=0), own.std(dim=0, correction=0)
+    cosines = standardised(own, *frame) @ standardised(of_wanted, *frame).T  # (masks, wanted)
+    likeness = cosines.mean(dim=1) if wanted else torch.zeros(len(masks))
+    covers = [float(mask.read(marked.found).mean()) for mask in masks]
+    every = zip(masks, covers, likeness.tolist(), strict=True)
+    return [Candidate(*one) for one in every if one[1] > 0]
