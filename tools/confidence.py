@@ -40,8 +40,7 @@ PULL = 0.02
 class Finding:
     """One finding beside the clicked lesions, and how much of it is right."""
 
-    cover: float
-    likeness: float
+    evidence: tuple[float, float, float, float]
     voxels: int
     shared: int
     """Voxels that belong to the sought lesions."""
@@ -105,7 +104,8 @@ def _candidates(session: Session) -> list[Candidate]:
     marked = session.search.run(range(session.stack.count), session.exemplars_for, silent, None)
     rules = FindingRules.of(session.settings, session.stack, True, session.reference)
     wanted = wanted_masks(session.state.lesions.values())
-    return candidates(marked, wanted, session.embeddings, rules.smallest)
+    how = rules.smallest, session.volume.voxel_volume_cm3
+    return candidates(marked, wanted, session.embeddings, *how)
 
 
 def _compared(candidate: Candidate, instances: np.ndarray, sizes: dict[int, int]) -> Finding:
@@ -116,8 +116,7 @@ def _compared(candidate: Candidate, instances: np.ndarray, sizes: dict[int, int]
     voxels = candidate.mask.voxels
     ious = [n / (voxels + sizes[lesion] - n) for lesion, n in shares.items()]
     is_right = max(ious, default=0.0) >= RIGHT_IOU
-    evidence = candidate.cover, candidate.likeness
-    return Finding(*evidence, voxels, sum(shares.values()), is_right)
+    return Finding(candidate.evidence, voxels, sum(shares.values()), is_right)
 
 
 def searched_with_each(seed: int, checkpoint: str | None) -> list[SearchedScan]:
@@ -129,21 +128,23 @@ def searched_with_each(seed: int, checkpoint: str | None) -> list[SearchedScan]:
 
 def confidences(findings: Sequence[Finding], judgement: Judgement) -> np.ndarray:
     """Return the confidence in each finding."""
-    covers = np.array([one.cover for one in findings])
-    return confidence(judgement, covers, np.array([one.likeness for one in findings]))
+    return confidence(_evidence(findings), judgement)
+
+
+def _evidence(findings: Sequence[Finding]) -> np.ndarray:
+    return np.array([one.evidence for one in findings]).reshape(-1, 4)
 
 
 def fitted(findings: Sequence[Finding]) -> Judgement:
     """Return the judgement under which it is likeliest that just the right findings are right."""
-    evidence = np.array([(one.cover, one.likeness, 1.0) for one in findings])
+    evidence = _evidence(findings)
     signs = np.array([1 if one.is_right else -1 for one in findings])
 
     def unlikeliness(factors: np.ndarray) -> float:
         doubt = np.logaddexp(0, -signs * (evidence @ factors)).sum()
         return doubt + PULL * np.square(factors[:-1]).sum()
 
-    of_cover, of_likeness, constant = minimize(unlikeliness, np.zeros(3)).x.round(2).tolist()
-    return of_cover, of_likeness, constant
+    return tuple(minimize(unlikeliness, np.zeros(4)).x.round(2).tolist())
 
 
 def main() -> None:

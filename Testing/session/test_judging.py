@@ -22,6 +22,7 @@ CLICKED = Block((3, 8), (4, 12), (4, 12))
 LIKE_IT = Block((4, 7), (20, 28), (4, 12))
 BRIGHTER = Block((3, 9), (20, 28), (20, 28), CLICKED.brightness + 60)
 SLICES = 12
+VOXEL_CM3 = 1.0
 
 
 def marked_parts(*parts: tuple[Block, int]) -> Marked:
@@ -46,7 +47,7 @@ def session():
 def test_a_finding_is_the_whole_lesion_that_the_search_marks_a_part_of(session):
     marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6), (CLICKED, 0))
 
-    found = candidates(marked, [], session.embeddings, 1)
+    found = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
 
     covers = {one.mask.voxels: one.cover for one in found}
     sizes = {block: block.voxels for block in (LIKE_IT, BRIGHTER)}
@@ -57,12 +58,14 @@ def test_what_looks_like_the_wanted_lesion_is_likelier(session):
     marked = marked_parts((LIKE_IT, 4), (BRIGHTER, 4), (CLICKED, 4))
     wanted = [Mask.from_stack(painted(CLICKED, SLICES))]
 
-    found = candidates(marked, wanted, session.embeddings, 1)
+    found = candidates(marked, wanted, session.embeddings, 1, VOXEL_CM3)
     likeness = {one.mask.voxels: one.likeness for one in found}
 
     of_same, of_other = (likeness[block.voxels] for block in (LIKE_IT, BRIGHTER))
     assert -1 <= of_other < 0 < of_same <= 1
-    sure = judged(marked, (0.0, 5.0, 0.0), wanted, session.embeddings, 1).confident(0.5)
+    sure = judged(marked, (0.0, 5.0, 0.0, 0.0), wanted, session.embeddings, 1, VOXEL_CM3).confident(
+        0.5
+    )
     assert not (sure.found & painted(BRIGHTER, SLICES)).any()
     assert (sure.found & painted(LIKE_IT, SLICES)).sum() == LIKE_IT.voxels
 
@@ -70,28 +73,50 @@ def test_what_looks_like_the_wanted_lesion_is_likelier(session):
 def test_without_wanted_lesions_the_marked_part_alone_decides(session):
     marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6))
 
-    every = candidates(marked, [], session.embeddings, 1)
-    sure = judged(marked, (10.0, 5.0, -5.0), [], session.embeddings, 1).confident(0.5)
+    every = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
+    sure = judged(marked, (10.0, 5.0, 0.0, -5.0), [], session.embeddings, 1, VOXEL_CM3).confident(
+        0.5
+    )
 
     assert {one.likeness for one in every} == {0.0}
     assert np.array_equal(sure.found, painted(BRIGHTER, SLICES))
-    assert sure.confidence.max() == pytest.approx(confidence((10.0, 5.0, -5.0), 6 / 8, 0), abs=1e-3)
+    assert sure.confidence.max() == pytest.approx(
+        confidence((6 / 8, 0, 0, 1), (10.0, 5.0, 0.0, -5.0)), abs=1e-3
+    )
 
 
 def test_specks_are_no_findings_and_nothing_marked_is_nothing_found(session):
     speck = marked_parts((Block((5, 6), (1, 2), (30, 31)), 1))
     nothing = marked_parts((LIKE_IT, 0))
 
-    assert candidates(speck, [], session.embeddings, 2) == []
-    assert not judged(nothing, (1.0, 1.0, 1.0), [], session.embeddings, 1).found.any()
+    assert candidates(speck, [], session.embeddings, 2, VOXEL_CM3) == []
+    assert not judged(
+        nothing, (1.0, 1.0, 1.0, 1.0), [], session.embeddings, 1, VOXEL_CM3
+    ).found.any()
 
 
-@given(st.tuples(*[st.floats(-10, 10)] * 3), st.floats(0, 1), st.floats(-1, 1), st.floats(0, 1))
+@given(
+    st.tuples(*[st.floats(-10, 10)] * 4),
+    st.tuples(st.floats(0, 1), st.floats(-1, 1), st.floats(-3, 0)),
+    st.floats(0, 1),
+)
 @settings(max_examples=50, deadline=None)
-def test_confidence_is_a_share_and_follows_the_evidence(judgement, cover, likeness, more):
-    now = confidence(judgement, cover, likeness)
+def test_confidence_is_a_share_and_follows_the_evidence(judgement, evidence, more):
+    cover, *rest = evidence
+    now, then = (confidence((part, *rest, 1.0), judgement) for part in (cover, cover + more))
     assert 0 <= now <= 1
-    assert (confidence(judgement, cover + more, likeness) - now) * judgement[0] >= -1e-9
+    assert (then - now) * judgement[0] >= -1e-9
+
+
+def test_size_counts_below_what_is_measurable(session):
+    marked = marked_parts((LIKE_IT, 8), (BRIGHTER, 8))
+    for voxel_cm3, below in ((1.0, 0), (3.0 / LIKE_IT.voxels, 0), (0.3 / LIKE_IT.voxels, -1)):
+        sizes = {
+            one.mask.voxels: one.size
+            for one in candidates(marked, [], session.embeddings, 1, voxel_cm3)
+        }
+        assert sizes[LIKE_IT.voxels] == pytest.approx(below)
+        assert sizes[LIKE_IT.voxels] <= sizes[BRIGHTER.voxels] <= 0
 
 
 def test_looks_are_the_means_of_the_features_inside(session):
@@ -113,7 +138,7 @@ def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch
         session = stub_session(
             CLICKED, LIKE_IT, BRIGHTER, slices=SLICES, min_confidence=least, absorb=False
         )
-        exemplars = replace(session.model.config.exemplars, judgement=(10.0, 0.0, -5.0))
+        exemplars = replace(session.model.config.exemplars, judgement=(10.0, 0.0, 0.0, -5.0))
         config = replace(session.model.config, marks_unprompted=True, exemplars=exemplars)
         monkeypatch.setattr(session.model, "config", config)
         monkeypatch.setattr(session.search, "run", lambda *_: marked)
@@ -129,4 +154,4 @@ def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch
 
 def test_only_networks_that_mark_unprompted_have_a_judgement():
     with pytest.raises(ValueError, match="judgement"):
-        NetworkConfig(preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1, 1, 1)))
+        NetworkConfig(preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1, 1, 1, 1)))

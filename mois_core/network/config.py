@@ -98,10 +98,10 @@ class ExemplarConfig:
     """Length of the learned bank; None means one token per position of the map."""
     min_confidence: float = 0.0
     """`Settings.min_confidence` that suits these weights; for the published ones it is 0."""
-    judgement: tuple[float, float, float] | None = None
-    """How confident to be of a finding (`mois_core/session/judging.py`): what the part of a lesion
-    that is marked, its likeness and 1 are multiplied with, for networks that mark unprompted. For
-    others it is the height of the logits."""
+    judgement: tuple[float, float, float, float] | None = None
+    """How confident to be of a finding, for networks that mark unprompted: what the part of a
+    lesion that is marked, its likeness, its size and 1 are multiplied with
+    (`mois_core/session/judging.py`). For others confidence is the height of the logits."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             marks_unprompted=True,
             exemplars=ExemplarConfig(
                 min_confidence=0.4,
-                judgement=(6.0, 4.0, -4.0),
+                judgement=(3.09, 2.01, 3.49, -1.17),
             ),
         ),
     }

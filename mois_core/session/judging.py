@@ -1,8 +1,9 @@
 """How likely a finding is what was sought.
 
 Where a network was taught to mark every lesion without a prompt, what a search marks can be held
-against that: a finding is the whole lesion that it marks a part of, and the larger the part, the
-surer. What the finding looks like beside the lesions that were clicked tells the rest.
+against that: a finding is the whole lesion that it marks a part of. How sure it is follows from how
+large that part is, from what the lesion looks like beside those that were clicked, and from its
+size: specks are mostly wrong.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from mois_core.session.looks import looks_of, standardised
 from mois_core.session.masks import Mask
 from mois_core.session.search import Marked
 
-Judgement = tuple[float, float, float]
+Judgement = tuple[float, float, float, float]
 """`ExemplarConfig.judgement`."""
+
+MEASURABLE_CM3 = 3.0
+"""Of lesions from this size on, size tells nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +38,18 @@ class Candidate:
     """The part of it that the search marks."""
     likeness: float
     """Mean cosine between its look and those of the wanted lesions, or 0 if nothing is wanted."""
+    size: float
+    """Powers of ten that its volume is below `MEASURABLE_CM3`: 0 or less."""
+
+    @property
+    def evidence(self) -> tuple[float, float, float, float]:
+        """What a judgement's factors belong to."""
+        return self.cover, self.likeness, self.size, 1.0
 
 
-def confidence(
-    judgement: Judgement, cover: np.ndarray | float, likeness: np.ndarray | float
-) -> np.ndarray:
-    """Return which share of findings with this cover and this likeness are right."""
-    of_cover, of_likeness, constant = judgement
-    return expit(of_cover * cover + of_likeness * likeness + constant)
+def confidence(evidence: np.ndarray | Sequence[float], judgement: Judgement) -> np.ndarray:
+    """Return which share of findings with this evidence [..., 4] are right."""
+    return expit(np.asarray(evidence) @ judgement)
 
 
 def judged(
@@ -50,6 +58,7 @@ def judged(
     wanted: Sequence[Mask],
     embeddings: Embeddings,
     smallest: int,
+    voxel_cm3: float,
     cancel: CancelToken | None = None,
 ) -> Marked:
     """Return what a search marks as whole lesions, with the confidence in each.
@@ -58,9 +67,9 @@ def judged(
     ``smallest`` voxels are left out.
     """
     found, sure = np.zeros_like(marked.found), np.zeros_like(marked.confidence)
-    for one in candidates(marked, wanted, embeddings, smallest, cancel):
+    for one in candidates(marked, wanted, embeddings, smallest, voxel_cm3, cancel):
         one.mask.paint(found, True)
-        one.mask.paint(sure, confidence(judgement, one.cover, one.likeness))
+        one.mask.paint(sure, confidence(one.evidence, judgement))
     return replace(marked, found=found, confidence=sure)
 
 
@@ -69,6 +78,7 @@ def candidates(
     wanted: Sequence[Mask],
     embeddings: Embeddings,
     smallest: int,
+    voxel_cm3: float,
     cancel: CancelToken | None = None,
 ) -> list[Candidate]:
     """Return all lesions that a search marks a part of.
@@ -76,14 +86,17 @@ def candidates(
     Looks are measured against those of everything that the network takes for a lesion: by how it
     differs from healthy tissue, every lesion is like every other.
     """
-    masks = [one.mask for one in connected_components(marked.found | marked.lesions, smallest)]
-    if not masks:
+    components = connected_components(marked.found | marked.lesions, smallest)
+    if not components:
         return []
+    masks = [one.mask for one in components]
     looks = looks_of([*masks, *wanted], embeddings, cancel=cancel).inside
     own, of_wanted = looks[: len(masks)], looks[len(masks) :]
     frame = own.mean(dim=0), own.std(dim=0, correction=0)
     cosines = standardised(own, *frame) @ standardised(of_wanted, *frame).T  # (masks, wanted)
     likeness = cosines.mean(dim=1) if wanted else torch.zeros(len(masks))
     covers = [float(mask.read(marked.found).mean()) for mask in masks]
-    every = zip(masks, covers, likeness.tolist(), strict=True)
+    volumes = np.array([one.voxels for one in components]) * voxel_cm3
+    sizes = np.minimum(np.log10(volumes / MEASURABLE_CM3), 0)
+    every = zip(masks, covers, likeness.tolist(), sizes.tolist(), strict=True)
     return [Candidate(*one) for one in every if one[1] > 0]

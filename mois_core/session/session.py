@@ -511,7 +511,7 @@ class Session:
             if judgement is not None:
                 wanted = wanted_masks(state.lesions.values()) if use_exemplars else []
                 what = (marked, judgement, wanted, self.embeddings, rules.smallest)
-                marked = judged(*what, cancel)
+                marked = judged(*what, self.stack.volume.voxel_volume_cm3, cancel)
             marked = marked.confident(self.settings.min_confidence)
             how = (self.editor, rules, progress, cancel)
             return marked.found, *lesions_after_search(marked, allowed, state, *how)
