@@ -265,7 +265,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             marks_unprompted=True,
             exemplars=ExemplarConfig(
                 min_confidence=0.4,
-                judgement=(3.09, 2.01, 3.49, -1.17),
+                judgement=(2.4, 2.74, 7.27, -1.87),
             ),
         ),
     }
