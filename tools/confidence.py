@@ -161,7 +161,12 @@ def main() -> None:
     if is_held_out(args.first + args.count - 1):
         parser.error("held-out phantoms are for measuring only, not for choosing")
     opened = weights.open_checkpoint(args.checkpoint or models.SHIPPED, device="cpu")
-    judgement = opened.network.config.exemplars.judgement
+    config = opened.network.config
+    if config.exemplars is None or not config.marks_unprompted:
+        parser.error("this network does not mark lesions without a prompt, so it judges none")
+    judgement = config.exemplars.judgement
+    if judgement is None and not args.again:
+        parser.error("this network has no judgement yet; --again fits one")
     work = partial(searched_with_each, checkpoint=args.checkpoint)
     seeds = range(args.first, args.first + args.count)
     scans: list[SearchedScan] = []

@@ -219,7 +219,10 @@ def main() -> None:
         "--min-confidence", type=float, help="of findings, in place of the model's own"
     )
     parser.add_argument(
-        "--heed-clicks", action="store_true", help="make corrected places what the clicks say"
+        "--heed-clicks",
+        action=argparse.BooleanOptionalAction,
+        default=Settings().heed_clicks,
+        help="make corrected places what the clicks say, as by default",
     )
     parser.add_argument("--counts", type=int, default=0, help="phantoms for the exemplar curve")
     parser.add_argument(

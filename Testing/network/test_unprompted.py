@@ -90,6 +90,17 @@ def test_without_a_mask_to_correct_every_positive_click_counts():
     assert torch.equal(first > 0, (TWO_PARTS > 0) & (TWO_PARTS < 5))
 
 
+def test_what_was_denied_is_not_added_again():
+    drawn = torch.full((1, 1, ROWS, COLUMNS), -7.0)
+    clicks = (2, 2), (1, 1), (3, 3)
+
+    again = with_marked(drawn, TWO_PARTS, WHOLE, *at(*clicks, labels=[1, NEGATIVE, 1]))
+    at_once = with_marked(None, TWO_PARTS, WHOLE, *at(*clicks, labels=[1, NEGATIVE, 1]))
+
+    assert torch.equal(again, drawn)
+    assert not (at_once > 0).any()
+
+
 def test_boxes_and_negative_clicks_alone_begin_with_no_mask():
     box = at((1, 1), (3, 3), labels=[BOX_FIRST, BOX_SECOND])
 

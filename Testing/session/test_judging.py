@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stub_sessions import click_on, stack_of, stub_session
 
 from mois_core.network.config import ExemplarConfig, NetworkConfig, preset
-from mois_core.session.judging import candidates, confidence, judged
+from mois_core.session.judging import USUAL_LIKENESS, candidates, confidence, judged
 from mois_core.session.looks import looks_of
 from mois_core.session.masks import Mask
 from mois_core.session.search import Marked, heights
@@ -21,6 +21,12 @@ from mois_core.session.search import Marked, heights
 CLICKED = Block((3, 8), (4, 12), (4, 12))
 LIKE_IT = Block((4, 7), (20, 28), (4, 12))
 BRIGHTER = Block((3, 9), (20, 28), (20, 28), CLICKED.brightness + 60)
+OTHERS = [
+    Block((n, n + 1), (row, row + 4), (16, 20), BRIGHTER.brightness)
+    for n in (1, 11)
+    for row in (0, 8, 16, 24)
+]
+"""Enough of them that looks can be compared."""
 SLICES = 12
 VOXEL_CM3 = 1.0
 
@@ -39,7 +45,7 @@ def marked_parts(*parts: tuple[Block, int]) -> Marked:
 
 @pytest.fixture(scope="module")
 def session():
-    made = stub_session(CLICKED, LIKE_IT, BRIGHTER, slices=SLICES)
+    made = stub_session(CLICKED, LIKE_IT, BRIGHTER, *OTHERS, slices=SLICES)
     made.prepare()
     return made
 
@@ -55,7 +61,7 @@ def test_a_finding_is_the_whole_lesion_that_the_search_marks_a_part_of(session):
 
 
 def test_what_looks_like_the_wanted_lesion_is_likelier(session):
-    marked = marked_parts((LIKE_IT, 4), (BRIGHTER, 4), (CLICKED, 4))
+    marked = marked_parts((LIKE_IT, 4), (BRIGHTER, 4), (CLICKED, 4), *((one, 0) for one in OTHERS))
     wanted = [Mask.from_stack(painted(CLICKED, SLICES))]
 
     found = candidates(marked, wanted, session.embeddings, 1, VOXEL_CM3)
@@ -74,15 +80,24 @@ def test_without_wanted_lesions_the_marked_part_alone_decides(session):
     marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6))
 
     every = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
-    sure = judged(marked, (10.0, 5.0, 0.0, -5.0), [], session.embeddings, 1, VOXEL_CM3).confident(
-        0.5
-    )
+    judgement = (10.0, 5.0, 0.0, -7.5)
+    sure = judged(marked, judgement, [], session.embeddings, 1, VOXEL_CM3).confident(0.5)
 
-    assert {one.likeness for one in every} == {0.0}
+    assert {one.likeness for one in every} == {USUAL_LIKENESS}
     assert np.array_equal(sure.found, painted(BRIGHTER, SLICES))
-    assert sure.confidence.max() == pytest.approx(
-        confidence((6 / 8, 0, 0, 1), (10.0, 5.0, 0.0, -5.0)), abs=1e-3
-    )
+    expected = confidence((6 / 8, USUAL_LIKENESS, 0, 1), judgement)
+    assert sure.confidence.max() == pytest.approx(expected, abs=1e-3)
+
+
+def test_of_two_lesions_the_second_is_found_though_it_is_all_that_the_first_is_not(session):
+    marked = marked_parts((LIKE_IT, 8), (CLICKED, 8))
+    wanted = [Mask.from_stack(painted(CLICKED, SLICES))]
+    shipped = preset("phantom").exemplars
+
+    sure = judged(marked, shipped.judgement, wanted, session.embeddings, 1, VOXEL_CM3)
+
+    found = sure.confident(shipped.min_confidence).found
+    assert (found & painted(LIKE_IT, SLICES)).sum() == LIKE_IT.voxels
 
 
 def test_specks_are_no_findings_and_nothing_marked_is_nothing_found(session):

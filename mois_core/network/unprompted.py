@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mois_core.network.config import MASK_STRIDE, Size
 from mois_core.network.holes import EIGHT_CONNECTED
-from mois_core.network.prompt_encoder import POSITIVE
+from mois_core.network.prompt_encoder import NEGATIVE, POSITIVE
 
 UNMARKED_LOGIT = -8.0
 """Logit of lesions that no point is in."""
@@ -28,26 +28,32 @@ def with_marked(
     """Return masks (B, 1, low rows, low columns) with what is marked at the positive points.
 
     ``before`` are the masks that are corrected, so that only the last point is new; without them
-    all points are, and if none is positive there is no mask. ``marked`` (1 or B, 1, low rows, low
-    columns) are logits of any lesion on slices, or on crops that begin at the row and column
-    ``origin``; ``points`` (B, n, (x, y)) are in model pixels of whole slices.
+    all points are, and if none is positive there is no mask. A part that a negative point is in is
+    not added. ``marked`` (1 or B, 1, low rows, low columns) are logits of any lesion on slices, or
+    on crops that begin at the row and column ``origin``; ``points`` (B, n, (x, y)) are in model
+    pixels of whole slices.
     """
-    if before is not None:
-        points, labels = points[:, -1:], labels[:, -1:]
     pixels = ((points + 0.5 - points.new_tensor(origin[::-1])) / MASK_STRIDE).floor().long()
-    clicked = [
-        [pixel for pixel, label in zip(*own, strict=True) if label == POSITIVE]
-        for own in zip(pixels.tolist(), labels.tolist(), strict=True)
-    ]
+    own = list(zip(pixels.tolist(), labels.tolist(), strict=True))
+    denied = [_labelled(NEGATIVE, *one) for one in own]
+    if before is not None:
+        own = [(places[-1:], kinds[-1:]) for places, kinds in own]
+    clicked = [_labelled(POSITIVE, *one) for one in own]
     if before is None:
         if not any(clicked):
             return None
         before = marked.masked_fill(marked > 0, UNMARKED_LOGIT)
     planes = [_named_parts(plane) for plane in (marked[:, 0] > 0).cpu().numpy()]
     planes *= len(clicked) // len(planes)
-    parts = np.stack([_parts_at(*own) for own in zip(planes, clicked, strict=True)])
+    each = zip(planes, clicked, denied, strict=True)
+    parts = np.stack([_parts_at(plane, yes) & ~_parts_at(plane, no) for plane, yes, no in each])
     is_part = torch.from_numpy(parts)[:, None].to(marked.device)
     return torch.where(is_part, torch.maximum(before, marked), before)
+
+
+def _labelled(label: int, pixels: Sequence, labels: Sequence[int]) -> list[tuple[int, int]]:
+    """Return those pixels that have a label."""
+    return [pixel for pixel, own in zip(pixels, labels, strict=True) if own == label]
 
 
 def _named_parts(plane: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.special import expit
+from torch import Tensor
 
 from mois_core.progress import CancelToken
 from mois_core.session.components import connected_components
@@ -28,6 +28,12 @@ Judgement = tuple[float, float, float, float]
 MEASURABLE_CM3 = 3.0
 """Of lesions from this size on, size tells nothing."""
 
+FEWEST_COMPARED = 8
+"""Looks of fewer lesions than this say nothing: of two, each is all that the other is not."""
+
+USUAL_LIKENESS = 0.5
+"""Likeness where it cannot be told: the mean of right findings (phantoms 90020 to 90025)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -37,7 +43,7 @@ class Candidate:
     cover: float
     """The part of it that the search marks."""
     likeness: float
-    """Mean cosine between its look and those of the wanted lesions, or 0 if nothing is wanted."""
+    """Mean cosine between its look and those of the wanted lesions, or `USUAL_LIKENESS`."""
     size: float
     """Powers of ten that its volume is below `MEASURABLE_CM3`: 0 or less."""
 
@@ -90,13 +96,18 @@ def candidates(
     if not components:
         return []
     masks = [one.mask for one in components]
-    looks = looks_of([*masks, *wanted], embeddings, cancel=cancel).inside
-    own, of_wanted = looks[: len(masks)], looks[len(masks) :]
-    frame = own.mean(dim=0), own.std(dim=0, correction=0)
-    cosines = standardised(own, *frame) @ standardised(of_wanted, *frame).T  # (masks, wanted)
-    likeness = cosines.mean(dim=1) if wanted else torch.zeros(len(masks))
+    likeness = [USUAL_LIKENESS] * len(masks)
+    if wanted and len(masks) >= FEWEST_COMPARED:
+        looks = looks_of([*masks, *wanted], embeddings, cancel=cancel).inside
+        likeness = _likeness(looks[: len(masks)], looks[len(masks) :]).tolist()
     covers = [float(mask.read(marked.found).mean()) for mask in masks]
     volumes = np.array([one.voxels for one in components]) * voxel_cm3
     sizes = np.minimum(np.log10(volumes / MEASURABLE_CM3), 0)
-    every = zip(masks, covers, likeness.tolist(), sizes.tolist(), strict=True)
+    every = zip(masks, covers, likeness, sizes.tolist(), strict=True)
     return [Candidate(*one) for one in every if one[1] > 0]
+
+
+def _likeness(looks: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean cosine of each look (masks, width) with the wanted ones, among all looks."""
+    frame = looks.mean(dim=0), looks.std(dim=0, correction=0)
+    return (standardised(looks, *frame) @ standardised(wanted, *frame).T).mean(dim=1)

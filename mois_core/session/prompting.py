@@ -194,5 +194,6 @@ class Prompter:
 
 def _layout_of(job: _PromptedSlice, step: int) -> tuple:
     """Return what lesions must have in common to be decoded as one batch."""
-    prompts = len(job.steps[step].labels)
-    return job.slice_index, prompts, job.logits is None, job.conditioned is None
+    labels = job.steps[step].labels
+    begins = job.logits is None, POSITIVE in labels
+    return job.slice_index, len(labels), *begins, job.conditioned is None

@@ -49,15 +49,15 @@ class Settings:
     """A finding is a connected component of what the search marks, or what the network outlines
     when it is asked again at that component's deepest point."""
     min_confidence: float | None = None
-    """A finding is kept if its highest logit reaches this part of the 99th percentile of all logits
-    that a search marks. 0 keeps all, as published; None takes what suits the network."""
+    """A finding is kept if its confidence is at least this: what a judging network tells
+    (`judging.py`), for others the highest logit as a part of the 99th percentile of all that a
+    search marks. 0 keeps all, as published; None takes what suits the network."""
     absorb: bool = True
     """What a search marks in contact with a clicked lesion becomes part of it, except on slices
     that were painted or have a negative click. Without, it is left out if it is less than half of
     what is marked there, and else a finding."""
-    heed_clicks: bool = False
-    """Make the place of a correction what the click says, even where the network does not. What
-    it gains depends on the network: `python -m tools.trial --heed-clicks` measures it."""
+    heed_clicks: bool = True
+    """Make the place of a correction what the click says, even where the network does not."""
     connected: bool = True
     """Leave out what is not connected to what the user prompted."""
     learn_from_rejections: bool = True
