@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mois_core.network.config import NetworkConfig
+from mois_core.network.config import NetworkConfig, with_changes
 from mois_core.network.exemplar import ExemplarKeys, ExemplarView, MoisSam2
 from mois_core.network.loading import build
 from mois_core.network.model import Prompts, Sam2
@@ -135,10 +136,14 @@ def published_operations(config: NetworkConfig) -> dict[str, int]:
     """Return the operations of each step as the published implementation performs it.
 
     They are counted on shapes alone: on the meta device the network takes no short cut. Work that
-    we do once for many runs is included, since the published implementation repeats it in each.
+    we do once for many runs is included, since the published implementation repeats it in each; what
+    only ours does is not.
     """
+    own: dict[str, Any] = {"marks_unprompted": False}
+    if config.exemplars is not None:
+        own["exemplars"] = {"judgement": None}
     with torch.device("meta"):
-        model = build(config)
+        model = build(with_changes(config, own))
     model.requires_grad_(False).eval()
     counted = {}
     for name, step in BenchSteps(model).all().items():
