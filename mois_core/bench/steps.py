@@ -136,8 +136,8 @@ def published_operations(config: NetworkConfig) -> dict[str, int]:
     """Return the operations of each step as the published implementation performs it.
 
     They are counted on shapes alone: on the meta device the network takes no short cut. Work that
-    we do once for many runs is included, since the published implementation repeats it in each; what
-    only ours does is not.
+    we do once for many runs is included, since the published implementation repeats it in each.
+    What only ours does is not.
     """
     own: dict[str, Any] = {"marks_unprompted": False}
     if config.exemplars is not None:
