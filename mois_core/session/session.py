@@ -30,7 +30,7 @@ from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_
 from mois_core.session.findings import FindingRules, lesions_after_search
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
-from mois_core.session.judging import Judgement, judged
+from mois_core.session.judging import judged
 from mois_core.session.lesion import BoxPrompt, Click, Lesion, Prompt, Status, painting_order
 from mois_core.session.lesion_edits import LesionEditor, with_rest_of, without_clicks
 from mois_core.session.masks import Mask
@@ -40,7 +40,7 @@ from mois_core.session.prompt_notices import PromptNotices
 from mois_core.session.prompting import Prompter
 from mois_core.session.propagation import Propagator, Spread
 from mois_core.session.rejections import wanted_masks
-from mois_core.session.search import Search
+from mois_core.session.search import Marked, Search
 from mois_core.session.slice_decoder import SliceDecoder
 from mois_core.session.state import MACHINE_SETTINGS, Settings, State
 from mois_core.session.state_size import difference
@@ -507,12 +507,8 @@ class Session:
             marked = self.search.run(slices, choice, progress, cancel)
             if allowed is not None:
                 marked = marked.inside(allowed)
-            judgement = self._judgement()
-            if judgement is not None:
-                wanted = wanted_masks(state.lesions.values()) if use_exemplars else []
-                what = (marked, judgement, wanted, self.embeddings, rules.smallest)
-                marked = judged(*what, self.stack.volume.voxel_volume_cm3, cancel)
-            marked = marked.confident(self.settings.min_confidence)
+            wanted = wanted_masks(state.lesions.values()) if use_exemplars else []
+            marked = self._confident(marked, wanted, rules.smallest, cancel)
             how = (self.editor, rules, progress, cancel)
             return marked.found, *lesions_after_search(marked, allowed, state, *how)
 
@@ -520,9 +516,15 @@ class Session:
         self.history.commit("find similar", state)
         return [finding.id for finding in findings]
 
-    def _judgement(self) -> Judgement | None:
-        exemplars = self.model.config.exemplars
-        return None if self.reference else exemplars.judgement
+    def _confident(
+        self, marked: Marked, wanted: Sequence[Mask], smallest: int, cancel: CancelToken | None
+    ) -> Marked:
+        """Return what is marked with enough confidence, as whole lesions if the network judges."""
+        judgement = self.model.config.exemplars.judgement
+        if judgement is not None and not self.reference:
+            voxel_cm3 = self.stack.volume.voxel_volume_cm3
+            marked = judged(marked, judgement, wanted, self.embeddings, smallest, voxel_cm3, cancel)
+        return marked.confident(self.settings.min_confidence)
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
         if inside is None and outside is None:
