@@ -72,6 +72,17 @@ def test_a_number_of_slices_can_be_asked_for_instead():
     assert session.lesion(lesion).mask.slices == (4, 5, 6, 7, 8)
 
 
+@pytest.mark.parametrize(("positive", "last"), [(False, 7), (True, 9)])
+def test_only_a_click_on_the_lesion_makes_it_be_followed_further(positive, last):
+    session = thin(2.0, propagation_slices=2)
+    lesion = session.click(ras(session, 5, 11, 11))
+    assert session.lesion(lesion).mask.slices == (3, 4, 5, 6, 7)
+
+    place = (11, 11) if positive else (9, 9)
+    session.click(ras(session, 7, *place), positive, lesion)
+    assert session.lesion(lesion).mask.slices == tuple(range(3, last + 1))
+
+
 def test_the_published_flow_counts_slices_whatever_their_thickness():
     volume = thin(2.0).volume
     session = Session(StubNetwork(), volume, reference=True)

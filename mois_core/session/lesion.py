@@ -207,6 +207,13 @@ class Lesion:
         """Return whether clicks or a box of the user count on a slice."""
         return self.box_on(slice_index) is not None or bool(self.clicks_on(slice_index))
 
+    def is_pointed_at(self, slice_index: int) -> bool:
+        """Return whether the user's prompts say that the lesion is on a slice."""
+        if slice_index in self.painted:
+            return slice_index in self.mask.planes
+        is_boxed = self.box_on(slice_index) is not None
+        return is_boxed or any(click.positive for click in self.clicks_on(slice_index))
+
     @property
     def is_finding(self) -> bool:
         """Whether a search made the lesion, and the user has prompted nothing of it."""

@@ -146,9 +146,14 @@ class Propagator:
         """Return where a lesion is propagated to; nowhere if it has no prompted slice."""
         if not lesion.prompted:
             return []
-        targets = around_first_prompt if self.reference else around_every_prompt
         fixed = {*lesion.prompted, *lesion.painted}
-        return targets(lesion.prompted, fixed, propagation_slices, self.decoder.embeddings.count)
+        where = lesion.prompted, fixed, propagation_slices, self.decoder.embeddings.count
+        if self.reference:
+            return around_first_prompt(*where)
+        rounds = around_every_prompt(*where)
+        return [
+            [t for t in own if _may_be_on(lesion, t.slice, propagation_slices)] for own in rounds
+        ]
 
     @torch.no_grad()
     def propagate(
@@ -216,6 +221,17 @@ def _propagated(chain: _Chain) -> Lesion:
     for slice_index in {*lesion.propagated, *(t.slice for own in chain.rounds for t in own)}:
         lesion = lesion.with_image(slice_index, chain.images.get(slice_index))
     return replace(lesion, propagated=MappingProxyType(chain.memories))
+
+
+def _may_be_on(lesion: Lesion, slice_index: int, propagation_slices: int) -> bool:
+    """Return whether a lesion was, or is by one of its prompts, near enough to a slice.
+
+    A click on what is too much says where the lesion is not, so it is followed no further for that.
+    """
+    if lesion.origin is not None and slice_index in lesion.origin.mask.planes:
+        return True
+    near = (n for n in lesion.prompted if abs(n - slice_index) <= propagation_slices)
+    return any(lesion.is_pointed_at(n) for n in near)
 
 
 def _continued(image: np.ndarray, before: np.ndarray) -> np.ndarray:
