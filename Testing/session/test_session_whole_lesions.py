@@ -255,8 +255,8 @@ def test_a_correction_on_a_slice_that_was_gained_is_heeded():
 
 
 def test_what_touches_two_clicked_lesions_is_shared_out():
-    upper, lower = Block((2, 8), (4, 10), (8, 14)), Block((2, 8), (20, 26), (8, 14))
-    between = Block((2, 8), (10, 20), (8, 14))
+    upper, lower = Block((2, 8), (4, 10), (8, 14)), Block((2, 8), (14, 20), (8, 14))
+    between = Block((2, 8), (10, 14), (8, 14))
     session = stub_session(upper, lower, between, propagation_slices=0)
     ids = [session.new_lesion() for _ in (upper, lower)]
     for lesion, block in zip(ids, (upper, lower), strict=True):
@@ -267,8 +267,21 @@ def test_what_touches_two_clicked_lesions_is_shared_out():
     assert session.find_similar() == []
 
     stacks = [stack_of(session, lesion) for lesion in ids]
-    assert stacks[0][3, 4:15, 10].all() and not stacks[0][3, 15:, 10].any()
-    assert stacks[1][3, 15:26, 10].all() and not stacks[1][3, :15, 10].any()
+    assert stacks[0][3, 4:12, 10].all() and not stacks[0][3, 12:, 10].any()
+    assert stacks[1][3, 12:20, 10].all() and not stacks[1][3, :12, 10].any()
+
+
+@pytest.mark.parametrize(("rows", "is_same"), [(12, True), (6, False)])
+def test_what_hardly_agrees_with_what_was_clicked_is_a_finding_of_its_own(rows, is_same):
+    whole = Block((4, 5), (4, 20), (8, 14))
+    session = stub_session(whole, propagation_slices=0)
+    lesion = session.box(ras(session, 4, 4, 8), ras(session, 4, 3 + rows, 13))
+    outlined = stack_of(session, lesion)
+    found = session.find_similar()
+
+    assert bool(found) != is_same
+    assert np.array_equal(stack_of(session, lesion), outlined) != is_same
+    assert np.array_equal(session.stack.from_volume(session.labels()) > 0, painted(whole))
 
 
 def test_an_accepted_finding_stays_as_it_was_accepted():

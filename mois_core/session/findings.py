@@ -26,8 +26,9 @@ from mois_core.session.search import Marked
 from mois_core.session.state import Settings, State
 
 MOSTLY = 0.5
-"""A finding that covers known lesions by this part of itself is one of them; two findings that
-share this part of their union are the same."""
+"""Findings that have this part in common are the same."""
+KNOWN = 2 / 3
+"""A component of what a search marks is a known lesion if this part of it is."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,10 @@ def absorb(
 
     ``order`` is the number of the next prompt.
     Those that are as they were outlined elsewhere stay so. What an earlier search had given them is
-    taken back first, unless it was rejected with the lesion. A connected component that touches
-    several of them is shared out, each voxel to the nearest; slices that the user drew, or denied
-    something on, gain nothing.
+    taken back first, unless it was rejected with the lesion. A connected component is theirs if it
+    is mostly known where they were looked for; beyond, it is believed. One that touches several of
+    them is shared out, each voxel to the nearest; slices that the user drew, or denied something
+    on, gain nothing.
     """
     own = [_without_absorbed(le) if le.status is Status.PROMPTED else le for le in lesions]
     takers = [le for le in own if le.status is Status.PROMPTED and not le.is_as_given]
@@ -131,6 +133,11 @@ def absorb(
         touched = touched[touched > 0]
         if not len(touched) or not rest.any():
             continue
+        looked_on = np.zeros(len(found), dtype=bool)
+        looked_on[[n for le in takers if le.id in touched for n in _slices_looked_on(le)]] = True
+        seen = component & looked_on[box[0], None, None]
+        if not seen.any() or known[box][seen].mean() < KNOWN:
+            continue
         near = np.isin(owners[box], touched)
         place = ndimage.distance_transform_edt(
             ~near, spacing, return_distances=False, return_indices=True
@@ -149,6 +156,11 @@ def absorb(
             lesion = replace(lesion, mask=lesion.mask.union(part), absorbed=absorbed)
         changed.append(lesion)
     return changed
+
+
+def _slices_looked_on(lesion: Lesion) -> set[int]:
+    """Return the slices where it was decided what belongs to a lesion."""
+    return {*lesion.mask.planes, *lesion.prompted, *lesion.propagated, *lesion.painted}
 
 
 def _closed_slices(lesion: Lesion) -> set[int]:
@@ -192,7 +204,7 @@ def findings_of(found: np.ndarray, known: np.ndarray, smallest: int) -> list[Mas
         is_known = component.mask.read(known)
         if not is_known.any():
             fresh.append(component)
-        elif is_known.mean() < MOSTLY:
+        elif is_known.mean() < KNOWN:
             component.mask.paint(rests, True)
     if rests.any():
         fresh += connected_components(rests & ~known, smallest)
