@@ -54,8 +54,9 @@ class Settings:
     search marks. 0 keeps all, as published; None takes what suits the network."""
     absorb: bool = True
     """What a search marks in contact with a clicked lesion becomes part of it, except on slices
-    that were painted or have a negative click. Without, it is left out if it is less than half of
-    what is marked there, and else a finding."""
+    that were painted or have a negative click, if both are mostly the same where the lesion was
+    looked for. Without, it is left out if it is less than a third of what is marked there, and else
+    a finding."""
     heed_clicks: bool = True
     """Make the place of a correction what the click says, even where the network does not."""
     connected: bool = True
