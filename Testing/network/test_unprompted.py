@@ -144,7 +144,8 @@ def test_lesions_of_a_slice_are_decoded_together_as_one_by_one(networks):
         own = points[index : index + 1], labels[index : index + 1]
         given = Prompts(*own, with_marked(None, marked, WHOLE, *own))
         told = plain.decode(features, coarse, given)
-        torch.testing.assert_close(together.logits[index], told.logits[0])
+        # Logits go up to 124, and two at once are rounded otherwise than one.
+        torch.testing.assert_close(together.logits[index], told.logits[0], rtol=1e-5, atol=1e-3)
         assert not torch.equal(told.logits, plain.decode(features, coarse, Prompts(*own)).logits)
 
 

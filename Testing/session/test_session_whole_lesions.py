@@ -284,6 +284,18 @@ def test_what_hardly_agrees_with_what_was_clicked_is_a_finding_of_its_own(rows, 
     assert np.array_equal(session.stack.from_volume(session.labels()) > 0, painted(whole))
 
 
+def test_what_was_denied_of_a_lesion_is_no_finding():
+    whole = Block((4, 5), (4, 20), (8, 14))
+    session = stub_session(whole, propagation_slices=0)
+    lesion = session.box(ras(session, 4, 4, 8), ras(session, 4, 9, 13))
+    session.click(ras(session, 4, 16, 10), False, lesion)
+
+    assert session.find_similar() == []
+    assert np.array_equal(
+        session.stack.from_volume(session.labels()) > 0, stack_of(session, lesion)
+    )
+
+
 def test_an_accepted_finding_stays_as_it_was_accepted():
     session, lesion = half_clicked(absorb=False)
     finding = session.find_similar()[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from mois_core.session.components import (
 )
 from mois_core.session.lesion import Absorbed, Click, Lesion, Status
 from mois_core.session.lesion_edits import LesionEditor
-from mois_core.session.masks import Mask, overlap
+from mois_core.session.masks import Mask, Place, overlap
 from mois_core.session.propagation import around_every_prompt
 from mois_core.session.rejections import without_rejected_looks
 from mois_core.session.search import Marked
@@ -84,7 +84,7 @@ def lesions_after_search(
     for lesion in state.lesions.values():
         lesion.mask.paint(known, True)
     blocked = known if allowed is None else known | ~allowed
-    masks = findings_of(found, blocked, rules.smallest)
+    masks = findings_of(found, blocked, rules.smallest, _denied(state.lesions.values()))
     if rules.learn:
         searched = [n for n in range(len(found)) if allowed is None or allowed[n].any()]
         how = (editor.decoder.embeddings, searched, cancel)
@@ -193,11 +193,20 @@ def _mask_in(part: np.ndarray, box: tuple[slice, ...], shape: tuple[int, int]) -
     return mask
 
 
-def findings_of(found: np.ndarray, known: np.ndarray, smallest: int) -> list[Mask]:
+def _denied(lesions: Iterable[Lesion]) -> list[Place]:
+    """Return the places of the clicks that say where lesions are not."""
+    clicks = [click for lesion in lesions for click in lesion.clicks if not click.positive]
+    return [(click.slice, round(click.y), round(click.x)) for click in clicks]
+
+
+def findings_of(
+    found: np.ndarray, known: np.ndarray, smallest: int, denied: Sequence[Place] = ()
+) -> list[Mask]:
     """Return the masks of new lesions in a mask of everything that a search marked.
 
     A component that is mostly a known lesion is that lesion seen again; of the others, only what
-    lies outside the known ones is new. No two findings share a voxel.
+    lies outside the known ones is new, and of that no part with a ``denied`` place in it. No two
+    findings share a voxel.
     """
     fresh, rests = [], np.zeros_like(found)
     for component in connected_components(found, smallest):
@@ -207,7 +216,8 @@ def findings_of(found: np.ndarray, known: np.ndarray, smallest: int) -> list[Mas
         elif is_known.mean() < KNOWN:
             component.mask.paint(rests, True)
     if rests.any():
-        fresh += connected_components(rests & ~known, smallest)
+        parts = connected_components(rests & ~known, smallest)
+        fresh += [part for part in parts if not any(map(part.mask.covers, denied))]
     taken = known.copy()
     masks = []
     for component in largest_first(fresh):
