@@ -284,6 +284,16 @@ def test_what_hardly_agrees_with_what_was_clicked_is_a_finding_of_its_own(rows, 
     assert np.array_equal(session.stack.from_volume(session.labels()) > 0, painted(whole))
 
 
+def test_a_neighbour_that_is_marked_with_a_lesion_keeps_no_scraps_around_it_from_it():
+    whole = Block((4, 5), (4, 30), (8, 14))
+    session = stub_session(whole, propagation_slices=0)
+    lesion = session.box(ras(session, 4, 6, 8), ras(session, 4, 15, 13))
+    (neighbour,) = session.find_similar()
+
+    assert is_exactly(session, lesion, Block((4, 5), (4, 16), (8, 14)))
+    assert is_exactly(session, neighbour, Block((4, 5), (16, 30), (8, 14)))
+
+
 def test_what_was_denied_of_a_lesion_is_no_finding():
     whole = Block((4, 5), (4, 20), (8, 14))
     session = stub_session(whole, propagation_slices=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,20 +15,22 @@ from mois_core.session.components import (
     connected_components,
     deepest_point,
     fill_holes,
-    largest_first,
 )
 from mois_core.session.lesion import Absorbed, Click, Lesion, Status
 from mois_core.session.lesion_edits import LesionEditor
-from mois_core.session.masks import Mask, Place, overlap
+from mois_core.session.masks import Mask, overlap
 from mois_core.session.propagation import around_every_prompt
 from mois_core.session.rejections import without_rejected_looks
 from mois_core.session.search import Marked
 from mois_core.session.state import Settings, State
 
+Place = tuple[int, int, int]
+"""Slice, row and column of a voxel."""
+
 MOSTLY = 0.5
 """Findings that have this part in common are the same."""
 KNOWN = 2 / 3
-"""A component of what a search marks is a known lesion if this part of it is."""
+"""A lesion and what is marked beside it are the same if this part of both is the lesion."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,10 @@ def lesions_after_search(
     if rules.absorb:
         known = list(state.lesions.values())
         state = state.with_lesions(*absorb(found, known, rules.spacing, state.next_click))
-    known = np.zeros_like(found)
-    for lesion in state.lesions.values():
-        lesion.mask.paint(known, True)
-    blocked = known if allowed is None else known | ~allowed
-    masks = findings_of(found, blocked, rules.smallest, _denied(state.lesions.values()))
+    owners = _owners(state.lesions.values(), found.shape)
+    blocked = owners > 0 if allowed is None else (owners > 0) | ~allowed
+    denied = _denied(state.lesions.values())
+    masks = findings_of(found, owners, blocked, rules.smallest, denied)
     if rules.learn:
         searched = [n for n in range(len(found)) if allowed is None or allowed[n].any()]
         how = (editor.decoder.embeddings, searched, cancel)
@@ -99,6 +100,57 @@ def lesions_after_search(
     return state.with_lesions(*findings), findings
 
 
+@dataclass(frozen=True)
+class Rest:
+    """What a search marks in one piece outside the known lesions."""
+
+    box: tuple[slice, slice, slice]
+    """Where it is, one voxel wider on each side."""
+    image: np.ndarray
+    """Which voxels of the box it is."""
+    touched: list[int]
+    """The ids of the lesions in contact with it."""
+
+    def is_part_of_them(self, marked: np.ndarray, looked_on: np.ndarray | None = None) -> bool:
+        """Return whether it belongs to the lesions in contact rather than being something else.
+
+        ``marked`` says by id how many voxels of each lesion the search marks too, ``looked_on``
+        which slices count.
+        """
+        image = self.image if looked_on is None else self.image[looked_on[self.box[0]]]
+        known = marked[self.touched].sum()
+        return known > 0 and known >= KNOWN * (known + np.count_nonzero(image))
+
+    def covers(self, place: Place) -> bool:
+        """Return whether it is at a voxel."""
+        inside = tuple(n - cut.start for n, cut in zip(place, self.box, strict=True))
+        is_in_box = all(0 <= n < count for n, count in zip(inside, self.image.shape, strict=True))
+        return is_in_box and bool(self.image[inside])
+
+
+def rests(found: np.ndarray, known: np.ndarray, owners: np.ndarray) -> Iterator[Rest]:
+    """Yield the connected parts of what is found and not known, with the ``owners`` in contact."""
+    labels, _ = ndimage.label(found & ~known, structure=TOUCHING)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        box = _wider(box, found.shape)
+        image = labels[box] == label
+        near = owners[box][ndimage.binary_dilation(image, structure=TOUCHING)]
+        yield Rest(box, image, np.unique(near[near > 0]).tolist())
+
+
+def _owners(lesions: Iterable[Lesion], shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array with the lesions' ids where they are."""
+    owners = np.zeros(shape, dtype=np.uint16)
+    for lesion in lesions:
+        lesion.mask.paint(owners, lesion.id)
+    return owners
+
+
+def _marked_of(owners: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return by id how many voxels of each lesion are found again."""
+    return np.bincount(owners[found], minlength=int(owners.max()) + 1)
+
+
 def absorb(
     found: np.ndarray,
     lesions: Sequence[Lesion],
@@ -109,40 +161,30 @@ def absorb(
 
     ``order`` is the number of the next prompt.
     Those that are as they were outlined elsewhere stay so. What an earlier search had given them is
-    taken back first, unless it was rejected with the lesion. A connected component is theirs if it
-    is mostly known where they were looked for; beyond, it is believed. One that touches several of
-    them is shared out, each voxel to the nearest; slices that the user drew, or denied something
-    on, gain nothing.
+    taken back first, unless it was rejected with the lesion. What is small beside what is marked of
+    them, on the slices where they were looked for, is theirs; beyond, all is believed. A part that
+    touches several of them is shared out, each voxel to the nearest; slices that the user drew, or
+    denied something on, gain nothing.
     """
     own = [_without_absorbed(le) if le.status is Status.PROMPTED else le for le in lesions]
     takers = [le for le in own if le.status is Status.PROMPTED and not le.is_as_given]
-    owners = np.zeros(found.shape, dtype=np.uint16)
-    known = np.zeros_like(found)
-    for lesion in own:
-        lesion.mask.paint(known, True)
-    for lesion in takers:
-        lesion.mask.paint(owners, lesion.id)
+    known = _owners(own, found.shape) > 0
+    owners = _owners(takers, found.shape)
+    marked = _marked_of(owners, found)
+    looked_on = {le.id: _slices_looked_on(le) for le in takers}
     gained = np.zeros_like(owners)
-    labels, _ = ndimage.label(found, structure=TOUCHING)
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        box = _wider(box, found.shape)
-        component = labels[box] == label
-        rest = component & ~known[box]
-        contact = ndimage.binary_dilation(component, structure=TOUCHING)
-        touched = np.unique(owners[box][contact])
-        touched = touched[touched > 0]
-        if not len(touched) or not rest.any():
+    for rest in rests(found, known, owners):
+        if not rest.touched:
             continue
-        looked_on = np.zeros(len(found), dtype=bool)
-        looked_on[[n for le in takers if le.id in touched for n in _slices_looked_on(le)]] = True
-        seen = component & looked_on[box[0], None, None]
-        if not seen.any() or known[box][seen].mean() < KNOWN:
+        is_counted = np.zeros(len(found), dtype=bool)
+        is_counted[[n for taker in rest.touched for n in looked_on[taker]]] = True
+        if not rest.is_part_of_them(marked, is_counted):
             continue
-        near = np.isin(owners[box], touched)
+        nearby = owners[rest.box]
         place = ndimage.distance_transform_edt(
-            ~near, spacing, return_distances=False, return_indices=True
+            ~np.isin(nearby, rest.touched), spacing, return_distances=False, return_indices=True
         )
-        gained[box][rest] = owners[box][tuple(place)][rest]
+        gained[rest.box][rest.image] = nearby[tuple(place)][rest.image]
     parts = {n: box for n, box in enumerate(ndimage.find_objects(gained), start=1) if box}
     changed = []
     for lesion in own:
@@ -200,27 +242,27 @@ def _denied(lesions: Iterable[Lesion]) -> list[Place]:
 
 
 def findings_of(
-    found: np.ndarray, known: np.ndarray, smallest: int, denied: Sequence[Place] = ()
+    found: np.ndarray,
+    owners: np.ndarray,
+    blocked: np.ndarray,
+    smallest: int,
+    denied: Sequence[Place] = (),
 ) -> list[Mask]:
     """Return the masks of new lesions in a mask of everything that a search marked.
 
-    A component that is mostly a known lesion is that lesion seen again; of the others, only what
-    lies outside the known ones is new, and of that no part with a ``denied`` place in it. No two
-    findings share a voxel.
+    ``owners`` has the ids of known lesions, which no finding reaches into, nor into what else is
+    ``blocked``. What is small beside a known lesion in contact is that lesion seen again; so is
+    what has a ``denied`` place in it. No two findings share a voxel.
     """
-    fresh, rests = [], np.zeros_like(found)
-    for component in connected_components(found, smallest):
-        is_known = component.mask.read(known)
-        if not is_known.any():
-            fresh.append(component)
-        elif is_known.mean() < KNOWN:
-            component.mask.paint(rests, True)
-    if rests.any():
-        parts = connected_components(rests & ~known, smallest)
-        fresh += [part for part in parts if not any(map(part.mask.covers, denied))]
-    taken = known.copy()
+    known = owners > 0
+    marked = _marked_of(owners, found)
+    fresh = found & ~known
+    for rest in rests(found, known, owners):
+        if rest.touched and (rest.is_part_of_them(marked) or any(map(rest.covers, denied))):
+            fresh[rest.box][rest.image] = False
+    taken = blocked.copy()
     masks = []
-    for component in largest_first(fresh):
+    for component in connected_components(fresh, smallest):
         mask = fill_holes(component.mask).without(taken)
         if mask.voxels >= smallest:
             masks.append(mask)

@@ -12,9 +12,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-Place = tuple[int, int, int]
-"""Slice, row and column of a voxel."""
-
 
 @dataclass(frozen=True, eq=False)
 class Plane:
@@ -101,16 +98,6 @@ class Mask:
         if plane is not None:
             image[plane.box] = plane.pixels
         return image
-
-    def covers(self, place: Place) -> bool:
-        """Return whether the mask is at a voxel."""
-        slice_index, row, column = place
-        if slice_index not in self.planes:
-            return False
-        plane = self.planes[slice_index]
-        rows, columns = plane.pixels.shape
-        row, column = row - plane.row, column - plane.column
-        return 0 <= row < rows and 0 <= column < columns and bool(plane.pixels[row, column])
 
     def paint(self, stack: np.ndarray, value: object) -> None:
         """Write a value into an array [slices, rows, columns] wherever the mask is."""
