@@ -29,7 +29,7 @@ Place = tuple[int, int, int]
 
 MOSTLY = 0.5
 """Findings that have this part in common are the same."""
-KNOWN = 2 / 3
+KNOWN = 0.75
 """A lesion and what is marked beside it are the same if this part of both is the lesion."""
 
 
