@@ -23,11 +23,11 @@ from mois_core.progress import silent
 from mois_core.session import NewClick, Session
 from mois_core.session.findings import FindingRules
 from mois_core.session.judging import Candidate, Judgement, candidates, confidence
-from mois_core.session.masks import overlap
 from mois_core.session.rejections import wanted_masks
 from mois_core.training.parallel import cores, in_processes
 
-EXEMPLARS = (1, 3, 5)
+EXEMPLARS = (1, 3, 5, 10, 20)
+"""Lesions that are clicked before a search; all, if there are fewer."""
 RIGHT_IOU = 0.1
 """A finding is right if it shares this much with one lesion of the sought appearance."""
 BINS = np.linspace(0, 1, 11)
@@ -40,7 +40,7 @@ PULL = 0.02
 class Finding:
     """One finding beside the clicked lesions, and how much of it is right."""
 
-    evidence: tuple[float, float, float, float]
+    evidence: tuple[float, float, float, float, float]
     voxels: int
     shared: int
     """Voxels that belong to the sought lesions."""
@@ -75,28 +75,34 @@ class SearchedScan:
         return [one for one, confidence in each if confidence >= least]
 
 
-def searched(model: Sam2, phantom: Phantom, exemplars: int) -> SearchedScan:
-    """Click some target lesions of a phantom, search, and compare all findings with the truth."""
-    rng = np.random.default_rng([phantom.seed, exemplars])
+def searched(model: Sam2, phantom: Phantom) -> list[SearchedScan]:
+    """Click target lesions of a phantom, search at each number of `EXEMPLARS`, and compare all
+    findings with the truth."""
+    rng = np.random.default_rng(phantom.seed)
     targets = [lesion for lesion in phantom.lesions if lesion.target]
     targets = [targets[int(n)] for n in rng.permutation(len(targets))]
     session = Session(model, Volume(phantom.scan, phantom.ijk_to_ras))
-    clicked = targets[:exemplars]
-    session.clicks([NewClick(lesion.centroid_ras) for lesion in clicked])
-    sizes = {lesion.id: lesion.voxels for lesion in targets}
     instances = session.stack.from_volume(phantom.instances)
-    prompted = [one.mask for one in session.state.lesions.values()]
-    found = _candidates(session) if session.exemplars_for(0) else []
-    return SearchedScan(
-        [
-            _compared(one, instances, sizes)
-            for one in found
-            if not any(overlap(one.mask, other) for other in prompted)
-        ],
-        sum(sizes[lesion.id] for lesion in clicked),
-        sum(sizes.values()),
-        len(targets) - len(clicked),
-    )
+    sizes = {lesion.id: lesion.voxels for lesion in targets}
+    scans, done = [], 0
+    for count in sorted({min(count, len(targets)) for count in EXEMPLARS}):
+        session.clicks([NewClick(lesion.centroid_ras) for lesion in targets[done:count]])
+        done = count
+        clicked = [lesion.id for lesion in targets[:count]]
+        is_clicked = np.isin(instances, clicked)
+        for lesion in session.state.lesions.values():
+            lesion.mask.paint(is_clicked, True)
+        found = _candidates(session) if session.exemplars_for(0) else []
+        beside = [one for one in found if not one.mask.read(is_clicked).any()]
+        scans.append(
+            SearchedScan(
+                [_compared(one, instances, sizes) for one in beside],
+                sum(sizes[one] for one in clicked),
+                sum(sizes.values()),
+                len(targets) - count,
+            )
+        )
+    return scans
 
 
 def _candidates(session: Session) -> list[Candidate]:
@@ -123,7 +129,7 @@ def searched_with_each(seed: int, checkpoint: str | None) -> list[SearchedScan]:
     """Search a phantom with each number of exemplars, as a process of its own can do it."""
     model = weights.open_checkpoint(checkpoint or models.SHIPPED, device="cpu").network
     phantom = make_phantom(seed, PhantomSettings())
-    return [searched(model, phantom, count) for count in EXEMPLARS]
+    return searched(model, phantom)
 
 
 def confidences(findings: Sequence[Finding], judgement: Judgement) -> np.ndarray:
@@ -132,7 +138,7 @@ def confidences(findings: Sequence[Finding], judgement: Judgement) -> np.ndarray
 
 
 def _evidence(findings: Sequence[Finding]) -> np.ndarray:
-    return np.array([one.evidence for one in findings]).reshape(-1, 4)
+    return np.array([one.evidence for one in findings]).reshape(-1, 5)
 
 
 def fitted(findings: Sequence[Finding]) -> Judgement:
@@ -144,7 +150,7 @@ def fitted(findings: Sequence[Finding]) -> Judgement:
         doubt = np.logaddexp(0, -signs * (evidence @ factors)).sum()
         return doubt + PULL * np.square(factors[:-1]).sum()
 
-    return tuple(minimize(unlikeliness, np.zeros(4)).x.round(2).tolist())
+    return tuple(minimize(unlikeliness, np.zeros(5)).x.round(2).tolist())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A finding is the whole lesion that a search marks a part of, judged by that part and its look."""
+"""A finding is the whole lesion that a search marks a part of, and is judged by its evidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stub_sessions import click_on, stack_of, stub_session
 
 from mois_core.network.config import ExemplarConfig, NetworkConfig, preset
-from mois_core.session.judging import USUAL_LIKENESS, candidates, confidence, judged
+from mois_core.session.judging import SPARE, USUAL_LIKENESS, candidates, confidence, judged
 from mois_core.session.looks import looks_of
 from mois_core.session.masks import Mask
 from mois_core.session.search import Marked, heights
@@ -43,6 +43,14 @@ def marked_parts(*parts: tuple[Block, int]) -> Marked:
     return Marked(found, heights(found.astype(np.float16), found), lesions)
 
 
+def with_heights(*parts: tuple[Block, float]) -> Marked:
+    """What a search marks, with the confidence that it has in each block."""
+    confidence = np.zeros_like(painted(CLICKED, SLICES), dtype=np.float16)
+    for block, height in parts:
+        confidence[painted(block, SLICES)] = height
+    return Marked(confidence > 0, confidence, confidence > 0)
+
+
 @pytest.fixture(scope="module")
 def session():
     made = stub_session(CLICKED, LIKE_IT, BRIGHTER, *OTHERS, slices=SLICES)
@@ -55,9 +63,7 @@ def test_a_finding_is_the_whole_lesion_that_the_search_marks_a_part_of(session):
 
     found = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
 
-    covers = {one.mask.voxels: one.cover for one in found}
-    sizes = {block: block.voxels for block in (LIKE_IT, BRIGHTER)}
-    assert covers == {sizes[LIKE_IT]: pytest.approx(2 / 8), sizes[BRIGHTER]: pytest.approx(6 / 8)}
+    assert {one.mask.voxels for one in found} == {LIKE_IT.voxels, BRIGHTER.voxels}
 
 
 def test_what_looks_like_the_wanted_lesion_is_likelier(session):
@@ -69,24 +75,50 @@ def test_what_looks_like_the_wanted_lesion_is_likelier(session):
 
     of_same, of_other = (likeness[block.voxels] for block in (LIKE_IT, BRIGHTER))
     assert -1 <= of_other < 0 < of_same <= 1
-    sure = judged(marked, (0.0, 5.0, 0.0, 0.0), wanted, session.embeddings, 1, VOXEL_CM3).confident(
-        0.5
-    )
+    sure = judged(
+        marked, (0.0, 5.0, 0.0, 0.0, 0.0), wanted, session.embeddings, 1, VOXEL_CM3
+    ).confident(0.5)
     assert not (sure.found & painted(BRIGHTER, SLICES)).any()
     assert (sure.found & painted(LIKE_IT, SLICES)).sum() == LIKE_IT.voxels
 
 
-def test_without_wanted_lesions_the_marked_part_alone_decides(session):
-    marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6))
+def test_without_wanted_lesions_looks_say_nothing(session):
+    marked = with_heights((LIKE_IT, 0.25), (BRIGHTER, 0.75))
 
     every = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
-    judgement = (10.0, 5.0, 0.0, -7.5)
+    judgement = (10.0, 5.0, 0.0, 0.0, -7.5)
     sure = judged(marked, judgement, [], session.embeddings, 1, VOXEL_CM3).confident(0.5)
 
     assert {one.likeness for one in every} == {USUAL_LIKENESS}
     assert np.array_equal(sure.found, painted(BRIGHTER, SLICES))
-    expected = confidence((6 / 8, USUAL_LIKENESS, 0, 1), judgement)
+    expected = confidence((0.75, USUAL_LIKENESS, 0, 0, 1), judgement)
     assert sure.confidence.max() == pytest.approx(expected, abs=1e-3)
+
+
+def test_how_strongly_the_search_marks_a_finding_at_its_strongest_counts(session):
+    marked = with_heights((LIKE_IT, 0.25), (BRIGHTER, 0.75))
+
+    found = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
+
+    strengths = {one.mask.voxels: one.height for one in found}
+    assert strengths == {LIKE_IT.voxels: pytest.approx(0.25), BRIGHTER.voxels: pytest.approx(0.75)}
+
+
+def test_the_more_is_known_of_what_seems_to_be_there_the_less_is_left(session):
+    """By ratios: of a hundred lesions, ten known ones say no more than one of ten."""
+    marked = with_heights((CLICKED, 1.0), (LIKE_IT, 0.5), (BRIGHTER, 1.0))
+    masks = [Mask.from_stack(painted(one, SLICES)) for one in (CLICKED, LIKE_IT, BRIGHTER)]
+
+    def known(*wanted: Mask) -> float:
+        (value,) = {
+            one.known for one in candidates(marked, wanted, session.embeddings, 1, VOXEL_CM3)
+        }
+        return value
+
+    assert known() == pytest.approx(np.log(1 / (2.5 + SPARE)))
+    assert known(masks[0]) == pytest.approx(np.log(1 / (1.5 + SPARE)))
+    assert known(*masks[:2]) == pytest.approx(np.log(2 / (1.0 + SPARE)))
+    assert known(*masks) == pytest.approx(np.log(3 / SPARE))
 
 
 def test_of_two_lesions_the_second_is_found_though_it_is_all_that_the_first_is_not(session):
@@ -106,19 +138,19 @@ def test_specks_are_no_findings_and_nothing_marked_is_nothing_found(session):
 
     assert candidates(speck, [], session.embeddings, 2, VOXEL_CM3) == []
     assert not judged(
-        nothing, (1.0, 1.0, 1.0, 1.0), [], session.embeddings, 1, VOXEL_CM3
+        nothing, (1.0, 1.0, 1.0, 1.0, 1.0), [], session.embeddings, 1, VOXEL_CM3
     ).found.any()
 
 
 @given(
-    st.tuples(*[st.floats(-10, 10)] * 4),
-    st.tuples(st.floats(0, 1), st.floats(-1, 1), st.floats(-3, 0)),
+    st.tuples(*[st.floats(-10, 10)] * 5),
+    st.tuples(st.floats(0, 1), st.floats(-1, 1), st.floats(-3, 0), st.floats(-3, 3)),
     st.floats(0, 1),
 )
 @settings(max_examples=50, deadline=None)
 def test_confidence_is_a_share_and_follows_the_evidence(judgement, evidence, more):
-    cover, *rest = evidence
-    now, then = (confidence((part, *rest, 1.0), judgement) for part in (cover, cover + more))
+    height, *rest = evidence
+    now, then = (confidence((one, *rest, 1.0), judgement) for one in (height, height + more))
     assert 0 <= now <= 1
     assert (then - now) * judgement[0] >= -1e-9
 
@@ -148,12 +180,12 @@ def test_looks_are_the_means_of_the_features_inside(session):
 
 
 def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch):
-    marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6))
+    marked = with_heights((LIKE_IT, 0.25), (BRIGHTER, 0.75))
     for least, kept in ((0.0, (LIKE_IT, BRIGHTER)), (0.5, (BRIGHTER,))):
         session = stub_session(
             CLICKED, LIKE_IT, BRIGHTER, slices=SLICES, min_confidence=least, absorb=False
         )
-        exemplars = replace(session.model.config.exemplars, judgement=(10.0, 0.0, 0.0, -5.0))
+        exemplars = replace(session.model.config.exemplars, judgement=(10.0, 0.0, 0.0, 0.0, -5.0))
         config = replace(session.model.config, marks_unprompted=True, exemplars=exemplars)
         monkeypatch.setattr(session.model, "config", config)
         monkeypatch.setattr(session.search, "run", lambda *_: marked)
@@ -169,4 +201,12 @@ def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch
 
 def test_only_networks_that_mark_unprompted_have_a_judgement():
     with pytest.raises(ValueError, match="judgement"):
-        NetworkConfig(preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1, 1, 1, 1)))
+        NetworkConfig(
+            preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1, 1, 1, 1, 1))
+        )
+
+
+def test_a_judgement_from_before_a_number_was_added_is_refused():
+    shipped = preset("phantom")
+    with pytest.raises(ValueError, match="5 factors"):
+        replace(shipped, exemplars=replace(shipped.exemplars, judgement=(1, 1, 1, 1)))

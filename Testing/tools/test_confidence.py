@@ -14,8 +14,8 @@ from tools import confidence
 from tools.confidence import Finding, SearchedScan
 
 FINDINGS = (
-    Finding((0.9, 0.5, 0.0, 1.0), voxels=100, shared=100, is_right=True),
-    Finding((0.1, 0.5, 0.0, 1.0), voxels=50, shared=0, is_right=False),
+    Finding((0.9, 0.5, 0.0, 0.0, 1.0), voxels=100, shared=100, is_right=True),
+    Finding((0.1, 0.5, 0.0, 0.0, 1.0), voxels=50, shared=0, is_right=False),
 )
 SCAN = SearchedScan(FINDINGS, clicked=100, wanted=250, others=1)
 SURE = np.array([0.9, 0.5])
@@ -31,9 +31,13 @@ def test_scores_follow_from_what_is_kept():
 def test_a_judgement_is_fitted_so_that_the_shares_of_right_findings_come_true():
     rng = np.random.default_rng(0)
     evidence = np.c_[
-        rng.random(4000), rng.uniform(-1, 1, 4000), rng.uniform(-1, 0, 4000), np.ones(4000)
+        rng.random(4000),
+        rng.uniform(-1, 1, 4000),
+        rng.uniform(-1, 0, 4000),
+        rng.uniform(-2, 2, 4000),
+        np.ones(4000),
     ]
-    truth = (6.0, 3.0, 2.0, -3.0)
+    truth = (6.0, 3.0, 2.0, -1.0, -3.0)
     is_right = rng.random(4000) < judging.confidence(evidence, truth)
     findings = [Finding(tuple(e), 1, 1, bool(r)) for e, r in zip(evidence, is_right, strict=True)]
 
@@ -43,7 +47,7 @@ def test_a_judgement_is_fitted_so_that_the_shares_of_right_findings_come_true():
 def test_the_table_tells_what_each_lowest_confidence_comes_to(monkeypatch, capsys):
     monkeypatch.setattr(confidence.weights, "open_checkpoint", lambda *_, **__: _Opened())
     monkeypatch.setattr(confidence, "make_phantom", lambda *_: None)
-    monkeypatch.setattr(confidence, "searched", lambda *_: SCAN)
+    monkeypatch.setattr(confidence, "searched", lambda *_: [SCAN] * 3)
     monkeypatch.setattr("sys.argv", ["confidence", "--count", "1", "--processes", "1"])
     confidence.main()
     lines = capsys.readouterr().out.splitlines()
@@ -60,5 +64,7 @@ def test_held_out_phantoms_choose_nothing(monkeypatch, capsys):
 
 class _Opened:
     network = SimpleNamespace(
-        config=replace(preset("phantom"), exemplars=ExemplarConfig(judgement=(6.0, 4.0, 1.0, -4.0)))
+        config=replace(
+            preset("phantom"), exemplars=ExemplarConfig(judgement=(6.0, 4.0, 1.0, -0.5, -4.0))
+        )
     )

@@ -86,6 +86,10 @@ class ConvEncoderConfig:
         return 8
 
 
+EVIDENCE = 5
+"""Numbers that a finding is judged by (`mois_core/session/judging.py`)."""
+
+
 @dataclass(frozen=True)
 class ExemplarConfig:
     """Exemplar branch of MOIS-SAM2; the alternatives are those of the paper's ablation."""
@@ -98,10 +102,10 @@ class ExemplarConfig:
     """Length of the learned bank; None means one token per position of the map."""
     min_confidence: float = 0.0
     """`Settings.min_confidence` that suits these weights; for the published ones it is 0."""
-    judgement: tuple[float, float, float, float] | None = None
-    """How confident to be of a finding, for networks that mark unprompted: what the part of a
-    lesion that is marked, its likeness, its size and 1 are multiplied with
-    (`mois_core/session/judging.py`). For others confidence is the height of the logits."""
+    judgement: tuple[float, float, float, float, float] | None = None
+    """How confident to be of a finding, for networks that mark unprompted: what the height of its
+    logits, its likeness, its size, how many lesions are known, and 1 are multiplied with
+    (`mois_core/session/judging.py`). For others confidence is the height alone."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +162,11 @@ class NetworkConfig:
             raise ValueError("width must be a multiple of memory_width: a pointer is split so")
         if self.exemplars and self.short_memory:
             raise ValueError("a network has exemplars or a short memory, not both")
-        if self.exemplars and self.exemplars.judgement and not self.marks_unprompted:
-            raise ValueError("a judgement is of lesions that the network marks unprompted")
+        if self.exemplars and self.exemplars.judgement:
+            if not self.marks_unprompted:
+                raise ValueError("a judgement is of lesions that the network marks unprompted")
+            if len(self.exemplars.judgement) != EVIDENCE:
+                raise ValueError(f"a judgement has {EVIDENCE} factors (`tools.confidence --again`)")
         if self.exemplars and self.no_exemplar_tokens % math.prod(self.map_size):
             raise ValueError("no_exemplar_tokens must be a multiple of the map's positions")
 
@@ -265,7 +272,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             marks_unprompted=True,
             exemplars=ExemplarConfig(
                 min_confidence=0.4,
-                judgement=(2.4, 2.74, 7.27, -1.87),
+                judgement=(3.25, 2.18, 5.6, -0.45, -3.02),
             ),
         ),
     }

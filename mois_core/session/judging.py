@@ -2,8 +2,9 @@
 
 Where a network was taught to mark every lesion without a prompt, what a search marks can be held
 against that: a finding is the whole lesion that it marks a part of. How sure it is follows from how
-large that part is, from what the lesion looks like beside those that were clicked, and from its
-size: specks are mostly wrong.
+strongly the search marks it, from what the lesion looks like beside those that were clicked, from
+its size, since specks are mostly wrong, and from how many lesions are known already: where most
+are, few are left to find.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mois_core.session.looks import looks_of, standardised
 from mois_core.session.masks import Mask
 from mois_core.session.search import Marked
 
-Judgement = tuple[float, float, float, float]
+Judgement = tuple[float, float, float, float, float]
 """`ExemplarConfig.judgement`."""
 
 MEASURABLE_CM3 = 3.0
@@ -35,26 +36,32 @@ USUAL_LIKENESS = 0.5
 """Likeness where it cannot be told: the mean of right findings (phantoms 90020 to 90025)."""
 
 
+SPARE = 0.5
+"""Lesions that may be left although a search marks none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A lesion that a search marks a part of."""
 
     mask: Mask
-    cover: float
-    """The part of it that the search marks."""
+    height: float
+    """How strongly the search marks it, `Marked.confidence` before it is judged."""
     likeness: float
     """Mean cosine between its look and those of the wanted lesions, or `USUAL_LIKENESS`."""
     size: float
     """Powers of ten that its volume is below `MEASURABLE_CM3`: 0 or less."""
+    known: float
+    """Logarithm of the number of wanted lesions over that of lesions that seem to be left."""
 
     @property
-    def evidence(self) -> tuple[float, float, float, float]:
+    def evidence(self) -> tuple[float, float, float, float, float]:
         """What a judgement's factors belong to."""
-        return self.cover, self.likeness, self.size, 1.0
+        return self.height, self.likeness, self.size, self.known, 1.0
 
 
 def confidence(evidence: np.ndarray | Sequence[float], judgement: Judgement) -> np.ndarray:
-    """Return which share of findings with this evidence [..., 4] are right."""
+    """Return which share of findings with this evidence [..., 5] are right."""
     return expit(np.asarray(evidence) @ judgement)
 
 
@@ -100,11 +107,17 @@ def candidates(
     if wanted and len(masks) >= FEWEST_COMPARED:
         looks = looks_of([*masks, *wanted], embeddings, cancel=cancel).inside
         likeness = _likeness(looks[: len(masks)], looks[len(masks) :]).tolist()
-    covers = [float(mask.read(marked.found).mean()) for mask in masks]
+    heights = [marked.confidence_in(mask) for mask in masks]
     volumes = np.array([one.voxels for one in components]) * voxel_cm3
     sizes = np.minimum(np.log10(volumes / MEASURABLE_CM3), 0)
-    every = zip(masks, covers, likeness, sizes.tolist(), strict=True)
-    return [Candidate(*one) for one in every if one[1] > 0]
+    is_wanted = np.zeros_like(marked.found)
+    for mask in wanted:
+        mask.paint(is_wanted, True)
+    each = zip(masks, heights, strict=True)
+    left = sum(height for mask, height in each if not mask.read(is_wanted).any())
+    known = float(np.log(max(len(wanted), 1) / (left + SPARE)))
+    every = zip(masks, heights, likeness, sizes.tolist(), strict=True)
+    return [Candidate(*one, known) for one in every if one[1] > 0]
 
 
 def _likeness(looks: Tensor, wanted: Tensor) -> Tensor:
