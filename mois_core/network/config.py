@@ -272,7 +272,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             marks_unprompted=True,
             exemplars=ExemplarConfig(
                 min_confidence=0.4,
-                judgement=(3.25, 2.18, 5.6, -0.45, -3.02),
+                judgement=(3.13, 3.07, 2.98, -0.33, -3.41),
             ),
         ),
     }
