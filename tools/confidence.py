@@ -21,7 +21,7 @@ from mois_core.network.model import Sam2
 from mois_core.phantom import Phantom, PhantomSettings, is_held_out, make_phantom
 from mois_core.progress import silent
 from mois_core.session import NewClick, Session
-from mois_core.session.findings import FindingRules
+from mois_core.session.findings import FindingRules, known_before_search
 from mois_core.session.judging import Candidate, Judgement, candidates, confidence
 from mois_core.session.rejections import wanted_masks
 from mois_core.training.parallel import cores, in_processes
@@ -29,7 +29,7 @@ from mois_core.training.parallel import cores, in_processes
 EXEMPLARS = (1, 3, 5, 10, 20)
 """Lesions that are clicked before a search; all, if there are fewer."""
 RIGHT_IOU = 0.1
-"""A finding is right if it shares this much with one lesion of the sought appearance."""
+"""A finding shows a lesion if it shares this much with it."""
 BINS = np.linspace(0, 1, 11)
 THRESHOLDS = np.arange(0, 0.91, 0.05)
 PULL = 0.02
@@ -40,20 +40,24 @@ PULL = 0.02
 class Finding:
     """One finding beside the clicked lesions, and how much of it is right."""
 
-    evidence: tuple[float, float, float, float, float]
+    evidence: tuple[float, float, float, float, float, float]
     voxels: int
     shared: int
     """Voxels that belong to the sought lesions."""
+    is_new: bool
+    """Whether it shows a lesion that was not clicked."""
     is_right: bool
+    """Whether it does, or else shows more of those that were."""
 
 
 @dataclass(frozen=True)
 class SearchedScan:
-    """What a search found beside the clicked lesions, which are taken to be perfect."""
+    """What a search found beside the outlines of the clicked lesions."""
 
     findings: Sequence[Finding]
     clicked: int
-    """Voxels of the clicked lesions."""
+    """Voxels of these outlines, and below those of them that are right."""
+    shared: int
     wanted: int
     """Voxels of all sought lesions, and below how many lesions were not clicked."""
     others: int
@@ -61,14 +65,14 @@ class SearchedScan:
     def dsc(self, confidences: np.ndarray, least: float) -> float:
         """Return the scan-wise DSC if findings below a confidence are left out."""
         kept = self._kept(confidences, least)
-        shared = self.clicked + sum(one.shared for one in kept)
+        shared = self.shared + sum(one.shared for one in kept)
         marked = self.clicked + sum(one.voxels for one in kept)
         return 2 * shared / (marked + self.wanted)
 
     def f1(self, confidences: np.ndarray, least: float) -> float:
         """Return the F1 score of the findings from a confidence on."""
-        kept = self._kept(confidences, least)
-        return 2 * sum(one.is_right for one in kept) / max(len(kept) + self.others, 1)
+        kept = [one for one in self._kept(confidences, least) if one.is_new or not one.is_right]
+        return 2 * sum(one.is_new for one in kept) / max(len(kept) + self.others, 1)
 
     def _kept(self, confidences: np.ndarray, least: float) -> list[Finding]:
         each = zip(self.findings, confidences, strict=True)
@@ -88,41 +92,41 @@ def searched(model: Sam2, phantom: Phantom) -> list[SearchedScan]:
     for count in sorted({min(count, len(targets)) for count in EXEMPLARS}):
         session.clicks([NewClick(lesion.centroid_ras) for lesion in targets[done:count]])
         done = count
-        clicked = [lesion.id for lesion in targets[:count]]
-        is_clicked = np.isin(instances, clicked)
-        for lesion in session.state.lesions.values():
-            lesion.mask.paint(is_clicked, True)
-        found = _candidates(session) if session.exemplars_for(0) else []
-        beside = [one for one in found if not one.mask.read(is_clicked).any()]
+        known = known_before_search(session.state.lesions.values(), instances.shape)
+        others = {lesion.id for lesion in targets[count:]}
+        found = _candidates(session, known) if session.exemplars_for(0) else []
         scans.append(
             SearchedScan(
-                [_compared(one, instances, sizes) for one in beside],
-                sum(sizes[one] for one in clicked),
+                [_compared(one, instances, sizes, others) for one in found],
+                int(known.sum()),
+                int(np.isin(instances[known], list(sizes)).sum()),
                 sum(sizes.values()),
-                len(targets) - count,
+                len(others),
             )
         )
     return scans
 
 
-def _candidates(session: Session) -> list[Candidate]:
+def _candidates(session: Session, known: np.ndarray) -> list[Candidate]:
     """Search for what was clicked and return everything that could be a finding."""
     marked = session.search.run(range(session.stack.count), session.exemplars_for, silent, None)
     rules = FindingRules.of(session.settings, session.stack, True, session.reference)
     wanted = wanted_masks(session.state.lesions.values())
     how = rules.smallest, session.volume.voxel_volume_cm3
-    return candidates(marked, wanted, session.embeddings, *how)
+    return candidates(marked, known, wanted, session.embeddings, *how)
 
 
-def _compared(candidate: Candidate, instances: np.ndarray, sizes: dict[int, int]) -> Finding:
+def _compared(
+    candidate: Candidate, instances: np.ndarray, sizes: dict[int, int], others: set[int]
+) -> Finding:
     """Compare a candidate with the lesions [slices, rows, columns] of the sought appearance."""
     ids, counts = np.unique(candidate.mask.read(instances), return_counts=True)
     each = zip(ids.tolist(), counts.tolist(), strict=True)
     shares = {n: count for n, count in each if n in sizes}
-    voxels = candidate.mask.voxels
-    ious = [n / (voxels + sizes[lesion] - n) for lesion, n in shares.items()]
-    is_right = max(ious, default=0.0) >= RIGHT_IOU
-    return Finding(candidate.evidence, voxels, sum(shares.values()), is_right)
+    voxels, shared = candidate.mask.voxels, sum(shares.values())
+    ious = [n / (voxels + sizes[one] - n) for one, n in shares.items() if one in others]
+    is_new = max(ious, default=0.0) >= RIGHT_IOU
+    return Finding(candidate.evidence, voxels, shared, is_new, is_new or shared > voxels / 2)
 
 
 def searched_with_each(seed: int, checkpoint: str | None) -> list[SearchedScan]:
@@ -138,7 +142,7 @@ def confidences(findings: Sequence[Finding], judgement: Judgement) -> np.ndarray
 
 
 def _evidence(findings: Sequence[Finding]) -> np.ndarray:
-    return np.array([one.evidence for one in findings]).reshape(-1, 5)
+    return np.array([one.evidence for one in findings]).reshape(-1, 6)
 
 
 def fitted(findings: Sequence[Finding]) -> Judgement:
@@ -150,7 +154,7 @@ def fitted(findings: Sequence[Finding]) -> Judgement:
         doubt = np.logaddexp(0, -signs * (evidence @ factors)).sum()
         return doubt + PULL * np.square(factors[:-1]).sum()
 
-    return tuple(minimize(unlikeliness, np.zeros(5)).x.round(2).tolist())
+    return tuple(minimize(unlikeliness, np.zeros(6)).x.round(2).tolist())
 
 
 def main() -> None:

@@ -63,6 +63,12 @@ class FindingRules:
         )
 
 
+def known_before_search(lesions: Iterable[Lesion], shape: tuple[int, ...]) -> np.ndarray:
+    """Return where the lesions are that were decided on, without what a search had given them."""
+    decided = [_without_absorbed(le) for le in lesions if le.status is not Status.FOUND]
+    return _owners(decided, shape) > 0
+
+
 def lesions_after_search(
     marked: Marked,
     allowed: np.ndarray | None,

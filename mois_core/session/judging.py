@@ -1,10 +1,10 @@
 """How likely a finding is what was sought.
 
 Where a network was taught to mark every lesion without a prompt, what a search marks can be held
-against that: a finding is the whole lesion that it marks a part of. How sure it is follows from how
-strongly the search marks it, from what the lesion looks like beside those that were clicked, from
-its size, since specks are mostly wrong, and from how many lesions are known already: where most
-are, few are left to find.
+against that: a finding is the whole lesion that it marks a part of, as far as that is not known
+yet. How sure it is follows from how strongly the search marks it, from what it looks like beside
+the lesions that were clicked, from its size, since specks are mostly wrong, from whether it is in
+contact with a known lesion, and from how many are known already: where most are, few are left.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 from scipy.special import expit
 from torch import Tensor
 
 from mois_core.progress import CancelToken
-from mois_core.session.components import connected_components
+from mois_core.session.components import TOUCHING, connected_components
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.looks import looks_of, standardised
 from mois_core.session.masks import Mask
 from mois_core.session.search import Marked
 
-Judgement = tuple[float, float, float, float, float]
+Judgement = tuple[float, float, float, float, float, float]
 """`ExemplarConfig.judgement`."""
 
 MEASURABLE_CM3 = 3.0
@@ -51,23 +52,27 @@ class Candidate:
     """Mean cosine between its look and those of the wanted lesions, or `USUAL_LIKENESS`."""
     size: float
     """Powers of ten that its volume is below `MEASURABLE_CM3`: 0 or less."""
+    touches: float
+    """1 where it is in contact with a known lesion, 0 elsewhere."""
     known: float
     """Logarithm of the number of wanted lesions over that of lesions that seem to be left."""
 
     @property
-    def evidence(self) -> tuple[float, float, float, float, float]:
+    def evidence(self) -> tuple[float, float, float, float, float, float]:
         """What a judgement's factors belong to."""
-        return self.height, self.likeness, self.size, self.known, 1.0
+        return self.height, self.likeness, self.size, self.touches, self.known, 1.0
 
 
 def confidence(evidence: np.ndarray | Sequence[float], judgement: Judgement) -> np.ndarray:
-    """Return which share of findings with this evidence [..., 5] are right."""
+    """Return which share of findings with this evidence [..., 6] are right."""
     return expit(np.asarray(evidence) @ judgement)
 
 
 def judged(
     marked: Marked,
     judgement: Judgement,
+    least: float,
+    known: np.ndarray,
     wanted: Sequence[Mask],
     embeddings: Embeddings,
     smallest: int,
@@ -76,30 +81,34 @@ def judged(
 ) -> Marked:
     """Return what a search marks as whole lesions, with the confidence in each.
 
-    ``wanted`` are the lesions that the findings should look like; smaller components than
-    ``smallest`` voxels are left out.
+    Findings below the confidence ``least`` or of fewer than ``smallest`` voxels are left out. What
+    the network marks of the ``known`` lesions stays; ``wanted`` are those that the findings should
+    look like.
     """
-    found, sure = np.zeros_like(marked.found), np.zeros_like(marked.confidence)
-    for one in candidates(marked, wanted, embeddings, smallest, voxel_cm3, cancel):
-        one.mask.paint(found, True)
-        one.mask.paint(sure, confidence(one.evidence, judgement))
+    found, sure = (marked.found | marked.lesions) & known, np.zeros_like(marked.confidence)
+    for one in candidates(marked, known, wanted, embeddings, smallest, voxel_cm3, cancel):
+        confident = confidence(one.evidence, judgement)
+        if confident >= least:
+            one.mask.paint(found, True)
+            one.mask.paint(sure, confident)
     return replace(marked, found=found, confidence=sure)
 
 
 def candidates(
     marked: Marked,
+    known: np.ndarray,
     wanted: Sequence[Mask],
     embeddings: Embeddings,
     smallest: int,
     voxel_cm3: float,
     cancel: CancelToken | None = None,
 ) -> list[Candidate]:
-    """Return all lesions that a search marks a part of.
+    """Return all lesions that a search marks a part of, without what is ``known`` of them.
 
     Looks are measured against those of everything that the network takes for a lesion: by how it
     differs from healthy tissue, every lesion is like every other.
     """
-    components = connected_components(marked.found | marked.lesions, smallest)
+    components = connected_components((marked.found | marked.lesions) & ~known, smallest)
     if not components:
         return []
     masks = [one.mask for one in components]
@@ -110,14 +119,11 @@ def candidates(
     heights = [marked.confidence_in(mask) for mask in masks]
     volumes = np.array([one.voxels for one in components]) * voxel_cm3
     sizes = np.minimum(np.log10(volumes / MEASURABLE_CM3), 0)
-    is_wanted = np.zeros_like(marked.found)
-    for mask in wanted:
-        mask.paint(is_wanted, True)
-    each = zip(masks, heights, strict=True)
-    left = sum(height for mask, height in each if not mask.read(is_wanted).any())
-    known = float(np.log(max(len(wanted), 1) / (left + SPARE)))
-    every = zip(masks, heights, likeness, sizes.tolist(), strict=True)
-    return [Candidate(*one, known) for one in every if one[1] > 0]
+    near = ndimage.binary_dilation(known, structure=TOUCHING)
+    touches = [float(mask.read(near).any()) for mask in masks]
+    share = float(np.log(max(len(wanted), 1) / (sum(heights) + SPARE)))
+    every = zip(masks, heights, likeness, sizes.tolist(), touches, strict=True)
+    return [Candidate(*one, share) for one in every if one[1] > 0]
 
 
 def _likeness(looks: Tensor, wanted: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from mois_core.session.accepted import AcceptedExemplars
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.exemplar_import import OutlinedScan, exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
-from mois_core.session.findings import FindingRules, lesions_after_search
+from mois_core.session.findings import FindingRules, known_before_search, lesions_after_search
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
 from mois_core.session.judging import judged
@@ -507,8 +507,7 @@ class Session:
             marked = self.search.run(slices, choice, progress, cancel)
             if allowed is not None:
                 marked = marked.inside(allowed)
-            wanted = wanted_masks(state.lesions.values()) if use_exemplars else []
-            marked = self._confident(marked, wanted, rules.smallest, cancel)
+            marked = self._confident(marked, state, use_exemplars, rules.smallest, cancel)
             how = (self.editor, rules, progress, cancel)
             return marked.found, *lesions_after_search(marked, allowed, state, *how)
 
@@ -517,14 +516,22 @@ class Session:
         return [finding.id for finding in findings]
 
     def _confident(
-        self, marked: Marked, wanted: Sequence[Mask], smallest: int, cancel: CancelToken | None
+        self,
+        marked: Marked,
+        state: State,
+        use_exemplars: bool,
+        smallest: int,
+        cancel: CancelToken | None,
     ) -> Marked:
         """Return what is marked with enough confidence, as whole lesions if the network judges."""
-        judgement = self.model.config.exemplars.judgement
-        if judgement is not None and not self.reference:
-            voxel_cm3 = self.stack.volume.voxel_volume_cm3
-            marked = judged(marked, judgement, wanted, self.embeddings, smallest, voxel_cm3, cancel)
-        return marked.confident(self.settings.min_confidence)
+        judgement, least = self.model.config.exemplars.judgement, self.settings.min_confidence
+        if judgement is None or self.reference:
+            return marked.confident(least)
+        lesions = state.lesions.values()
+        known = known_before_search(lesions, marked.found.shape)
+        wanted = wanted_masks(lesions) if use_exemplars else []
+        how = self.embeddings, smallest, self.stack.volume.voxel_volume_cm3, cancel
+        return judged(marked, judgement, least, known, wanted, *how)
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
         if inside is None and outside is None:
