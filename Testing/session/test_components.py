@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from mois_core.session.components import connected_components, deepest_point, fill_holes
+from mois_core.session.components import connected_components, deepest_point, fill_holes, grown
 from mois_core.session.masks import Mask
 
 stacks = hnp.arrays(bool, (4, 8, 6))
@@ -41,6 +41,15 @@ def test_components_are_disjoint_and_make_up_the_whole(stack):
     sizes = [component.voxels for component in components]
     assert sizes == sorted(sizes, reverse=True)
     assert len(components) == ndimage.label(stack, np.ones((3, 3, 3)))[1]
+
+
+@given(stacks)
+@settings(max_examples=100, deadline=None)
+def test_a_grown_mask_has_every_voxel_that_touches_it(stack):
+    before = stack.copy()
+
+    assert np.array_equal(grown(stack), ndimage.binary_dilation(stack, np.ones((3, 3, 3))))
+    assert np.array_equal(stack, before)
 
 
 def test_components_below_the_smallest_are_left_out():

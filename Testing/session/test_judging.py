@@ -29,6 +29,8 @@ OTHERS = [
 """Enough of them that looks can be compared."""
 SLICES = 12
 VOXEL_CM3 = 1.0
+NOTHING = np.zeros_like(painted(CLICKED, SLICES))
+MASK = Mask.from_stack(painted(CLICKED, SLICES))
 
 
 def marked_parts(*parts: tuple[Block, int]) -> Marked:
@@ -58,77 +60,95 @@ def session():
     return made
 
 
+def found_of(session, marked: Marked, known: np.ndarray = NOTHING, wanted=(), smallest=1):
+    """The candidates of a search, by their voxels."""
+    every = candidates(marked, known, wanted, session.embeddings, smallest, VOXEL_CM3)
+    return {one.mask.voxels: one for one in every}
+
+
+def judged_as(session, marked: Marked, judgement, least=0.5, known=NOTHING, wanted=()) -> Marked:
+    """What a search marks that is found likely."""
+    return judged(marked, judgement, least, known, wanted, session.embeddings, 1, VOXEL_CM3)
+
+
 def test_a_finding_is_the_whole_lesion_that_the_search_marks_a_part_of(session):
     marked = marked_parts((LIKE_IT, 2), (BRIGHTER, 6), (CLICKED, 0))
 
-    found = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
-
-    assert {one.mask.voxels for one in found} == {LIKE_IT.voxels, BRIGHTER.voxels}
+    assert found_of(session, marked).keys() == {LIKE_IT.voxels, BRIGHTER.voxels}
 
 
 def test_what_looks_like_the_wanted_lesion_is_likelier(session):
     marked = marked_parts((LIKE_IT, 4), (BRIGHTER, 4), (CLICKED, 4), *((one, 0) for one in OTHERS))
-    wanted = [Mask.from_stack(painted(CLICKED, SLICES))]
+    wanted = [MASK]
 
-    found = candidates(marked, wanted, session.embeddings, 1, VOXEL_CM3)
-    likeness = {one.mask.voxels: one.likeness for one in found}
+    found = found_of(session, marked, wanted=wanted)
 
-    of_same, of_other = (likeness[block.voxels] for block in (LIKE_IT, BRIGHTER))
+    of_same, of_other = (found[block.voxels].likeness for block in (LIKE_IT, BRIGHTER))
     assert -1 <= of_other < 0 < of_same <= 1
-    sure = judged(
-        marked, (0.0, 5.0, 0.0, 0.0, 0.0), wanted, session.embeddings, 1, VOXEL_CM3
-    ).confident(0.5)
+    sure = judged_as(session, marked, (0.0, 5.0, 0.0, 0.0, 0.0, 0.0), wanted=wanted)
     assert not (sure.found & painted(BRIGHTER, SLICES)).any()
     assert (sure.found & painted(LIKE_IT, SLICES)).sum() == LIKE_IT.voxels
 
 
 def test_without_wanted_lesions_looks_say_nothing(session):
     marked = with_heights((LIKE_IT, 0.25), (BRIGHTER, 0.75))
+    judgement = (10.0, 5.0, 0.0, 0.0, 0.0, -7.5)
 
-    every = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
-    judgement = (10.0, 5.0, 0.0, 0.0, -7.5)
-    sure = judged(marked, judgement, [], session.embeddings, 1, VOXEL_CM3).confident(0.5)
+    sure = judged_as(session, marked, judgement)
 
-    assert {one.likeness for one in every} == {USUAL_LIKENESS}
+    assert {one.likeness for one in found_of(session, marked).values()} == {USUAL_LIKENESS}
     assert np.array_equal(sure.found, painted(BRIGHTER, SLICES))
-    expected = confidence((0.75, USUAL_LIKENESS, 0, 0, 1), judgement)
+    expected = confidence((0.75, USUAL_LIKENESS, 0, 0, 0, 1), judgement)
     assert sure.confidence.max() == pytest.approx(expected, abs=1e-3)
 
 
 def test_how_strongly_the_search_marks_a_finding_at_its_strongest_counts(session):
-    marked = with_heights((LIKE_IT, 0.25), (BRIGHTER, 0.75))
+    found = found_of(session, with_heights((LIKE_IT, 0.25), (BRIGHTER, 0.75)))
 
-    found = candidates(marked, [], session.embeddings, 1, VOXEL_CM3)
+    assert found[LIKE_IT.voxels].height == pytest.approx(0.25)
+    assert found[BRIGHTER.voxels].height == pytest.approx(0.75)
 
-    strengths = {one.mask.voxels: one.height for one in found}
-    assert strengths == {LIKE_IT.voxels: pytest.approx(0.25), BRIGHTER.voxels: pytest.approx(0.75)}
+
+def test_what_lies_beside_a_known_lesion_is_judged_by_itself(session):
+    """Strongly marked as the known lesion is, what hangs together with it need not be."""
+    beside = Block((3, 8), (12, 20), (4, 12))
+    known = painted(CLICKED, SLICES)
+    marked = with_heights((CLICKED, 1.0), (beside, 0.25), (BRIGHTER, 0.75))
+
+    found = found_of(session, marked, known, [MASK])
+    sure = judged_as(session, marked, (10.0, 0.0, 0.0, 0.0, 0.0, -5.0), 0.5, known, [MASK])
+
+    assert found.keys() == {beside.voxels, BRIGHTER.voxels}
+    assert found[beside.voxels].height == pytest.approx(0.25)
+    assert (found[beside.voxels].touches, found[BRIGHTER.voxels].touches) == (1, 0)
+    assert np.array_equal(sure.found, known | painted(BRIGHTER, SLICES))
+    assert not sure.confidence[known].any()
 
 
 def test_the_more_is_known_of_what_seems_to_be_there_the_less_is_left(session):
     """By ratios: of a hundred lesions, ten known ones say no more than one of ten."""
+    blocks = CLICKED, LIKE_IT, BRIGHTER
     marked = with_heights((CLICKED, 1.0), (LIKE_IT, 0.5), (BRIGHTER, 1.0))
-    masks = [Mask.from_stack(painted(one, SLICES)) for one in (CLICKED, LIKE_IT, BRIGHTER)]
 
-    def known(*wanted: Mask) -> float:
-        (value,) = {
-            one.known for one in candidates(marked, wanted, session.embeddings, 1, VOXEL_CM3)
-        }
+    def known(count: int) -> float:
+        stacks = [painted(one, SLICES) for one in blocks[:count]]
+        wanted = [Mask.from_stack(one) for one in stacks]
+        every = found_of(session, marked, np.any([NOTHING, *stacks], axis=0), wanted)
+        (value,) = {one.known for one in every.values()}
         return value
 
-    assert known() == pytest.approx(np.log(1 / (2.5 + SPARE)))
-    assert known(masks[0]) == pytest.approx(np.log(1 / (1.5 + SPARE)))
-    assert known(*masks[:2]) == pytest.approx(np.log(2 / (1.0 + SPARE)))
-    assert known(*masks) == pytest.approx(np.log(3 / SPARE))
+    assert known(0) == pytest.approx(np.log(1 / (2.5 + SPARE)))
+    assert known(1) == pytest.approx(np.log(1 / (1.5 + SPARE)))
+    assert known(2) == pytest.approx(np.log(2 / (1.0 + SPARE)))
 
 
 def test_of_two_lesions_the_second_is_found_though_it_is_all_that_the_first_is_not(session):
     marked = marked_parts((LIKE_IT, 8), (CLICKED, 8))
-    wanted = [Mask.from_stack(painted(CLICKED, SLICES))]
     shipped = preset("phantom").exemplars
+    how = shipped.judgement, shipped.min_confidence, painted(CLICKED, SLICES), [MASK]
 
-    sure = judged(marked, shipped.judgement, wanted, session.embeddings, 1, VOXEL_CM3)
+    found = judged_as(session, marked, *how).found
 
-    found = sure.confident(shipped.min_confidence).found
     assert (found & painted(LIKE_IT, SLICES)).sum() == LIKE_IT.voxels
 
 
@@ -136,15 +156,13 @@ def test_specks_are_no_findings_and_nothing_marked_is_nothing_found(session):
     speck = marked_parts((Block((5, 6), (1, 2), (30, 31)), 1))
     nothing = marked_parts((LIKE_IT, 0))
 
-    assert candidates(speck, [], session.embeddings, 2, VOXEL_CM3) == []
-    assert not judged(
-        nothing, (1.0, 1.0, 1.0, 1.0, 1.0), [], session.embeddings, 1, VOXEL_CM3
-    ).found.any()
+    assert not found_of(session, speck, smallest=2)
+    assert not judged_as(session, nothing, (1.0,) * 6).found.any()
 
 
 @given(
-    st.tuples(*[st.floats(-10, 10)] * 5),
-    st.tuples(st.floats(0, 1), st.floats(-1, 1), st.floats(-3, 0), st.floats(-3, 3)),
+    st.tuples(*[st.floats(-10, 10)] * 6),
+    st.tuples(*(st.floats(*ends) for ends in ((0, 1), (-1, 1), (-3, 0), (0, 1), (-3, 3)))),
     st.floats(0, 1),
 )
 @settings(max_examples=50, deadline=None)
@@ -158,10 +176,8 @@ def test_confidence_is_a_share_and_follows_the_evidence(judgement, evidence, mor
 def test_size_counts_below_what_is_measurable(session):
     marked = marked_parts((LIKE_IT, 8), (BRIGHTER, 8))
     for voxel_cm3, below in ((1.0, 0), (3.0 / LIKE_IT.voxels, 0), (0.3 / LIKE_IT.voxels, -1)):
-        sizes = {
-            one.mask.voxels: one.size
-            for one in candidates(marked, [], session.embeddings, 1, voxel_cm3)
-        }
+        every = candidates(marked, NOTHING, [], session.embeddings, 1, voxel_cm3)
+        sizes = {one.mask.voxels: one.size for one in every}
         assert sizes[LIKE_IT.voxels] == pytest.approx(below)
         assert sizes[LIKE_IT.voxels] <= sizes[BRIGHTER.voxels] <= 0
 
@@ -185,7 +201,9 @@ def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch
         session = stub_session(
             CLICKED, LIKE_IT, BRIGHTER, slices=SLICES, min_confidence=least, absorb=False
         )
-        exemplars = replace(session.model.config.exemplars, judgement=(10.0, 0.0, 0.0, 0.0, -5.0))
+        exemplars = replace(
+            session.model.config.exemplars, judgement=(10.0, 0.0, 0.0, 0.0, 0.0, -5.0)
+        )
         config = replace(session.model.config, marks_unprompted=True, exemplars=exemplars)
         monkeypatch.setattr(session.model, "config", config)
         monkeypatch.setattr(session.search, "run", lambda *_: marked)
@@ -202,11 +220,11 @@ def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch
 def test_only_networks_that_mark_unprompted_have_a_judgement():
     with pytest.raises(ValueError, match="judgement"):
         NetworkConfig(
-            preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1, 1, 1, 1, 1))
+            preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1, 1, 1, 1, 1, 1))
         )
 
 
 def test_a_judgement_from_before_a_number_was_added_is_refused():
     shipped = preset("phantom")
-    with pytest.raises(ValueError, match="5 factors"):
-        replace(shipped, exemplars=replace(shipped.exemplars, judgement=(1, 1, 1, 1)))
+    with pytest.raises(ValueError, match="6 factors"):
+        replace(shipped, exemplars=replace(shipped.exemplars, judgement=(1, 1, 1, 1, 1)))

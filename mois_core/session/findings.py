@@ -15,6 +15,7 @@ from mois_core.session.components import (
     connected_components,
     deepest_point,
     fill_holes,
+    grown,
 )
 from mois_core.session.lesion import Absorbed, Click, Lesion, Status
 from mois_core.session.lesion_edits import LesionEditor
@@ -140,7 +141,7 @@ def rests(found: np.ndarray, known: np.ndarray, owners: np.ndarray) -> Iterator[
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         box = _wider(box, found.shape)
         image = labels[box] == label
-        near = owners[box][ndimage.binary_dilation(image, structure=TOUCHING)]
+        near = owners[box][grown(image)]
         yield Rest(box, image, np.unique(near[near > 0]).tolist())
 
 

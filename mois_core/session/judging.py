@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 from scipy.special import expit
 from torch import Tensor
 
 from mois_core.progress import CancelToken
-from mois_core.session.components import TOUCHING, connected_components
+from mois_core.session.components import connected_components, grown
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.looks import looks_of, standardised
 from mois_core.session.masks import Mask
@@ -119,7 +118,7 @@ def candidates(
     heights = [marked.confidence_in(mask) for mask in masks]
     volumes = np.array([one.voxels for one in components]) * voxel_cm3
     sizes = np.minimum(np.log10(volumes / MEASURABLE_CM3), 0)
-    near = ndimage.binary_dilation(known, structure=TOUCHING)
+    near = grown(known)
     touches = [float(mask.read(near).any()) for mask in masks]
     share = float(np.log(max(len(wanted), 1) / (sum(heights) + SPARE)))
     every = zip(masks, heights, likeness, sizes.tolist(), touches, strict=True)
