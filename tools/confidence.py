@@ -110,9 +110,9 @@ def searched(model: Sam2, phantom: Phantom) -> list[SearchedScan]:
 def _candidates(session: Session, known: np.ndarray) -> list[Candidate]:
     """Search for what was clicked and return everything that could be a finding."""
     marked = session.search.run(range(session.stack.count), session.exemplars_for, silent, None)
-    rules = FindingRules.of(session.settings, session.stack, True, session.reference)
+    rules = FindingRules.of(session.settings, session.stack, None, True, session.reference)
     wanted = wanted_masks(session.state.lesions.values())
-    how = rules.smallest, session.volume.voxel_volume_cm3
+    how = rules.smallest, rules.voxel_cm3
     return candidates(marked, known, wanted, session.embeddings, *how)
 
 

@@ -17,11 +17,13 @@ from mois_core.session.components import (
     fill_holes,
     grown,
 )
+from mois_core.session.embeddings import Embeddings
+from mois_core.session.judging import Judgement, judged
 from mois_core.session.lesion import Absorbed, Click, Lesion, Status
 from mois_core.session.lesion_edits import LesionEditor
 from mois_core.session.masks import Mask, overlap
 from mois_core.session.propagation import around_every_prompt
-from mois_core.session.rejections import without_rejected_looks
+from mois_core.session.rejections import wanted_masks, without_rejected_looks
 from mois_core.session.search import Marked
 from mois_core.session.state import Settings, State
 
@@ -42,6 +44,13 @@ class FindingRules:
     """Voxels that a finding must have."""
     spacing: tuple[float, float, float]
     """Millimetres from one slice, row and column to the next."""
+    voxel_cm3: float
+    least: float
+    """The confidence that a finding must have."""
+    judgement: Judgement | None
+    """How confident to be of a finding, where the network tells."""
+    alike: bool
+    """Whether findings should look like the lesions that are wanted."""
     absorb: bool
     """Whether clicked lesions take what is marked in contact with them."""
     redraw: bool
@@ -51,13 +60,22 @@ class FindingRules:
 
     @classmethod
     def of(
-        cls, settings: Settings, stack: SliceStack, use_exemplars: bool, reference: bool
+        cls,
+        settings: Settings,
+        stack: SliceStack,
+        judgement: Judgement | None,
+        use_exemplars: bool,
+        reference: bool,
     ) -> FindingRules:
         """Return what settings say; with ``reference``, as far as the published app goes."""
-        smallest = settings.smallest_cm3 / stack.volume.voxel_volume_cm3
+        voxel_cm3 = stack.volume.voxel_volume_cm3
         return cls(
-            max(1, int(np.ceil(smallest))),
+            max(1, int(np.ceil(settings.smallest_cm3 / voxel_cm3))),
             (stack.slice_spacing, *stack.pixel_spacing),
+            voxel_cm3,
+            settings.min_confidence,
+            judgement,
+            use_exemplars,
             absorb=settings.absorb and not reference,
             redraw=settings.findings == "reprompted",
             learn=settings.learn_from_rejections and use_exemplars and not reference,
@@ -68,6 +86,22 @@ def known_before_search(lesions: Iterable[Lesion], shape: tuple[int, ...]) -> np
     """Return where the lesions are that were decided on, without what a search had given them."""
     decided = [_without_absorbed(le) for le in lesions if le.status is not Status.FOUND]
     return _owners(decided, shape) > 0
+
+
+def confident(
+    marked: Marked,
+    lesions: Iterable[Lesion],
+    embeddings: Embeddings,
+    rules: FindingRules,
+    cancel: CancelToken | None,
+) -> Marked:
+    """Return what is marked with enough confidence, as whole lesions if the network judges."""
+    if rules.judgement is None:
+        return marked.confident(rules.least)
+    known = known_before_search(lesions, marked.found.shape)
+    wanted = wanted_masks(lesions) if rules.alike else []
+    how = known, wanted, embeddings, rules.smallest, rules.voxel_cm3, cancel
+    return judged(marked, rules.judgement, rules.least, *how)
 
 
 def lesions_after_search(

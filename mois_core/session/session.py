@@ -27,10 +27,9 @@ from mois_core.session.accepted import AcceptedExemplars
 from mois_core.session.embeddings import Embeddings
 from mois_core.session.exemplar_import import OutlinedScan, exemplars_from_labels
 from mois_core.session.exemplars import Exemplar, candidates, choose, choose_as_published
-from mois_core.session.findings import FindingRules, known_before_search, lesions_after_search
+from mois_core.session.findings import FindingRules, confident, lesions_after_search
 from mois_core.session.history import History
 from mois_core.session.intensity import normalise
-from mois_core.session.judging import judged
 from mois_core.session.lesion import BoxPrompt, Click, Lesion, Prompt, Status, painting_order
 from mois_core.session.lesion_edits import LesionEditor, with_rest_of, without_clicks
 from mois_core.session.masks import Mask
@@ -39,8 +38,7 @@ from mois_core.session.preprocess import model_input, published_input
 from mois_core.session.prompt_notices import PromptNotices
 from mois_core.session.prompting import Prompter
 from mois_core.session.propagation import Propagator, Spread
-from mois_core.session.rejections import wanted_masks
-from mois_core.session.search import Marked, Search
+from mois_core.session.search import Search
 from mois_core.session.slice_decoder import SliceDecoder
 from mois_core.session.state import MACHINE_SETTINGS, Settings, State
 from mois_core.session.state_size import difference
@@ -500,38 +498,22 @@ class Session:
         allowed = self._allowed(inside, outside)
         slices = [n for n in range(self.stack.count) if allowed is None or allowed[n].any()]
         choice = self.exemplars_for if use_exemplars else None
-        rules = FindingRules.of(self.settings, self.stack, use_exemplars, self.reference)
+        judgement = None if self.reference else self.model.config.exemplars.judgement
+        how = self.settings, self.stack, judgement, use_exemplars, self.reference
+        rules = FindingRules.of(*how)
         state = self.state
 
         def run() -> tuple[np.ndarray, State, list[Lesion]]:
             marked = self.search.run(slices, choice, progress, cancel)
             if allowed is not None:
                 marked = marked.inside(allowed)
-            marked = self._confident(marked, state, use_exemplars, rules.smallest, cancel)
+            marked = confident(marked, state.lesions.values(), self.embeddings, rules, cancel)
             how = (self.editor, rules, progress, cancel)
             return marked.found, *lesions_after_search(marked, allowed, state, *how)
 
         self.semantic, state, findings = self.guard.run(run)
         self.history.commit("find similar", state)
         return [finding.id for finding in findings]
-
-    def _confident(
-        self,
-        marked: Marked,
-        state: State,
-        use_exemplars: bool,
-        smallest: int,
-        cancel: CancelToken | None,
-    ) -> Marked:
-        """Return what is marked with enough confidence, as whole lesions if the network judges."""
-        judgement, least = self.model.config.exemplars.judgement, self.settings.min_confidence
-        if judgement is None or self.reference:
-            return marked.confident(least)
-        lesions = state.lesions.values()
-        known = known_before_search(lesions, marked.found.shape)
-        wanted = wanted_masks(lesions) if use_exemplars else []
-        how = self.embeddings, smallest, self.stack.volume.voxel_volume_cm3, cancel
-        return judged(marked, judgement, least, known, wanted, *how)
 
     def _allowed(self, inside: np.ndarray | None, outside: np.ndarray | None) -> np.ndarray | None:
         if inside is None and outside is None:
