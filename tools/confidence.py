@@ -40,19 +40,17 @@ PULL = 0.02
 class Finding:
     """One finding beside the clicked lesions, and how much of it is right."""
 
-    evidence: tuple[float, float, float, float, float, float]
+    evidence: tuple[float, float, float, float, float]
     voxels: int
     shared: int
     """Voxels that belong to the sought lesions."""
-    is_new: bool
-    """Whether it shows a lesion that was not clicked."""
     is_right: bool
-    """Whether it does, or else shows more of those that were."""
+    """Whether it shows a lesion that was not clicked."""
 
 
 @dataclass(frozen=True)
 class SearchedScan:
-    """What a search found beside the outlines of the clicked lesions."""
+    """What a search found that is not in contact with the clicked lesions."""
 
     findings: Sequence[Finding]
     clicked: int
@@ -71,8 +69,8 @@ class SearchedScan:
 
     def f1(self, confidences: np.ndarray, least: float) -> float:
         """Return the F1 score of the findings from a confidence on."""
-        kept = [one for one in self._kept(confidences, least) if one.is_new or not one.is_right]
-        return 2 * sum(one.is_new for one in kept) / max(len(kept) + self.others, 1)
+        kept = self._kept(confidences, least)
+        return 2 * sum(one.is_right for one in kept) / max(len(kept) + self.others, 1)
 
     def _kept(self, confidences: np.ndarray, least: float) -> list[Finding]:
         each = zip(self.findings, confidences, strict=True)
@@ -97,7 +95,7 @@ def searched(model: Sam2, phantom: Phantom) -> list[SearchedScan]:
         found = _candidates(session, known) if session.exemplars_for(0) else []
         scans.append(
             SearchedScan(
-                [_compared(one, instances, sizes, others) for one in found],
+                [_compared(one, instances, sizes, others) for one in found if not one.touches],
                 int(known.sum()),
                 int(np.isin(instances[known], list(sizes)).sum()),
                 sum(sizes.values()),
@@ -123,10 +121,10 @@ def _compared(
     ids, counts = np.unique(candidate.mask.read(instances), return_counts=True)
     each = zip(ids.tolist(), counts.tolist(), strict=True)
     shares = {n: count for n, count in each if n in sizes}
-    voxels, shared = candidate.mask.voxels, sum(shares.values())
+    voxels = candidate.mask.voxels
     ious = [n / (voxels + sizes[one] - n) for one, n in shares.items() if one in others]
-    is_new = max(ious, default=0.0) >= RIGHT_IOU
-    return Finding(candidate.evidence, voxels, shared, is_new, is_new or shared > voxels / 2)
+    is_right = max(ious, default=0.0) >= RIGHT_IOU
+    return Finding(candidate.evidence, voxels, sum(shares.values()), is_right)
 
 
 def searched_with_each(seed: int, checkpoint: str | None) -> list[SearchedScan]:
@@ -142,7 +140,7 @@ def confidences(findings: Sequence[Finding], judgement: Judgement) -> np.ndarray
 
 
 def _evidence(findings: Sequence[Finding]) -> np.ndarray:
-    return np.array([one.evidence for one in findings]).reshape(-1, 6)
+    return np.array([one.evidence for one in findings]).reshape(-1, 5)
 
 
 def fitted(findings: Sequence[Finding]) -> Judgement:
@@ -154,7 +152,7 @@ def fitted(findings: Sequence[Finding]) -> Judgement:
         doubt = np.logaddexp(0, -signs * (evidence @ factors)).sum()
         return doubt + PULL * np.square(factors[:-1]).sum()
 
-    return tuple(minimize(unlikeliness, np.zeros(6)).x.round(2).tolist())
+    return tuple(minimize(unlikeliness, np.zeros(5)).x.round(2).tolist())
 
 
 def main() -> None:

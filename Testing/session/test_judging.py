@@ -85,20 +85,20 @@ def test_what_looks_like_the_wanted_lesion_is_likelier(session):
 
     of_same, of_other = (found[block.voxels].likeness for block in (LIKE_IT, BRIGHTER))
     assert -1 <= of_other < 0 < of_same <= 1
-    sure = judged_as(session, marked, (0.0, 5.0, 0.0, 0.0, 0.0, 0.0), wanted=wanted)
+    sure = judged_as(session, marked, (0.0, 5.0, 0.0, 0.0, 0.0), wanted=wanted)
     assert not (sure.found & painted(BRIGHTER, SLICES)).any()
     assert (sure.found & painted(LIKE_IT, SLICES)).sum() == LIKE_IT.voxels
 
 
 def test_without_wanted_lesions_looks_say_nothing(session):
     marked = with_heights((LIKE_IT, 0.25), (BRIGHTER, 0.75))
-    judgement = (10.0, 5.0, 0.0, 0.0, 0.0, -7.5)
+    judgement = (10.0, 5.0, 0.0, 0.0, -7.5)
 
     sure = judged_as(session, marked, judgement)
 
     assert {one.likeness for one in found_of(session, marked).values()} == {USUAL_LIKENESS}
     assert np.array_equal(sure.found, painted(BRIGHTER, SLICES))
-    expected = confidence((0.75, USUAL_LIKENESS, 0, 0, 0, 1), judgement)
+    expected = confidence((0.75, USUAL_LIKENESS, 0, 0, 1), judgement)
     assert sure.confidence.max() == pytest.approx(expected, abs=1e-3)
 
 
@@ -116,13 +116,23 @@ def test_what_lies_beside_a_known_lesion_is_judged_by_itself(session):
     marked = with_heights((CLICKED, 1.0), (beside, 0.25), (BRIGHTER, 0.75))
 
     found = found_of(session, marked, known, [MASK])
-    sure = judged_as(session, marked, (10.0, 0.0, 0.0, 0.0, 0.0, -5.0), 0.5, known, [MASK])
+    sure = judged_as(session, marked, (10.0, 0.0, 0.0, 0.0, -5.0), 0.5, known, [MASK])
 
     assert found.keys() == {beside.voxels, BRIGHTER.voxels}
     assert found[beside.voxels].height == pytest.approx(0.25)
-    assert (found[beside.voxels].touches, found[BRIGHTER.voxels].touches) == (1, 0)
+    assert found[beside.voxels].touches and not found[BRIGHTER.voxels].touches
     assert np.array_equal(sure.found, known | painted(BRIGHTER, SLICES))
     assert not sure.confidence[known].any()
+
+
+def test_what_is_more_of_a_known_lesion_is_not_left_to_find(session):
+    beside = Block((3, 8), (12, 20), (4, 12))
+    marked = with_heights((CLICKED, 1.0), (beside, 0.25), (BRIGHTER, 0.75))
+
+    found = found_of(session, marked, painted(CLICKED, SLICES), [MASK])
+
+    for one in found.values():
+        assert one.known == pytest.approx(np.log(1 / (0.75 + SPARE)))
 
 
 def test_the_more_is_known_of_what_seems_to_be_there_the_less_is_left(session):
@@ -157,12 +167,12 @@ def test_specks_are_no_findings_and_nothing_marked_is_nothing_found(session):
     nothing = marked_parts((LIKE_IT, 0))
 
     assert not found_of(session, speck, smallest=2)
-    assert not judged_as(session, nothing, (1.0,) * 6).found.any()
+    assert not judged_as(session, nothing, (1.0,) * 5).found.any()
 
 
 @given(
-    st.tuples(*[st.floats(-10, 10)] * 6),
-    st.tuples(*(st.floats(*ends) for ends in ((0, 1), (-1, 1), (-3, 0), (0, 1), (-3, 3)))),
+    st.tuples(*[st.floats(-10, 10)] * 5),
+    st.tuples(*(st.floats(*ends) for ends in ((0, 1), (-1, 1), (-3, 0), (-3, 3)))),
     st.floats(0, 1),
 )
 @settings(max_examples=50, deadline=None)
@@ -201,9 +211,7 @@ def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch
         session = stub_session(
             CLICKED, LIKE_IT, BRIGHTER, slices=SLICES, min_confidence=least, absorb=False
         )
-        exemplars = replace(
-            session.model.config.exemplars, judgement=(10.0, 0.0, 0.0, 0.0, 0.0, -5.0)
-        )
+        exemplars = replace(session.model.config.exemplars, judgement=(10.0, 0.0, 0.0, 0.0, -5.0))
         config = replace(session.model.config, marks_unprompted=True, exemplars=exemplars)
         monkeypatch.setattr(session.model, "config", config)
         monkeypatch.setattr(session.search, "run", lambda *_: marked)
@@ -219,12 +227,10 @@ def test_a_session_shows_whole_lesions_and_leaves_out_what_it_doubts(monkeypatch
 
 def test_only_networks_that_mark_unprompted_have_a_judgement():
     with pytest.raises(ValueError, match="judgement"):
-        NetworkConfig(
-            preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1, 1, 1, 1, 1, 1))
-        )
+        NetworkConfig(preset("mois-tiny").encoder, exemplars=ExemplarConfig(judgement=(1,) * 5))
 
 
 def test_a_judgement_from_before_a_number_was_added_is_refused():
     shipped = preset("phantom")
-    with pytest.raises(ValueError, match="6 factors"):
-        replace(shipped, exemplars=replace(shipped.exemplars, judgement=(1, 1, 1, 1, 1)))
+    with pytest.raises(ValueError, match="5 factors"):
+        replace(shipped, exemplars=replace(shipped.exemplars, judgement=(1,) * 4))

@@ -14,8 +14,8 @@ from tools import confidence
 from tools.confidence import Finding, SearchedScan
 
 FINDINGS = (
-    Finding((0.9, 0.5, 0.0, 0.0, 0.0, 1.0), voxels=100, shared=100, is_new=True, is_right=True),
-    Finding((0.1, 0.5, 0.0, 0.0, 0.0, 1.0), voxels=50, shared=0, is_new=False, is_right=False),
+    Finding((0.9, 0.5, 0.0, 0.0, 1.0), voxels=100, shared=100, is_right=True),
+    Finding((0.1, 0.5, 0.0, 0.0, 1.0), voxels=50, shared=0, is_right=False),
 )
 SCAN = SearchedScan(FINDINGS, clicked=100, shared=100, wanted=250, others=1)
 SURE = np.array([0.9, 0.5])
@@ -28,32 +28,18 @@ def test_scores_follow_from_what_is_kept():
     assert SCAN.dsc(SURE, 0.6) == pytest.approx(2 * 200 / 450)
 
 
-def test_more_of_a_clicked_lesion_is_right_but_no_finding():
-    more = Finding(
-        (0.9, 0.5, 0.0, 1.0, 0.0, 1.0), voxels=40, shared=30, is_new=False, is_right=True
-    )
-    scan = SearchedScan((*FINDINGS, more), clicked=100, shared=80, wanted=250, others=1)
-    sure = np.array([*SURE, 0.9])
-
-    assert scan.f1(sure, 0.6) == 1
-    assert scan.dsc(sure, 0.6) == pytest.approx(2 * 210 / 490)
-
-
 def test_a_judgement_is_fitted_so_that_the_shares_of_right_findings_come_true():
     rng = np.random.default_rng(0)
     evidence = np.c_[
         rng.random(8000),
         rng.uniform(-1, 1, 8000),
         rng.uniform(-1, 0, 8000),
-        rng.integers(2, size=8000),
         rng.uniform(-2, 2, 8000),
         np.ones(8000),
     ]
-    truth = (6.0, 3.0, 2.0, -1.0, -1.0, -3.0)
+    truth = (6.0, 3.0, 2.0, -1.0, -3.0)
     is_right = rng.random(8000) < judging.confidence(evidence, truth)
-    findings = [
-        Finding(tuple(e), 1, 1, bool(r), bool(r)) for e, r in zip(evidence, is_right, strict=True)
-    ]
+    findings = [Finding(tuple(e), 1, 1, bool(r)) for e, r in zip(evidence, is_right, strict=True)]
 
     assert confidence.fitted(findings) == pytest.approx(truth, abs=0.5)
 
@@ -79,6 +65,6 @@ def test_held_out_phantoms_choose_nothing(monkeypatch, capsys):
 class _Opened:
     network = SimpleNamespace(
         config=replace(
-            preset("phantom"), exemplars=ExemplarConfig(judgement=(6.0, 4.0, 1.0, 0.0, -0.5, -4.0))
+            preset("phantom"), exemplars=ExemplarConfig(judgement=(6.0, 4.0, 1.0, -0.5, -4.0))
         )
     )

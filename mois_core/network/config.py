@@ -86,7 +86,7 @@ class ConvEncoderConfig:
         return 8
 
 
-EVIDENCE = 6
+EVIDENCE = 5
 """Numbers that a finding is judged by (`mois_core/session/judging.py`)."""
 
 
@@ -102,7 +102,7 @@ class ExemplarConfig:
     """Length of the learned bank; None means one token per position of the map."""
     min_confidence: float = 0.0
     """`Settings.min_confidence` that suits these weights; for the published ones it is 0."""
-    judgement: tuple[float, float, float, float, float, float] | None = None
+    judgement: tuple[float, float, float, float, float] | None = None
     """How confident to be of a finding, for networks that mark unprompted: what its evidence is
     multiplied with (`mois_core/session/judging.py`). For others confidence is the height of the
     logits."""
@@ -272,7 +272,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             marks_unprompted=True,
             exemplars=ExemplarConfig(
                 min_confidence=0.4,
-                judgement=(3.13, 3.07, 2.98, -1.0, -0.33, -3.41),
+                judgement=(3.13, 3.07, 2.98, -0.33, -3.41),
             ),
         ),
     }

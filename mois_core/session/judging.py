@@ -3,8 +3,8 @@
 Where a network was taught to mark every lesion without a prompt, what a search marks can be held
 against that: a finding is the whole lesion that it marks a part of, as far as that is not known
 yet. How sure it is follows from how strongly the search marks it, from what it looks like beside
-the lesions that were clicked, from its size, since specks are mostly wrong, from whether it is in
-contact with a known lesion, and from how many are known already: where most are, few are left.
+the lesions that were clicked, from its size, since specks are mostly wrong, and from how many are
+known already: where most are, few are left.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mois_core.session.looks import looks_of, standardised
 from mois_core.session.masks import Mask
 from mois_core.session.search import Marked
 
-Judgement = tuple[float, float, float, float, float, float]
+Judgement = tuple[float, float, float, float, float]
 """`ExemplarConfig.judgement`."""
 
 MEASURABLE_CM3 = 3.0
@@ -51,19 +51,19 @@ class Candidate:
     """Mean cosine between its look and those of the wanted lesions, or `USUAL_LIKENESS`."""
     size: float
     """Powers of ten that its volume is below `MEASURABLE_CM3`: 0 or less."""
-    touches: float
-    """1 where it is in contact with a known lesion, 0 elsewhere."""
+    touches: bool
+    """Whether it is in contact with a known lesion, and so most often more of that."""
     known: float
     """Logarithm of the number of wanted lesions over that of lesions that seem to be left."""
 
     @property
-    def evidence(self) -> tuple[float, float, float, float, float, float]:
+    def evidence(self) -> tuple[float, float, float, float, float]:
         """What a judgement's factors belong to."""
-        return self.height, self.likeness, self.size, self.touches, self.known, 1.0
+        return self.height, self.likeness, self.size, self.known, 1.0
 
 
 def confidence(evidence: np.ndarray | Sequence[float], judgement: Judgement) -> np.ndarray:
-    """Return which share of findings with this evidence [..., 6] are right."""
+    """Return which share of findings with this evidence [..., 5] are right."""
     return expit(np.asarray(evidence) @ judgement)
 
 
@@ -119,10 +119,16 @@ def candidates(
     volumes = np.array([one.voxels for one in components]) * voxel_cm3
     sizes = np.minimum(np.log10(volumes / MEASURABLE_CM3), 0)
     near = grown(known)
-    touches = [float(mask.read(near).any()) for mask in masks]
-    share = float(np.log(max(len(wanted), 1) / (sum(heights) + SPARE)))
-    every = zip(masks, heights, likeness, sizes.tolist(), touches, strict=True)
-    return [Candidate(*one, share) for one in every if one[1] > 0]
+    touches = [bool(mask.read(near).any()) for mask in masks]
+    left = sum(height for height, beside in zip(heights, touches, strict=True) if not beside)
+    share = float(np.log(max(len(wanted), 1) / (left + SPARE)))
+    return [
+        Candidate(mask, height, *rest, share)
+        for mask, height, *rest in zip(
+            masks, heights, likeness, sizes.tolist(), touches, strict=True
+        )
+        if height > 0
+    ]
 
 
 def _likeness(looks: Tensor, wanted: Tensor) -> Tensor:
