@@ -165,14 +165,15 @@ def _searched(session: Session, phantom: Phantom, name: str) -> dict[str, float]
 def _by_count(
     session: Session, phantom: Phantom, targets: Sequence[PhantomLesion]
 ) -> dict[str, float]:
+    """Return the DSC of the scan with some lesions clicked, before and after a search."""
     row: dict[str, float] = {}
     done = 0
-    for count in COUNTS:
-        if count > len(targets):
-            break
+    for count in (*(count for count in COUNTS if count < len(targets)), len(targets)):
         _click(session, targets[done:count])
         done = count
-        row[f"scan dice with {count}"] = _searched(session, phantom, "n")["n scan dice"]
+        name = "all" if count == len(targets) else str(count)
+        row[f"scan dice with {name}, no search"] = _scan(session.labels(), phantom).dsc
+        row[f"scan dice with {name}"] = _searched(session, phantom, "n")["n scan dice"]
         session.undo()
     return row
 

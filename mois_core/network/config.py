@@ -272,7 +272,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             marks_unprompted=True,
             exemplars=ExemplarConfig(
                 min_confidence=0.4,
-                judgement=(3.13, 3.07, 2.98, -0.33, -3.41),
+                judgement=(3.18, 2.95, 3.0, -0.29, -3.11),
             ),
         ),
     }
