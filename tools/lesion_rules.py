@@ -1,6 +1,6 @@
 """Measures what each rule for whole lesions is worth, on phantoms of the training range.
 
-    python -m tools.lesion_rules [--seeds N] [--slice-mm 7.8 2]
+    python -m tools.lesion_rules [--seeds N] [--slice-mm 7.8 2] [--processes N]
 
 Five target lesions are clicked once each, then the scan is searched. The rules are added one after
 the other to the flow without them: a distance instead of three slices, what is connected to the
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from mois_core.session import NewClick, Session
 from mois_core.session.components import TOUCHING
 from mois_core.session.lesion import Status
 from mois_core.session.state import Settings
+from mois_core.training.parallel import cores, in_processes
 
 FIRST_SEED = 90_020
 CLICKED = 5
@@ -103,23 +105,28 @@ def measure_rules(model: Sam2, phantom: Phantom) -> Iterator[tuple[float, ...]]:
         yield before, of_clicked(), scan.dsc, scan.one_to_one_f1, beside_clicked(session)
 
 
+def measured(seed: int, slice_mm: float) -> list[tuple[float, ...]]:
+    """Measure a phantom, as a process of its own can do it."""
+    model = load_model("phantom")
+    with encoding_once(model):
+        return [*measure_rules(model, phantom_of(seed, slice_mm))]
+
+
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=12, help="number of phantoms (12)")
     parser.add_argument("--first", type=int, default=FIRST_SEED, help=f"seed ({FIRST_SEED})")
+    parser.add_argument(
+        "--processes", type=int, default=cores(), help="that share the phantoms (cores)"
+    )
     parser.add_argument("--slice-mm", type=float, nargs="*", default=[7.8, 2.0])
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load_model("phantom")
     columns = ("clicked", "clicked, after the search", "scan DSC", "scan F1", "findings beside")
     for slice_mm in args.slice_mm:
         seeds = range(args.first, args.first + args.seeds)
-        values = []
-        for seed in seeds:
-            with encoding_once(model):
-                values.append([*measure_rules(model, phantom_of(seed, slice_mm))])
-        values = np.array(values)
+        work = partial(measured, slice_mm=slice_mm)
+        values = np.array(list(in_processes(work, seeds, args.processes)))
         print(
             f"\nslices of {slice_mm:g} mm, {args.seeds} phantoms: {', '.join(columns)}", flush=True
         )
