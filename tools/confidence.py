@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 
 from mois_core import models, weights
 from mois_core.geometry import Volume
+from mois_core.network.config import EVIDENCE
 from mois_core.network.model import Sam2
 from mois_core.phantom import Phantom, PhantomSettings, is_held_out, make_phantom
 from mois_core.progress import silent
@@ -140,7 +141,7 @@ def confidences(findings: Sequence[Finding], judgement: Judgement) -> np.ndarray
 
 
 def _evidence(findings: Sequence[Finding]) -> np.ndarray:
-    return np.array([one.evidence for one in findings]).reshape(-1, 5)
+    return np.array([one.evidence for one in findings]).reshape(-1, EVIDENCE)
 
 
 def fitted(findings: Sequence[Finding]) -> Judgement:
@@ -152,7 +153,7 @@ def fitted(findings: Sequence[Finding]) -> Judgement:
         doubt = np.logaddexp(0, -signs * (evidence @ factors)).sum()
         return doubt + PULL * np.square(factors[:-1]).sum()
 
-    return tuple(minimize(unlikeliness, np.zeros(5)).x.round(2).tolist())
+    return tuple(minimize(unlikeliness, np.zeros(EVIDENCE)).x.round(2).tolist())
 
 
 def main() -> None:

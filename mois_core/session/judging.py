@@ -52,7 +52,7 @@ class Candidate:
     size: float
     """Powers of ten that its volume is below `MEASURABLE_CM3`: 0 or less."""
     touches: bool
-    """Whether it is in contact with a known lesion, and so most often more of that."""
+    """Whether it is in contact with a known lesion: it may be more of that, or its border."""
     known: float
     """Logarithm of the number of wanted lesions over that of lesions that seem to be left."""
 
