@@ -32,3 +32,10 @@ def refuse(bad: int, number: int) -> int:
 def die(_thing: int) -> None:
     """End the process as the system does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def compute_for_ever(_thing: int) -> None:
+    """Say which process this is, and compute until somebody ends it."""
+    print(os.getpid(), flush=True)
+    while True:
+        pass

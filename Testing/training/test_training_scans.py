@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -59,6 +61,32 @@ def test_an_error_of_one_process_comes_through():
 def test_a_process_that_is_killed_says_so_instead_of_hanging():
     with pytest.raises(BadInput, match="memory ran out"):
         list(in_processes(die, range(4), processes=2))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs processes that can be killed")
+def test_processes_end_when_the_one_that_started_them_is_killed():
+    work = (
+        "from mois_core.training.parallel import in_processes\n"
+        "from work_for_processes import compute_for_ever\n"
+        "if __name__ == '__main__':\n"
+        "    list(in_processes(compute_for_ever, range(2), 2))\n"
+    )
+    paths = os.pathsep.join(sys.path)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", work],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    busy = [int(starter.stdout.readline()) for _ in range(2)]
+    starter.kill()
+    try:
+        # The end of the file comes when the last process that could write to it is gone.
+        starter.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        for process in busy:
+            os.kill(process, signal.SIGKILL)
+        pytest.fail("they go on without it")
 
 
 def test_processes_of_one_run_share_the_cores(monkeypatch):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
 
 from mois_core.errors import BadInput
@@ -31,14 +32,18 @@ def in_processes(
     """Yield what ``work`` makes of each thing, in their order.
 
     ``work`` must be importable by name, or a `functools.partial` of what is. Its errors are raised
-    here. Every process computes with one thread.
+    here. Every process computes with one thread, and ends with this one even if this is killed.
     """
     processes = min(processes, len(things))
     if processes < 2:
         yield from map(work, things)
         return
     # Started anew, since a copy of a process whose threads hold locks can wait for them for ever.
-    with _one_thread_each(), ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(processes, spawn, initializer=_end_with_parent) as pool,
+    ):
         try:
             yield from pool.map(work, things)
         except BrokenProcessPool as error:
@@ -48,6 +53,16 @@ def in_processes(
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it is gone, whatever it is doing."""
+
+    def wait() -> None:
+        connection.wait([parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager
