@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mois_core import models, weights
+from mois_core.cli.model_choice import DTYPES
 from mois_core.geometry import Volume
 from mois_core.network.config import EVIDENCE
 from mois_core.network.model import Sam2
@@ -27,7 +28,7 @@ from mois_core.session.judging import Candidate, Judgement, candidates, confiden
 from mois_core.session.rejections import wanted_masks
 from mois_core.training.parallel import cores, in_processes
 
-EXEMPLARS = (1, 3, 5, 10, 20)
+EXEMPLARS = (1, 2, 3, 5, 7, 10, 20)
 """Lesions that are clicked before a search; all, if there are fewer."""
 RIGHT_IOU = 0.1
 """A finding shows a lesion if it shares this much with it."""
@@ -128,11 +129,10 @@ def _compared(
     return Finding(candidate.evidence, voxels, sum(shares.values()), is_right)
 
 
-def searched_with_each(seed: int, checkpoint: str | None) -> list[SearchedScan]:
+def searched_with_each(seed: int, checkpoint: str | None, dtype: str) -> list[SearchedScan]:
     """Search a phantom with each number of exemplars, as a process of its own can do it."""
-    model = weights.open_checkpoint(checkpoint or models.SHIPPED, device="cpu").network
-    phantom = make_phantom(seed, PhantomSettings())
-    return searched(model, phantom)
+    opened = weights.open_checkpoint(checkpoint or models.SHIPPED, device="cpu", dtype=dtype)
+    return searched(opened.network, make_phantom(seed, PhantomSettings()))
 
 
 def confidences(findings: Sequence[Finding], judgement: Judgement) -> np.ndarray:
@@ -162,6 +162,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
     parser.add_argument("--first", type=int, default=90020, help="first seed")
     parser.add_argument("--count", type=int, default=12, help="phantoms")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
+    )
     parser.add_argument("--again", action="store_true", help="fit the judgement first")
     parser.add_argument(
         "--processes", type=int, default=cores(), help="that share the phantoms (cores)"
@@ -176,7 +179,7 @@ def main() -> None:
     judgement = config.exemplars.judgement
     if judgement is None and not args.again:
         parser.error("this network has no judgement yet; --again fits one")
-    work = partial(searched_with_each, checkpoint=args.checkpoint)
+    work = partial(searched_with_each, checkpoint=args.checkpoint, dtype=args.dtype)
     seeds = range(args.first, args.first + args.count)
     scans: list[SearchedScan] = []
     for seed, own in zip(seeds, in_processes(work, seeds, args.processes), strict=True):

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from mois_core import models, weights
+from mois_core.cli.model_choice import DTYPES
 from mois_core.evaluation.metrics import measure
 from mois_core.evaluation.statistics import bootstrap
 from mois_core.geometry import Volume
-from mois_core.network.loading import load_model
 from mois_core.network.model import Sam2, SliceFeatures
 from mois_core.phantom import Phantom, PhantomSettings
 from mois_core.phantom.generate import draw_plan, render
@@ -105,9 +106,9 @@ def measure_rules(model: Sam2, phantom: Phantom) -> Iterator[tuple[float, ...]]:
         yield before, of_clicked(), scan.dsc, scan.one_to_one_f1, beside_clicked(session)
 
 
-def measured(seed: int, slice_mm: float) -> list[tuple[float, ...]]:
+def measured(seed: int, slice_mm: float, dtype: str) -> list[tuple[float, ...]]:
     """Measure a phantom, as a process of its own can do it."""
-    model = load_model("phantom")
+    model = weights.open_checkpoint(models.SHIPPED, device="cpu", dtype=dtype).network
     with encoding_once(model):
         return [*measure_rules(model, phantom_of(seed, slice_mm))]
 
@@ -120,12 +121,15 @@ def main() -> None:
     parser.add_argument(
         "--processes", type=int, default=cores(), help="that share the phantoms (cores)"
     )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
+    )
     parser.add_argument("--slice-mm", type=float, nargs="*", default=[7.8, 2.0])
     args = parser.parse_args()
     columns = ("clicked", "clicked, after the search", "scan DSC", "scan F1", "findings beside")
     for slice_mm in args.slice_mm:
         seeds = range(args.first, args.first + args.seeds)
-        work = partial(measured, slice_mm=slice_mm)
+        work = partial(measured, slice_mm=slice_mm, dtype=args.dtype)
         values = np.array(list(in_processes(work, seeds, args.processes)))
         print(
             f"\nslices of {slice_mm:g} mm, {args.seeds} phantoms: {', '.join(columns)}", flush=True

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mois_core import models, weights
+from mois_core.cli.model_choice import DTYPES
 from mois_core.evaluation.metrics import Metrics, measure
 from mois_core.geometry import Volume
 from mois_core.io.atomic import atomic_write
@@ -92,13 +93,15 @@ def measured(
     index: int,
     first: int,
     checkpoint: str | None,
+    dtype: str,
     drawn: PhantomSettings,
     settings: Settings,
     counts: int,
 ) -> dict[str, float]:
     """Return all numbers of one of the phantoms, as a process of its own can measure it."""
-    model = weights.open_checkpoint(checkpoint or models.SHIPPED, device="cpu").network
-    row = measure_one(model, make_phantom(first + index, drawn), settings, index < counts)
+    opened = weights.open_checkpoint(checkpoint or models.SHIPPED, device="cpu", dtype=dtype)
+    phantom = make_phantom(first + index, drawn)
+    row = measure_one(opened.network, phantom, settings, index < counts)
     return {name: float(value) for name, value in row.items()}
 
 
@@ -213,6 +216,9 @@ def main() -> None:
     """Measure phantoms, print a table and write all numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
+    )
     parser.add_argument("--first", type=int, default=HELD_OUT_FROM, help="first seed")
     parser.add_argument("--count", type=int, default=20, help="phantoms")
     parser.add_argument("--attributes", help="what tells appearances apart, like contrast,rim")
@@ -239,6 +245,7 @@ def main() -> None:
         measured,
         first=args.first,
         checkpoint=args.checkpoint,
+        dtype=args.dtype,
         drawn=drawn,
         settings=settings,
         counts=args.counts,
