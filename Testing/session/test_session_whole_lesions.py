@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from engine_fixtures import FIRST, SCENE, SIDE, THIRD, Block, painted, scan_of, volume_of
 from orientations import STORAGE_ORDERS, stored_as
-from stub_network import StubNetwork
+from stub_network import BRIGHT, StubNetwork, unpacked
 from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
 from mois_core.errors import BadInput
@@ -80,7 +80,7 @@ def test_only_a_click_on_the_lesion_makes_it_be_followed_further(positive, last)
 
     place = (11, 11) if positive else (9, 9)
     session.click(ras(session, 7, *place), positive, lesion)
-    assert session.lesion(lesion).mask.slices == tuple(range(3, last + 1))
+    assert session.lesion(lesion).mask.slices[-1] == last
 
 
 def test_the_published_flow_counts_slices_whatever_their_thickness():
@@ -139,6 +139,42 @@ def test_the_published_flow_keeps_what_is_not_connected():
     lesion = click_on(session, FIRST)
 
     assert stack_of(session, lesion)[FIRST.middle[0], 28:31, 2:5].all()
+
+
+class Greedy(StubNetwork):
+    """Marks everything bright on the slices that a lesion is followed to."""
+
+    def decode(self, features, coarse, prompts=None):
+        if prompts is not None:
+            return super().decode(features, coarse, prompts)
+        return self._decoded(unpacked(features.coarse) > BRIGHT)
+
+
+@pytest.mark.parametrize(
+    ("side", "how", "last"),
+    [
+        (8, {}, 8),  # four times as large, as where a lesion was clicked near its end
+        (12, {}, 5),
+        (12, {"connected": False}, 8),
+    ],
+)
+def test_a_lesion_ends_where_a_much_larger_one_begins(side, how, last):
+    small = Block((3, 6), (8, 12), (8, 12))
+    scan = scan_of(small, Block((6, 9), (8, 8 + side), (8, 8 + side)))
+    session = Session(Greedy(), volume_of(scan), Settings(**how))
+
+    lesion = session.click(ras(session, 5, 9, 9))
+
+    assert session.lesion(lesion).mask.slices[-1] == last
+
+
+def test_a_component_that_is_too_large_does_not_take_the_rest_along():
+    small, beside = Block((3, 9), (8, 12), (8, 12)), Block((6, 9), (8, 20), (13, 25))
+    session = Session(Greedy(), volume_of(scan_of(small, beside)))
+
+    lesion = session.click(ras(session, 5, 9, 9))
+
+    assert is_exactly(session, lesion, small)
 
 
 # ---- what a search marks in contact with a clicked lesion ---------------------------------------

@@ -76,7 +76,7 @@ class StubNetwork(MoisSam2):
         )
 
     def without_memory(self, features: SliceFeatures) -> Tensor:
-        return _packed(torch.zeros_like(_unpacked(features.coarse)), self.config.width)
+        return _packed(torch.zeros_like(unpacked(features.coarse)), self.config.width)
 
     # ---- prompts --------------------------------------------------------------------------
 
@@ -85,8 +85,8 @@ class StubNetwork(MoisSam2):
     ) -> Decoded:
         self.calls["decode"] += 1
         if prompts is None:
-            return self._decoded(_unpacked(coarse) > 0)
-        brightness = _unpacked(features.coarse)[0, 0].cpu().numpy()
+            return self._decoded(unpacked(coarse) > 0)
+        brightness = unpacked(features.coarse)[0, 0].cpu().numpy()
         masks = []
         for index, (points, labels) in enumerate(zip(prompts.points, prompts.labels, strict=True)):
             mask = np.zeros(brightness.shape, dtype=bool)
@@ -118,7 +118,7 @@ class StubNetwork(MoisSam2):
 
     def decode_search(self, features: SliceFeatures, coarse: Tensor, gate: bool = True) -> Decoded:
         self.calls["decode_search"] += 1
-        return self._decoded(_unpacked(coarse) > 0)
+        return self._decoded(unpacked(coarse) > 0)
 
     def decode_mask(self, features: SliceFeatures, mask: Tensor) -> Decoded:
         self.calls["decode_mask"] += 1
@@ -145,7 +145,7 @@ class StubNetwork(MoisSam2):
     ) -> Tensor:
         """Remember how bright the slice is inside the mask, and nothing outside."""
         self.calls["remember"] += 1
-        brightness = _unpacked(features.coarse).clamp(min=2**-8)
+        brightness = unpacked(features.coarse).clamp(min=2**-8)
         return _packed((logits > 0) * brightness, self.config.memory_width)
 
     def memory_query(self, features: SliceFeatures) -> Tensor:
@@ -153,7 +153,7 @@ class StubNetwork(MoisSam2):
         return features.coarse.permute(0, 2, 3, 1).contiguous()
 
     def memory_keys(self, maps: Sequence, pointers: Sequence, slices: int) -> Look:
-        return tuple(_unpacked(memory.float()) > 0 for _, memory in maps)
+        return tuple(unpacked(memory.float()) > 0 for _, memory in maps)
 
     def attend_to_memory(self, query: Tensor, keys: Look) -> Tensor:
         """Mark what is bright about where the lesion was last."""
@@ -165,7 +165,7 @@ class StubNetwork(MoisSam2):
         return _packed((near & (self._seen(query) > BRIGHT)).float(), self.config.width)
 
     def _seen(self, query: Tensor) -> Tensor:
-        return _unpacked(query.permute(0, 3, 1, 2))
+        return unpacked(query.permute(0, 3, 1, 2))
 
     # ---- search ---------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class StubNetwork(MoisSam2):
 
     def exemplar_keys(self, exemplars: Sequence[ExemplarView]) -> Look:
         self.calls["exemplar_keys"] += 1
-        looks = [_unpacked(e.memory.float().unsqueeze(0)) for e in exemplars]
+        looks = [unpacked(e.memory.float().unsqueeze(0)) for e in exemplars]
         return tuple(look[look > 0].mean() for look in looks)
 
     def attend_to_exemplars(self, query: Tensor, exemplars: Look, slices: Sequence[int]) -> Tensor:
@@ -215,5 +215,5 @@ def _packed(image: Tensor, channels: int) -> Tensor:
     return torch.cat((packed, rest), dim=1)
 
 
-def _unpacked(packed: Tensor) -> Tensor:
+def unpacked(packed: Tensor) -> Tensor:
     return F.pixel_shuffle(packed[:, : PACK**2], PACK)

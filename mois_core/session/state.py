@@ -60,7 +60,8 @@ class Settings:
     heed_clicks: bool = True
     """Make the place of a correction what the click says, even where the network does not."""
     connected: bool = True
-    """Leave out what is not connected to what the user prompted."""
+    """Leave out what is not connected to what the user prompted, and do not follow a lesion into a
+    much larger one."""
     learn_from_rejections: bool = True
     """Leave out findings that look more like a rejected one than like any lesion that the user
     prompted or accepted."""
