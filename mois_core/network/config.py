@@ -272,7 +272,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             marks_unprompted=True,
             exemplars=ExemplarConfig(
                 min_confidence=0.4,
-                judgement=(3.18, 2.95, 3.0, -0.29, -3.11),
+                judgement=(1.86, 3.31, 2.72, -0.19, -2.3),
             ),
         ),
     }
