@@ -177,6 +177,46 @@ def test_a_component_that_is_too_large_does_not_take_the_rest_along():
     assert is_exactly(session, lesion, small)
 
 
+# ---- corrections -------------------------------------------------------------------------------
+
+
+def test_a_part_that_is_added_on_another_slice_leaves_what_was_there():
+    part = Block((8, 9), (20, 26), (20, 26))
+    session = Session(StubNetwork(), volume_of(scan_of(LONG, part)))
+    lesion = session.click(ras(session, 6, 11, 11))
+    before = stack_of(session, lesion).copy()
+
+    session.click(ras(session, *part.middle), lesion=lesion)
+
+    assert before[8].sum() == 36
+    assert np.array_equal(stack_of(session, lesion)[8], (before | painted(part))[8])
+
+
+def test_what_is_cut_off_from_the_click_goes_and_what_was_clicked_elsewhere_stays():
+    bar, part = Block((6, 7), (8, 12), (4, 28)), Block((6, 7), (20, 26), (20, 26))
+    session = Session(StubNetwork(), volume_of(scan_of(bar, part)))
+    lesion = session.click(ras(session, 6, 10, 6))
+    session.click(ras(session, *part.middle), lesion=lesion)
+
+    session.click(ras(session, 6, 10, 16), positive=False, lesion=lesion)
+
+    stack = stack_of(session, lesion)
+    assert stack[6, 10, 6]
+    assert not stack[6, 8:12, 16:].any()
+    assert stack[part.where].all()
+
+
+def test_a_click_that_empties_the_last_slice_leaves_the_others():
+    small = Block((2, 9), (8, 12), (8, 12))
+    session = Session(StubNetwork(), volume_of(scan_of(small)))
+    lesion = session.click(ras(session, 5, 10, 10))
+    assert session.lesion(lesion).mask.slices == tuple(range(2, 9))
+
+    session.click(ras(session, 8, 10, 10), positive=False, lesion=lesion)
+
+    assert session.lesion(lesion).mask.slices == tuple(range(2, 8))
+
+
 # ---- what a search marks in contact with a clicked lesion ---------------------------------------
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from mois_core.progress import CancelToken, Progress
-from mois_core.session.components import connected_components, touching_parts
+from mois_core.session.components import connected_components
 from mois_core.session.exemplars import candidates
 from mois_core.session.lesion import (
     Absorbed,
@@ -34,9 +34,6 @@ from mois_core.session.state import State
 
 Propagate = Callable[[State], State]
 """Propagates the lesion that is being rebuilt."""
-
-SAME_DIGITS = 6
-"""Digits behind the point to which two squared distances in pixels are the same."""
 
 
 class LesionEditor:
@@ -82,11 +79,8 @@ class LesionEditor:
 
     def _prompted(self, lesion: Lesion, slice_index: int, result: OnSlice) -> Lesion:
         """The lesion with what came of its prompts on a slice."""
-        image = result.image
-        if self.propagator.connected:
-            image = _at_prompts(lesion, slice_index, image)
         return replace(
-            lesion.with_image(slice_index, image),
+            lesion.with_image(slice_index, result.image),
             prompted=MappingProxyType({**lesion.prompted, slice_index: result.memory}),
             propagated=_without(lesion.propagated, slice_index),
         )
@@ -333,31 +327,6 @@ def without_clicks(
         if not (keep_empty or rest.has_prompts or rest.mask):
             state = state.without_lesions(lesion_id)
     return state
-
-
-def _at_prompts(lesion: Lesion, slice_index: int, image: np.ndarray) -> np.ndarray:
-    """Return the components of a slice's mask that the user's prompts are in, or are nearest to.
-
-    Where only negative clicks are on the slice, nothing says which components are meant.
-    """
-    clicks = [click for click in lesion.clicks_on(slice_index) if click.positive]
-    box = lesion.box_on(slice_index)
-    if not image.any() or not (clicks or box):
-        return image
-    seeds = np.zeros_like(image)
-    pixels = np.argwhere(image)
-    for click in clicks:
-        # Of two that are equally near it is the first, whatever the click's place was rounded to.
-        squares = np.square(pixels - (click.y, click.x)).sum(axis=1)
-        nearest = np.round(squares, SAME_DIGITS).argmin()
-        seeds[tuple(pixels[nearest])] = True
-    if box is not None:
-        rows, columns = (
-            slice(round(box.y0), round(box.y1) + 1),
-            slice(round(box.x0), round(box.x1) + 1),
-        )
-        seeds[rows, columns] = True
-    return touching_parts(image, seeds)
 
 
 def _as_painted(

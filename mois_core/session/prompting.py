@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from mois_core.network.model import Decoded, Prompts
 from mois_core.network.prompt_encoder import BOX_FIRST, BOX_SECOND, NEGATIVE, POSITIVE
 from mois_core.session.heeded_clicks import heeded
 from mois_core.session.lesion import Click, Lesion, SliceMemory
+from mois_core.session.prompted_parts import prompted_parts
 from mois_core.session.slice_decoder import (
     LESIONS_AT_ONCE,
     OnSlice,
@@ -55,12 +57,18 @@ class _PromptedSlice:
 class Prompter:
     """Decodes the prompts of lesions on the slices of one scan."""
 
-    def __init__(self, decoder: SliceDecoder, heed: bool, reference: bool) -> None:
-        """With ``reference`` clicks are placed and combined as in the published app."""
+    def __init__(
+        self, decoder: SliceDecoder, heed: bool, reference: bool, connected: bool = False
+    ) -> None:
+        """With ``reference`` clicks are placed and combined as in the published app.
+
+        With ``connected`` only what the prompts are at belongs to a lesion.
+        """
         self.decoder = decoder
         self.model = decoder.model
         self.heed = heed
         self.reference = reference
+        self.connected = connected
 
     @torch.no_grad()
     def decode(self, work: Sequence[tuple[Lesion, int]], continued: bool = False) -> list[OnSlice]:
@@ -85,12 +93,27 @@ class Prompter:
         self, slice_index: int, lesions: Sequence[Lesion], continued: bool
     ) -> list[OnSlice]:
         jobs = [self._prepared(lesion, slice_index, continued) for lesion in lesions]
+        began = [self._image_before(job) for job in jobs]
         for step in range(max(len(job.steps) for job in jobs)):
             running = [job for job in jobs if step < len(job.steps)]
             for group in grouped(running, partial(_layout_of, step=step)):
                 self._decode_step(group, step)
         decoded = [job.decoded for job in jobs]
-        return self.decoder.remember(slice_index, decoded, from_clicks=True)
+        results = self.decoder.remember(slice_index, decoded, from_clicks=True)
+        if not self.connected:
+            return results
+        return [
+            OnSlice(memory, prompted_parts(lesion, slice_index, image, before))
+            for lesion, (memory, image), before in zip(lesions, results, began, strict=True)
+        ]
+
+    def _image_before(self, job: _PromptedSlice) -> np.ndarray | None:
+        """Return the mask [rows, columns] that a lesion's next prompt corrects."""
+        if job.logits is None or not self.connected:
+            return None
+        if job.slice_index in job.lesion.prompted:
+            return job.lesion.mask.image(job.slice_index)
+        return self.decoder.to_images(job.logits)[0]
 
     def _prepared(self, lesion: Lesion, slice_index: int, continued: bool) -> _PromptedSlice:
         if self.reference:

@@ -146,14 +146,18 @@ class Propagator:
         self.connected = connected
 
     def rounds_of(self, lesion: Lesion, propagation_slices: int) -> Rounds:
-        """Return where a lesion is propagated to; nowhere if it has no prompted slice."""
+        """Return where a lesion is propagated to; nowhere if it has no prompted slice.
+
+        A slice that a click emptied says where it ends; it comes from the others.
+        """
         if not lesion.prompted:
             return []
         fixed = {*lesion.prompted, *lesion.painted}
-        where = lesion.prompted, fixed, propagation_slices, self.decoder.embeddings.count
+        where = fixed, propagation_slices, self.decoder.embeddings.count
         if self.reference:
-            return around_first_prompt(*where)
-        rounds = around_every_prompt(*where)
+            return around_first_prompt(lesion.prompted, *where)
+        sources = lesion.prompted.keys() & lesion.mask.planes.keys()
+        rounds = around_every_prompt(sources, *where)
         return [
             [t for t in own if _may_be_on(lesion, t.slice, propagation_slices)] for own in rounds
         ]

@@ -102,9 +102,10 @@ class Session:
         self.guard = MemoryGuard(model, self.embeddings, self.search, self._tell)
         self.prompt_notices = PromptNotices(self.stack)
         self.accepted = AcceptedExemplars(self.decoder)
+        heed, connected = self.settings.heed_clicks, self.settings.connected
         self.editor = LesionEditor(
-            Prompter(self.decoder, self.settings.heed_clicks and not reference, reference),
-            Propagator(self.decoder, reference, self.settings.connected and not reference),
+            Prompter(self.decoder, heed and not reference, reference, connected and not reference),
+            Propagator(self.decoder, reference, connected and not reference),
             self.settings.reach(self.stack.slice_spacing),
         )
         self.history = History(State(), self._undo_budget(), difference)
