@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from engine_fixtures import FIRST, scan_of
+from engine_fixtures import FIRST, Block, scan_of
 from hypothesis import given
 from hypothesis import strategies as st
-from stub_network import StubNetwork
+from stub_network import BRIGHT, StubNetwork, unpacked
 from stub_sessions import click_on, ras, volume_of
 
 from mois_core.network.config import MASK_STRIDE
@@ -108,3 +108,34 @@ def test_a_correction_is_heeded_by_the_session_though_not_by_the_network(heed):
     assert before[row + 1, column + 1]
     assert after[row + 1, column + 1] == (not heed)
     assert (after != before).sum() >= 9 if heed else (after == before).all()
+
+
+class Restless(StubNetwork):
+    """A network that moves the mask to wherever something is bright, or away, at a correction."""
+
+    def __init__(self, marks: bool) -> None:
+        super().__init__()
+        self.marks = marks
+
+    def decode(self, features, coarse, prompts=None):
+        if prompts is None or prompts.logits is None:
+            return super().decode(features, coarse, prompts)
+        bright = unpacked(features.coarse) > BRIGHT
+        return self._decoded(bright if self.marks else bright & False)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_no_click_does_the_opposite_of_what_it_says(positive):
+    other = Block(FIRST.slices, (24, 28), (24, 28))
+    scan = volume_of(scan_of(FIRST, other))
+    session = Session(Restless(marks=not positive), scan, Settings(connected=False))
+    lesion_id = click_on(session, FIRST)
+    slice_index, row, column = FIRST.middle
+    before = session.lesion(lesion_id).mask.image(slice_index)
+
+    place = ras(session, slice_index, row, column + (8 if positive else 0))
+    session.click(place, positive=positive, lesion=lesion_id)
+
+    after = session.lesion(lesion_id).mask.image(slice_index)
+    assert (after >= before).all() if positive else (after <= before).all()
+    assert (after != before).any()

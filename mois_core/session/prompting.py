@@ -182,13 +182,17 @@ class Prompter:
             return x / columns * width, y / rows * height
         return (x + 0.5) / columns * width - 0.5, (y + 0.5) / rows * height - 0.5
 
-    def _heeding(self, decoded: Decoded, points: _Points) -> Decoded:
-        """Return a corrected mask that is at the newest click what this says."""
+    def _heeding(self, decoded: Decoded, before: Tensor, points: _Points) -> Decoded:
+        """Return a corrected mask that is at the newest click what this says.
+
+        Nothing is lost by a click on what is missing, nor gained by one on what is too much.
+        """
         if points.labels[-1] not in (NEGATIVE, POSITIVE):
             return decoded
+        is_positive = points.labels[-1] == POSITIVE
+        agreed = (torch.maximum if is_positive else torch.minimum)(decoded.logits, before)
         # A hole that the click is in must not be filled afterwards.
-        filled = self.decoder.filled(decoded.logits)
-        logits = heeded(filled, *points.places[-1], points.labels[-1] == POSITIVE)
+        logits = heeded(self.decoder.filled(agreed), *points.places[-1], is_positive)
         return replace(decoded, logits=logits)
 
     def _decode_step(self, group: Sequence[_PromptedSlice], step: int) -> None:
@@ -210,7 +214,7 @@ class Prompter:
             for index, job in enumerate(batch):
                 job.decoded = decoded[index : index + 1]
                 if self.heed and job.logits is not None:
-                    job.decoded = self._heeding(job.decoded, job.steps[step])
+                    job.decoded = self._heeding(job.decoded, job.logits, job.steps[step])
                 # The published app forgets the mask before; here a correction corrects something.
                 job.logits = self.decoder.filled(job.decoded.logits)
 

@@ -58,7 +58,8 @@ class Settings:
     looked for. Without, it is left out if it is less than a third of what is marked there, and else
     a finding."""
     heed_clicks: bool = True
-    """Make the place of a correction what the click says, even where the network does not."""
+    """Make the place of a correction what the click says, even where the network does not, and let
+    no correction do the opposite of what it says elsewhere on the slice."""
     connected: bool = True
     """Leave out what is not connected to what the user prompted, and do not follow a lesion into a
     much larger one."""
