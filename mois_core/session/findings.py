@@ -253,9 +253,7 @@ def _closed_slices(lesion: Lesion) -> set[int]:
 
 
 def _without_absorbed(lesion: Lesion) -> Lesion:
-    if lesion.absorbed is None:
-        return lesion
-    return replace(lesion, mask=lesion.mask.minus(lesion.absorbed.counting), absorbed=None)
+    return replace(lesion, mask=lesion.outlined, absorbed=None)
 
 
 def _wider(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:

@@ -170,6 +170,11 @@ class Lesion:
         return replace(self, mask=mask, absorbed=absorbed)
 
     @property
+    def outlined(self) -> Mask:
+        """The mask without what a search added to it."""
+        return self.mask if self.absorbed is None else self.mask.minus(self.absorbed.counting)
+
+    @property
     def prompts(self) -> list[Prompt]:
         """The prompts that count, in the order in which they were made."""
         since = self.origin.order if self.origin is not None else 0

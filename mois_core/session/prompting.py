@@ -112,7 +112,7 @@ class Prompter:
         if job.logits is None or not self.connected:
             return None
         if job.slice_index in job.lesion.prompted:
-            return job.lesion.mask.image(job.slice_index)
+            return job.lesion.outlined.image(job.slice_index)
         return self.decoder.to_images(job.logits)[0]
 
     def _prepared(self, lesion: Lesion, slice_index: int, continued: bool) -> _PromptedSlice:

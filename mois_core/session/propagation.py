@@ -57,20 +57,24 @@ Rounds = list[list[Target]]
 
 
 def around_every_prompt(
-    prompted: Collection[int], fixed: Collection[int], propagation_slices: int, slices: int
+    prompted: Collection[int],
+    fixed: Collection[int],
+    propagation_slices: int,
+    slices: int,
+    emptied: Collection[int] = (),
 ) -> Rounds:
     """Return targets in rounds of growing distance, each slice from its nearest prompted one.
 
-    ``fixed`` slices keep what they have; ``slices`` is how many the scan has.
+    From one of the ``emptied`` a lesion comes only to slices that no other reaches. ``fixed``
+    slices keep what they have; ``slices`` is how many the scan has.
     """
     rounds: Rounds = [[] for _ in range(propagation_slices)]
-    for slice_index in range(slices):
-        if slice_index in fixed or not prompted:
+    for n in range(slices):
+        near = [own for own in prompted if 0 < abs(own - n) <= propagation_slices]
+        if n in fixed or not near:
             continue
-        source = min(prompted, key=lambda n: (abs(n - slice_index), n))
-        distance = abs(source - slice_index)
-        if 0 < distance <= propagation_slices:
-            rounds[distance - 1].append(Target(slice_index, source, reverse=slice_index < source))
+        source = min(near, key=lambda own: (own in emptied, abs(own - n), own))
+        rounds[abs(source - n) - 1].append(Target(n, source, reverse=n < source))
     return rounds
 
 
@@ -148,16 +152,15 @@ class Propagator:
     def rounds_of(self, lesion: Lesion, propagation_slices: int) -> Rounds:
         """Return where a lesion is propagated to; nowhere if it has no prompted slice.
 
-        A slice that a click emptied says where it ends; it comes from the others.
+        A slice that a click emptied says where it ends, and not that it is gone before.
         """
         if not lesion.prompted:
             return []
         fixed = {*lesion.prompted, *lesion.painted}
-        where = fixed, propagation_slices, self.decoder.embeddings.count
+        where = lesion.prompted, fixed, propagation_slices, self.decoder.embeddings.count
         if self.reference:
-            return around_first_prompt(lesion.prompted, *where)
-        sources = lesion.prompted.keys() & lesion.mask.planes.keys()
-        rounds = around_every_prompt(sources, *where)
+            return around_first_prompt(*where)
+        rounds = around_every_prompt(*where, lesion.prompted.keys() - lesion.outlined.planes.keys())
         return [
             [t for t in own if _may_be_on(lesion, t.slice, propagation_slices)] for own in rounds
         ]
