@@ -253,6 +253,8 @@ def _closed_slices(lesion: Lesion) -> set[int]:
 
 
 def _without_absorbed(lesion: Lesion) -> Lesion:
+    if lesion.absorbed is None:
+        return lesion
     return replace(lesion, mask=lesion.outlined, absorbed=None)
 
 
