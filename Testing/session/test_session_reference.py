@@ -241,9 +241,10 @@ def test_ours_takes_a_correction_where_the_app_discards_it():
     session = Session(network("tiny"), volume_of(golden.volume))
     lesion_id = session.click(ras(session, first["slice"], *first["positive_xy"][::-1]))
     before = stack_of(session, lesion_id)
-    row, column = np.argwhere(before[first["slice"]])[-1]
 
-    session.click(ras(session, first["slice"], row, column), False, lesion=lesion_id)
+    session.click(
+        ras(session, first["slice"], *first["second_negative_xy"][::-1]), lesion=lesion_id
+    )
 
     changed = (stack_of(session, lesion_id) != before).any(axis=(1, 2))
     assert changed[first["slice"]]
