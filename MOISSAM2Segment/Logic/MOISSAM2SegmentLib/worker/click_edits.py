@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from mois_core.session import Session
     from mois_core.session.state import State
 
-PAINTING_LOST = _(
-    "The click has drawn the painted slice anew: {lost} of {painted} painted voxels are left out. "
-    "Undo brings them back."
-)
 ON_THIS_SLICE = _("Changed on this slice. Press Propagate to take the change through the volume.")
-MOST_LOST = 0.1
-"""Part of what was painted on a slice that a click may change at its edge without a word."""
 
 
 @dataclass(eq=False)
@@ -139,18 +133,16 @@ def apply(
     if not placed:
         notice = _by_slice_notice(changed, by_slice)
         return AppliedClicks({}, _without(changed, by_slice), notice)
-    before = session.state
-    first = before.next_click
+    first = session.state.next_click
     lesion_ids = _lesion_ids(session, placed)
     new = [NewClick(e.ras, e.positive, n) for e, n in zip(placed, lesion_ids, strict=True)]
     session.clicks(new, propagate=False)
-    notice = _lost_painting(before, session.state)
     for edit, lesion_id in zip(placed, lesion_ids, strict=True):
         if isinstance(edit.lesion, FreshLesion):
             edit.lesion.lesion_id = lesion_id
     click_ids = {edit.point_id: first + n for n, edit in enumerate(placed)}
     changed += lesion_ids
-    notice = notice or _by_slice_notice(changed, by_slice)
+    notice = _by_slice_notice(changed, by_slice)
     return AppliedClicks(click_ids, _without(changed, by_slice), notice)
 
 
@@ -169,22 +161,6 @@ def _bare_without(state: State, click_ids: Collection[int]) -> set[int]:
         for lesion in state.lesions.values()
         if all(getattr(prompt, "id", None) in click_ids for prompt in lesion.prompts)
     }
-
-
-def _lost_painting(before: State, after: State) -> str:
-    """Return a sentence if clicks inside have taken much away of what the user had painted.
-
-    The network begins with the painted outline of the slice, and may leave it far behind.
-    """
-    painted = lost = 0
-    for lesion in before.lesions.values():
-        now = after.lesions.get(lesion.id, lesion)
-        new = [click for click in now.clicks if click.id >= before.next_click]
-        for n in {click.slice for click in new if click.positive} & lesion.painted:
-            was = lesion.mask.image(n)
-            painted += int(was.sum())
-            lost += int((was & ~now.mask.image(n)).sum())
-    return PAINTING_LOST.format(lost=lost, painted=painted) if lost > MOST_LOST * painted else ""
 
 
 def _awaits_content(lesion: int | FreshLesion) -> bool:
