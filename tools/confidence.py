@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mois_core import models, weights
-from mois_core.cli.model_choice import DTYPES
+from mois_core.cli.model_choice import add_precision
 from mois_core.geometry import Volume
 from mois_core.network.config import EVIDENCE
 from mois_core.network.model import Sam2
@@ -162,9 +162,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
     parser.add_argument("--first", type=int, default=90020, help="first seed")
     parser.add_argument("--count", type=int, default=12, help="phantoms")
-    parser.add_argument(
-        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
-    )
+    add_precision(parser)
     parser.add_argument("--again", action="store_true", help="fit the judgement first")
     parser.add_argument(
         "--processes", type=int, default=cores(), help="that share the phantoms (cores)"

@@ -21,7 +21,7 @@ import torch
 from scipy import ndimage
 
 from mois_core import models, weights
-from mois_core.cli.model_choice import DTYPES
+from mois_core.cli.model_choice import add_precision
 from mois_core.evaluation.metrics import measure
 from mois_core.evaluation.statistics import bootstrap
 from mois_core.geometry import Volume
@@ -121,9 +121,7 @@ def main() -> None:
     parser.add_argument(
         "--processes", type=int, default=cores(), help="that share the phantoms (cores)"
     )
-    parser.add_argument(
-        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
-    )
+    add_precision(parser)
     parser.add_argument("--slice-mm", type=float, nargs="*", default=[7.8, 2.0])
     args = parser.parse_args()
     columns = ("clicked", "clicked, after the search", "scan DSC", "scan F1", "findings beside")

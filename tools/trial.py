@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mois_core import models, weights
-from mois_core.cli.model_choice import DTYPES
+from mois_core.cli.model_choice import add_precision
 from mois_core.evaluation.metrics import Metrics, measure
 from mois_core.geometry import Volume
 from mois_core.io.atomic import atomic_write
@@ -216,9 +216,7 @@ def main() -> None:
     """Measure phantoms, print a table and write all numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", help="weights to measure in place of the shipped ones")
-    parser.add_argument(
-        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
-    )
+    add_precision(parser)
     parser.add_argument("--first", type=int, default=HELD_OUT_FROM, help="first seed")
     parser.add_argument("--count", type=int, default=20, help="phantoms")
     parser.add_argument("--attributes", help="what tells appearances apart, like contrast,rim")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mois_core.cli import scan_files
 from mois_core.cli.arguments import matrix_size
 from mois_core.cli.matplotlib_folder import provide_matplotlib_folder
-from mois_core.cli.model_choice import DEVICES, DTYPES
+from mois_core.cli.model_choice import DEVICES, add_precision
 from mois_core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -205,9 +205,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--no-masks", action="store_true", help="keep no masks: no overlays, no agreement"
     )
     group.add_argument("--device", choices=DEVICES, default="cpu", help="where to compute (cpu)")
-    group.add_argument(
-        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
-    )
+    add_precision(group)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision(parser: argparse._ActionsContainer) -> None:
+    """Declare the precision of a network whose figures should be the same on every machine."""
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="precision of the network (float32)"
+    )
+
+
 def trained_axis(args: argparse.Namespace) -> str:
     """Return along which slices the network was trained, before it is loaded.
 

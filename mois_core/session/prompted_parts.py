@@ -59,8 +59,7 @@ def _denied_parts(lesion: Lesion, slice_index: int, before: np.ndarray) -> np.nd
         if not click.positive:
             denied[_pixel(click.y, click.x, before.shape)] = True
     parts = touching_parts(before, denied)
-    held = touching_parts(parts, _prompted_places(lesion, slice_index, before))
-    return parts & held
+    return touching_parts(parts, _prompted_places(lesion, slice_index, before))
 
 
 def _pixel(y: float, x: float, shape: tuple[int, ...]) -> tuple[int, int]:
