@@ -24,7 +24,7 @@ from mois_core.phantom import Phantom, PhantomSettings, is_held_out, make_phanto
 from mois_core.progress import silent
 from mois_core.session import NewClick, Session
 from mois_core.session.findings import FindingRules, known_before_search
-from mois_core.session.judging import Candidate, Judgement, candidates, confidence
+from mois_core.session.judging import Candidate, Judgement, candidates, confidence, needed
 from mois_core.session.rejections import wanted_masks
 from mois_core.training.parallel import cores, in_processes
 
@@ -63,20 +63,21 @@ class SearchedScan:
     others: int
 
     def dsc(self, confidences: np.ndarray, least: float) -> float:
-        """Return the scan-wise DSC if findings below a confidence are left out."""
+        """Return the scan-wise DSC with this `Settings.min_confidence`."""
         kept = self._kept(confidences, least)
         shared = self.shared + sum(one.shared for one in kept)
         marked = self.clicked + sum(one.voxels for one in kept)
         return 2 * shared / (marked + self.wanted)
 
     def f1(self, confidences: np.ndarray, least: float) -> float:
-        """Return the F1 score of the findings from a confidence on."""
+        """Return the F1 score of the findings with this `Settings.min_confidence`."""
         kept = self._kept(confidences, least)
         return 2 * sum(one.is_right for one in kept) / max(len(kept) + self.others, 1)
 
     def _kept(self, confidences: np.ndarray, least: float) -> list[Finding]:
-        each = zip(self.findings, confidences, strict=True)
-        return [one for one, confidence in each if confidence >= least]
+        each = list(zip(self.findings, confidences, strict=True))
+        least = needed(least, self.clicked, sum(own * one.voxels for one, own in each))
+        return [one for one, own in each if own >= least]
 
 
 def searched(model: Sam2, phantom: Phantom) -> list[SearchedScan]:

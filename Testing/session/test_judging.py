@@ -10,10 +10,19 @@ import torch
 from engine_fixtures import Block, painted
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 from stub_sessions import click_on, stack_of, stub_session
 
 from mois_core.network.config import ExemplarConfig, NetworkConfig, preset
-from mois_core.session.judging import SPARE, USUAL_LIKENESS, candidates, confidence, judged
+from mois_core.session.judging import (
+    RISE,
+    SPARE,
+    USUAL_LIKENESS,
+    candidates,
+    confidence,
+    judged,
+    needed,
+)
 from mois_core.session.looks import looks_of
 from mois_core.session.masks import Mask
 from mois_core.session.search import Marked, heights
@@ -181,6 +190,40 @@ def test_confidence_is_a_share_and_follows_the_evidence(judgement, evidence, mor
     now, then = (confidence((one, *rest, 1.0), judgement) for one in (height, height + more))
     assert 0 <= now <= 1
     assert (then - now) * judgement[0] >= -1e-9
+
+
+@given(
+    st.floats(0, 1), st.floats(0, 1e6), st.floats(0, 1e6), st.floats(1, 10), st.floats(0.01, 0.99)
+)
+@settings(max_examples=100, deadline=None)
+def test_findings_have_to_be_the_surer_the_more_is_known(least, known, unknown, times, more):
+    now = needed(least, known, unknown)
+    assert least - 1e-9 <= now <= expit(logit(least) + RISE) + 1e-9
+    assert now - 1e-9 <= needed(least, known * times, unknown)
+    assert needed(least, known, unknown * times) <= now + 1e-9
+    assert now <= needed(least + (1 - least) * more, known, unknown) + 1e-9
+
+
+@pytest.mark.parametrize(("known", "unknown"), [(0, 0), (0, 50), (50, 0), (50, 50)])
+def test_no_confidence_at_all_is_needed_if_all_findings_are_asked_for(known, unknown):
+    assert needed(0.0, known, unknown) == 0
+    assert needed(1.0, known, unknown) == 1
+
+
+def test_a_finding_that_is_kept_beside_one_known_lesion_is_left_out_beside_many(session):
+    blocks = CLICKED, LIKE_IT, BRIGHTER
+    marked = with_heights((CLICKED, 1.0), (LIKE_IT, 1.0), (BRIGHTER, 0.5))
+    by_height = (4.0, 0.0, 0.0, 0.0, -2.0)
+
+    def keeps(count: int) -> bool:
+        stacks = [painted(one, SLICES) for one in blocks[:count]]
+        wanted = [Mask.from_stack(one) for one in stacks]
+        where = np.any([NOTHING, *stacks], axis=0)
+        found = judged_as(session, marked, by_height, 0.4, where, wanted).found
+        return bool(found[painted(BRIGHTER, SLICES)].any())
+
+    assert keeps(0)
+    assert not keeps(2)
 
 
 def test_size_counts_below_what_is_measurable(session):

@@ -271,7 +271,7 @@ PRESETS: Mapping[str, NetworkConfig] = MappingProxyType(
             layer_scale=0.1,
             marks_unprompted=True,
             exemplars=ExemplarConfig(
-                min_confidence=0.4,
+                min_confidence=0.35,
                 judgement=(1.86, 3.31, 2.72, -0.19, -2.3),
             ),
         ),

@@ -49,9 +49,10 @@ class Settings:
     """A finding is a connected component of what the search marks, or what the network outlines
     when it is asked again at that component's deepest point."""
     min_confidence: float | None = None
-    """A finding is kept if its confidence is at least this: what a judging network tells
-    (`judging.py`), for others the highest logit as a part of the 99th percentile of all that a
-    search marks. 0 keeps all, as published; None takes what suits the network."""
+    """A finding is kept if its confidence is at least this: what a judging network tells, of which
+    more is needed the more is known (`judging.py`); for others the highest logit as a part of the
+    99th percentile of all that a search marks. 0 keeps all, as published; None takes what suits
+    the network."""
     absorb: bool = True
     """What a search marks in contact with a clicked lesion becomes part of it, except on slices
     that were painted or have a negative click, if both are mostly the same where the lesion was
