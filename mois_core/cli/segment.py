@@ -171,8 +171,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         dest="min_confidence",
         type=finite_number,
         metavar="PART",
-        help="leave out findings of less confidence than this, from 0 to 1 (0 keeps all; networks that "
-        "judge findings ask for more, the more is known; --certainty is the older name)",
+        help="leave out findings of less confidence than this, from 0 to 1 (0 keeps all; networks "
+        "that judge findings ask for more, the more is known; --certainty is the older name)",
     )
     search.add_argument(
         "--findings",
