@@ -205,12 +205,12 @@ def test_findings_have_to_be_the_surer_the_more_is_known(least, known, unknown, 
 
 
 @pytest.mark.parametrize(("known", "unknown"), [(0, 0), (0, 50), (50, 0), (50, 50)])
-def test_no_confidence_at_all_is_needed_if_all_findings_are_asked_for(known, unknown):
+def test_none_and_full_confidence_stay_what_they_are_whatever_is_known(known, unknown):
     assert needed(0.0, known, unknown) == 0
     assert needed(1.0, known, unknown) == 1
 
 
-def test_a_finding_that_is_kept_beside_one_known_lesion_is_left_out_beside_many(session):
+def test_a_finding_that_is_kept_where_nothing_is_known_is_left_out_where_most_is(session):
     blocks = CLICKED, LIKE_IT, BRIGHTER
     marked = with_heights((CLICKED, 1.0), (LIKE_IT, 1.0), (BRIGHTER, 0.5))
     by_height = (4.0, 0.0, 0.0, 0.0, -2.0)
