@@ -18,6 +18,7 @@ from pathlib import Path
 # Run as a file, Python looks for imports beside it and not in the project's root.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from mois_core.cli.model_choice import add_precision
 from mois_core.errors import BadInput
 from mois_core.evaluation.analysis import BENCHMARK, EvaluationResults
 from mois_core.evaluation.metrics import MetricSettings
@@ -84,11 +85,11 @@ class Run:
             return False
         return read_file(self.weights)["step"] >= read_config(self.config).steps
 
-    def segmenter(self) -> SegmenterSpec:
+    def segmenter(self, dtype: str) -> SegmenterSpec:
         """Return it as a segmenter, with its seed for a fold. All findings count."""
         options = (("min_confidence", "0"),)
         name, kind, fold = self.approach.name, self.approach.segmenter, str(self.seed)
-        return SegmenterSpec(name, kind, str(self.weights), options, fold)
+        return SegmenterSpec(name, kind, str(self.weights), options, fold, dtype=dtype)
 
 
 def runs_of(out: Path, configs: Path, seeds: int) -> Iterator[Run]:
@@ -110,11 +111,12 @@ def ablate(
     scans: int = SCANS,
     size: tuple[int, int] | None = None,
     protocol: Protocol | None = None,
+    dtype: str = "float32",
 ) -> EvaluationResults:
     """Train and measure everything that is not done yet; return the results.
 
     ``configs`` holds the approaches' files; ``size`` is the rows and columns of the phantoms that
-    are measured on, by the paper's protocol or another one.
+    are measured on, by the paper's protocol or another one, in the precision ``dtype``.
     """
     runs = list(runs_of(out, configs, seeds))
     _check_start(out, runs)
@@ -122,18 +124,18 @@ def ablate(
         print(f"{run.approach.name}, seed {run.seed} ({number} of {len(runs)})", flush=True)
         if not run.is_trained():
             train(run.config, run.folder, processes_for({"": read_config(run.config)}))
-    run_plan(_plan(runs, scans, size, protocol or Protocol()), out / "results", cores())
+    run_plan(_plan(runs, scans, size, protocol or Protocol(), dtype), out / "results", cores())
     write_report(out / "results")
     return EvaluationResults.read(out / "results")
 
 
 def _plan(
-    runs: list[Run], scans: int, size: tuple[int, int] | None, protocol: Protocol
+    runs: list[Run], scans: int, size: tuple[int, int] | None, protocol: Protocol, dtype: str
 ) -> EvaluationPlan:
     in_order = [run for approach in APPROACHES for run in runs if run.approach is approach]
     return EvaluationPlan(
         cases=tuple(case for case in phantom_cases(scans, size) if case.test_set == SET),
-        segmenters=tuple(run.segmenter() for run in in_order),
+        segmenters=tuple(run.segmenter(dtype) for run in in_order),
         experiments=(Experiment(BENCHMARK, protocol),),
         measuring=MetricSettings(),
     )
@@ -158,12 +160,13 @@ def main() -> None:
     parser.add_argument(
         "--scans", type=int, default=SCANS, metavar="N", help=f"to measure on ({SCANS})"
     )
+    add_precision(parser)
     args = parser.parse_args()
     out = args.out.resolve()
     # A config's own paths are relative to the project.
     os.chdir(ROOT)
     try:
-        results = ablate(out, seeds=args.seeds, scans=args.scans)
+        results = ablate(out, seeds=args.seeds, scans=args.scans, dtype=args.dtype)
     except BadInput as error:
         sys.exit(f"ablation: {error}")
     for table in (benchmark_table(results), folds_table(results)):

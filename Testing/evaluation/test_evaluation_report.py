@@ -292,12 +292,12 @@ def test_readers_and_segmenters_are_compared_in_pairs(tmp_path):
     }
     cases = read_cohort(write_table(tmp_path / "cohort.csv", [row]))
     run_plan(plan_of(cases, stub("StubMois")), tmp_path / "out")
-    names, table, scans = agreement(EvaluationResults.read(tmp_path / "out"))
+    found = agreement(EvaluationResults.read(tmp_path / "out"))
 
-    assert (names, scans) == (["Truth", "B", "StubMois"], 1)
+    assert found.scans == {"Truth": 1, "B": 1, "StubMois": 1} and not found.missing
     expected = 2 * FIRST.voxels / (2 * FIRST.voxels + SECOND.voxels)
-    assert table[0].tolist() == pytest.approx([1, expected, 1])
-    assert table[1, 2] == table[2, 1] == pytest.approx(expected)
+    assert found.dsc[0].tolist() == pytest.approx([1, expected, 1])
+    assert found.dsc[1, 2] == found.dsc[2, 1] == pytest.approx(expected)
 
 
 # ---- the documented segmenter and commands -------------------------------------------------------

@@ -270,6 +270,8 @@ def _plan(args: argparse.Namespace) -> EvaluationPlan:
     specs, left_out = without_missing(asked)
     for name, why in left_out.items():
         print(f"{name} is left out: {why}", file=sys.stderr)
+    if asked[0].label in left_out:
+        print(f"the others are compared with {specs[0].name} instead", file=sys.stderr)
     if args.benchmark:
         _refuse_overruled_options(args)
         plan = benchmark_plan(args.benchmark, specs, args.phantoms, args.size)

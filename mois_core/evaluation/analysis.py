@@ -51,8 +51,6 @@ class Reached:
 
     clicks: Mapping[str, float]
     seconds: Mapping[str, float]
-    most_clicks: float
-    """Most clicks that any scan was given; a scan that never got there would take more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +182,11 @@ class EvaluationResults:
         return EFFICIENCY if EFFICIENCY in self.experiments else self.final_experiment
 
     @property
+    def has_curves(self) -> bool:
+        """Whether results were measured along the way, so that clicks can be counted."""
+        return self.plan["experiments"][self.curve_experiment]["measured"] != "end"
+
+    @property
     def curve_unit(self) -> tuple[str, str]:
         """Column and name of the curves' axis: scan-wise interactions, else prompted lesions."""
         rows = (row for row in self.rows if row["experiment"] == self.curve_experiment)
@@ -241,7 +244,8 @@ class EvaluationResults:
     ) -> dict[int, dict[str, float]]:
         """Return a value for each scan by the number of prompted lesions or interactions.
 
-        A scan with fewer of them keeps the value it had in the end.
+        A scan with fewer of them keeps the value it had in the end. One without any click has the
+        same value from the first count of the others on.
         """
         unit, _ = self.curve_unit
         steps: dict[tuple[str, str], dict[int, float]] = {}
@@ -249,17 +253,16 @@ class EvaluationResults:
             steps.setdefault((row["scan"], row["fold"]), {})[int(row[unit])] = row[metric]
         counts = sorted({count for one in steps.values() for count in one if count})
         if not counts and steps:
-            # One without clicks has the same value from the first count of the others on.
             rows = (row for row in self.rows if row["experiment"] == self.curve_experiment)
             shown = {int(row[unit]) for row in rows if test_set in (None, row["set"])}
             counts = sorted(shown - {0})
         curve = {}
         for count in counts:
-            held = [
-                (scan, one[max((n for n in one if n <= count), default=min(one))])
+            until = [
+                (scan, [one[n] for n in sorted(one) if n <= count])
                 for (scan, _), one in steps.items()
             ]
-            curve[count] = average_folds(held)
+            curve[count] = average_folds([(scan, values[-1]) for scan, values in until if values])
         return curve
 
     def reached(self, target: float, test_set: str, segmenter: str) -> Reached:
@@ -273,8 +276,7 @@ class EvaluationResults:
         clicks = average_folds([(row["scan"], row["clicks"]) for row in first.values()])
         seconds = average_folds([(row["scan"], times[_key(row)]) for row in first.values()])
         never = {row["scan"]: math.inf for row in rows}
-        most = max((row["clicks"] for row in rows), default=math.nan)
-        return Reached({**never, **clicks}, {**never, **seconds}, most)
+        return Reached({**never, **clicks}, {**never, **seconds})
 
     def last_dsc(self, test_set: str, segmenter: str) -> dict[str, float]:
         """Return the DSC of each scan at the end of a segmenter's curve."""
@@ -285,13 +287,12 @@ class EvaluationResults:
     ) -> dict[str, float]:
         """Return the clicks of each scan until a scan-wise DSC, the same for all or one for each.
 
-        One that never gets there is counted with one click more than the most that were given.
-        A segmenter that takes no clicks has none to count.
+        One that never gets there is counted with one click more than it was given. A segmenter that
+        takes no clicks has none to count.
         """
-        rows = self.select(self.curve_experiment, test_set, segmenter)
-        most = max((row["clicks"] for row in rows), default=0)
-        if not most:
+        if segmenter in self.without_clicks:
             return {}
+        rows = self.select(self.curve_experiment, test_set, segmenter)
         by_fold: dict[tuple[str, str], list[ResultRow]] = {}
         for row in rows:
             by_fold.setdefault((row["scan"], row["fold"]), []).append(row)
@@ -301,7 +302,8 @@ class EvaluationResults:
             if target is None:
                 continue
             enough = [row["clicks"] for row in steps if row["dsc"] >= target]
-            values.append((scan, min(enough, default=most + 1)))
+            given = max(row["clicks"] for row in steps)
+            values.append((scan, min(enough, default=given + 1)))
         return average_folds(values)
 
     # ---- masks -------------------------------------------------------------------------------

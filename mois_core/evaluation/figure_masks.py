@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 
 import numpy as np
@@ -17,12 +18,13 @@ from mois_core.evaluation.results_folder import KeptScan
 RIGHT, EXTRA, MISSED = (0.18, 0.80, 0.25), (0.25, 0.45, 1.0), (0.95, 0.15, 0.15)
 _OPACITY = 0.75
 _BRIGHTNESS = 0.9
-_MOST_COLUMNS = 6
+_MOST_BESIDE = 4
+"""Segmenters up to which the sets lie beside, and not below, one another."""
 
 
 def overlay_figure(results: EvaluationResults) -> Figure | None:
     """Draw one scan of each set, projected, through every segmenter (the paper's Fig. 3)."""
-    names = results.segmenters[:_MOST_COLUMNS]
+    names = results.segmenters
     typical = [(test_set, _typical(results, test_set)) for test_set in results.sets]
     found = [(test_set, scan, results.kept(scan)) for test_set, scan in typical]
     shown = [(test_set, scan, kept) for test_set, scan, kept in found if kept is not None]
@@ -33,12 +35,13 @@ def overlay_figure(results: EvaluationResults) -> Figure | None:
         (rows.stop - rows.start) * kept.spacing[1] / ((cols.stop - cols.start) * kept.spacing[2])
         for (rows, cols), (*_, kept) in zip(boxes, shown, strict=True)
     ]
-    across = len(shown) * len(names)
+    # Bodies are tall and narrow: a few go side by side for each set, and the sets as well.
+    down, beside = (1, len(shown)) if len(names) <= _MOST_BESIDE else (len(shown), 1)
+    across = beside * len(names)
     with style():
-        # Bodies are tall and narrow: sets go side by side, and the segmenters within each.
         panel = 1.15 if across > 8 else 1.5
-        figure = new_figure(panel * across + 0.2, panel * max(heights) + 0.9)
-        parts = figure.subfigures(1, len(shown), wspace=0.03, squeeze=False)[0]
+        figure = new_figure(panel * across + 0.2, (panel * max(heights) + 0.7) * down + 0.2)
+        parts = figure.subfigures(down, beside, wspace=0.03, squeeze=False).ravel()
         for part, (test_set, scan, kept), box in zip(parts, shown, boxes, strict=True):
             part.suptitle(set_title(test_set, results.sets), fontsize=9)
             axes = part.subplots(1, len(names), squeeze=False)[0]
@@ -105,7 +108,8 @@ def _overlay(scan: KeptScan, mask: np.ndarray | None) -> np.ndarray:
 
 def agreement_figure(results: EvaluationResults) -> Figure | None:
     """Draw the scan-wise DSC between each two readers or segmenters (the paper's Fig. 6)."""
-    names, table, scans = agreement(results)
+    found = agreement(results)
+    names, table = found.names, found.dsc
     if len(names) < LEAST_COMPARED:
         return None
     side = 0.75 * len(names) + 1.6
@@ -123,8 +127,10 @@ def agreement_figure(results: EvaluationResults) -> Figure | None:
         for row in ticks:
             for column in ticks:
                 value = table[row, column]
+                if math.isnan(value):
+                    continue
                 ink = "white" if value < 0.6 else INK
                 axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink)
         figure.colorbar(image, ax=axes, label="Scan-wise DSC", shrink=0.85)
-        axes.set_title(f"Mean over {scans} scan{'s' * (scans > 1)}")
+        axes.set_title(f"Mean over {found.most} scan{'s' * (found.most > 1)}")
     return figure

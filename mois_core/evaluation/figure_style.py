@@ -15,7 +15,8 @@ from mois_core.io.atomic import atomic_write
 # Okabe and Ito's colours, which readers with colour blindness tell apart. The first is for the
 # segmenter that the others are compared with.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# One fewer than colours, so that both are met together again after 42 segmenters only.
+MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, FAINT = "#1b1f24", "#8a929c"
 _DPI = 200
 

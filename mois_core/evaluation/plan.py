@@ -41,13 +41,13 @@ class EvaluationPlan:
         if not self.cases or not self.segmenters or not self.experiments:
             raise BadInput("nothing to evaluate: scans, segmenters and protocols are needed")
         for what, names in {
-            "segmenters": [f"{spec.name}@{spec.fold}" for spec in self.segmenters],
+            "segmenters": [spec.label for spec in self.segmenters],
             "experiments": [experiment.name for experiment in self.experiments],
             "scans": [case.name for case in self.cases],
         }.items():
             twice = {name for name in names if names.count(name) > 1}
             if twice:
-                raise BadInput(f"two {what} are called '{sorted(twice)[0].removesuffix('@')}'")
+                raise BadInput(f"two {what} are called '{sorted(twice)[0]}'")
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,7 @@ def describe_plan(plan: EvaluationPlan) -> dict[str, object]:
         "mois_version": __version__,
         "measuring": asdict(plan.measuring),
         "experiments": {e.name: asdict(e.protocol) for e in plan.experiments},
-        "segmenters": {
-            f"{spec.name}@{spec.fold}" if spec.fold else spec.name: _describe_segmenter(spec)
-            for spec in plan.segmenters
-        },
+        "segmenters": {spec.label: _describe_segmenter(spec) for spec in plan.segmenters},
         "cases": [asdict(without_file_names(case)) for case in plan.cases],
     }
     if plan.left_out:
@@ -113,6 +110,7 @@ def _describe_segmenter(spec: SegmenterSpec) -> dict[str, object]:
         "options": {
             name: files[name]["file"] if name in files else value for name, value in spec.options
         },
+        "device": spec.device,
         "dtype": spec.dtype,
         "weights": dict(weights_of(spec)),
     }
@@ -143,7 +141,7 @@ def merge_plans(before: dict[str, object], now: dict[str, object]) -> dict[str, 
     """Return two described plans as one, the earlier one first."""
     names = {case["name"] for case in before["cases"]}
     left_out = {**before.get("left_out", {}), **now.get("left_out", {})}
-    known = {name.partition("@")[0] for name in [*before["segmenters"], *now["segmenters"]]}
+    known = before["segmenters"].keys() | now["segmenters"].keys()
     return {
         **now,
         "left_out": {name: why for name, why in left_out.items() if name not in known},

@@ -204,7 +204,7 @@ def _lesion_wise(run: _ProtocolRun, truth: np.ndarray) -> Iterator[ProtocolStep]
     for position, lesion in enumerate(chosen, start=1):
         is_last_lesion = position == len(chosen)
         scores.append(0.0)
-        for score, is_last_click in _refine(run, lesion, truth.shape):
+        for score, is_last_click in _refine(run, position, lesion, truth):
             scores[-1] = score
             if protocol.measured == "click" and not (is_last_lesion and is_last_click):
                 yield run.step(scores, is_last=False)
@@ -214,17 +214,21 @@ def _lesion_wise(run: _ProtocolRun, truth: np.ndarray) -> Iterator[ProtocolStep]
 
 
 def _refine(
-    run: _ProtocolRun, lesion: TrueLesion, shape: tuple[int, ...]
+    run: _ProtocolRun, position: int, lesion: TrueLesion, truth: np.ndarray
 ) -> Iterator[tuple[float, bool]]:
-    """Click on a lesion until it is good enough.
+    """Click on a lesion until it is good enough; ``position`` counts the lesions of the scan.
 
     Gives its Dice after each interaction, and whether that was the last one.
     """
     protocol = run.protocol
-    whole = lesion.paint(shape)
+    whole = lesion.paint(truth.shape)
+    # A negative click on another lesion would hide that from who marks all lesions at once.
+    is_its_affair = whole | (truth == 0) if run.segmenter.marks_all_at_once else True
     lesion_id: int | None = None
-    mask = seen = np.zeros(shape, dtype=bool)
+    mask = seen = np.zeros(truth.shape, dtype=bool)
     for count in range(1, protocol.clicks + 1):
+        if run.reader is not None:
+            run.reader.begin(position, count)
         # A late reader still answers what was on the screen before the last result came.
         answered = seen if run.reader is not None and run.reader.is_late() else mask
         clicks = next_clicks(answered, whole, run.spacing, protocol.rule)
@@ -232,7 +236,7 @@ def _refine(
         for click in clicks:
             lesion_id = run.click(click, lesion_id)
         seen = mask
-        mask = mask if lesion_id is None else run.lesion(lesion_id)
+        mask = mask if lesion_id is None else run.lesion(lesion_id) & is_its_affair
         score = dice(mask, whole)
         is_done = score >= protocol.stop_at or count == protocol.clicks
         yield score, is_done

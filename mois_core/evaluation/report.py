@@ -58,7 +58,7 @@ _FIGURES: Mapping[str, tuple[Callable[[EvaluationResults], Figure | None], str, 
     "agreement": (
         agreement_figure,
         "Agreement between readers and segmenters",
-        "Scan-wise DSC of each pair, averaged over the scans that all have a mask of; components "
+        "Scan-wise DSC of each pair, averaged over the scans that both have a mask of; components "
         "of every size count. Simulated readers are the truth with a person's errors.",
     ),
 }

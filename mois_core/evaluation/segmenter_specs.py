@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from mois_core import weights
+from mois_core import models, weights
 from mois_core.errors import BadInput
 from mois_core.evaluation.baselines import BASELINES
 from mois_core.evaluation.segmenters import (
@@ -25,15 +25,22 @@ from mois_core.evaluation.segmenters import (
     Surroundings,
 )
 from mois_core.geometry import VIEWS
+from mois_core.network.checkpoint import read_file, weights_in
 from mois_core.network.config import NetworkConfig
 from mois_core.network.loading import network_in
 from mois_core.network.model import Sam2
 from mois_core.session.state import Settings
 
 _SEARCHING = {"mois": True, "mois-clicks": False, "sam2": False, "slm": False}
-_WITH_EXEMPLARS = {"mois": True, "mois-clicks": True, "sam2": False, "slm": False}
-"""Whether a kind's networks know exemplars. MOIS-SAM2's weights without a search are no SAM 2: that
-is fine-tuned by itself."""
+_NETWORKS = {"mois": "mois", "mois-clicks": "mois", "sam2": "sam2", "slm": "slm"}
+"""The network that each kind runs, as `_network_of` calls it. MOIS-SAM2's weights without a search
+are no SAM 2: that is fine-tuned by itself."""
+_TITLES = {
+    "mois": "MOIS-SAM2",
+    "mois-clicks": "MOIS-SAM2 without search",
+    "sam2": "SAM2",
+    "slm": "SLM-SAM2",
+}
 SEGMENTER_KINDS = (*_SEARCHING, *BASELINES)
 _MODEL = "model"
 """The argument of a baseline's class that gets what stands behind the = of its word."""
@@ -74,6 +81,11 @@ class SegmenterSpec:
     device: str = "cpu"
     dtype: str = "float32"
 
+    @property
+    def label(self) -> str:
+        """Name and fold, which no two segmenters of a plan share."""
+        return f"{self.name}@{self.fold}" if self.fold else self.name
+
 
 def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> SegmenterSpec:
     """Read ``[NAME@FOLD:]KIND[=MODEL][,OPTION=VALUE...]``, as ``mois evaluate --help`` says."""
@@ -100,13 +112,8 @@ def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> Segmen
 
 
 def _plain_name(kind: str, options: tuple[tuple[str, str], ...]) -> str:
-    plain = {
-        "mois": "MOIS-SAM2",
-        "mois-clicks": "MOIS-SAM2 without search",
-        "sam2": "SAM2",
-        "slm": "SLM-SAM2",
-        **{word: baseline.title for word, baseline in BASELINES.items()},
-    }.get(kind) or kind.rpartition(":")[2]
+    title = BASELINES[kind].title if kind in BASELINES else kind.rpartition(":")[2]
+    plain = _TITLES.get(kind, title)
     # A name goes into tables; where something lies on this computer does not.
     told = [f"{key}={value}" for key, value in options if Path(value).name == value]
     return " ".join([plain, *told])
@@ -123,7 +130,10 @@ def check_options(spec: SegmenterSpec) -> None:
 def without_missing(
     specs: Sequence[SegmenterSpec],
 ) -> tuple[tuple[SegmenterSpec, ...], dict[str, str]]:
-    """Return the segmenters that can work on this computer, and why each of the others cannot."""
+    """Return the segmenters that can work on this computer, and why each of the others cannot.
+
+    Of a cross-validation each fold is one by itself.
+    """
     left_out: dict[str, str] = {}
     for spec in specs:
         try:
@@ -132,12 +142,12 @@ def without_missing(
             else:
                 _made(spec).require()
             weights_of(spec)
-        except Missing as error:
-            left_out[spec.name] = str(error)
+        except (Missing, weights.NotHere) as error:
+            left_out[spec.label] = str(error)
     if len(left_out) == len(specs):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise BadInput(f"no segmenter can work on this computer: {reasons}")
-    return tuple(spec for spec in specs if spec.name not in left_out), left_out
+    return tuple(spec for spec in specs if spec.label not in left_out), left_out
 
 
 def make_segmenter(spec: SegmenterSpec, scan: str = "", files: Path | None = None) -> Segmenter:
@@ -158,29 +168,41 @@ def make_segmenter(spec: SegmenterSpec, scan: str = "", files: Path | None = Non
 
 def _check_kind(spec: SegmenterSpec, config: NetworkConfig) -> None:
     """Refuse weights of one network under the name of another."""
-    has = config.exemplars is not None
-    if has == _WITH_EXEMPLARS[spec.kind]:
+    network = _network_of(config)
+    if network == _NETWORKS[spec.kind]:
         return
-    if has:
+    given = f"'{spec.kind}={spec.model}' are weights"
+    if network == "mois":
         raise BadInput(
-            f"'{spec.kind}={spec.model}' are weights of MOIS-SAM2; write mois-clicks={spec.model} "
-            "for them without a search, or give weights that were trained without exemplars"
+            f"{given} of MOIS-SAM2; write mois-clicks={spec.model} for them without a search, or "
+            "give weights that were trained without exemplars"
         )
     raise BadInput(
-        f"'{spec.kind}={spec.model}' are weights without exemplars; write sam2={spec.model}"
+        f"{given} of {_TITLES[network]}, without exemplars; write {network}={spec.model}"
     )
+
+
+def _network_of(config: NetworkConfig) -> str:
+    """Return which of the papers' networks a config describes."""
+    if config.exemplars is not None:
+        return "mois"
+    return "sam2" if config.short_memory is None else "slm"
 
 
 def _made(spec: SegmenterSpec) -> Segmenter:
     """Make a baseline or a class of the user's with the options in words."""
-    baseline = BASELINES.get(spec.kind)
-    made = baseline.load() if baseline else _class_in(spec.kind)
+    made = _class_of(spec)
     arguments = _arguments(spec, made)
     if spec.model:
         if _MODEL not in inspect.signature(made).parameters:
             raise BadInput(f"'{spec.kind}' takes nothing behind '=', so not '{spec.model}'")
         arguments[_MODEL] = spec.model
     return made(**arguments)
+
+
+def _class_of(spec: SegmenterSpec) -> type[Segmenter]:
+    baseline = BASELINES.get(spec.kind)
+    return baseline.load() if baseline else _class_in(spec.kind)
 
 
 def _session_options(spec: SegmenterSpec) -> tuple[Settings, bool]:
@@ -207,9 +229,10 @@ def _value(name: str, text: str, kind: type) -> object:
 
 
 def _arguments(spec: SegmenterSpec, made: type) -> dict[str, object]:
-    """Return options as arguments of a class, as numbers where they are numbers.
+    """Return options as arguments of a class, each of the kind that its default is of.
 
-    Options that the class does not take are refused.
+    One without a default is a number if it reads as one. Options that the class does not take are
+    refused.
     """
     takes = inspect.signature(made).parameters
     known = [name for name in takes if name != _MODEL]
@@ -217,19 +240,17 @@ def _arguments(spec: SegmenterSpec, made: type) -> dict[str, object]:
         if name not in known:
             listed = ", ".join(known) or "none"
             raise BadInput(f"'{spec.kind}' has no option '{name}'; it has: {listed}")
-    return {
-        name: _value(name, value, bool)
-        if isinstance(takes[name].default, bool)
-        else _number_or_text(value)
-        for name, value in spec.options
-    }
+    return {name: _argument(name, text, takes[name].default) for name, text in spec.options}
 
 
-def _number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
+def _argument(name: str, text: str, default: object) -> object:
+    if isinstance(default, str):
         return text
+    if isinstance(default, (bool, int, float)):
+        return _value(name, text, bool if isinstance(default, bool) else float)
+    with suppress(ValueError):
+        return float(text)
+    return text
 
 
 @lru_cache(maxsize=8)
@@ -272,13 +293,16 @@ def weights_of(spec: SegmenterSpec) -> Mapping[str, str]:
 
 def files_of(spec: SegmenterSpec) -> Mapping[str, Mapping[str, str]]:
     """Return the files and folders that a segmenter's options name, with their checksums."""
-    found = ((name, _named_file(value)) for name, value in spec.options)
+    if spec.kind in _SEARCHING:
+        return {}
+    arguments = _arguments(spec, _class_of(spec))
+    found = ((name, _named_file(v)) for name, v in arguments.items() if isinstance(v, str))
     return {name: file for name, file in found if file is not None}
 
 
 def _named_file(text: str) -> dict[str, str] | None:
     """Return name and checksum of a file or folder, if a text names one."""
-    if not text or isinstance(_number_or_text(text), float):
+    if not text:
         return None
     path = Path(text).expanduser()
     if path.is_file():
@@ -298,5 +322,13 @@ def _sha256_of_folder(folder: Path) -> str:
 
 
 def given_to(spec: SegmenterSpec) -> Mapping[str, object]:
-    """Return what a baseline's weights were given, as their file says."""
-    return {} if spec.kind in _SEARCHING else _made(spec).given()
+    """Return what a segmenter's weights were given, as far as their file says it."""
+    if spec.kind not in _SEARCHING:
+        return _made(spec).given()
+    path = weights.resolve(spec.model)
+    content = read_file(path)
+    parameters = {"parameters": sum(w.numel() for w in weights_in(content, path).values())}
+    if spec.model == models.SHIPPED:
+        return parameters | models.GIVEN
+    run = content if isinstance(content, Mapping) else {}
+    return parameters | ({"steps": run["step"]} if "step" in run else {})

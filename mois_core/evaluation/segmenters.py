@@ -58,6 +58,10 @@ class Segmenter(ABC):
     takes_clicks = True
     """Whether clicks change anything. One that takes none is given none."""
 
+    marks_all_at_once = False
+    """Whether there is one mask of all lesions, so that what a click on one adds to another is no
+    error that a reader would correct."""
+
     surroundings = Surroundings()
     """Name of the scan, device and a folder for files; set before `open`."""
 
@@ -171,6 +175,7 @@ class AllClicksSegmenter(Segmenter):
     A lesion is what of the mask is joined to a positive click on it.
     """
 
+    marks_all_at_once = True
     axis = "coronal"
     """Which slices ``self.stack`` has."""
 

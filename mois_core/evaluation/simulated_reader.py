@@ -150,7 +150,15 @@ class Reader:
 
     def __init__(self, mistakes: Mistakes, seed: int, scan: str) -> None:
         self.mistakes = mistakes
-        self.random = np.random.default_rng([seed, zlib.crc32(scan.encode())])
+        self._seed = (seed, zlib.crc32(scan.encode()))
+        self.begin(0, 0)
+
+    def begin(self, lesion: int, interaction: int) -> None:
+        """Draw what follows for this interaction alone, so that no earlier click shifts it.
+
+        Segmenters differ in how many clicks a lesion takes, and get the same mistakes all the same.
+        """
+        self.random = np.random.default_rng([*self._seed, lesion, interaction])
 
     def is_late(self) -> bool:
         """Draw whether the next click answers an earlier result."""

@@ -63,19 +63,19 @@ class Table:
 
 def all_tables(results: EvaluationResults) -> list[Table]:
     """Return every table that the results have the values for."""
+    is_compared = len(results.segmenters) > 1
     tables = [benchmark_table(results), more_metrics_table(results)]
-    tables.append(clicks_table(results))
-    if len(results.segmenters) > 1:
-        tables += [
-            comparison_table(results),
-            early_table(results),
-            fewer_clicks_table(results),
-        ]
+    if is_compared:
+        tables.append(comparison_table(results))
+    if results.has_curves:
+        tables.append(clicks_table(results))
+        if is_compared:
+            tables += [early_table(results), fewer_clicks_table(results)]
     if len(results.sets) > 1:
         tables.append(shift_table(results))
     if any(len(results.folds(name)) > 1 for name in results.segmenters):
         tables.append(folds_table(results))
-    if len(agreement(results)[0]) >= LEAST_COMPARED:
+    if len(agreement(results).names) >= LEAST_COMPARED:
         tables.append(agreement_table(results))
     return tables
 
@@ -158,22 +158,29 @@ def _spreads(
 
 
 def _line(results: EvaluationResults, metric: str, test_set: str) -> tuple[Cell, ...]:
+    """Return a metric of all segmenters, with the number of scans where it is not of all of them.
+
+    A mean over fewer scans than another's is not called better: it may lack the hardest ones.
+    """
     values = {name: results.final(metric, test_set, name) for name in results.segmenters}
-    means = {name: spread(by_scan).mean for name, by_scan in values.items()}
-    known = [mean for mean in means.values() if math.isfinite(mean)]
+    spreads = {name: spread(by_scan) for name, by_scan in values.items()}
+    most = max(one.scans for one in spreads.values())
+    known = [one.mean for one in spreads.values() if one.scans == most > 0]
     if metric in _NEAREST_ZERO:
         best = min(known, key=abs, default=math.nan)
     else:
         best = (min if metric in _LOWER_IS_BETTER else max)(known, default=math.nan)
     cells = []
-    for name in results.segmenters:
-        whole = spread(values[name])
+    for name, whole in spreads.items():
         is_different = False
         if name != results.reference:
             p = wilcoxon(values[name], values[results.reference])
-            is_different = bonferroni(p, len(means) - 1) < SIGNIFICANT
-        is_best = len(set(known)) > 1 and means[name] == best
-        cells.append(Cell(_with_sd(whole.mean, whole.sd), is_best, is_different))
+            is_different = bonferroni(p, len(spreads) - 1) < SIGNIFICANT
+        is_best = len(set(known)) > 1 and whole.scans == most and whole.mean == best
+        text = _with_sd(whole.mean, whole.sd)
+        if 0 < whole.scans < len(results.scans_of(test_set)):
+            text += f" (n = {whole.scans})"
+        cells.append(Cell(text, is_best, is_different))
     return tuple(cells)
 
 
@@ -265,13 +272,14 @@ def folds_table(results: EvaluationResults) -> Table:
 
 def agreement_table(results: EvaluationResults) -> Table:
     """Return the numbers of the paper's Figure 6: the DSC of each pair of readers or segmenters."""
-    names, values, scans = agreement(results)
+    found = agreement(results)
+    names = found.names
     lines = tuple(
         (name, tuple(Cell(_signed(value, 2)) for value in row))
-        for name, row in zip(names, values.tolist(), strict=True)
+        for name, row in zip(names, found.dsc.tolist(), strict=True)
     )
     notes = (
-        f"Scan-wise DSC of each pair, mean over {scans} scans. "
+        f"Scan-wise DSC of each pair, mean over {found.most} scans.{found.missing} "
         + _protocol_note(results, results.agreement_experiment),
     )
     return Table("agreement", "Agreement", tuple(names), (("", lines),), notes)
@@ -324,7 +332,7 @@ def fewer_clicks_table(results: EvaluationResults) -> Table:
     notes = (
         f"Mean clicks of {results.reference} until it reaches a scan-wise DSC, against those of "
         "the other segmenter, and the difference with its 95 % bootstrap interval. A scan on "
-        "which it is never reached counts with one click more than were given. Bold where the "
+        "which it is never reached counts with one click more than it was given. Bold where the "
         "interval lies above 0.",
     )
     title = f"Clicks that {results.reference} saves"

@@ -10,6 +10,10 @@ from pathlib import Path
 SHIPPED = "phantom"
 """The preset whose weights are part of the program."""
 
+GIVEN = {"minutes": 442, "steps": 27_107, "scans": 240}
+"""What its runs were given in all, to stand beside what other networks were given. `README.md` has
+each of them."""
+
 
 def shipped_weights(preset: str = SHIPPED) -> Path | None:
     """Return the file of weights that ships for a preset, or None if there is none."""

@@ -8,6 +8,7 @@ from mois_core.weights.importing import import_file
 from mois_core.weights.open_checkpoint import OpenedModel, network_of, open_checkpoint
 from mois_core.weights.store import (
     ListedCheckpoint,
+    NotHere,
     checksum,
     list_entries,
     remove,
@@ -18,6 +19,7 @@ from mois_core.weights.store import (
 
 __all__ = [
     "ListedCheckpoint",
+    "NotHere",
     "OpenedModel",
     "checksum",
     "download",

@@ -41,6 +41,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
+class NotHere(BadInput):
+    """Weights that were asked for are not on this computer; the message says how to get them."""
+
+
 @dataclass(frozen=True)
 class CheckpointNote:
     """Origin and checksum of a stored file, valid while its ``size`` and ``mtime_ns`` are these."""
@@ -218,7 +222,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     entry = registry.lookup(text)
     if entry is not None:
         size = f" ({megabytes(entry.size)})" if entry.size else ""
-        raise BadInput(
+        raise NotHere(
             f"the weights of '{text}' are not on this computer. Run 'mois weights download {text}'"
             f"{size}; without a network, 'mois weights import FILE --name {text}'"
         )
@@ -228,13 +232,13 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         raise BadInput(f"{path} is a folder; give the checkpoint file in it")
     known = ", ".join(dict.fromkeys([*registry.names(), *stored_names()]))
-    raise BadInput(f"'{text}' is neither a file nor the name of a checkpoint ({known})")
+    raise NotHere(f"'{text}' is neither a file nor the name of a checkpoint ({known})")
 
 
 def _shipped_file() -> Path:
     path = models.shipped_weights()
     if path is None:
-        raise BadInput(
+        raise NotHere(
             f"this version comes without the weights of '{models.SHIPPED}'; choose another model"
         )
     return path

@@ -200,6 +200,8 @@ class Given:
     parameters: int = 0
     minutes: float = 0.0
     device: str = ""
+    cores: int = 0
+    """Of the processor: minutes on one are worth less than on two."""
     steps: int = 0
     patches: int = 0
     """Of one step."""

@@ -197,6 +197,7 @@ class BaselineTrainer:
             parameters=sum(p.numel() for p in self.network.parameters()),
             minutes=round(self.progress.seconds / 60, 2),
             device=self.device.type,
+            cores=cores(),
             steps=self.progress.step,
             patches=self.run_settings.patches,
             scans=len(self.scans),
