@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # Run as a file, Python looks for imports beside it and not in the project's root.
@@ -30,7 +30,7 @@ from mois_core.evaluation.runner import run_plan
 from mois_core.evaluation.segmenter_specs import SegmenterSpec
 from mois_core.evaluation.tables import as_text, benchmark_table, folds_table
 from mois_core.network.checkpoint import read_file
-from mois_core.training.checkpoints import NEWEST
+from mois_core.training.checkpoints import NEWEST, check_same_run
 from mois_core.training.config_file import read_config
 from mois_core.training.parallel import cores
 from mois_core.weights import sha256_of
@@ -80,10 +80,12 @@ class Run:
         return self.folder / "config.json"
 
     def is_trained(self) -> bool:
-        """Return whether the training came to its end."""
+        """Return whether the training came to its end; refuse one of another config."""
         if not self.weights.is_file():
             return False
-        return read_file(self.weights)["step"] >= read_config(self.config).steps
+        content, config = read_file(self.weights), read_config(self.config)
+        check_same_run(self.weights, content, asdict(config))
+        return content["step"] >= config.steps
 
     def segmenter(self, dtype: str) -> SegmenterSpec:
         """Return it as a segmenter, with its seed for a fold. All findings count."""

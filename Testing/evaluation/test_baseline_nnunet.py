@@ -108,6 +108,8 @@ def trained(nnunet, tmp_path_factory) -> Path:
     before = (folder / "out" / "nnunet.log").stat().st_mtime_ns
     assert mois(*words) == 0
     assert (folder / "out" / "nnunet.log").stat().st_mtime_ns == before, "it is trained already"
+    assert mois(*words[:5], 0.5, *words[6:]) == 2, "it is of other minutes"
+    assert mois(*words, "--seed", 3) == 2, "it has no seed"
     return model
 
 

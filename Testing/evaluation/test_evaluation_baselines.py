@@ -195,6 +195,24 @@ def test_masks_on_another_grid_are_refused_and_turned_ones_are_turned_back(tmp_p
     assert "voxel grid" in failed["error"]
 
 
+def test_options_are_of_the_kind_of_their_default():
+    for words, why in (
+        ("region-growing,fraction=abc", "option 'fraction' must be a number, not 'abc'"),
+        ("nnunet=x,threads=abc", "option 'threads' must be a number"),
+    ):
+        with pytest.raises(BadInput, match=why):
+            parse_spec(words)
+    # A text that reads as a number stays one.
+    assert parse_spec("nnunet=x,python=3").options == (("python", "3"),)
+
+
+def test_a_folder_whose_name_is_a_number_is_hashed_as_any_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").mkdir()
+    assert weights_of(parse_spec("masks=2024")) == weights_of(parse_spec("masks=./2024"))
+    assert weights_of(parse_spec("masks=2024"))["sha256"]
+
+
 # ---- what is not there -------------------------------------------------------------------------
 
 

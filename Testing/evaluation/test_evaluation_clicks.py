@@ -117,6 +117,25 @@ def test_a_reader_makes_the_same_mistakes_again_and_others_on_another_scan():
     assert clicks(0, "a") != clicks(1, "a")
 
 
+def test_a_readers_mistakes_do_not_depend_on_the_clicks_before():
+    meant = VoxelClick((2, 15, 15), True)
+    mistakes = Mistakes(jitter_mm=3, late=0.5, wrong=0.5)
+
+    def second_lesion(clicks_on_first: int) -> list[object]:
+        reader = Reader(mistakes, 0, "scan")
+        for count in range(1, clicks_on_first + 1):
+            reader.begin(1, count)
+            reader.perform(meant, (5, 30, 30), SPACING)
+        made = []
+        for count in range(1, 6):
+            reader.begin(2, count)
+            made += [reader.is_late(), reader.perform(meant, (5, 30, 30), SPACING)]
+        return made
+
+    assert second_lesion(0) == second_lesion(1) == second_lesion(3)
+    assert len({click.voxel for click in second_lesion(0)[1::2]}) > 1
+
+
 def test_a_reader_misses_by_as_much_as_told_and_stays_in_the_slice_and_the_scan():
     reader = Reader(Mistakes(jitter_mm=2.0, wrong=0.25), 0, "scan")
     clicks = [

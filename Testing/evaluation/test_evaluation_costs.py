@@ -8,12 +8,17 @@ import sys
 
 import numpy as np
 import pytest
-from evaluation_fixtures import plan_of, stub, write_cohort
+from engine_fixtures import FIRST, scan_of, volume_of
+from evaluation_fixtures import plan_of, stub, truth_of, write_cohort
+from stub_segmenter import StubSam
 
 from mois_core.evaluation import peak_memory
 from mois_core.evaluation.analysis import EvaluationResults
+from mois_core.evaluation.baselines.nninteractive import NnInteractive
+from mois_core.evaluation.baselines.nnunet import NnUnet
 from mois_core.evaluation.cohort import read_cohort
 from mois_core.evaluation.peak_memory import PeakMemory
+from mois_core.evaluation.protocols import Protocol, run_protocol
 from mois_core.evaluation.report import write_report
 from mois_core.evaluation.results_folder import read_rows
 from mois_core.evaluation.runner import run_plan
@@ -79,6 +84,16 @@ def test_seconds_and_memory_stand_beside_the_scores(evaluated):
     # In the table, and in that of every scan.
     assert page.count("Peak memory (GiB)") == 2
     assert all(row["memory_mib"] > 50 for row in read_rows(evaluated, "seconds.csv"))
+
+
+def test_the_memory_of_another_process_is_not_told(tmp_path):
+    class Elsewhere(StubSam):
+        works_elsewhere = True
+
+    volume = volume_of(scan_of(FIRST))
+    (step,) = run_protocol(Protocol(), Elsewhere(), volume, truth_of(FIRST), "scan")
+    assert math.isnan(step.memory_mib) and math.isnan(step.gpu_memory_mib)
+    assert NnUnet.works_elsewhere and NnInteractive.works_elsewhere
 
 
 def test_what_nobody_measured_is_in_no_table(evaluated):

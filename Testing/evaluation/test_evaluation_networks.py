@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from command_line import write_weights
 from engine_fixtures import FIRST, SECOND, Block, scan_of, volume_of
 from evaluation_fixtures import LESIONS, truth_of
+from paths import ROOT
 from stub_segmenter import StubMois
 
-from mois_core import weights
+from mois_core import models, weights
+from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.errors import BadInput
 from mois_core.evaluation.metrics import MetricSettings, measure
 from mois_core.evaluation.protocols import Protocol, run_protocol
 from mois_core.evaluation.segmenter_specs import (
+    given_to,
     make_segmenter,
     parse_spec,
     weights_of,
@@ -21,24 +28,40 @@ from mois_core.evaluation.segmenter_specs import (
 )
 from mois_core.evaluation.segmenters import SessionSegmenter
 from mois_core.geometry import SliceStack, Volume
+from mois_core.network.checkpoint import read_checkpoint
+from mois_core.network.config import preset, with_changes
 from mois_core.network.exemplar import MoisSam2
+from mois_core.network.loading import build
+from mois_core.network.model import Sam2
 from mois_core.network.short_long import SlmSam2
 from mois_core.weights.store import FOLDER_VARIABLE
 
 
+def write_network(path: Path, name: str) -> Path:
+    """Write made-up weights of a small network; a small SAM 2 as a training run writes it."""
+    if name != "sam2-tiny":
+        return write_weights(path, name)
+    changes = {"exemplars": None}
+    network = fill_synthetic(build(with_changes(preset("mois-tiny"), changes)))
+    run = {"model": "mois-tiny", "changes": changes}
+    torch.save({"model": network.state_dict(), "config": run}, path)
+    return path
+
+
 @pytest.mark.parametrize(
-    ("kind", "preset", "network"),
+    ("kind", "preset_name", "network"),
     [
         ("mois", "mois-tiny", MoisSam2),
         ("mois-clicks", "mois-tiny", MoisSam2),
+        ("sam2", "sam2-tiny", Sam2),
         ("slm", "slm-tiny", SlmSam2),
     ],
 )
-def test_every_kind_of_network_runs_from_its_file(tmp_path, one_thread, kind, preset, network):
-    path = write_weights(tmp_path / f"{preset}.pt", preset)
+def test_every_kind_of_network_runs_from_its_file(tmp_path, one_thread, kind, preset_name, network):
+    path = write_network(tmp_path / f"{preset_name}.pt", preset_name)
     segmenter = make_segmenter(parse_spec(f"{kind}={path},propagation_slices=1,reference=no"))
     assert isinstance(segmenter, SessionSegmenter)
-    assert isinstance(segmenter.model, network)
+    assert type(segmenter.model) is network
     assert segmenter.searches is (kind == "mois")
 
     lesion = Block((1, 3), (6, 13), (5, 12))
@@ -69,6 +92,64 @@ def test_mois_sam2_without_a_search_is_not_called_sam2(tmp_path):
     with pytest.raises(BadInput, match="weights of MOIS-SAM2"):
         make_segmenter(parse_spec(f"sam2={path}"))
     assert parse_spec(f"mois-clicks={path}").name == "MOIS-SAM2 without search"
+
+
+def test_sam2_and_slm_sam2_do_not_pass_for_each_other(tmp_path):
+    sam2 = write_network(tmp_path / "sam2.pt", "sam2-tiny")
+    slm = write_weights(tmp_path / "slm.pt", "slm-tiny")
+    with pytest.raises(BadInput, match="weights of SAM2, without exemplars; write sam2="):
+        without_missing([parse_spec(f"slm={sam2}")])
+    for kind in ("sam2", "mois"):
+        with pytest.raises(BadInput, match="weights of SLM-SAM2, without exemplars; write slm="):
+            without_missing([parse_spec(f"{kind}={slm}")])
+
+
+@pytest.mark.parametrize("kind", ["sam2", "slm"])
+def test_a_network_without_exemplars_heeds_clicks_and_gives_the_same_again(
+    tmp_path, one_thread, kind
+):
+    path = write_network(tmp_path / "weights.pt", f"{kind}-tiny")
+    volume = volume_of(scan_of(FIRST, slices=4))
+    stack = SliceStack(volume)
+
+    def marked(x: int, y: int) -> np.ndarray:
+        segmenter = make_segmenter(parse_spec(f"{kind}={path},propagation_slices=1"))
+        segmenter.open(volume)
+        segmenter.click(tuple(stack.point_to_ras(2, x, y).tolist()))
+        return segmenter.result()
+
+    assert np.array_equal(marked(8, 8), marked(8, 8))
+    assert not np.array_equal(marked(8, 8), marked(2, 12))
+
+
+@pytest.mark.parametrize("missing", ["sam2=sam2.1-b+", "sam2=nowhere/newest.pt", "slm=slm-sam2-t"])
+def test_networks_whose_weights_are_not_here_stop_nothing(tmp_path, monkeypatch, missing):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "empty"))
+    path = write_weights(tmp_path / "a.pt", "mois-tiny")
+    asked = [parse_spec(f"X@1:mois={path}"), parse_spec(f"X@2:{missing}")]
+    specs, left_out = without_missing(asked)
+
+    assert specs == (asked[0],)
+    assert list(left_out) == ["X@2"]
+    assert "not on this computer" in left_out["X@2"] or "neither a file" in left_out["X@2"]
+
+
+def test_what_a_network_was_given_is_told_as_far_as_its_file_says_it(tmp_path):
+    path = write_weights(tmp_path / "a.pt", "mois-tiny")
+    told = given_to(parse_spec(f"mois={path}"))
+    assert told == {"parameters": sum(w.numel() for w in read_checkpoint(path).values())}
+    shipped = given_to(parse_spec("mois=phantom"))
+    assert shipped["parameters"] > 4_000_000
+    assert {name: shipped[name] for name in models.GIVEN} == models.GIVEN
+
+
+def test_the_card_adds_up_to_what_tables_tell_of_the_network_that_ships():
+    card = (ROOT / "mois_core" / "models" / "README.md").read_text(encoding="utf-8")
+    runs = re.findall(r"^\| [a-z, ]+ \| ([\d,]+)(?: of [\w,]+)? \| (\d+) \|", card, re.MULTILINE)
+    assert len(runs) == 17
+    numbers = [[int(text.replace(",", "")) for text in run] for run in runs]
+    steps, minutes = map(sum, zip(*numbers, strict=True))
+    assert (steps, minutes) == (models.GIVEN["steps"], models.GIVEN["minutes"])
 
 
 def test_random_weights_are_never_measured(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from engine_fixtures import CORONAL, FIRST, LESION, OTHER_KIND, SECOND, THIRD, Block, scan_of
@@ -12,7 +14,7 @@ from stub_segmenter import Everything, StubMois, StubSam
 from mois_core.errors import BadInput
 from mois_core.evaluation.baselines.region_growing import RegionGrowing
 from mois_core.evaluation.protocols import Protocol, ProtocolStep, run_protocol
-from mois_core.evaluation.segmenters import Segmenter
+from mois_core.evaluation.segmenters import AllClicksSegmenter, PlacedClick, Segmenter
 from mois_core.evaluation.simulated_reader import Mistakes
 from mois_core.evaluation.truth import label_lesions, lesions_to_click, true_lesions
 from mois_core.geometry import SliceStack, Volume
@@ -84,6 +86,40 @@ def test_a_lesion_gets_as_many_clicks_as_it_needs_and_no_more_than_allowed():
     sees_it = StubSam()
     (step,) = steps_of(sees_it, FIRST, clicks=3)
     assert (step.clicks, step.prompted_dice) == (1, (1.0,))
+
+
+class Joins(AllClicksSegmenter):
+    """Marks two lesions and what lies between them, as one piece."""
+
+    def take_up(self) -> None:
+        self.clicked = []
+
+    def segment(self, clicks: Sequence[PlacedClick]) -> np.ndarray:
+        self.clicked = [(click.voxel, click.positive) for click in clicks]
+        both = truth_of(FIRST, SECOND) > 0
+        joined = np.zeros_like(both)
+        joined[ndimage.find_objects(both.astype(np.uint8))[0]] = True
+        return self.stack.from_volume(joined)
+
+
+def test_a_lesion_is_not_clicked_away_where_one_mask_holds_all_of_them():
+    # Of each lesion the other is a part of the same piece.
+    joins = Joins()
+    (step,) = steps_of(joins, FIRST, SECOND, clicks=3)
+    truth = truth_of(FIRST, SECOND) > 0
+    negative = [voxel for voxel, positive in joins.clicked if not positive]
+
+    assert len(joins.clicked) == 6 and len(negative) == 4
+    assert not any(truth[voxel] for voxel in negative)
+    assert all(value < 1 for value in step.prompted_dice)
+
+
+def test_a_lesion_of_its_own_is_corrected_where_it_reaches_over_another():
+    both = (truth_of(FIRST, SECOND) > 0).astype(np.uint16)
+    recorder = Recorder(both)
+    steps_of(recorder, FIRST, SECOND, lesions=1, clicks=2)
+    (slice_index, x, y), positive = recorder.clicks[1][1:3]
+    assert not positive and truth_of(SECOND)[slice_index, y, x]
 
 
 def test_clicking_ends_at_the_dice_that_is_good_enough():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import re
 import struct
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import mois
 from engine_fixtures import FIRST, SECOND
@@ -18,7 +20,9 @@ from mois_core.evaluation.agreement import agreement
 from mois_core.evaluation.analysis import EvaluationResults
 from mois_core.evaluation.benchmark import benchmark_plan
 from mois_core.evaluation.cohort import EvaluationCase, read_cohort
+from mois_core.evaluation.figure_style import colour_of, marker_of
 from mois_core.evaluation.plan import describe_plan, tasks_of
+from mois_core.evaluation.report import write_report
 from mois_core.evaluation.results_folder import METRICS, ResultsFolder, key_columns
 from mois_core.evaluation.runner import run_plan
 from mois_core.evaluation.segmenter_specs import parse_spec
@@ -193,6 +197,47 @@ def test_clicks_and_seconds_to_a_dsc_are_those_of_the_first_step_that_has_it(tmp
     assert texts["Scan-wise DSC 0.8"] == ["0 of 2", "0 of 2"]
 
 
+def without(results: EvaluationResults, segmenter: str, *scans: str) -> EvaluationResults:
+    """Return results as if a segmenter had failed on some scans."""
+    rows = [r for r in results.rows if r["segmenter"] != segmenter or r["scan"] not in scans]
+    return replace(results, rows=rows)
+
+
+def test_a_mean_over_fewer_scans_says_so_and_is_never_best(tmp_path):
+    results = synthetic(tmp_path, {"good": [0.5], "fails": [0.6]}, scans=4)
+    _, lines = benchmark_table(without(results, "fails", "scan0", "scan2")).groups[0]
+    good, fails = lines[0][1]
+    assert (good.text, good.is_best) == ("0.50 \u00b1 0.00", False)
+    assert (fails.text, fails.is_best) == ("0.60 \u00b1 0.00 (n = 2)", False)
+
+    _, lines = benchmark_table(without(results, "good", "scan0")).groups[0]
+    assert [cell.text.endswith("(n = 3)") for cell in lines[0][1]] == [True, False]
+
+
+def test_what_was_measured_at_the_end_alone_has_no_curve_and_no_count_of_clicks(tmp_path):
+    cases = read_cohort(write_cohort(tmp_path / "cohort", scans=1))
+    run_plan(plan_of(cases, stub("StubMois"), stub("StubSam")), tmp_path / "out")
+    write_report(tmp_path / "out")
+
+    tables = {path.stem for path in (tmp_path / "out" / "tables").glob("*.csv")}
+    assert tables.isdisjoint({"clicks", "early", "fewer_clicks"}) and "comparison" in tables
+    figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
+    assert figures.isdisjoint({"efficiency", "exemplars"}) and "shift" in figures
+
+
+def test_a_scan_that_never_gets_there_costs_one_click_more_than_it_was_given(tmp_path):
+    results = synthetic(tmp_path, {"bad": [0.1, 0.2, 0.3, 0.4]}, scans=2)
+    kept = [r for r in results.rows if r["scan"] == "scan0" or r["step"] <= 2]
+    clicks = replace(results, rows=kept).clicks_until(0.9, "set", "bad")
+    assert clicks == {"scan0": 5, "scan1": 3}
+
+
+def test_every_segmenter_of_a_long_table_is_told_apart():
+    names = [f"segmenter {n}" for n in range(40)]
+    looks = {(colour_of(name, names), marker_of(name, names)) for name in names}
+    assert len(looks) == len(names)
+
+
 def test_saved_clicks_are_counted_to_fixed_dscs_and_to_the_others_last_one(tmp_path):
     runs = {"good": [0.3, 0.55], "bad": [0.1, 0.3], "best": [0.6, 0.9]}
     _, lines = fewer_clicks_table(synthetic(tmp_path, runs, 4)).groups[0]
@@ -298,6 +343,17 @@ def test_readers_and_segmenters_are_compared_in_pairs(tmp_path):
     expected = 2 * FIRST.voxels / (2 * FIRST.voxels + SECOND.voxels)
     assert found.dsc[0].tolist() == pytest.approx([1, expected, 1])
     assert found.dsc[1, 2] == found.dsc[2, 1] == pytest.approx(expected)
+
+
+def test_who_lacks_a_mask_of_the_first_scan_is_compared_all_the_same(tmp_path):
+    cases = read_cohort(write_cohort(tmp_path / "cohort", sets=["s"]))
+    run_plan(plan_of(cases, stub("StubMois"), stub("StubSam")), tmp_path / "out")
+    results = EvaluationResults.read(tmp_path / "out")
+    found = agreement(without(results, "StubMois", "s-p0"))
+
+    assert found.scans == {"Truth": 2, "StubMois": 1, "StubSam": 2}
+    assert found.missing == " Cells with StubMois on 1 are about these."
+    assert np.isfinite(found.dsc).all()
 
 
 # ---- the documented segmenter and commands -------------------------------------------------------

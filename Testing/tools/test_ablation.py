@@ -91,6 +91,17 @@ def test_runs_that_began_with_other_weights_are_not_gone_on_with(configs, tmp_pa
     assert not trained
 
 
+def test_a_run_of_another_config_is_not_taken_for_done(configs, tmp_path, trained):
+    how = (tmp_path / "out", configs, 1, 1, (64, 64), Protocol(lesions=1, clicks=1))
+    ablation.ablate(*how)
+    base = configs / "ablation-phantom.json"
+    changed = json.loads(base.read_text("utf-8"))
+    changed["losses"]["focal"] += 1.0
+    base.write_text(json.dumps(changed), "utf-8")
+    with pytest.raises(BadInput, match="another losses; choose another --out"):
+        ablation.ablate(*how)
+
+
 def test_seeds_draw_different_networks_of_the_same_approach(tmp_path):
     first, *_ = ablation.runs_of(tmp_path, CONFIGS, 2)
     runs = [run for run in ablation.runs_of(tmp_path, CONFIGS, 2) if run.approach is first.approach]

@@ -328,6 +328,11 @@ def _protocol(args: argparse.Namespace) -> Protocol:
     from mois_core.evaluation.protocols import SCAN_WISE_CLICKS, SCAN_WISE_STOP, Protocol
     from mois_core.evaluation.simulated_reader import Mistakes
 
+    if args.label and args.lesions_from == "labels":
+        raise BadInput(
+            "--label makes all lesions one value, and --lesions-from labels takes each value for "
+            "one lesion; leave out one of them"
+        )
     is_scan_wise = args.protocol == "scan-wise"
     published = args.as_published
     return Protocol(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mois_core import models
 from mois_core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _NNUNET = "nnunet"
 _TRAINABLE = ("unet", "dins", "sw-fastedit", _NNUNET)
+_SEED, _PATCHES = 123, 2
+_PHANTOMS = models.GIVEN["scans"]
 
 _DESCRIPTION = """\
 Train a network that MOIS-SAM2 is compared with, on the same phantoms or prepared scans that 'mois
@@ -58,15 +61,17 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument(
         "--size",
         choices=["small", "full"],
-        default="small",
         help="full: channels, patches and grid as published, for a GPU (small)",
     )
-    parser.add_argument("--seed", type=int, default=123, help="of everything drawn (123)")
+    parser.add_argument("--seed", type=int, help=f"of everything drawn ({_SEED})")
     parser.add_argument(
-        "--patches", type=int, default=2, metavar="N", help="patches of each step (2)"
+        "--patches", type=int, metavar="N", help=f"patches of each step ({_PATCHES})"
     )
     parser.add_argument(
-        "--phantoms", type=int, metavar="N", help="synthetic scans, seeds from 1000 on (120)"
+        "--phantoms",
+        type=int,
+        metavar="N",
+        help=f"synthetic scans, seeds from 1000 on ({_PHANTOMS}, as the network that ships)",
     )
     parser.add_argument("--cache", metavar="DIR", help="folder that keeps the phantoms")
     parser.add_argument("--prepared", metavar="DIR", help="what 'mois prepare' wrote")
@@ -97,11 +102,13 @@ def run(args: argparse.Namespace) -> None:
 
     from mois_core.evaluation.baselines.training import BaselineRun, BaselineTrainer, Budget
 
-    if args.patches < 1:
-        raise BadInput(f"--patches must be at least 1, not {args.patches}")
+    patches = _PATCHES if args.patches is None else args.patches
+    if patches < 1:
+        raise BadInput(f"--patches must be at least 1, not {patches}")
+    seed = _SEED if args.seed is None else args.seed
     minutes = 60.0 if args.minutes is None and args.steps is None else args.minutes
     budget = Budget(minutes, args.steps)
-    settings = BaselineRun(args.size, args.seed, args.patches, _data(args))
+    settings = BaselineRun(args.size or "small", seed, patches, _data(args))
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     trainer = BaselineTrainer(recipe, settings, args.out, device)
     weights = trainer.run(budget)
@@ -115,7 +122,7 @@ def _data(args: argparse.Namespace) -> DataConfig:
         raise BadInput("--fold is of --prepared scans; give both")
     count = args.phantoms
     if count is None:
-        count = 0 if args.prepared else 120
+        count = 0 if args.prepared else _PHANTOMS
     if count < 0:
         raise BadInput(f"--phantoms must not be below 0, but is {count}")
     return DataConfig(args.prepared, args.fold, PhantomRange(count=count, cache=args.cache))
@@ -127,8 +134,11 @@ def _train_nnunet(args: argparse.Namespace) -> None:
     from mois_core.evaluation.baselines.nnunet_process import GET_IT, NnUnetProcess
     from mois_core.evaluation.baselines.nnunet_training import train_nnunet
 
-    if args.steps is not None or args.size != "small":
-        raise BadInput("nnunet trains for --minutes, and plans its own size; leave out the others")
+    if any(word is not None for word in (args.steps, args.size, args.seed, args.patches)):
+        raise BadInput(
+            "nnunet trains for --minutes, plans its own size and patches, and has no seed; leave "
+            "out the others"
+        )
     if args.python is None:
         raise BadInput(f"--python is needed: nnU-Net runs in an environment of its own; {GET_IT}")
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")

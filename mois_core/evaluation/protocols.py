@@ -6,6 +6,7 @@ stack of slices, and clicks in patient coordinates like everyone else.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ class ProtocolStep:
     seconds: float
     """Time of the segmenter alone, opening the scan included."""
     memory_mib: float
-    """The most that the process held while the segmenter worked; NaN if the system tells none."""
+    """The most that the process held while the segmenter worked; NaN if nothing tells it."""
     gpu_memory_mib: float
     """The same of the GPU; NaN if there was none."""
     result: np.ndarray
@@ -160,14 +161,15 @@ class _ProtocolRun:
             self.timed(self.segmenter.search)
         self.steps += 1
         result = self.result()
+        is_elsewhere = self.segmenter.works_elsewhere
         return ProtocolStep(
             number=self.steps,
             clicks=self.clicks,
             interactions=self.interactions,
             prompted=len(prompted_dice),
             seconds=self.seconds,
-            memory_mib=self.memory.process_mib,
-            gpu_memory_mib=self.memory.gpu_mib,
+            memory_mib=math.nan if is_elsewhere else self.memory.process_mib,
+            gpu_memory_mib=math.nan if is_elsewhere else self.memory.gpu_mib,
             result=result,
             prompted_dice=tuple(prompted_dice),
             is_last=is_last,

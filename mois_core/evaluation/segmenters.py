@@ -58,6 +58,9 @@ class Segmenter(ABC):
     takes_clicks = True
     """Whether clicks change anything. One that takes none is given none."""
 
+    works_elsewhere = False
+    """Whether a process of its own does the work, whose memory cannot be told from here."""
+
     marks_all_at_once = False
     """Whether there is one mask of all lesions, so that what a click on one adds to another is no
     error that a reader would correct."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,7 @@ def resume(
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BadInput(f"{path} is no whole checkpoint; remove it to start anew") from error
-    differing = sorted(
-        key for key in config if key in content["config"] and content["config"][key] != config[key]
-    )
-    if set(differing) - {"threads", "checkpoint_every", "log_every", "kept_features"}:
-        raise BadInput(
-            f"{path} is from a run with another {differing[0]}; choose another --out to start anew"
-        )
+    check_same_run(path, content, config)
     model.load_state_dict(content["model"])
     if places is not None:
         places.load_state_dict(content["places"])
@@ -83,3 +78,15 @@ def resume(
     if "random_cuda" in content and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["random_cuda"])
     return RunProgress(content["step"], content["best"], content.get("seconds", 0.0))
+
+
+def check_same_run(path: Path, content: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuse to go on with the content of a checkpoint whose run had another config."""
+    before = content["config"]
+    differing = {key for key in config if key in before and before[key] != config[key]}
+    differing -= {"threads", "checkpoint_every", "log_every", "kept_features"}
+    if differing:
+        raise BadInput(
+            f"{path} is from a run with another {min(differing)}; choose another --out to start "
+            "anew"
+        )

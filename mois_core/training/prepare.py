@@ -130,11 +130,13 @@ def prepare(
 ) -> list[PreparedCase]:
     """Prepare scans.
 
-    The index is written last: without it nothing is used.
+    The index is written last: without it nothing is used. One of an earlier time goes first, since
+    it is not about the cases that are written over.
     """
     how = how or Preparation()
     fold_of = folds_of([_patient_of(source) for source in sources], folds, seed)
     out.mkdir(parents=True, exist_ok=True)
+    (out / INDEX).unlink(missing_ok=True)
     cases = []
     for place, source in enumerate(sources, start=1):
         progress(place - 1, len(sources), "preparing")

@@ -38,6 +38,8 @@ _ABOUT_CLICKS = ("inference_info.json", "inference_session_class.json")
 class NnInteractive(LesionByLesionSegmenter):
     """Each lesion is an object of its own: its clicks, and a prediction after each of them."""
 
+    works_elsewhere = True
+
     def __init__(self, model: str = "", python: str = "", threads: float = 0) -> None:
         self.model = Path(model).expanduser() if model else None
         self.python = Path(python).expanduser() if python else None

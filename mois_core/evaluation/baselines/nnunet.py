@@ -26,6 +26,8 @@ from mois_core.geometry import Volume
 class NnUnet(AutomaticSegmenter):
     """Predicts each scan by a process of nnU-Net, with a model that it trained before."""
 
+    works_elsewhere = True
+
     def __init__(self, model: str = "", python: str = "", threads: int = 0) -> None:
         self.model = Path(model).expanduser() if model else None
         self.python = Path(python).expanduser() if python else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ TRAINING = "training.json"
 
 _PREPARED = "prepared"
 """Its key for how scans are to be sliced and scaled; models trained by others have none."""
+_ASKED = "asked"
+"""Its key for the minutes and scans that the training was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +69,22 @@ def upright_scan(model: Path, volume: Volume) -> UprightScan | None:
 
 
 def train_nnunet(process: NnUnetProcess, data: DataConfig, minutes: float) -> Path:
-    """Train nnU-Net for some minutes; return the model's folder, or that of an earlier training.
+    """Train nnU-Net for some minutes; return the model's folder, or that of the same training.
 
     Of the scans nothing stays: what nnU-Net needed of them for its training is deleted.
     """
     if minutes <= 0:
         raise BadInput(f"a training needs more than 0 minutes, not {minutes:g}")
     model = process.work / "nnUNet_results" / DATASET / MODEL
-    if _PREPARED in read_told(model):
+    asked = json.loads(json.dumps({"minutes": minutes, "data": asdict(data)}))
+    # Where phantoms are kept does not matter to what is learnt from them.
+    asked["data"]["phantoms"].pop("cache")
+    earlier = read_told(model)
+    if _PREPARED in earlier:
+        if earlier.get(_ASKED) != asked:
+            raise BadInput(
+                f"{process.work} has a model of other minutes or scans; choose another --out"
+            )
         return model
     count = 0
 
@@ -90,7 +100,7 @@ def train_nnunet(process: NnUnetProcess, data: DataConfig, minutes: float) -> Pa
             yield upright(case.images, case.voxel_mm), case.labels
 
     process.train(cases(), minutes)
-    told = read_told(model) | {"scans": count, _PREPARED: scan_fields(data)}
+    told = read_told(model) | {"scans": count, _PREPARED: scan_fields(data), _ASKED: asked}
     with atomic_write(model / TRAINING) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     for name in ("nnUNet_raw", "nnUNet_preprocessed"):
@@ -100,4 +110,5 @@ def train_nnunet(process: NnUnetProcess, data: DataConfig, minutes: float) -> Pa
 
 def given_to_nnunet(model: Path) -> dict[str, object]:
     """Return what a model was given, as tables tell it."""
-    return {name: value for name, value in read_told(model).items() if name != _PREPARED}
+    own = (_PREPARED, _ASKED)
+    return {name: value for name, value in read_told(model).items() if name not in own}
