@@ -25,11 +25,6 @@ class CancelToken:
     def __init__(self) -> None:
         self._event = threading.Event()
 
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether someone asked to stop."""
-        return self._event.is_set()
-
     def cancel(self) -> None:
         """Ask the call that holds this token to stop at its next unit of work."""
         self._event.set()

@@ -22,7 +22,6 @@ ablation           train and measure the approaches of the paper's Table 2 at sm
 gpu                measure everything on a GPU, train there, and write a report
 gpu_search         time a scan as a user has it searched, on any device
 draw_icons         draw the icons of the module's buttons
-draw_training      draw the losses of a network from its training log
 extension_package  lay the extension out as Slicer's build does
 
 Parts of ``parity``: ``golden_sets`` runs our network on the recipe of a set, ``published_flow``

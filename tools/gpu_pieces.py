@@ -51,11 +51,6 @@ class Plan:
     processes: int = 1
     """That train, and share the GPU."""
 
-    @property
-    def is_rehearsal(self) -> bool:
-        """Whether the figures say nothing of a GPU."""
-        return self.device != "cuda"
-
 
 def on_a_gpu(golden: Path, config: Path, minutes: float) -> Plan:
     """Return the plan for a machine with a GPU: everything."""

@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mois_core.bench.machine import PRECISIONS, describe, seconds_of
-from mois_core.bench.operations import COLUMNS, EXEMPLARS, PRESENT_BIAS, ROWS, SLICES
+from mois_core.bench.operations import COLUMNS, EXEMPLARS, PRESENT_BIAS, ROWS, SLICES, noise
 from mois_core.bench.synthetic_weights import fill_synthetic
 from mois_core.errors import BadInput
 from mois_core.geometry import Volume
@@ -33,13 +33,6 @@ from mois_core.network.loading import build, usable_device
 from mois_core.progress import silent
 from mois_core.session import NewClick, Session
 from mois_core.session.state import Settings
-
-
-def scan(slices: int, rows: int, columns: int) -> Volume:
-    """Return a scan of noise in the usual pixels and slices, in mm."""
-    pixels = np.random.default_rng(0).integers(1, 1000, (slices, rows, columns), dtype=np.int16)
-    coronal = np.array([[-0.62, 0, 0, 0], [0, 0, 7.8, 0], [0, -0.62, 0, 0], [0, 0, 0, 1.0]])
-    return Volume(pixels, coronal)
 
 
 def network(name: str, device: torch.device, precision: str) -> MoisSam2:
@@ -77,7 +70,7 @@ def measure(
     name: str, device: torch.device, precision: str, size: tuple[int, int, int], repeats: int
 ) -> dict[str, Any]:
     """Return the figures of several scans one after the other; the first one warms up."""
-    model, volume = network(name, device, precision), scan(*size)
+    model, volume = network(name, device, precision), noise(*size)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with torch.no_grad():

@@ -282,6 +282,11 @@ def test_results_never_take_the_place_of_an_input_or_of_each_other(refused, the_
     assert "is also --report" in refused("--save-session", a_case / RESULTS[1])
 
 
+def test_what_the_published_app_keeps_is_not_limited(refused, the_stub):
+    line = refused("--reference", "--min-confidence", "0.5")
+    assert "--reference keeps all findings" in line and "leave out --min-confidence" in line
+
+
 def test_a_full_disk_at_the_end_leaves_nothing(refused, the_stub, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")

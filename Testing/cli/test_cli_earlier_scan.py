@@ -70,8 +70,23 @@ def test_an_earlier_scan_of_another_patient_is_refused(folder, tmp_path, monkeyp
     out = folder / "refused.seg.nrrd"
     words = ("--earlier", earlier(tmp_path), "--no-search", "--out", out)
     assert segment(folder, *words) == EXIT_BAD_INPUT
-    assert "cannot be registered" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "cannot be registered" in said
+    assert "'mois compare --unchecked --registration', and go on without --earlier" in said
     assert not out.exists()
+
+
+def test_the_earlier_scan_and_its_lesions_are_never_written_over(
+    folder, tmp_path, monkeypatch, capsys
+):
+    use_stub(monkeypatch)
+    lesions = tmp_path / "old.nii.gz"
+    lesions.write_bytes((folder / "1" / "instances.nii.gz").read_bytes())
+    before = lesions.read_bytes()
+    words = ("--earlier", f"{folder / '1' / 'scan.nii.gz'}:{lesions}", "--out", lesions)
+    assert segment(folder, *words) == EXIT_BAD_INPUT
+    assert "is also an input" in capsys.readouterr().err
+    assert lesions.read_bytes() == before
 
 
 def test_a_series_of_the_earlier_scan_is_chosen(folder, tmp_path, monkeypatch, capsys):

@@ -12,8 +12,8 @@ import vtk
 from engine_fixtures import CORONAL, SCENE, Block, scan_of
 from MOISSAM2SegmentLib.scene.transforms import ijk_to_ras, numpy_to_matrix, right_handed, to_world
 
-from mois_core.errors import Cancelled
 from mois_core.geometry import Volume
+from mois_core.progress import CancelToken
 
 PATIENCE_S = 20.0
 
@@ -107,8 +107,8 @@ def slowed_down(session, monkeypatch, seconds: float) -> None:
             while time.monotonic() < end:
                 time.sleep(0.01)
                 for argument in (*arguments, *how.values()):
-                    if hasattr(argument, "is_cancelled") and argument.is_cancelled:
-                        raise Cancelled
+                    if isinstance(argument, CancelToken):
+                        argument.check()
             return method(*arguments, **how)
 
         monkeypatch.setattr(session, name, slow)

@@ -10,7 +10,9 @@ import threading
 import numpy as np
 import pytest
 import slicer
-from engine_fixtures import FIRST, SECOND
+from dicom_files import IDENTITY_TAGS, write_series
+from dicom_scene import Database, load_series
+from engine_fixtures import FIRST, SCENE, SECOND, scan_of
 from MOISSAM2SegmentLib.scene.click_points import OUTSIDE
 from MOISSAM2SegmentLib.scene.stored_session import stored_session_of
 from MOISSAM2SegmentLib.scene.transforms import to_world
@@ -253,3 +255,23 @@ def test_stations_are_joined_and_those_that_cannot_be_are_refused(a_logic, a_sce
     a_logic.start(node)
     with pytest.raises(BadInput, match="show the same place"):
         a_logic.join_stations([stations[0], node])
+
+
+def test_lesions_are_written_for_the_archive_that_the_scan_came_from(
+    a_logic, a_scene, monkeypatch, tmp_path
+):
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    database = Database()
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    values = scan_of(*SCENE)
+    how = {"size": values.shape[:0:-1], "spacing": (0.62, 0.62), "tags": IDENTITY_TAGS}
+    files = write_series(tmp_path / "scan", "1.2.3.4", range(len(values)), values=values, **how)
+    a_logic.start(load_series(a_scene, database, files))
+    a_logic.click(place_of(a_logic, FIRST))
+    (tmp_path / "out").mkdir()
+
+    folder = a_logic.save_dicom(tmp_path / "out")
+    assert folder.parent == tmp_path / "out"
+    assert {"segmentation.dcm", "measurements.dcm"} <= {path.name for path in folder.iterdir()}
+    with pytest.raises(BadInput):
+        a_logic.save_dicom(tmp_path / "nowhere")

@@ -106,7 +106,7 @@ class _Schedules:
         model = copy.deepcopy(published).set_precision(dtype)
         self.device = device
         self.session = Session(
-            model, _some_volume(), Settings(propagation_slices=PROPAGATION_SLICES, gate=False)
+            model, noise(), Settings(propagation_slices=PROPAGATION_SLICES, gate=False)
         )
         self.session.prepare()
         stack = self.session.stack
@@ -160,8 +160,8 @@ def time_operations(settings: BenchSettings, progress: Progress = silent) -> lis
     return times
 
 
-def _some_volume() -> Volume:
-    """Return a scan of the usual size; its content does not matter for the time."""
-    pixels = np.random.default_rng(0).integers(1, 1000, (SLICES, ROWS, COLUMNS), dtype=np.int16)
+def noise(slices: int = SLICES, rows: int = ROWS, columns: int = COLUMNS) -> Volume:
+    """Return a scan in the usual pixels and slices; its content does not matter for the time."""
+    pixels = np.random.default_rng(0).integers(1, 1000, (slices, rows, columns), dtype=np.int16)
     coronal = np.array([[-0.62, 0, 0, 0], [0, 0, 7.8, 0], [0, -0.62, 0, 0], [0, 0, 0, 1.0]])
     return Volume(pixels, coronal)

@@ -47,5 +47,9 @@ def read_earlier(
     if not point.lesions:
         raise BadInput(f"--earlier {text}: there is no outlined lesion to propose")
     registration = register(point.scan, volume, bar)
-    check(registration)
+    check(
+        registration,
+        "see how far they are off with 'mois compare --unchecked --registration', and go on "
+        "without --earlier",
+    )
     return EarlierScan(point, registration)

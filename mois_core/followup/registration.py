@@ -120,14 +120,17 @@ def register(
     return Registration(whole, one, other, assess(one, other, whole, before.correlation))
 
 
-def check(registration: Registration) -> None:
-    """Refuse a registration that cannot be right."""
+def check(
+    registration: Registration,
+    otherwise: str = "compare them unchecked and look at the picture of the registration",
+) -> None:
+    """Refuse a registration that cannot be right.
+
+    ``otherwise`` is what to do if the scans are of one body all the same.
+    """
     why = registration.quality.why_not
     if why:
-        raise BadInput(
-            f"the scans cannot be registered: {why} If they are, compare them unchecked and "
-            "look at the picture of the registration"
-        )
+        raise BadInput(f"the scans cannot be registered: {why} If they are, {otherwise}")
 
 
 class _Watch:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -28,9 +27,9 @@ from mois_core.followup.outline_uncertainty import (
     sd_of_log_volume,
 )
 from mois_core.io.atomic import atomic_write
+from mois_core.results.lesion_report import rounded
 
 COLUMNS = tuple(column.name for column in fields(LesionChange))
-_DIGITS = 7
 
 
 def write_table(
@@ -57,7 +56,7 @@ def _write_csv(path: str | os.PathLike[str], follow_up: FollowUp, dice: float) -
         writer.writeheader()
         for change, course in zip(lesion_changes(follow_up, dice), follow_up.courses, strict=True):
             own = [follow_up.volume_cm3(course, n) for n in scans]
-            writer.writerow(_rounded({**asdict(change), **dict(zip(volumes, own, strict=True))}))
+            writer.writerow(rounded({**asdict(change), **dict(zip(volumes, own, strict=True))}))
 
 
 def document(follow_up: FollowUp, dice: float = READERS_DICE) -> dict[str, object]:
@@ -77,25 +76,25 @@ def document(follow_up: FollowUp, dice: float = READERS_DICE) -> dict[str, objec
                 "scan": n + 1,
                 "days_since_first": _days(follow_up, n),
                 "lesions": len(point.lesions),
-                "burden_cm3": _rounded(point.burden_cm3),
-                "burden_sd_cm3": _rounded(_burden_sd(follow_up, n, dice)),
+                "burden_cm3": rounded(point.burden_cm3),
+                "burden_sd_cm3": rounded(_burden_sd(follow_up, n, dice)),
             }
             for n, point in enumerate(follow_up.points)
         ],
-        "registrations": [_rounded(asdict(one.quality)) for one in follow_up.registrations],
+        "registrations": [rounded(asdict(one.quality)) for one in follow_up.registrations],
         "counts": asdict(count_changes(changes)),
-        "burden_change_percent": _rounded(_percent(burdens[0], burdens[-1])),
+        "burden_change_percent": rounded(_percent(burdens[0], burdens[-1])),
         "by_region": _by_region(follow_up, changes),
         "lesions": [
             {
-                **_rounded(asdict(change)),
+                **rounded(asdict(change)),
                 "label_in_scan": [course.labels.get(n) for n in range(len(follow_up.points))],
                 "uid_in_scan": [
                     point.uid(course.labels[n]) if n in course.labels else None
                     for n, point in enumerate(follow_up.points)
                 ],
                 "volumes_cm3": [
-                    _rounded(follow_up.volume_cm3(course, n)) for n in range(len(follow_up.points))
+                    rounded(follow_up.volume_cm3(course, n)) for n in range(len(follow_up.points))
                 ],
             }
             for change, course in zip(changes, follow_up.courses, strict=True)
@@ -123,7 +122,7 @@ def _by_region(follow_up: FollowUp, changes: list[LesionChange]) -> dict[str, ob
         sums = table.setdefault(change.region, {"then_cm3": 0.0, "now_cm3": 0.0})
         sums["then_cm3"] += follow_up.volume_cm3(course, 0) or 0.0
         sums["now_cm3"] += follow_up.volume_cm3(course, last) or 0.0
-    return _rounded(table)
+    return rounded(table)
 
 
 def _burden_sd(follow_up: FollowUp, position: int, dice: float) -> float:
@@ -139,9 +138,3 @@ def _days(follow_up: FollowUp, position: int) -> int | None:
 
 def _percent(then: float, now: float) -> float | None:
     return 100 * (now / then - 1) if then else None
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _rounded(part) for key, part in value.items()}
-    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value

@@ -37,7 +37,7 @@ class Settings:
     trained with, which for most are percentiles of each scan."""
     propagation_mm: float = 24.0
     """How far a lesion is propagated each way at most; it ends earlier where it is lost. Three
-    slices of 7.8 mm, as published, measured to be best at that thickness and at 2 mm."""
+    slices of 7.8 mm, as published; on thin slices it reaches as far, over more of them."""
     propagation_slices: int | None = None
     """The same as a number of slices, whatever their thickness; None leaves it to the distance."""
     exemplars: int = 10
@@ -45,6 +45,7 @@ class Settings:
     smallest_cm3: float = 0.1
     """Findings below this are left out."""
     fill_holes: bool = True
+    """Fill holes of what the network outlines; those of findings always are."""
     findings: Literal["components", "reprompted"] = "components"
     """A finding is a connected component of what the search marks, or what the network outlines
     when it is asked again at that component's deepest point."""
@@ -55,9 +56,9 @@ class Settings:
     the network."""
     absorb: bool = True
     """What a search marks in contact with a clicked lesion becomes part of it, except on slices
-    that were painted or have a negative click, if both are mostly the same where the lesion was
-    looked for. Without, it is left out if it is less than a third of what is marked there, and else
-    a finding."""
+    that were painted or have a negative click, if it is at most a third as large as what is marked
+    of the lesion where that was looked for. Without, such a piece is left out. A larger one is a
+    finding."""
     heed_clicks: bool = True
     """Make the place of a correction what the click says, even where the network does not, and let
     no correction do the opposite of what it says elsewhere on the slice."""
