@@ -89,6 +89,13 @@ def test_stations_that_only_touch_keep_every_voxel():
     assert composed.seams_mm == (round(500 - 19.5 * 0.6, 1),)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
+def test_small_gaps_that_add_up_leave_no_empty_plane(order):
+    stations = [moved(level(100, 10), 0, 10.44 * n, 0) for n in range(4)]
+    composed = compose(*(stations[n] for n in order))
+    assert (composed.array == 100).all()
+
+
 def test_the_grid_reaches_as_far_as_all_stations_and_is_empty_where_none_lies():
     lower = moved(level(50), 2, 15, -1)
     composed = compose(level(70), lower)

@@ -87,6 +87,18 @@ def test_pixel_sizes_may_not_be_mixed(a_folder):
     assert "different pixel sizes" in refusal(a_folder)
 
 
+@pytest.mark.parametrize("slopes", [(1, 0.00005, 0.37, 2), (1, 0.082, 0.304, 0.526), (2, 2, 2, 2)])
+def test_each_slice_is_scaled_as_its_own_file_says(tmp_path, slopes):
+    for file, slope in zip(write_series(tmp_path / "a", "1.2.3", range(4)), slopes, strict=True):
+        dataset = pydicom.dcmread(file)
+        dataset.RescaleSlope, dataset.RescaleIntercept = str(slope), "0"
+        dataset.PixelData = np.full((dataset.Rows, dataset.Columns), 30000, np.int16).tobytes()
+        dataset.save_as(file)
+    scan = read_scan(tmp_path / "a")
+    means = sorted(float(slice_.mean()) for slice_ in scan.array)
+    assert means == pytest.approx(sorted(30000 * slope for slope in slopes), rel=1e-5)
+
+
 def test_a_folder_without_images(a_folder):
     a_folder.mkdir()
     (a_folder / "notes.txt").write_text("nothing", "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pydicom
 import pytest
 from command_line import mois, use_stub, write_clicks
@@ -114,3 +115,13 @@ def test_where_a_scan_lies_does_not_change_what_its_lesions_are_called(a_series)
     moved[:3, 3] += 5
     assert numbered_uid(Volume(scan.array, moved), 3) == numbered_uid(scan, 3)
     assert numbered_uid(Volume(scan.array + 1, moved), 3) != numbered_uid(scan, 3)
+
+
+@pytest.mark.parametrize("text", ["not a UID at all", "2.25." + "7" * 75, "2.25.07", "3.1", ""])
+def test_what_is_no_uid_is_not_taken_for_one(tmp_path, text):
+    labels = np.zeros((2, 4, 4), dtype=np.uint8)
+    labels[0, 1], labels[1, 2] = 1, 2
+    path = tmp_path / "o.seg.nrrd"
+    segments = [(n, f"Lesion {n}", (1.0, 0.0, 0.0)) for n in (1, 2)]
+    write_with_uids(path, Volume(labels, np.eye(4)), labels, segments, {1: text, 2: "2.25.5"})
+    assert read_uids(path) == {2: "2.25.5"}

@@ -15,6 +15,7 @@ from stub_network import StubNetwork
 from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
 from mois_core.errors import BadInput
+from mois_core.results.dicom_equipment import algorithm_type
 from mois_core.session import Session
 from mois_core.session.lesion import Status
 from mois_core.session.session_file import describe, restore, to_bytes
@@ -240,3 +241,13 @@ def test_what_a_search_added_to_a_lesion_is_in_a_file_of_an_earlier_format_too()
     restored = restore(content, session.model, session.volume, session.model_info)
     assert session.lesion(lesion).absorbed
     assert digest(restored.lesion(lesion)) == digest(session.lesion(lesion))
+
+
+def test_what_a_reader_drew_is_nobodys_algorithm_until_a_network_takes_part():
+    session = stub_session(FIRST, SECOND)
+    drawn = session.set_mask(None, session.stack.to_volume(painted(FIRST)))
+    clicked = click_on(session, SECOND)
+    assert algorithm_type(session.lesion(drawn)) == "MANUAL"
+    assert algorithm_type(session.lesion(clicked)) == "SEMIAUTOMATIC"
+    session.click(ras(session, *FIRST.middle), lesion=drawn)
+    assert algorithm_type(session.lesion(drawn)) == "SEMIAUTOMATIC"

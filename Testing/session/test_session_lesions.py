@@ -249,6 +249,42 @@ def test_what_a_merge_fills_in_on_an_erased_slice_stays_when_it_is_propagated(se
     assert before[3].any()
 
 
+@pytest.mark.parametrize("then", ["click", "propagate"])
+def test_what_was_found_stays_when_a_lesion_that_it_was_merged_with_goes_on(then):
+    far = Block((6, 9), (20, 27), (4, 10))
+    session = stub_session(FIRST, far, propagation_slices=3)
+    click_on(session, FIRST)
+    merged = session.merge(1, *session.find_similar())
+    before = stack_of(session, merged)
+    if then == "click":
+        session.click(ras(session, *FIRST.middle), lesion=merged)
+    else:
+        session.propagate([merged])
+    assert np.array_equal(stack_of(session, merged), before)
+
+
+def test_a_finding_that_is_found_again_forgets_what_it_was_merged_from():
+    session = stub_session(FIRST, THIRD, Block((4, 7), (20, 27), (4, 10)))
+    click_on(session, FIRST)
+    merged = session.merge(*session.find_similar()[:2])
+    session.reconsider(merged)
+    for lesion_id in session.find_similar():
+        lesion = session.lesion(lesion_id)
+        before = stack_of(session, lesion_id)
+        n, row, column = np.argwhere(before)[0]
+        session.click(ras(session, n, row, column), lesion=lesion_id)
+        session.delete_click(session.lesion(lesion_id).clicks[-1].id)
+        assert np.array_equal(stack_of(session, lesion_id), before), lesion.id
+
+
+def test_clicked_lesions_that_were_rejected_stay_so_when_merged(session):
+    first, second = click_on(session, FIRST), click_on(session, SECOND)
+    session.reject(first, second)
+    merged = session.merge(first, second)
+    assert statuses(session) == {merged: "rejected"}
+    assert not session.labels().any()
+
+
 def test_rejected_lesions_stay_rejected_when_merged(searched):
     searched.reject(2, 3)
     searched.merge(2, 3)

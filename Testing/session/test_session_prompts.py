@@ -11,6 +11,7 @@ from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_sess
 
 from mois_core.errors import BadInput
 from mois_core.session.lesion import Status
+from mois_core.session.state import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -495,3 +496,16 @@ def test_a_mask_of_another_shape_is_refused(session):
 def test_the_scene_is_seen_as_it_was_drawn(session):
     for block in SCENE[:4]:
         assert is_exactly(session, click_on(session, block), block)
+
+
+def test_a_reach_beyond_the_scan_costs_nothing():
+    far, seen = stub_session(FIRST, propagation_slices=10**6), []
+    whole = far.click(ras(far, *FIRST.middle), progress=lambda *how: seen.append(how))
+    assert len(seen) < 100
+    near = stub_session(FIRST, propagation_slices=11)
+    assert np.array_equal(stack_of(far, whole), stack_of(near, click_on(near, FIRST)))
+
+
+@pytest.mark.parametrize("slice_mm", [0.3, 0.6, 0.7, 0.9, 2.0, 7.8])
+def test_the_reach_is_the_same_from_files_that_keep_fewer_digits(slice_mm):
+    assert Settings().reach(float(np.float32(slice_mm))) == Settings().reach(slice_mm)

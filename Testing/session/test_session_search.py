@@ -202,6 +202,24 @@ def test_a_search_stays_inside_the_region_and_searches_its_slices_only(session):
     assert session.model.calls["decode_search"] - before == 3
 
 
+def test_what_a_search_added_to_a_lesion_outside_of_the_region_stays():
+    session = stub_session(FIRST, SECOND, THIRD, propagation_slices=1)
+    lesion = click_on(session, FIRST)
+    clicked = stack_of(session, lesion)
+    session.find_similar()
+    whole = stack_of(session, lesion)
+    assert whole.sum() > clicked.sum()
+    far, near = np.zeros((2, *whole.shape), dtype=bool)
+    far[9:], near[: np.argwhere(whole)[:, 0].max()] = True, True
+
+    session.find_similar(inside=session.stack.to_volume(far))
+    assert np.array_equal(stack_of(session, lesion), whole)
+    session.find_similar(inside=session.stack.to_volume(near))
+    assert np.array_equal(stack_of(session, lesion), whole)
+    session.find_similar()
+    assert np.array_equal(stack_of(session, lesion), whole)
+
+
 def test_a_search_leaves_out_what_is_to_be_left_out(session):
     click_on(session, FIRST)
     session.find_similar(outside=session.stack.to_volume(painted(SECOND)))

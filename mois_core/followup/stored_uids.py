@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from mois_core.geometry import Volume
 from mois_core.io.images import quiet
 from mois_core.io.segmentation import Segment, write_segmentation
 from mois_core.results.lesion_uids import TAG
+
+_UID = re.compile(r"(?=.{1,64}$)[0-2](\.(0|[1-9]\d*))+")
+"""What DICOM takes for one; other programs may write anything into a tag."""
 
 
 def read_uids(path: Path) -> dict[int, str]:
@@ -46,7 +50,7 @@ def uids_in(header: SimpleITK.ImageFileReader | SimpleITK.Image) -> dict[int, st
         value = texts.get("LabelValue", "")
         if value.isdecimal():
             shared |= {int(value)} & found.keys()
-            if tags.get(TAG):
+            if _UID.fullmatch(tags.get(TAG, "")):
                 found[int(value)] = tags[TAG]
         n += 1
     times = Counter(found.values())

@@ -89,6 +89,8 @@ def plan_stations(stations: Sequence[Volume], names: Sequence[str]) -> StationPl
         _check_neighbours(corners[pair], sizes[pair], axis, first, [names[n] for n in pair])
 
     starts = np.round(corners).astype(int)
+    for upper, lower in zip(order[:-1], order[1:], strict=True):
+        _close_gap(starts[:, axis], sizes[:, axis], upper, lower)
     shifts = corners - starts
     shifts[np.abs(shifts) <= _ON_GRID] = 0
     lowest = starts.min(axis=0)
@@ -183,6 +185,17 @@ def _check_neighbours(
             f"{-overlap[axis] * grid.spacing[axis]:.0f} mm are missing between {upper} and "
             f"{lower}; they cannot be composed without what lies between."
         )
+
+
+def _close_gap(starts: np.ndarray, sizes: np.ndarray, upper: int, lower: int) -> None:
+    """Move the lower of two stations to the end of the upper one, if rounding left a plane between.
+
+    Gaps that are narrow enough add up from station to station.
+    """
+    if starts[lower] > starts[upper]:
+        starts[lower] = min(starts[lower], starts[upper] + sizes[upper])
+    else:
+        starts[lower] = max(starts[lower], starts[upper] - sizes[lower])
 
 
 def _shared(upper: tuple[int, int], lower: tuple[int, int]) -> tuple[int, int]:

@@ -254,7 +254,10 @@ def _read_stack(station: Station) -> Volume:
     files = [frame.file for frame in frames]
     with quiet(), readable(station.what):
         if all(frame.is_classic for frame in frames):
-            image = SimpleITK.ReadImage(files if len(files) > 1 else files[0])
+            # All get the type of the first, which suits the others if they are scaled alike.
+            is_alike = len({frame.scale for frame in frames}) == 1
+            kind = SimpleITK.sitkUnknown if is_alike else SimpleITK.sitkFloat32
+            image = SimpleITK.ReadImage(files if len(files) > 1 else files[0], kind)
             return volume_from_image(image, station.what)
         arrays = {
             file: grey_values(SimpleITK.ReadImage(file), station.what)

@@ -67,6 +67,7 @@ _DIMENSION_POINTER, _DIMENSION_VALUES = 0x0020_9165, 0x0020_9157
 # Dimensions that say where a frame lies: in-stack position, stack, position of the plane.
 _SPATIAL_DIMENSIONS = (0x0020_9057, 0x0020_9056, 0x0020_0032)
 _NO_RESCALING = (1.0, 0.0)
+_RESCALE = ("0028|1053", "0028|1052")
 # Where GDCM puts an image that does not say where it lies.
 _ORIGIN, _AXIAL = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -92,6 +93,8 @@ class Frame:
     rescaling: tuple[float, float] = _NO_RESCALING
     """Slope and intercept from what GDCM gives to intensities. They change nothing in most files:
     GDCM scales all frames of a file as its first one."""
+    scale: tuple[str, ...] = ()
+    """How a classic file scales its intensities, by which GDCM chooses a type for them."""
     traits: Mapping[str, Trait] = field(default_factory=dict)
     """What may tell it from other frames at its place, by name, the likeliest first."""
 
@@ -149,6 +152,7 @@ def _classic_frame(
         position=_checked(position, 3, what),
         orientation=_checked(orientation, 6, what).reshape(2, 3),
         slice_spacing=header.GetSpacing()[2],
+        scale=tuple(header.GetMetaData(tag) for tag in _RESCALE if header.HasMetaDataKey(tag)),
         traits=traits,
     )
 

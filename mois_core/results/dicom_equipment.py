@@ -65,7 +65,7 @@ def algorithm_type(lesion: Lesion) -> str:
     """Return how a lesion came about, in DICOM's words."""
     from mois_core.session.lesion import Status
 
-    if lesion.is_as_given:
+    if lesion.is_drawn:
         return "MANUAL"
     return "SEMIAUTOMATIC" if lesion.status is Status.PROMPTED else "AUTOMATIC"
 

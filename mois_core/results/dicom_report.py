@@ -81,7 +81,7 @@ def _measured(
     from pydicom.sr.codedict import codes
 
     row = lesion.row
-    is_ours = not lesion.lesion.is_as_given
+    is_ours = not lesion.lesion.is_drawn
     most = max(segmentations, key=lambda station: sum(station.voxels_on(row.lesion).values()))
     return highdicom.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(

@@ -15,7 +15,7 @@ from mois_core.io.dicom_source import SourceStation
 from mois_core.network.model_info import ModelInfo
 from mois_core.results.dicom_equipment import algorithm, algorithm_type, equipment, new_uid
 from mois_core.results.dicom_lesions import DicomLesion
-from mois_core.session.lesion import Status
+from mois_core.session.lesion import Lesion, Status
 
 if TYPE_CHECKING:
     import highdicom
@@ -31,6 +31,7 @@ _HOW = {
     Status.ACCEPTED: "Found by the search, accepted by a reader",
 }
 _GIVEN = "Outlined before, taken over as it was"
+_DRAWN = "Drawn by a reader"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,19 +138,25 @@ def _description(
     import highdicom
     from pydicom.sr.codedict import codes
 
-    is_given = lesion.lesion.is_as_given
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=lesion.label,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.Neurofibroma,
         algorithm_type=algorithm_type(lesion.lesion),
-        algorithm_identification=None if is_given else algorithm(model),
+        algorithm_identification=None if lesion.lesion.is_drawn else algorithm(model),
         tracking_uid=lesion.tracking_uid,
         tracking_id=lesion.tracking_id,
         display_color=highdicom.color.CIELabColor.from_rgb(
             *(round(part * 255) for part in lesion.colour)
         ),
     )
-    description.SegmentDescription = _GIVEN if is_given else _HOW[lesion.lesion.status]
+    description.SegmentDescription = _how(lesion.lesion)
     return description
+
+
+def _how(lesion: Lesion) -> str:
+    """Return in words how a lesion came about."""
+    if lesion.is_as_given:
+        return _GIVEN
+    return _DRAWN if lesion.is_drawn else _HOW[lesion.status]

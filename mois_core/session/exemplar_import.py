@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from mois_core.errors import BadInput
 from mois_core.geometry import SliceStack
@@ -37,11 +38,16 @@ def exemplars_from_labels(
             f"the outlined lesions have {labels.shape} voxels and the scan has {shape}; "
             "they must be on the same grid"
         )
-    stack = source.stack.from_volume(labels)
+    stack = source.stack.from_volume(labels if labels.dtype.kind in "iu" else labels.astype(int))
     largest: list[tuple[int, Plane]] = []
-    for value in np.unique(labels[labels > 0]):
-        mask = Mask.from_stack(stack == value)
-        largest.append((mask.largest_slice, mask.planes[mask.largest_slice]))
+    for value, box in enumerate(ndimage.find_objects(stack), start=1):
+        if box is None:
+            continue
+        areas = np.count_nonzero(stack[box] == value, axis=(1, 2))
+        slice_index = box[0].start + int(areas.argmax())
+        plane = Plane.crop(stack[slice_index] == value)
+        assert plane is not None
+        largest.append((slice_index, plane))
     imported: list[Exemplar] = []
     for (slice_index, plane), memory in zip(largest, _memories(largest, source), strict=True):
         row, column = np.argwhere(plane.pixels)[0] + (plane.row, plane.column)

@@ -122,7 +122,8 @@ def lesions_after_search(
     state = state.without_lesions(*(le.id for le in undecided))
     if rules.absorb:
         known = list(state.lesions.values())
-        state = state.with_lesions(*absorb(found, known, rules.spacing, state.next_click))
+        how = (rules.spacing, state.next_click, allowed)
+        state = state.with_lesions(*absorb(found, known, *how))
     owners = _owners(state.lesions.values(), found.shape)
     blocked = owners > 0 if allowed is None else (owners > 0) | ~allowed
     denied = _denied(state.lesions.values())
@@ -197,17 +198,18 @@ def absorb(
     lesions: Sequence[Lesion],
     spacing: tuple[float, float, float],
     order: int,
+    allowed: np.ndarray | None = None,
 ) -> list[Lesion]:
     """Return the lesions that the user prompted with what is marked in contact with them.
 
-    ``order`` is the number of the next prompt.
-    Those that are as they were outlined elsewhere stay so. What an earlier search had given them is
-    taken back first, unless it was rejected with the lesion. What is small beside what is marked of
-    them, on the slices where they were looked for, is theirs; beyond, all is believed. A part that
-    touches several of them is shared out, each voxel to the nearest; slices that the user drew, or
-    denied something on, gain nothing.
+    ``order`` is the number of the next prompt; ``allowed`` is where was searched, None everywhere.
+    Those that are as they were outlined elsewhere stay so. What an earlier search had given them
+    there is taken back first, unless it was rejected with the lesion. What is small beside what is
+    marked of them, on the slices where they were looked for, is theirs; beyond, all is believed. A
+    part that touches several of them is shared out, each voxel to the nearest; slices that the user
+    drew, or denied something on, gain nothing.
     """
-    own = [_without_absorbed(le) if le.status is Status.PROMPTED else le for le in lesions]
+    own = [_without_absorbed(le, allowed) if le.status is Status.PROMPTED else le for le in lesions]
     takers = [le for le in own if le.status is Status.PROMPTED and not le.is_as_given]
     known = _owners(own, found.shape) > 0
     owners = _owners(takers, found.shape)
@@ -235,8 +237,10 @@ def absorb(
             part = _mask_in(gained[box] == lesion.id, box, lesion.mask.shape)
             part = part.off_slices(_closed_slices(lesion))
         if part:
-            absorbed = Absorbed(part, order)
-            lesion = replace(lesion, mask=lesion.mask.union(part), absorbed=absorbed)
+            mask = lesion.mask.union(part)
+            if lesion.absorbed is not None:
+                part = part.union(lesion.absorbed.mask)
+            lesion = replace(lesion, mask=mask, absorbed=Absorbed(part, order))
         changed.append(lesion)
     return changed
 
@@ -252,10 +256,17 @@ def _closed_slices(lesion: Lesion) -> set[int]:
     return {*lesion.painted, *denied}
 
 
-def _without_absorbed(lesion: Lesion) -> Lesion:
+def _without_absorbed(lesion: Lesion, allowed: np.ndarray | None = None) -> Lesion:
+    """Return a lesion without what a search had given it, inside ``allowed`` or everywhere."""
     if lesion.absorbed is None:
         return lesion
-    return replace(lesion, mask=lesion.outlined, absorbed=None)
+    outlined = lesion.outlined
+    kept = None if allowed is None else lesion.absorbed.counting.without(allowed)
+    if not kept:
+        return replace(lesion, mask=outlined, absorbed=None)
+    return replace(
+        lesion, mask=outlined.union(kept), absorbed=Absorbed(kept, lesion.absorbed.order)
+    )
 
 
 def _wider(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -366,7 +377,8 @@ def as_lesions(masks: Sequence[Mask], earlier: Sequence[Lesion], next_id: int) -
         twin = max(free, key=lambda lesion: iou(lesion.mask, mask), default=None)
         if twin is not None and iou(twin.mask, mask) >= MOSTLY:
             free.remove(twin)
-            lesions.append(replace(twin, mask=mask))
+            # What it was once merged from is not what a search finds now.
+            lesions.append(replace(twin, mask=mask, origin=None))
         else:
             lesions.append(Lesion(next_id, Status.FOUND, mask))
             next_id += 1

@@ -107,6 +107,9 @@ class Origin:
     status: Status
     order: int
     """Prompts that were made earlier, on what was merged, do not count any more."""
+    kept: frozenset[int] = frozenset()
+    """Slices of findings that were merged with what the user prompted: no propagation from there
+    would reach them again, so it leaves them as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +196,13 @@ class Lesion:
         prompts = self.prompts
         is_drawn = all(isinstance(prompt, Painting) for prompt in prompts)
         return is_drawn and any(prompt.is_given for prompt in prompts)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the user, or somebody elsewhere, drew all of it and no network took part."""
+        is_painted = all(isinstance(prompt, Painting) for prompt in self.prompts)
+        is_bare = self.origin is None and self.absorbed is None and not self.propagated
+        return self.is_as_given or (self.has_prompts and is_painted and is_bare)
 
     def clicks_on(self, slice_index: int) -> tuple[Click, ...]:
         """Return the clicks that count on one slice, in the order they were made.

@@ -175,7 +175,10 @@ class LesionEditor:
             prompted[slice_index] = self.decoder.remember_mask(slice_index, image)
         painted = frozenset(prompted).union(*(le.painted for le in lesions))
         propagated = {n: memory for le in lesions for n, memory in le.propagated.items()}
-        status = Status.PROMPTED if prompted else _decided(*lesions)
+        kept = frozenset[int]().union(*map(_found_on, lesions)) if prompted else frozenset()
+        status = _decided(*lesions)
+        if prompted and status.counts:
+            status = Status.PROMPTED
         return Lesion(
             id=lesions[0].id,
             status=status,
@@ -183,9 +186,9 @@ class LesionEditor:
             name=lesions[0].name,
             clicks=tuple(sorted((c for le in lesions for c in le.clicks), key=lambda c: c.id)),
             paintings=_as_painted(mask, painted, order, all(le.is_as_given for le in lesions)),
-            origin=Origin(mask, status, order),
+            origin=Origin(mask, status, order, kept),
             prompted=MappingProxyType(prompted),
-            propagated=_without(propagated, *shared, *painted),
+            propagated=_without(propagated, *shared, *painted, *kept),
             changed=clock,
             uid=next((lesion.uid for lesion in lesions if lesion.uid), ""),
         )
@@ -334,6 +337,12 @@ def _as_painted(
 ) -> tuple[Painting, ...]:
     """Return slices of a mask as if the user had painted them just now."""
     return tuple(Painting(n, mask.planes.get(n), order, is_given) for n in sorted(slice_indices))
+
+
+def _found_on(lesion: Lesion) -> frozenset[int]:
+    """Return the slices of a lesion that a search found and no prompt is about."""
+    before = lesion.origin.kept if lesion.origin is not None else frozenset()
+    return before if lesion.prompted else before.union(lesion.mask.planes)
 
 
 def _without(memories: Mapping[int, SliceMemory], *slice_indices: int) -> Mapping[int, SliceMemory]:

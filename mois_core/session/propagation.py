@@ -68,6 +68,7 @@ def around_every_prompt(
     From one of the ``emptied`` a lesion comes only to slices that no other reaches. ``fixed``
     slices keep what they have; ``slices`` is how many the scan has.
     """
+    propagation_slices = min(propagation_slices, slices)
     rounds: Rounds = [[] for _ in range(propagation_slices)]
     for n in range(slices):
         near = [own for own in prompted if 0 < abs(own - n) <= propagation_slices]
@@ -157,6 +158,8 @@ class Propagator:
         if not lesion.prompted:
             return []
         fixed = {*lesion.prompted, *lesion.painted}
+        if lesion.origin is not None:
+            fixed |= lesion.origin.kept
         where = lesion.prompted, fixed, propagation_slices, self.decoder.embeddings.count
         if self.reference:
             return around_first_prompt(*where)

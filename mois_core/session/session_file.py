@@ -367,6 +367,7 @@ def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:
         and {
             "status": lesion.origin.status.value,
             "order": lesion.origin.order,
+            "kept": sorted(lesion.origin.kept),
             "planes": _mask_to_json(lesion.origin.mask, put),
         },
         "planes": _mask_to_json(lesion.mask, put),
@@ -429,7 +430,9 @@ def _lesion_from_json(item: Mapping, get: Get, shape: tuple[int, int]) -> Lesion
     origin = item["origin"]
     if origin is not None:
         mask = _mask_from_json(origin["planes"], get, shape)
-        origin = Origin(mask, Status(origin["status"]), origin["order"])
+        # Sessions that were saved before this was told have none.
+        kept = frozenset(origin.get("kept", ()))
+        origin = Origin(mask, Status(origin["status"]), origin["order"], kept)
     absorbed = item["absorbed"]
     if absorbed is not None:
         mask = _mask_from_json(absorbed["planes"], get, shape)

@@ -130,7 +130,7 @@ class Settings:
         """Return how many slices of a thickness a lesion is propagated each way at most."""
         if self.propagation_slices is not None:
             return self.propagation_slices
-        return int(self.propagation_mm / slice_mm + SAME_MM)
+        return int(self.propagation_mm / slice_mm * (1 + SAME_MM))
 
 
 def _no_lesions() -> Mapping[int, Lesion]:
