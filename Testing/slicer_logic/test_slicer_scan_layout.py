@@ -113,6 +113,17 @@ def test_with_the_table_shown_the_readers_own_layout_comes_back_too(a_window, a_
     assert table_layout(a_window.scene) == SLICER.SlicerLayoutFourUpTableView
 
 
+def test_a_view_that_was_maximized_does_not_stay_the_only_one(a_window, a_layout):
+    a_window.layout.AddMaximizedViewNode(a_window.slice_view("Green"))
+    a_layout.choose("coronal")
+    assert a_window.layout.GetNumberOfMaximizedViewNodes() == 0
+
+    a_window.layout.AddMaximizedViewNode(a_window.slice_view("Green"))
+    a_layout.give_back()
+    assert a_window.layout.GetNumberOfMaximizedViewNodes() == 0
+    assert a_window.arrangement == SLICER.SlicerLayoutFourUpView
+
+
 def test_a_layout_that_the_reader_chose_in_between_stays(a_window, a_layout):
     a_layout.choose("coronal")
     a_window.layout.SetViewArrangement(SLICER.SlicerLayoutOneUpRedSliceView)

@@ -105,6 +105,15 @@ def test_a_newcomer_has_findings_after_six_clicks_and_within_a_minute(a_newcomer
     assert seconds < MOST_SECONDS
 
 
+def test_the_sample_begins_no_click_for_who_has_left_the_module(a_newcomer):
+    user = a_newcomer
+    user.press("sampleButton")
+    user.widget.exit()
+    user.wait(PATIENCE_S)
+    assert user.workspace.is_open
+    assert not user.find("placeButton").isChecked()
+
+
 def test_the_demonstration_is_chosen_for_the_sample_only(a_newcomer):
     user = a_newcomer
     chosen = user.find("modelBox").currentText()

@@ -77,6 +77,7 @@ class Panel:
         )
         add_to_tool_tips(ui)
         self.has_packages = False
+        self._is_entered = False
         for signal in (self.workspace.message, self.workspace.notice):
             signal.connect(self.message_line.show)
         self.workspace.begins.connect(self.message_line.clear)
@@ -98,10 +99,12 @@ class Panel:
         self.recovery.look()
         self.scan.preselect()
         self.shortcuts.enable()
+        self._is_entered = True
         self.show()
 
     def leave(self) -> None:
         """Give keys, mouse and graphics memory back when the user leaves the module."""
+        self._is_entered = False
         self.shortcuts.disable()
         self.clicks.place(False)
         if not self.engine.worker.is_closed:
@@ -165,7 +168,7 @@ class Panel:
         if self.workspace.state.lesions:
             text = _("The work that is stored with this scan goes on; undo begins anew.")
             self.message_line.show(text)
-        elif self.scan.is_on_sample:
+        elif self.scan.is_on_sample and self._is_entered:
             self.clicks.begin()
         warning = self.workspace.session.stack.acquisition_warning()
         if warning:

@@ -11,6 +11,7 @@ from MOISSAM2SegmentLib.scene.observers import Observers
 from MOISSAM2SegmentLib.scene.scan_layout import (
     FOUR_UP_AND_TABLE,
     OURS_WITH_TABLE,
+    show_layout,
     table_layout,
 )
 
@@ -46,7 +47,7 @@ class TableLayout:
         before, layout = self._before, _layout_node()
         self.forget()
         if before is not None and layout is not None:
-            layout.SetViewArrangement(before)
+            show_layout(layout, before)
 
     def forget(self) -> None:
         """Leave the layout as it is."""
@@ -59,7 +60,7 @@ class TableLayout:
         if layout is None or layout.GetViewArrangement() in WITH_TABLE:
             return
         before = layout.GetViewArrangement()
-        layout.SetViewArrangement(table_layout(slicer.mrmlScene))
+        show_layout(layout, table_layout(slicer.mrmlScene))
         self._before = before
         self._observers.add(layout, vtk.vtkCommand.ModifiedEvent, self._on_layout)
         self._changed()

@@ -113,6 +113,14 @@ def layout_node(scene: Any) -> Any:
     return scene.GetSingletonNode(CLASS, CLASS)
 
 
+def show_layout(layout: Any, number: int) -> None:
+    """Show a layout as Slicer's own menu does: a view that is maximized would stay the only one."""
+    was_modifying = layout.StartModify()
+    layout.RemoveAllMaximizedViewNodes()
+    layout.SetViewArrangement(number)
+    layout.EndModify(was_modifying)
+
+
 def leave_unknown_layout(scene: Any) -> None:
     """Show Slicer's four views if it was closed in a layout of ours, which it restores as nothing.
 
@@ -120,7 +128,7 @@ def leave_unknown_layout(scene: Any) -> None:
     """
     layout = layout_node(scene)
     if layout is not None and layout.GetViewArrangement() in OURS:
-        layout.SetViewArrangement(FOUR_UP)
+        show_layout(layout, FOUR_UP)
 
 
 def table_layout(scene: Any) -> int:
@@ -163,7 +171,7 @@ class ScanLayout:
             description = comparison_description(axis, number == COMPARISON_AND_TABLE)
             _describe(layout, number, description)
         if before not in (wanted, _WITH_TABLE[wanted]):
-            layout.SetViewArrangement(wanted)
+            show_layout(layout, wanted)
             layout.SaveWithSceneOff()
         layout.EndModify(was_modifying)
         if before not in OURS:
@@ -175,7 +183,7 @@ class ScanLayout:
         layout, before = layout_node(self._scene), self._before
         self._forget(layout)
         if layout is not None and before is not None and layout.GetViewArrangement() in OURS:
-            layout.SetViewArrangement(before)
+            show_layout(layout, before)
 
     def _on_layout(self, layout: Any, event: str) -> None:
         if layout.GetViewArrangement() not in OURS:
