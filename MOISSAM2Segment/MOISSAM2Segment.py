@@ -357,4 +357,4 @@ class MOISSAM2SegmentTest(ScriptedLoadableModuleTest):
 
         missing = missing_packages()
         if missing:
-            self.skipTest(f"not installed: {', '.join(missing)}")
+            self.skipTest(f"missing: {', '.join(missing)}")

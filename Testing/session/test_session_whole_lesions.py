@@ -243,12 +243,18 @@ def test_without_that_rule_it_is_a_finding():
     assert session.lesion(lesion).mask.slices == (4, 5, 6, 7, 8)
 
 
-def test_a_second_search_begins_from_what_was_clicked():
+def test_a_second_search_begins_from_what_was_clicked_where_it_searches():
     session, lesion = half_clicked()
-    session.find_similar()
-    session.find_similar(outside=session.stack.to_volume(painted(Block((0, 3), (0, 32), (0, 32)))))
-
+    first = session.stack.to_volume(painted(Block((0, 3), (0, 32), (0, 32))))
+    session.find_similar(outside=first)
     assert session.lesion(lesion).mask.slices == tuple(range(3, 12))
+    session.find_similar()
+    whole = session.lesion(lesion).mask.slices
+    assert whole == tuple(range(12))
+
+    # What was added where the next search does not look stays.
+    session.find_similar(outside=first)
+    assert session.lesion(lesion).mask.slices == whole
 
 
 @pytest.mark.parametrize("place", [(6, 9, 9), (11, 9, 9)], ids=["outlined", "gained"])
