@@ -245,8 +245,10 @@ class EvaluationResults:
         """Return a value for each scan by the number of prompted lesions or interactions.
 
         A scan with fewer of them keeps the value it had in the end. One without any click has the
-        same value from the first count of the others on.
+        same value from the first count of the others on. Nothing where only the end was measured.
         """
+        if not self.has_curves:
+            return {}
         unit, _ = self.curve_unit
         steps: dict[tuple[str, str], dict[int, float]] = {}
         for row in self.select(self.curve_experiment, test_set, segmenter):
@@ -258,11 +260,12 @@ class EvaluationResults:
             counts = sorted(shown - {0})
         curve = {}
         for count in counts:
-            until = [
-                (scan, [one[n] for n in sorted(one) if n <= count])
+            held = [
+                (scan, one[max(n for n in one if n <= count)])
                 for (scan, _), one in steps.items()
+                if min(one) <= count
             ]
-            curve[count] = average_folds([(scan, values[-1]) for scan, values in until if values])
+            curve[count] = average_folds(held)
         return curve
 
     def reached(self, target: float, test_set: str, segmenter: str) -> Reached:

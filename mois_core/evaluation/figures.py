@@ -31,8 +31,6 @@ _BOX_WIDTH = 0.55
 
 def efficiency_figure(results: EvaluationResults) -> Figure | None:
     """Draw the scan-wise DSC of each set by the number of prompted lesions (the paper's Fig. 5)."""
-    if not results.has_curves:
-        return None
     names = results.segmenters
     curves = {(s, n): results.curve("dsc", s, n) for s in results.sets for n in names}
     if max(len(curve) for curve in curves.values()) < 2:
@@ -59,8 +57,6 @@ def efficiency_figure(results: EvaluationResults) -> Figure | None:
 
 def exemplars_figure(results: EvaluationResults) -> Figure | None:
     """Draw all metrics of the reference by the number of prompted lesions (Experiment 2)."""
-    if not results.has_curves:
-        return None
     curves = {m: results.curve(m, None, results.reference) for m in results.metric_names}
     if max(len(curve) for curve in curves.values()) < 2:
         return None

@@ -31,17 +31,25 @@ from mois_core.network.loading import network_in
 from mois_core.network.model import Sam2
 from mois_core.session.state import Settings
 
-_SEARCHING = {"mois": True, "mois-clicks": False, "sam2": False, "slm": False}
-_NETWORKS = {"mois": "mois", "mois-clicks": "mois", "sam2": "sam2", "slm": "slm"}
-"""The network that each kind runs, as `_network_of` calls it. MOIS-SAM2's weights without a search
-are no SAM 2: that is fine-tuned by itself."""
-_TITLES = {
-    "mois": "MOIS-SAM2",
-    "mois-clicks": "MOIS-SAM2 without search",
-    "sam2": "SAM2",
-    "slm": "SLM-SAM2",
+
+@dataclass(frozen=True)
+class _SessionKind:
+    """A kind of segmenter that is the engine with one of the papers' networks."""
+
+    title: str
+    network: str
+    """As `_network_of` calls it. MOIS-SAM2's weights without a search are no SAM 2: that is
+    fine-tuned by itself."""
+    searches: bool = False
+
+
+_SESSION_KINDS = {
+    "mois": _SessionKind("MOIS-SAM2", "mois", searches=True),
+    "mois-clicks": _SessionKind("MOIS-SAM2 without search", "mois"),
+    "sam2": _SessionKind("SAM2", "sam2"),
+    "slm": _SessionKind("SLM-SAM2", "slm"),
 }
-SEGMENTER_KINDS = (*_SEARCHING, *BASELINES)
+SEGMENTER_KINDS = (*_SESSION_KINDS, *BASELINES)
 _MODEL = "model"
 """The argument of a baseline's class that gets what stands behind the = of its word."""
 _SWITCHES = {"yes": True, "no": False}
@@ -103,7 +111,7 @@ def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> Segmen
             f"there is no segmenter '{kind}'; choose from {', '.join(SEGMENTER_KINDS)}, or give a "
             "Python file and a class in it, like mine.py:Mine"
         )
-    if kind in _SEARCHING and not model:
+    if kind in _SESSION_KINDS and not model:
         raise BadInput(f"'{kind}' needs a model, like {kind}=phantom or {kind}=weights.pt")
     spec = SegmenterSpec(name or _plain_name(kind, pairs), kind, model, pairs, fold, device, dtype)
     with suppress(Missing):
@@ -112,8 +120,8 @@ def parse_spec(text: str, device: str = "cpu", dtype: str = "float32") -> Segmen
 
 
 def _plain_name(kind: str, options: tuple[tuple[str, str], ...]) -> str:
-    title = BASELINES[kind].title if kind in BASELINES else kind.rpartition(":")[2]
-    plain = _TITLES.get(kind, title)
+    known = _SESSION_KINDS.get(kind) or BASELINES.get(kind)
+    plain = known.title if known else kind.rpartition(":")[2]
     # A name goes into tables; where something lies on this computer does not.
     told = [f"{key}={value}" for key, value in options if Path(value).name == value]
     return " ".join([plain, *told])
@@ -121,7 +129,7 @@ def _plain_name(kind: str, options: tuple[tuple[str, str], ...]) -> str:
 
 def check_options(spec: SegmenterSpec) -> None:
     """Refuse options that a segmenter does not have, before hours of work."""
-    if spec.kind in _SEARCHING:
+    if spec.kind in _SESSION_KINDS:
         _session_options(spec)
     else:
         _made(spec)
@@ -137,7 +145,7 @@ def without_missing(
     left_out: dict[str, str] = {}
     for spec in specs:
         try:
-            if spec.kind in _SEARCHING:
+            if spec.kind in _SESSION_KINDS:
                 _check_kind(spec, network_in(weights.resolve(spec.model))[1])
             else:
                 _made(spec).require()
@@ -155,11 +163,12 @@ def make_segmenter(spec: SegmenterSpec, scan: str = "", files: Path | None = Non
 
     ``files`` is where it may have a folder of its own.
     """
-    if spec.kind in _SEARCHING:
+    if spec.kind in _SESSION_KINDS:
         settings, reference = _session_options(spec)
         model = _network(spec.model, spec.device, spec.dtype)
         _check_kind(spec, model.config)
-        made: Segmenter = SessionSegmenter(model, settings, _SEARCHING[spec.kind], reference)
+        searches = _SESSION_KINDS[spec.kind].searches
+        made: Segmenter = SessionSegmenter(model, settings, searches, reference)
     else:
         made = _made(spec)
     made.surroundings = Surroundings(scan, spec.device, spec.dtype, files)
@@ -169,7 +178,7 @@ def make_segmenter(spec: SegmenterSpec, scan: str = "", files: Path | None = Non
 def _check_kind(spec: SegmenterSpec, config: NetworkConfig) -> None:
     """Refuse weights of one network under the name of another."""
     network = _network_of(config)
-    if network == _NETWORKS[spec.kind]:
+    if network == _SESSION_KINDS[spec.kind].network:
         return
     given = f"'{spec.kind}={spec.model}' are weights"
     if network == "mois":
@@ -177,9 +186,8 @@ def _check_kind(spec: SegmenterSpec, config: NetworkConfig) -> None:
             f"{given} of MOIS-SAM2; write mois-clicks={spec.model} for them without a search, or "
             "give weights that were trained without exemplars"
         )
-    raise BadInput(
-        f"{given} of {_TITLES[network]}, without exemplars; write {network}={spec.model}"
-    )
+    title = _SESSION_KINDS[network].title
+    raise BadInput(f"{given} of {title}, without exemplars; write {network}={spec.model}")
 
 
 def _network_of(config: NetworkConfig) -> str:
@@ -282,7 +290,7 @@ def _network(model: str, device: str, dtype: str) -> Sam2:
 
 def weights_of(spec: SegmenterSpec) -> Mapping[str, str]:
     """Return what tells a segmenter's weights or code from others: names alone do not."""
-    if spec.kind in _SEARCHING:
+    if spec.kind in _SESSION_KINDS:
         path = weights.resolve(spec.model)
         return {"file": path.name, "sha256": weights.checksum(path)}
     if spec.kind in BASELINES:
@@ -293,7 +301,7 @@ def weights_of(spec: SegmenterSpec) -> Mapping[str, str]:
 
 def files_of(spec: SegmenterSpec) -> Mapping[str, Mapping[str, str]]:
     """Return the files and folders that a segmenter's options name, with their checksums."""
-    if spec.kind in _SEARCHING:
+    if spec.kind in _SESSION_KINDS:
         return {}
     arguments = _arguments(spec, _class_of(spec))
     found = ((name, _named_file(v)) for name, v in arguments.items() if isinstance(v, str))
@@ -323,7 +331,7 @@ def _sha256_of_folder(folder: Path) -> str:
 
 def given_to(spec: SegmenterSpec) -> Mapping[str, object]:
     """Return what a segmenter's weights were given, as far as their file says it."""
-    if spec.kind not in _SEARCHING:
+    if spec.kind not in _SESSION_KINDS:
         return _made(spec).given()
     path = weights.resolve(spec.model)
     content = read_file(path)

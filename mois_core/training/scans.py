@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -121,6 +121,16 @@ def scan_fields(data: DataConfig) -> dict[str, Any]:
     """Return how prepared scans were sliced and scaled, as far as it was not the usual way."""
     index = _index(Path(data.prepared)) if data.prepared else {}
     return {name: index[name] for name in SCAN_FIELDS if index.get(name) is not None}
+
+
+def in_plain_values(data: DataConfig) -> dict[str, Any]:
+    """Return what a run learns from as it comes back from a file, to be told from other runs.
+
+    Where phantoms are kept does not matter to what is learnt from them.
+    """
+    told = json.loads(json.dumps(asdict(data)))
+    del told["phantoms"]["cache"]
+    return told
 
 
 def _index(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mois_core.geometry import SliceStack, Volume
 from mois_core.io.atomic import atomic_write
 from mois_core.session.intensity import normalise
 from mois_core.training.config import DataConfig
-from mois_core.training.scans import scan_fields, training_cases
+from mois_core.training.scans import in_plain_values, scan_fields, training_cases
 
 TRAINING = "training.json"
 """What a model was given, beside its weights: minutes, steps, parameters, scans."""
@@ -76,9 +76,7 @@ def train_nnunet(process: NnUnetProcess, data: DataConfig, minutes: float) -> Pa
     if minutes <= 0:
         raise BadInput(f"a training needs more than 0 minutes, not {minutes:g}")
     model = process.work / "nnUNet_results" / DATASET / MODEL
-    asked = json.loads(json.dumps({"minutes": minutes, "data": asdict(data)}))
-    # Where phantoms are kept does not matter to what is learnt from them.
-    asked["data"]["phantoms"].pop("cache")
+    asked = {"minutes": minutes, "data": in_plain_values(data)}
     earlier = read_told(model)
     if _PREPARED in earlier:
         if earlier.get(_ASKED) != asked:

@@ -36,7 +36,7 @@ from mois_core.training.checkpoints import NEWEST, RunProgress, resume, save
 from mois_core.training.config import DataConfig
 from mois_core.training.device import on_device, use_fast_products
 from mois_core.training.parallel import cores
-from mois_core.training.scans import scan_fields, training_cases
+from mois_core.training.scans import in_plain_values, scan_fields, training_cases
 
 WEIGHTS = "weights.safetensors"
 LOG = "log.jsonl"
@@ -115,8 +115,7 @@ class BaselineTrainer:
         self.autocast = lambda: torch.autocast(self.device.type, torch.bfloat16, enabled=pays)
         self.progress = RunProgress()
         self.told = {"kind": recipe.kind, **json.loads(json.dumps(dataclasses.asdict(run)))}
-        # Where phantoms are kept does not matter to what is learnt from them.
-        self.told["data"]["phantoms"].pop("cache")
+        self.told["data"] = in_plain_values(run.data)
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
