@@ -8,9 +8,10 @@ of the turning around happens here, and every step has its exact inverse beside 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 
@@ -94,17 +95,19 @@ class Volume:
 
 
 def same_grid(volume: Volume, other: Volume) -> bool:
-    """Return whether the voxels of both volumes lie in the same places, so that masks fit both.
+    """Return whether the voxels of both volumes lie in the same places, so that masks fit both."""
+    if volume.array.shape != other.array.shape:
+        return False
+    return _lie_together(volume.array.shape[::-1], volume.ras_to_ijk, other.ijk_to_ras)
+
+
+def _lie_together(sizes: Sequence[int], from_ras: np.ndarray, to_ras: np.ndarray) -> bool:
+    """Return whether voxels that one matrix puts to places are those that another finds there.
 
     The eight outermost voxels are compared: between them nothing can be further apart.
     """
-    if volume.array.shape != other.array.shape:
-        return False
-    size_i, size_j, size_k = volume.array.shape[::-1]
-    corners = np.array(
-        [(i, j, k, 1) for i in (0, size_i - 1) for j in (0, size_j - 1) for k in (0, size_k - 1)]
-    )
-    apart = corners @ (volume.ras_to_ijk @ other.ijk_to_ras - np.eye(4)).T
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in sizes))])
+    apart = corners @ (from_ras @ to_ras - np.eye(4)).T
     return bool(np.abs(apart).max() <= _SAME_GRID_VOXELS)
 
 
@@ -218,6 +221,10 @@ class SliceStack:
     def pixel_spacing(self) -> tuple[float, float]:
         """Millimetres from one row to the next, and from one column to the next."""
         return self.volume.spacing[self._layout[1][0]], self.volume.spacing[self._layout[2][0]]
+
+    def lies_at(self, to_ras: np.ndarray) -> bool:
+        """Return whether this `to_ras` is the stack's own, but for rounding."""
+        return _lie_together(self.array.shape, self._from_ras, to_ras)
 
     def image(self, slice_index: int) -> np.ndarray:
         """Return one slice as [row, column], a view of the volume's memory."""

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_fixtures import FIRST, OTHER_KIND, SECOND, THIRD, Block, scan_of, volume_of
+from engine_fixtures import FIRST, OTHER_KIND, SCENE, SECOND, THIRD, Block, scan_of, volume_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orientations import STORAGE_ORDERS, stored_as
 from paths import SUPPORT
 from session_days import a_day_of_work, the_next_day
 from small_networks import (
@@ -160,10 +161,30 @@ def test_a_session_is_refused_on_another_scan(session):
             restore(to_bytes(session), session.model, volume)
 
 
-def test_rounding_in_a_scans_position_makes_it_no_other_scan(session):
-    affine = session.volume.ijk_to_ras + np.full((4, 4), -1e-6) * [[1], [1], [1], [0]]
+@given(turn=st.floats(-40, 40), place=st.floats(-900, 900), size=st.floats(0.3, 3))
+@settings(max_examples=40, deadline=None)
+def test_a_position_in_single_precision_makes_no_other_scan(turn, place, size):
+    angle = np.radians(turn)
+    affine = np.diag([size, 3.0, size, 1.0])
+    affine[:2, :2] @= [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine[:3, 3] = place, -place / 3, place / 7
+    session = Session(StubNetwork(), Volume(scan_of(*SCENE), affine))
+    # As NIfTI keeps it.
+    rounded = Volume(session.volume.array, affine.astype(np.float32))
 
-    assert restore(to_bytes(session), session.model, Volume(session.volume.array, affine)).lesions
+    restore(to_bytes(session), session.model, rounded)
+
+
+@pytest.mark.parametrize(("order", "flips"), STORAGE_ORDERS[::5])
+def test_a_scan_may_be_stored_in_another_order_and_number_format(session, order, flips):
+    volume = Volume(session.volume.array.astype(np.float32), session.volume.ijk_to_ras)
+
+    restored = restore(to_bytes(session), session.model, stored_as(volume, order, flips))
+
+    assert digest(restored.state) == digest(session.state)
+    assert np.array_equal(
+        restored.stack.from_volume(restored.labels()), session.stack.from_volume(session.labels())
+    )
 
 
 @pytest.mark.parametrize(

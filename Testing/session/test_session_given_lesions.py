@@ -15,6 +15,7 @@ from stub_network import StubNetwork
 from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
 from mois_core.errors import BadInput
+from mois_core.geometry import Volume
 from mois_core.results.dicom_equipment import algorithm_type
 from mois_core.session import Session
 from mois_core.session.lesion import Status
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 INNER = Block((4, 7), (8, 11), (7, 10))
 """The middle of the first lesion: a search marks more in contact with it."""
+SCAN_BEFORE_FORMAT_6 = "fe51c4f13da55494bedca807629804e6aee12161f8c9180a52c75acb0e8e6016"
+"""What the program wrote for the scan of a stub's session."""
 
 
 def labels_of(session, **blocks) -> np.ndarray:
@@ -201,12 +204,13 @@ def test_what_a_lesion_was_known_by_stays_with_it(given):
 
 
 def in_earlier_format(content: bytes, number: int) -> bytes:
-    """Return the content of a session file as format 2, 3 or 4 had it."""
+    """Return the content of a file of a session on a stub's scan as format 2, 3, 4 or 5 had it."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     document = json.loads(parts["session.json"])
     document["format"] = number
-    for lesion in document["lesions"]:
+    document["scan"] = SCAN_BEFORE_FORMAT_6
+    for lesion in document["lesions"] if number < 5 else ():
         del lesion["uid"]
         if number == 4:
             continue
@@ -224,13 +228,16 @@ def in_earlier_format(content: bytes, number: int) -> bytes:
     return before.getvalue()
 
 
-@pytest.mark.parametrize("number", [2, 3, 4])
+@pytest.mark.parametrize("number", [2, 3, 4, 5])
 def test_a_file_of_an_earlier_format_opens(given, number):
     given.set_mask(None, given.stack.to_volume(painted(THIRD)))
     given.delete(3, 9)
     content = in_earlier_format(to_bytes(given), number)
     restored = restore(content, given.model, given.volume, given.model_info)
     assert digest(restored.state) == digest(given.state)
+    other = Volume(given.volume.array + 1, given.volume.ijk_to_ras)
+    with pytest.raises(BadInput, match="another scan"):
+        restore(content, given.model, other)
 
 
 def test_what_a_search_added_to_a_lesion_is_in_a_file_of_an_earlier_format_too():

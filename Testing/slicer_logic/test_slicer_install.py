@@ -211,6 +211,26 @@ def test_one_who_declines_gets_nothing(either_slicer):
     assert either_slicer.messages == [install.DECLINED]
 
 
+@pytest.mark.parametrize(("machine", "is_refused"), [("x86_64", True), ("arm64", False)])
+def test_a_slicer_for_intel_macs_is_told_that_there_is_no_torch(
+    a_computer, monkeypatch, machine, is_refused
+):
+    monkeypatch.setattr(install.sys, "platform", "darwin")
+    monkeypatch.setattr(install.platform, "machine", lambda: machine)
+    asked = []
+
+    def ask(question):
+        asked.append(question)
+        return False
+
+    if is_refused:
+        with pytest.raises(install.InstallFailed, match=r"Intel.*2\.5 is needed"):
+            install.install(ask, pytest.fail)
+    else:
+        install.install(ask, lambda _: None)
+    assert bool(asked) != is_refused
+
+
 def test_everything_is_installed_after_one_question(either_slicer, imports_work):
     either_slicer.has_pytorch_extension()
 

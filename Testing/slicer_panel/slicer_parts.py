@@ -364,7 +364,7 @@ class SliceWidget:
     def __init__(self, node: Any) -> None:
         self._view = _SliceView(node)
         self.passed_on: list[str] = []
-        for event in self.EVENTS:
+        for event in (*self.EVENTS, "LeftButtonDoubleClickEvent"):
             # vtkMRMLViewInteractorStyle observes with priority 0.
             self._view.interactor().AddObserver(event, self._pass_on, 0.0)
 

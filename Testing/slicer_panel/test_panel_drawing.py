@@ -47,6 +47,20 @@ def test_a_box_that_is_drawn_in_a_view_outlines_a_new_lesion(a_started_panel, a_
     assert user.rows() == []
 
 
+def test_a_line_begun_by_a_quick_second_press_is_drawn(a_started_panel, a_coronal_view):
+    user = a_started_panel
+    user.press("scribbleButton")
+    line = along(user, FIRST)
+
+    a_coronal_view.send("LeftButtonDoubleClickEvent", line[0])
+    a_coronal_view.send("MouseMoveEvent", line[-1])
+    a_coronal_view.send("LeftButtonReleaseEvent", line[-1])
+    user.wait()
+
+    assert a_coronal_view.passed_on == []
+    assert is_exactly(user.workspace.session, 1, FIRST)
+
+
 def test_the_demonstration_says_that_it_has_not_learned_boxes(a_panel, an_engine):
     an_engine.use(an_engine.model, ModelInfo("phantom", "phantom.safetensors", "0" * 64))
     scan_node(a_panel.scene)

@@ -41,6 +41,16 @@ def test_a_click_outlines_the_lesion_in_the_chosen_segment(an_effect):
     assert labels_in(an_effect.workspace.points_node) == ["1+"]
 
 
+def test_a_double_click_is_one_click_and_does_not_maximize_the_view(an_effect):
+    place = middle(an_effect, FIRST)
+    an_effect.click(place)
+
+    assert an_effect.click(place, event=vtk.vtkCommand.LeftButtonDoubleClickEvent)
+
+    assert an_effect.effect.saves == 1
+    assert labels_in(an_effect.workspace.points_node) == ["1+"]
+
+
 def test_a_click_with_control_takes_away(an_effect):
     an_effect.click(middle(an_effect, FIRST))
 

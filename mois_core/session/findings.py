@@ -366,7 +366,7 @@ def redrawn(
 def iou(first: Mask, second: Mask) -> float:
     """Return the intersection over union of two masks."""
     shared = overlap(first, second)
-    return shared / max(first.voxels + second.voxels - shared, 1)
+    return shared / (first.voxels + second.voxels - shared) if shared else 0.0
 
 
 def as_lesions(masks: Sequence[Mask], earlier: Sequence[Lesion], next_id: int) -> list[Lesion]:

@@ -1,7 +1,7 @@
 """A session's state in one file, such that work goes on bit for bit where it stopped.
 
 The file is a zip of one JSON document and plain arrays. Nothing in it can run code, nothing in
-it depends on when it was written, and the scan itself is not in it, only its fingerprint.
+it depends on when it was written, and of the scan it has only what that is recognised by.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -45,29 +44,9 @@ from mois_core.session.lesion import (
 from mois_core.session.masks import Mask, Plane
 from mois_core.session.state import MACHINE_SETTINGS, Settings, State
 
-FORMAT = 5
+FORMAT = 6
 DOCUMENT = "session.json"
 UNDATED = (1980, 1, 1, 0, 0, 0)
-
-
-def fingerprint(volume: Volume) -> str:
-    """Return a checksum of a scan's voxels and of where they lie, which it is recognised by."""
-    digest = hashlib.sha256(np.ascontiguousarray(volume.array).data)
-    digest.update(repr(volume.array.shape).encode())
-    # Adding zero turns the -0.0 of a rounded -0.00001 into the 0.0 of a rounded 0.00001.
-    digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
-    return digest.hexdigest()
-
-
-_FINGERPRINTS: WeakKeyDictionary[Session, str] = WeakKeyDictionary()
-"""Of the scans of sessions: one that is worked on is saved after every step, and hashing all of a
-whole body each time would slow down what else goes on."""
-
-
-def _fingerprint_of(session: Session) -> str:
-    if session not in _FINGERPRINTS:
-        _FINGERPRINTS[session] = fingerprint(session.volume)
-    return _FINGERPRINTS[session]
 
 
 def to_bytes(session: Session, notes: Mapping[str, Any] | None = None) -> bytes:
@@ -88,7 +67,7 @@ def to_bytes(session: Session, notes: Mapping[str, Any] | None = None) -> bytes:
     document = {
         "format": FORMAT,
         "version": __version__,
-        "scan": _fingerprint_of(session),
+        "scan": _scan_to_json(session.stack),
         "model": asdict(session.model_info),
         "settings": _of_the_work(asdict(session.settings)),
         "reference": session.reference,
@@ -156,8 +135,8 @@ def saved_lesions(source: bytes | str | Path, volume: Volume) -> tuple[Lesion, .
 class SavedSession:
     """What a session file tells before there is a network to go on with."""
 
-    scan: str
-    """The scan's `fingerprint`."""
+    scan: Mapping[str, Any]
+    """What the scan is recognised by."""
     made_with: ModelInfo
     settings: Settings
     reference: bool
@@ -166,9 +145,21 @@ class SavedSession:
     notes: Mapping[str, Any]
     """What whoever saved it wanted to have back."""
 
+    def is_on(self, volume: Volume) -> bool:
+        """Return whether the session was made on a scan, in whatever file that comes.
+
+        Formats round where voxels lie, and store them in one order or another.
+        """
+        if "fingerprint" in self.scan:
+            return self.scan["fingerprint"] == _fingerprint(volume)
+        stack = SliceStack(volume, self.settings.axis)
+        now = _scan_to_json(stack)
+        is_same = all(now[name] == self.scan[name] for name in ("shape", "voxels"))
+        return is_same and stack.lies_at(np.array(self.scan["to_ras"]))
+
     def check_scan(self, volume: Volume) -> None:
         """Refuse a scan that the session was not made on."""
-        if self.scan != fingerprint(volume):
+        if not self.is_on(volume):
             raise BadInput(
                 "the session belongs to another scan; open it with the scan it was made on"
             )
@@ -338,15 +329,39 @@ def _from_format_4(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "format": 5, "lesions": lesions}
 
 
+def _from_format_5(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of the fifth format as one of the sixth."""
+    return {**document, "format": 6, "scan": {"fingerprint": document["scan"]}}
+
+
+def _fingerprint(volume: Volume) -> str:
+    """Return what a scan was recognised by up to format 5: one checksum of voxels and place."""
+    digest = hashlib.sha256(np.ascontiguousarray(volume.array).data)
+    digest.update(repr(volume.array.shape).encode())
+    # Adding zero turns the -0.0 of a rounded -0.00001 into the 0.0 of a rounded 0.00001.
+    digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
+    return digest.hexdigest()
+
+
 EARLIER_FORMATS = (
     (1, _from_format_1),
     (2, _from_format_2),
     (3, _from_format_3),
     (4, _from_format_4),
+    (5, _from_format_5),
 )
 
 
-# ---- lesions to JSON and back ---------------------------------------------------------------
+# ---- scan and lesions to JSON and back ------------------------------------------------------
+
+
+def _scan_to_json(stack: SliceStack) -> dict[str, Any]:
+    """Return what a scan is recognised by: its voxels, and where they lie."""
+    return {
+        "voxels": stack.volume.digest,
+        "shape": list(stack.array.shape),
+        "to_ras": stack.to_ras.tolist(),
+    }
 
 
 def _lesion_to_json(lesion: Lesion, put: Put) -> dict[str, Any]:

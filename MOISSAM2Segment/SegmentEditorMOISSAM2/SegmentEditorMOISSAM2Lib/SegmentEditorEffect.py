@@ -22,6 +22,8 @@ from slicer.i18n import tr as _
 MODULE = "MOISSAM2Segment"
 SLICE_VIEW = "qMRMLSliceWidget"
 PRESS = vtk.vtkCommand.LeftButtonPressEvent
+PRESS_AGAIN = vtk.vtkCommand.LeftButtonDoubleClickEvent
+"""A quick second press, by which Slicer maximizes the view."""
 DRAG = (vtk.vtkCommand.MouseMoveEvent, vtk.vtkCommand.LeftButtonReleaseEvent)
 SHAPES = (None, "scribble", "box")
 """What the mouse draws, in the order of the choices; None if it clicks."""
@@ -172,7 +174,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Handle clicks and drawing in a slice view; all other events are left to Slicer."""
         if viewWidget.className() != SLICE_VIEW:
             return False
-        if eventId != PRESS:
+        if eventId not in (PRESS, PRESS_AGAIN):
             # As all that the mouse and the keys do comes here, most of it is turned away at once.
             return eventId in DRAG and self._goes_on_drawing(callerInteractor, eventId, viewWidget)
         # Slicer's views use clicks with these keys themselves.
@@ -185,8 +187,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if self._drawing is not None and SHAPES[self.mouseBox.currentIndex] is not None:
             self._draws_inside = positive
             return self._goes_on_drawing(callerInteractor, eventId, viewWidget)
-        world = self.xyToRas(callerInteractor.GetEventPosition(), viewWidget)
-        self._guarded(lambda: self.click(world, positive))()
+        if eventId == PRESS:
+            # Pressed again it would be the same click.
+            world = self.xyToRas(callerInteractor.GetEventPosition(), viewWidget)
+            self._guarded(lambda: self.click(world, positive))()
         return True
 
     def _goes_on_drawing(self, interactor: Any, event: int, widget: Any) -> bool:

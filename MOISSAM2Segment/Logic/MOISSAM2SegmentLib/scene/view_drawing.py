@@ -15,12 +15,14 @@ import vtk
 
 from MOISSAM2SegmentLib.messages import tr as _
 
-PRESS, MOVE, RELEASE = (
+PRESS, PRESS_AGAIN, MOVE, RELEASE = (
     vtk.vtkCommand.LeftButtonPressEvent,
+    vtk.vtkCommand.LeftButtonDoubleClickEvent,
     vtk.vtkCommand.MouseMoveEvent,
     vtk.vtkCommand.LeftButtonReleaseEvent,
 )
-EVENTS = (PRESS, MOVE, RELEASE)
+EVENTS = (PRESS, PRESS_AGAIN, MOVE, RELEASE)
+"""A quick second press comes as a double click alone, by which Slicer maximizes the view."""
 
 SMALLEST = 4
 """Pixels of the view; a hand that only clicks moves the mouse less."""
@@ -64,7 +66,7 @@ class ViewDrawing:
 
         ``position`` is that of the mouse in the view.
         """
-        if event == PRESS:
+        if event in (PRESS, PRESS_AGAIN):
             self.cancel()
             self._line = _Line(shape, view, position)
             return True

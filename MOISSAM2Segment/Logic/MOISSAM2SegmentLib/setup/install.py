@@ -14,6 +14,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import platform
 import re
 import sys
 import tempfile
@@ -40,6 +41,11 @@ SIZE_OF_TORCH = _(" With torch this can take ten minutes and several gigabytes o
 ASK_FOR_EXTENSION = _(
     "torch is installed by Slicer's extension PyTorch, which is not there yet. Download and "
     "install that extension now? Slicer has to be restarted afterwards."
+)
+INTEL_MAC = _(
+    "MOISSAM2 cannot work in this Slicer: it is built for Macs with Intel processors. torch ends "
+    "with version 2.2 for these, and {oldest} is needed. Use Slicer on Windows or Linux, or one "
+    "built for Apple silicon once there is one. The command line mois needs no Slicer."
 )
 DECLINED = _("Nothing was installed. MOISSAM2 cannot segment without these packages.")
 NO_DICOM = _("Nothing was installed, and no DICOM file was written.")
@@ -132,6 +138,8 @@ def install(ask: Ask, report: Report) -> bool:
     """
     missing = _missing()
     if missing:
+        if TORCH in missing and _is_intel_mac():
+            raise InstallFailed(INTEL_MAC.format(oldest=TORCH.oldest))
         size = SIZE_OF_TORCH if TORCH in missing else ""
         if not ask(QUESTION.format(names=", ".join(_names(missing)), size=size)):
             report(DECLINED)
@@ -270,6 +278,11 @@ def _install_torch(ask: Ask, report: Report) -> bool:
         report(RESTART)
         return False
     return True
+
+
+def _is_intel_mac() -> bool:
+    """Return whether this program is one for Intel Macs, on whichever Mac it runs."""
+    return sys.platform == "darwin" and platform.machine() == "x86_64"
 
 
 def _pytorch_logic() -> Any:

@@ -181,13 +181,13 @@ def _place_before(content: bytes, volume: Volume) -> Volume | None:
     None as well if its slices run through the voxels in another way since.
     """
     from mois_core.geometry import SliceStack, Volume
-    from mois_core.session.session_file import describe, fingerprint
+    from mois_core.session.session_file import describe
 
     saved = describe(content)
-    if PLACE not in saved.notes or saved.scan == fingerprint(volume):
+    if PLACE not in saved.notes or saved.is_on(volume):
         return None
     before = Volume(volume.array, np.array(saved.notes[PLACE]))
-    if saved.scan != fingerprint(before):
+    if not saved.is_on(before):
         return None
     now, then = (
         one.ras_to_ijk @ SliceStack(one, saved.settings.axis).to_ras for one in (volume, before)
