@@ -232,6 +232,10 @@ def test_a_scene_that_is_saved_meanwhile_keeps_nothing_of_the_views(a_reader, tm
     assert scene.GetNumberOfNodesByClass("vtkMRMLTransformNode") == 0
     assert segments.GetSegmentation().GetNumberOfSegments() == count
     assert segments.GetDisplayNode().GetNumberOfViewNodeIDs() == 0
+    a_reader.workspace.start(slicer.util.getNode("now"))
+    settle(a_reader.workspace)
+    for node in (a_reader.workspace.segments_node, a_reader.workspace.points_node):
+        assert node.GetDisplayNode().GetNumberOfViewNodeIDs() == 0
 
 
 def test_a_scan_that_is_removed_while_it_is_registered_is_said(a_reader):

@@ -2,7 +2,8 @@
 
 Everything that is set here is put back at the end. A scene that is saved in between keeps neither
 the transform nor our views: the earlier scan lies where it lay. Its segments stay hidden there
-until their eye is opened.
+until their eye is opened, and what is drawn on the present scan is restricted to the views of then
+until work on a scan begins.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from MOISSAM2SegmentLib.scene.transforms import numpy_to_matrix
 _COMPOSITE = "vtkMRMLSliceCompositeNode"
 _DISPLAY = "vtkMRMLSegmentationDisplayNode"
 _TRANSFORM = "vtkMRMLLinearTransformNode"
+_KEPT_APART = "MOISSAM2.KeptApart"
+"""Attribute of display nodes that were restricted to some views here."""
 
 
 class ComparisonDisplay:
@@ -36,7 +39,6 @@ class ComparisonDisplay:
         self._present, self._earlier, self._segments = present, earlier, segments
         self._axes = compared_axes(axis)
         self._moved = [(node, node.GetTransformNodeID()) for node in (earlier, segments)]
-        self._restricted: list[Any] = []
         self._hidden = [n for n in _displays(segments) if n.GetVisibility()]
         self._linked: dict[str, tuple[int, int]] = {}
         self._transform = self._add(_TRANSFORM, "EarlierScan")
@@ -80,8 +82,7 @@ class ComparisonDisplay:
             display = node.GetDisplayNode() if node is not None else None
             if display is not None:
                 _restrict(display, views)
-                if display not in self._restricted:
-                    self._restricted.append(display)
+                display.SetAttribute(_KEPT_APART, "1")
 
     def colour(self, colours: Mapping[str, Colour]) -> None:
         """Draw earlier segments in colours, given by their ids; others keep their own."""
@@ -113,9 +114,7 @@ class ComparisonDisplay:
         for node in self._hidden:
             if _is_in(self._scene, node):
                 node.SetVisibility(True)
-        for display in self._restricted:
-            if _is_in(self._scene, display):
-                _restrict(display, [])
+        show_everywhere(self._scene)
         for composite_id, (linked, hot) in self._linked.items():
             composite = self._scene.GetNodeByID(composite_id)
             if composite is not None:
@@ -163,6 +162,14 @@ class ComparisonDisplay:
         node.SetSaveWithScene(False)
         node.SetUndoEnabled(False)
         return self._scene.AddNode(node)
+
+
+def show_everywhere(scene: Any) -> None:
+    """Draw in all views again what a comparison drew on its present scan only."""
+    for display in slicer.util.getNodesByClass("vtkMRMLDisplayNode", scene):
+        if display.GetAttribute(_KEPT_APART):
+            display.RemoveAttribute(_KEPT_APART)
+            _restrict(display, [])
 
 
 def _displays(node: Any) -> Iterator[Any]:

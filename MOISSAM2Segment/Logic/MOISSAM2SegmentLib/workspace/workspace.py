@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mois_core.errors import BadInput
 from MOISSAM2SegmentLib.messages import tr as _
+from MOISSAM2SegmentLib.scene.comparison_display import show_everywhere
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
 from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
 from MOISSAM2SegmentLib.scene.slice_views import visible_slice
@@ -160,6 +161,8 @@ class Workspace:
         scan.
         """
         self.end()
+        # A scene that was saved during a comparison.
+        show_everywhere(self.scene)
         volume = view_of(volume_node)
         earlier = earlier_sessions(self.scene, volume_node) if resume else []
         self.volume_node = volume_node
