@@ -74,7 +74,8 @@ class Volume:
     def digest(self) -> str:
         """A checksum of the voxels, wherever they lie, and in whatever order and number format
         they are stored."""
-        upright = np.ascontiguousarray(SliceStack(self).array, dtype=np.float32)
+        # Adding zero makes one of 0.0 and -0.0, which are the same to whole numbers.
+        upright = np.ascontiguousarray(SliceStack(self).array, dtype=np.float32) + np.float32(0)
         return hashlib.sha256(upright.data).hexdigest()
 
     @cached_property

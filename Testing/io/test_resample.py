@@ -48,6 +48,18 @@ def test_a_blob_stays_where_it_is_and_its_mask_comes_back(directions, thin):
     assert back.array.sum() * back.voxel_volume_cm3 == pytest.approx(thick_cm3, rel=0.15)
 
 
+@pytest.mark.parametrize("thin", [0.9, 1.3, 0.9765625, 7.8 / 7])
+def test_the_same_scan_from_another_file_gives_the_same_thick_slices(thin):
+    blob = a_blob_scan((3, -6, 4), 8.0, TILTED, (1.5, thin, 1.5))
+    scan = Volume((blob.array * 1000).astype(np.int16), blob.ijk_to_ras)
+    # NIfTI keeps places in single precision.
+    rounded = Volume(scan.array.astype(np.float64), scan.ijk_to_ras.astype(np.float32))
+
+    one, other = (thicken(SliceStack(volume)).volume for volume in (scan, rounded))
+
+    assert one.digest == other.digest
+
+
 def test_a_click_and_its_mask_meet_on_the_original_slice():
     scan = a_blob_scan((0, 0, 0), 8.0, TILTED, (2, 1, 2), shape=(20, 61, 20))
     stack = SliceStack(scan)

@@ -39,7 +39,7 @@ from mois_core.errors import BadInput
 from mois_core.geometry import Volume
 from mois_core.network.model_info import ModelInfo
 from mois_core.session import Session
-from mois_core.session.session_file import FORMAT, restore, save, to_bytes
+from mois_core.session.session_file import FORMAT, describe, restore, save, saved_lesions, to_bytes
 from mois_core.session.state import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -159,6 +159,36 @@ def test_a_session_is_refused_on_another_scan(session):
     for volume in [*others, Volume(array.transpose(0, 2, 1), affine)]:
         with pytest.raises(BadInput, match="another scan"):
             restore(to_bytes(session), session.model, volume)
+
+
+@pytest.mark.parametrize(
+    "scan",
+    ["abc", None, {}, {"shape": [1]}, {"to_ras": "x"}, {"to_ras": [[1, 0], [0]]}, {"to_ras": 1}],
+)
+def test_what_says_nothing_of_a_scan_is_damaged(session, scan):
+    content = edited(to_bytes(session), scan)
+
+    for open_it in (
+        lambda: restore(content, session.model, session.volume),
+        lambda: describe(content).check_scan(session.volume),
+        lambda: saved_lesions(content, session.volume),
+    ):
+        with pytest.raises(BadInput, match=r"damaged|another scan"):
+            open_it()
+
+
+def edited(content: bytes, scan) -> bytes:
+    """Return a session file with another entry for the scan, or with parts of it replaced."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    document = json.loads(parts["session.json"])
+    document["scan"] = {**document["scan"], **scan} if isinstance(scan, dict) and scan else scan
+    parts["session.json"] = json.dumps(document).encode()
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    return changed.getvalue()
 
 
 @given(turn=st.floats(-40, 40), place=st.floats(-900, 900), size=st.floats(0.3, 3))

@@ -59,6 +59,11 @@ def test_a_line_begun_by_a_quick_second_press_is_drawn(a_started_panel, a_corona
 
     assert a_coronal_view.passed_on == []
     assert is_exactly(user.workspace.session, 1, FIRST)
+    before = labels_in(user.workspace.points_node)
+    a_coronal_view.send("LeftButtonDoubleClickEvent", line[0])
+    a_coronal_view.send("LeftButtonReleaseEvent", line[0])
+    user.wait()
+    assert labels_in(user.workspace.points_node) == before
 
 
 def test_the_demonstration_says_that_it_has_not_learned_boxes(a_panel, an_engine):

@@ -49,6 +49,8 @@ def test_a_double_click_is_one_click_and_does_not_maximize_the_view(an_effect):
 
     assert an_effect.effect.saves == 1
     assert labels_in(an_effect.workspace.points_node) == ["1+"]
+    assert an_effect.click(place, control=True, event=vtk.vtkCommand.LeftButtonDoubleClickEvent)
+    assert labels_in(an_effect.workspace.points_node) == ["1+", "1-"]
 
 
 def test_a_click_with_control_takes_away(an_effect):

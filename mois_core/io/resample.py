@@ -64,7 +64,8 @@ def thicken(stack: SliceStack, spacing_mm: float = TRAINING_SLICE_SPACING_MM) ->
     part that lies inside. Slices that straddle a border count in both slabs by their share. The
     thick volume's array is [slice, row, column] of the same stack.
     """
-    step = spacing_mm / stack.slice_spacing
+    # Five digits are the same from whatever file the scan comes, and so are the averaged voxels.
+    step = spacing_mm / float(f"{stack.slice_spacing:.5g}")
     if stack.count == 1 or step * _ALREADY_THICK <= 1:
         note = f"Slices are kept as acquired, {stack.slice_spacing:.3g} mm apart."
         return ThickSlices(stack.volume, stack, None, note)
@@ -94,5 +95,5 @@ def _average(slices: np.ndarray, start: float, end: float) -> np.ndarray:
     start, end = max(start, 0.0), min(end, float(len(slices)))
     total = np.zeros(slices.shape[1:], dtype=np.float32)
     for n in range(int(np.floor(start)), int(np.ceil(end))):
-        total += slices[n] * np.float32(min(end, n + 1) - max(start, n))
+        total += slices[n].astype(np.float32) * np.float32(min(end, n + 1) - max(start, n))
     return total / np.float32(end - start)

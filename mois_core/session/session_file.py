@@ -150,12 +150,13 @@ class SavedSession:
 
         Formats round where voxels lie, and store them in one order or another.
         """
-        if "fingerprint" in self.scan:
-            return self.scan["fingerprint"] == _fingerprint(volume)
-        stack = SliceStack(volume, self.settings.axis)
-        now = _scan_to_json(stack)
-        is_same = all(now[name] == self.scan[name] for name in ("shape", "voxels"))
-        return is_same and stack.lies_at(np.array(self.scan["to_ras"]))
+        with _damaged_if_it_fails():
+            if "fingerprint" in self.scan:
+                return self.scan["fingerprint"] == _fingerprint(volume)
+            stack = SliceStack(volume, self.settings.axis)
+            now = _scan_to_json(stack)
+            is_same = all(now[name] == self.scan[name] for name in ("shape", "voxels"))
+            return is_same and stack.lies_at(np.array(self.scan["to_ras"]))
 
     def check_scan(self, volume: Volume) -> None:
         """Refuse a scan that the session was not made on."""

@@ -71,7 +71,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
         self._workspace: Any = None
         self._drawing: Any = None
-        self._draws_inside = True
+        self._was_positive = True
         self._is_showing = False
 
     # ---- called by Slicer ------------------------------------------------------------------
@@ -185,10 +185,11 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             return True
         positive = not callerInteractor.GetControlKey()
         if self._drawing is not None and SHAPES[self.mouseBox.currentIndex] is not None:
-            self._draws_inside = positive
+            self._was_positive = positive
             return self._goes_on_drawing(callerInteractor, eventId, viewWidget)
-        if eventId == PRESS:
-            # Pressed again it would be the same click.
+        is_same = eventId == PRESS_AGAIN and positive == self._was_positive
+        self._was_positive = positive
+        if not is_same:
             world = self.xyToRas(callerInteractor.GetEventPosition(), viewWidget)
             self._guarded(lambda: self.click(world, positive))()
         return True
@@ -220,7 +221,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if shape.value == "box":
             workspace.commands.draw_box(places)
         else:
-            workspace.commands.scribble(places, self._draws_inside)
+            workspace.commands.scribble(places, self._was_positive)
 
     def propagate(self) -> None:
         """Follow the lesions, that of the chosen segment too, through the whole volume."""

@@ -60,6 +60,8 @@ class ViewDrawing:
         """
         self._drawn, self._message = drawn, message
         self._line: _Line | None = None
+        self._is_again = False
+        """Whether the line was begun by a quick second press."""
 
     def process(self, shape: Shape, event: int, position: tuple[int, int], view: View) -> bool:
         """Handle an event of the mouse; return whether nobody else should.
@@ -69,6 +71,7 @@ class ViewDrawing:
         if event in (PRESS, PRESS_AGAIN):
             self.cancel()
             self._line = _Line(shape, view, position)
+            self._is_again = event == PRESS_AGAIN
             return True
         if self._line is None or self._line.view.node is not view.node:
             return False
@@ -84,6 +87,9 @@ class ViewDrawing:
     def _finish(self, line: _Line) -> None:
         if line.is_box and min(line.extent) < SMALLEST:
             self._message(DRAG_FOR_BOX)
+        elif self._is_again and max(line.extent) < SMALLEST:
+            # The place that the first press was about.
+            return
         else:
             self._drawn(line.shape, line.places())
 

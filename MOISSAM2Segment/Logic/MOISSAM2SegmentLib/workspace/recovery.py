@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mois_core.errors import BadInput
+from mois_core.geometry import SliceStack
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene.scene_file import SceneFile
 from MOISSAM2SegmentLib.scene.stored_session import (
@@ -30,7 +29,6 @@ from MOISSAM2SegmentLib.workspace.recovery_folder import LeftBehind, OwnFolder, 
 if TYPE_CHECKING:
     from MOISSAM2SegmentLib.worker.engine import Engine
 
-SAME_MM = 1e-3
 SCANS = "vtkMRMLScalarVolumeNode"
 
 DAMAGED = _("The recovery file is damaged; the work in it cannot be restored. It can be deleted.")
@@ -209,12 +207,12 @@ def _hide(stored: StoredSession) -> None:
 
 def _scans_like(scene: Any, note: WorkNote) -> Iterator[Any]:
     """Yield the loaded scans with the size and place of the one that a work was done on."""
+    known = note.stack()
     for index in range(scene.GetNumberOfNodesByClass(SCANS)):
         node = scene.GetNthNodeByClass(index, SCANS)
         try:
-            volume = view_of(node)
+            stack = SliceStack(view_of(node))
         except BadInput:
             continue
-        is_same_size = list(volume.array.shape) == note.shape
-        if is_same_size and np.allclose(volume.ijk_to_ras, note.ijk_to_ras, rtol=0, atol=SAME_MM):
+        if stack.array.shape == known.array.shape and stack.lies_at(known.to_ras):
             yield node

@@ -20,7 +20,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
+
 from mois_core.errors import BadInput
+from mois_core.geometry import SliceStack, Volume
 from mois_core.io.atomic import atomic_write
 from MOISSAM2SegmentLib.messages import tr as _
 
@@ -52,6 +55,11 @@ class WorkNote:
     """Voxels along k, j and i."""
     ijk_to_ras: list[list[float]]
     lesions: int
+
+    def stack(self) -> SliceStack:
+        """Return the slices of the scan without their voxels."""
+        voxels = np.broadcast_to(np.uint8(0), self.shape)
+        return SliceStack(Volume(voxels, np.array(self.ijk_to_ras)))
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,10 @@ def read_note(path: Path) -> WorkNote | None:
     try:
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read(NOTE))
-        return WorkNote(**{field.name: document[field.name] for field in fields(WorkNote)})
+        note = WorkNote(**{field.name: document[field.name] for field in fields(WorkNote)})
+        # Raises for what is no place of a scan.
+        note.stack()
+        return note
     except Exception:
         return None
 
