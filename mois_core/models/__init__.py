@@ -10,7 +10,13 @@ from pathlib import Path
 SHIPPED = "phantom"
 """The preset whose weights are part of the program."""
 
-GIVEN = {"minutes": 442, "steps": 27_107, "scans": 240}
+GIVEN = {
+    "minutes": 442,
+    "steps": 27_107,
+    "device": "cpu, for 8 of the minutes cuda",
+    "cores": 2,
+    "scans": 240,
+}
 """What its runs were given in all, to stand beside what other networks were given. `README.md` has
 each of them."""
 
