@@ -46,6 +46,11 @@ def test_a_misspelt_option_is_refused(tmp_path):
         ({"stages": []}, "stages must be an object"),
         ({"stages": {"one": 3}}, "stages: one must be an object"),
         ({"stages": {"one": {"steps": "many"}}}, 'stages: one: steps cannot be "many"'),
+        ({"checkpoint_every": 0}, "checkpoint_every begins at 1, and cannot be 0"),
+        ({"threads": -1}, "threads begins at 0, and cannot be -1"),
+        ({"optimizer": {"rate": float("nan")}}, "optimizer: rate begins at 0, and cannot be nan"),
+        ({"optimizer": {"beta1": 2}}, "optimizer: beta1 begins at 0 and is less than 1"),
+        ({"base": "run.json"}, "its base run.json leads back to itself"),
         ({"sampling": {"scnas": 2}}, "sampling: unknown option 'scnas'; known are anywhere, "),
     ],
 )

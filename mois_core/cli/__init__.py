@@ -11,7 +11,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any
 
 from mois_core import __version__
 from mois_core.cli import interruptions
@@ -32,7 +32,11 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose help does not get lost in silence.
 
     argparse passes over errors of printing, and what it printed is then gone from the stream.
+    Descriptions and examples keep their lines.
     """
+
+    def __init__(self, *words: Any, **how: Any) -> None:
+        super().__init__(*words, formatter_class=argparse.RawDescriptionHelpFormatter, **how)
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         if message:

@@ -93,6 +93,13 @@ def finite_number(text: str) -> float:
     return number
 
 
+def seed(text: str) -> int:
+    """Read what random numbers are drawn from: a whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"give a whole number from 0 on, not {text!r}")
+    return int(text)
+
+
 NO_SERIES = "-"
 
 

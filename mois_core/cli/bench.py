@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mois_core.cli.arguments import network_input_size
+from mois_core.cli.outputs import check_outputs
 from mois_core.cli.progress_bar import progress_bar
 from mois_core.errors import BadInput
 
@@ -65,7 +67,6 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="time the network on this machine",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--preset",
@@ -133,8 +134,11 @@ def _settings(args: argparse.Namespace) -> BenchSettings:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise BadInput(f"--{name} must be at least 1, not {value}")
-    if args.out and not args.out.resolve().parent.is_dir():
-        raise BadInput(f"{args.out} cannot be written: its folder does not exist")
+    most = os.cpu_count() or 1
+    if args.threads is not None and args.threads > most:
+        raise BadInput(f"--threads {args.threads}: this machine has {most} to compute with")
+    if args.out:
+        check_outputs({"--out": args.out}, [])
     if args.against == "sam2":
         import_sam2()
     return BenchSettings(

@@ -66,7 +66,6 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="tell what grew, shrank, is new or gone between scans of one patient",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("earlier", metavar="EARLIER", help="SCAN:LESIONS of the earliest scan")
     parser.add_argument("later", nargs="+", metavar="LATER", help="the same of later scans")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mois_core.cli import scan_files
-from mois_core.cli.arguments import matrix_size
+from mois_core.cli.arguments import finite_number, matrix_size, seed
 from mois_core.cli.matplotlib_folder import provide_matplotlib_folder
 from mois_core.cli.model_choice import DEVICES, add_precision
 from mois_core.errors import BadInput
@@ -72,7 +72,6 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="measure segmenters on scans whose truth is known",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cohort", nargs="?", type=Path, metavar="COHORT", help="table or folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
@@ -130,7 +129,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         help="interactions for each lesion (3), or for the scan (8)",
     )
     group.add_argument(
-        "--stop-at", type=float, metavar="DSC", help="of a lesion (1), or of the scan (0.8)"
+        "--stop-at", type=finite_number, metavar="DSC", help="of a lesion (1), or of the scan (0.8)"
     )
     group.add_argument(
         "--measured",
@@ -164,12 +163,16 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         default="lesions",
         help="scan-wise: each lesion an object (default), or all together, as published",
     )
-    group.add_argument("--jitter-mm", type=float, default=2.0, help="reader: displacement (2)")
-    group.add_argument("--late", type=float, default=0.1, help="reader: share of late clicks (0.1)")
     group.add_argument(
-        "--wrong", type=float, default=0.05, help="reader: share of wrong clicks (0.05)"
+        "--jitter-mm", type=finite_number, default=2.0, help="reader: displacement (2)"
     )
-    group.add_argument("--seed", type=int, default=0, help="of the reader's mistakes (0)")
+    group.add_argument(
+        "--late", type=finite_number, default=0.1, help="reader: share of late clicks (0.1)"
+    )
+    group.add_argument(
+        "--wrong", type=finite_number, default=0.05, help="reader: share of wrong clicks (0.05)"
+    )
+    group.add_argument("--seed", type=seed, default=0, help="of the reader's mistakes (0)")
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +183,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
         help="click and measure as the published code does, where it departs from the paper",
     )
     group.add_argument(
-        "--smallest-cm3", type=float, metavar="V", help="leave out smaller components (1)"
+        "--smallest-cm3", type=finite_number, metavar="V", help="leave out smaller components (1)"
     )
     group.add_argument(
         "--detection",
@@ -188,11 +191,13 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
         help="when a lesion counts as found: any that overlaps it enough, as the paper says "
         "(each-side), pairs, or any shared voxel, as its code has it; pairs are counted besides",
     )
-    group.add_argument("--iou", type=float, metavar="T", help="from this overlap on (0.1)")
+    group.add_argument("--iou", type=finite_number, metavar="T", help="from this overlap on (0.1)")
     group.add_argument(
         "--lesion-dice", choices=["pair", "box"], help="box: as published (default pair)"
     )
-    group.add_argument("--tolerance-mm", type=float, metavar="T", help="of the surface DSC (2)")
+    group.add_argument(
+        "--tolerance-mm", type=finite_number, metavar="T", help="of the surface DSC (2)"
+    )
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:

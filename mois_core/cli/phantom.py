@@ -47,7 +47,6 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="make a synthetic scan with known lesions",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, required=True, metavar="N", help="which patient")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
@@ -149,6 +148,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_follow_up(args: argparse.Namespace) -> None:
+    from mois_core.phantom.posture import LARGEST_FACTOR
+
     if not 0 <= args.follow_up <= _MOST_FOLLOW_UPS:
         raise BadInput(f"--follow-up takes a number from 1 to {_MOST_FOLLOW_UPS}")
     wanted = {"--posture": args.posture, "--merge": args.merge, "--split": args.split}
@@ -157,6 +158,8 @@ def _check_follow_up(args: argparse.Namespace) -> None:
             raise BadInput(f"{option} is about follow-ups; add --follow-up")
         if value < 0:
             raise BadInput(f"{option} must not be negative, but is {value:g}")
+    if args.posture > LARGEST_FACTOR:
+        raise BadInput(f"--posture takes at most {LARGEST_FACTOR:g}, not {args.posture:g}")
 
 
 def _summary(folder: Path, phantom) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mois_core.cli import scan_files
-from mois_core.cli.arguments import grey_window
+from mois_core.cli.arguments import grey_window, seed
 from mois_core.cli.progress_bar import progress_bar
 
 _DESCRIPTION = """\
@@ -36,7 +36,6 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="turn scans and label maps into training cases",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("scans", type=Path, metavar="SCANS", help="table or folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
@@ -57,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     folds = parser.add_argument_group("folds")
     folds.add_argument("--folds", type=int, default=5, metavar="K", help="default 5")
-    folds.add_argument("--seed", type=int, default=42, metavar="N", help="default 42")
+    folds.add_argument("--seed", type=seed, default=42, metavar="N", help="default 42")
     return parser
 
 

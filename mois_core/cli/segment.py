@@ -82,7 +82,6 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="outline clicked lesions and find all others like them",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("scan", type=Path, metavar="SCAN", help="image file or DICOM folder")
     parser.add_argument("--points", type=Path, metavar="FILE.mrk.json", help="the clicks")

@@ -7,6 +7,7 @@ import math
 import time
 from pathlib import Path
 
+from mois_core.cli.arguments import finite_number
 from mois_core.errors import BadInput
 
 _DESCRIPTION = """\
@@ -33,7 +34,6 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="train a network",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="what to do, as JSON"
@@ -45,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--start", metavar="FILE", help="checkpoint to start from, in place of the config's"
     )
     parser.add_argument(
-        "--minutes", type=float, metavar="N", help="stop and save after so many minutes"
+        "--minutes", type=finite_number, metavar="N", help="stop and save after so many minutes"
     )
     return parser
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mois_core import models
+from mois_core.cli.arguments import finite_number, seed
 from mois_core.errors import BadInput
+from mois_core.io.atomic import make_folder
 
 if TYPE_CHECKING:
     from mois_core.training.config import DataConfig
@@ -49,21 +51,20 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="train a network to compare with",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kind", choices=_TRAINABLE, metavar="KIND", help=", ".join(_TRAINABLE))
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for weights and the run"
     )
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, metavar="N", help="time to train for (60)")
+    budget.add_argument("--minutes", type=finite_number, metavar="N", help="time to train for (60)")
     budget.add_argument("--steps", type=int, metavar="N", help="steps to train for, instead")
     parser.add_argument(
         "--size",
         choices=["small", "full"],
         help="full: channels, patches and grid as published, for a GPU (small)",
     )
-    parser.add_argument("--seed", type=int, help=f"of everything drawn ({_SEED})")
+    parser.add_argument("--seed", type=seed, help=f"of everything drawn ({_SEED})")
     parser.add_argument(
         "--patches", type=int, metavar="N", help=f"patches of each step ({_PATCHES})"
     )
@@ -82,7 +83,10 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--python", type=Path, metavar="PYTHON", help="of the environment that has nnunetv2"
     )
     own.add_argument(
-        "--memory-gb", type=float, metavar="N", help="GPU memory to plan for (nnU-Net's own choice)"
+        "--memory-gb",
+        type=finite_number,
+        metavar="N",
+        help="GPU memory to plan for (nnU-Net's own choice)",
     )
     return parser
 
@@ -105,10 +109,10 @@ def run(args: argparse.Namespace) -> None:
     patches = _PATCHES if args.patches is None else args.patches
     if patches < 1:
         raise BadInput(f"--patches must be at least 1, not {patches}")
-    seed = _SEED if args.seed is None else args.seed
+    chosen = _SEED if args.seed is None else args.seed
     minutes = 60.0 if args.minutes is None and args.steps is None else args.minutes
     budget = Budget(minutes, args.steps)
-    settings = BaselineRun(args.size or "small", seed, patches, _data(args))
+    settings = BaselineRun(args.size or "small", chosen, patches, _data(args))
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     trainer = BaselineTrainer(recipe, settings, args.out, device)
     weights = trainer.run(budget)
@@ -143,10 +147,7 @@ def _train_nnunet(args: argparse.Namespace) -> None:
         raise BadInput(f"--python is needed: nnU-Net runs in an environment of its own; {GET_IT}")
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     python, out = args.python.expanduser().absolute(), args.out.expanduser().absolute()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{out} cannot be written to: {error.strerror}") from error
+    make_folder(out)
     process = NnUnetProcess(python, out, device, memory_gb=args.memory_gb)
     model = train_nnunet(process, _data(args), 60.0 if args.minutes is None else args.minutes)
     print(f"{model}: mois evaluate --segmenter nnunet={model},python={python} ...")

@@ -69,11 +69,9 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def panels(
-    figure: Figure, rows: int, columns: int, share_x: bool = True, share_y: bool = True
-) -> list[Axes]:
+def panels(figure: Figure, rows: int, columns: int) -> list[Axes]:
     """Return panels in reading order that share their scales, labelled at the outside only."""
-    grid = figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     return list(grid.ravel())
 
 

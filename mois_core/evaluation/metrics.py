@@ -6,6 +6,7 @@ is an option with a name; `AS_PUBLISHED` is all of them together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
@@ -51,8 +52,8 @@ class MetricSettings:
     """Tolerance of the normalised surface Dice: about three pixels of the paper's scans."""
 
     def __post_init__(self) -> None:
-        if self.smallest_cm3 < 0 or self.tolerance_mm < 0:
-            raise BadInput("the smallest volume and the surface tolerance cannot be negative")
+        if not (0 <= self.smallest_cm3 < math.inf and 0 <= self.tolerance_mm < math.inf):
+            raise BadInput("the smallest volume and the surface tolerance are numbers from 0 on")
         if not 0 < self.from_iou <= 1:
             raise BadInput(
                 f"the IoU to detect from must lie above 0 and up to 1: {self.from_iou:g}"

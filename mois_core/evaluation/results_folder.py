@@ -26,7 +26,7 @@ import numpy as np
 
 from mois_core.errors import BadInput
 from mois_core.evaluation.plan import EvaluationTask, check_compatible, merge_plans, task_key
-from mois_core.io.atomic import atomic_write
+from mois_core.io.atomic import atomic_write, make_folder
 
 KEYS = ("experiment", "set", "scan", "patient", "segmenter", "fold", "step")
 COUNTS = ("clicks", "interactions", "prompted", "is_last")
@@ -59,10 +59,7 @@ class ResultsFolder:
         """Make the folder, or take up an earlier run in it; return the plan of all its results."""
         path = self.folder / "plan.json"
         for part in ("parts", "failures", "masks", "scans"):
-            try:
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise BadInput(f"{self.folder} cannot be written to: {error.strerror}") from error
+            make_folder(self.folder / part)
         if path.is_file():
             before = self.plan()
             check_compatible(before, plan)

@@ -5,6 +5,7 @@ All arrays are stacks of slices, and voxels are indices into them: [slice, row, 
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from mois_core.errors import BadInput
 from mois_core.geometry import Box
 from mois_core.session.components import TOUCHING, centre_inside, deepest_point
 from mois_core.session.masks import Mask
@@ -143,6 +145,12 @@ class Mistakes:
     """Share of clicks that answer what was on the screen one interaction earlier."""
     wrong: float = 0.05
     """Share of clicks that say the opposite of what is true where they land."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.jitter_mm < math.inf:
+            raise BadInput(f"clicks are displaced by 0 mm or more, not {self.jitter_mm:g}")
+        if not (0 <= self.late <= 1 and 0 <= self.wrong <= 1):
+            raise BadInput("the shares of late and of wrong clicks lie between 0 and 1")
 
 
 class Reader:

@@ -65,6 +65,19 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: str | os.PathLike) -> Path:
+    """Make a folder to write to, and those above it, as far as they are not there; return it."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise BadInput(f"{path} is a file; give a folder to write to.") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BadInput(f"{path} cannot be made a folder to write to ({reason}).") from error
+    return path
+
+
 @contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Give the block a temporary folder to fill; if it succeeds, the folder moves to `path`.

@@ -57,15 +57,17 @@ class ThickSlices:
         return thick
 
 
-def thicken(stack: SliceStack, spacing_mm: float = TRAINING_SLICE_SPACING_MM) -> ThickSlices:
-    """Average the slices of a stack in slabs of `spacing_mm`; thick slices are left as they are.
+def thicken(stack: SliceStack) -> ThickSlices:
+    """Average the slices of a stack in slabs as thick as the slices of training.
+
+    Slices that are thick already are left as they are.
 
     The slabs are centred on the scan and cover all of it; the outermost ones average only the
     part that lies inside. Slices that straddle a border count in both slabs by their share. The
     thick volume's array is [slice, row, column] of the same stack.
     """
     # Five digits are the same from whatever file the scan comes, and so are the averaged voxels.
-    step = spacing_mm / float(f"{stack.slice_spacing:.5g}")
+    step = TRAINING_SLICE_SPACING_MM / float(f"{stack.slice_spacing:.5g}")
     if stack.count == 1 or step * _ALREADY_THICK <= 1:
         note = f"Slices are kept as acquired, {stack.slice_spacing:.3g} mm apart."
         return ThickSlices(stack.volume, stack, None, note)
@@ -85,7 +87,7 @@ def thicken(stack: SliceStack, spacing_mm: float = TRAINING_SLICE_SPACING_MM) ->
     slab_of_slice = np.clip(np.floor((centres - first_border) / step), 0, slabs - 1).astype(int)
     note = (
         f"{stack.count} slices {stack.slice_spacing:.3g} mm apart were averaged to "
-        f"{slabs} slices {spacing_mm:.3g} mm apart."
+        f"{slabs} slices {TRAINING_SLICE_SPACING_MM:.3g} mm apart."
     )
     return ThickSlices(Volume(thick, column_row_slab_to_ras), stack, slab_of_slice, note)
 

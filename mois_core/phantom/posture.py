@@ -14,7 +14,7 @@ from scipy import ndimage
 from mois_core.errors import BadInput
 from mois_core.phantom.grid import Grid
 
-_LARGEST_FACTOR = 2.0
+LARGEST_FACTOR = 2.0
 _BEND_MM, _NOD_MM, _ARMS_MM = 18.0, 9.0, 16.0
 """What a posture of factor 1 reaches at most."""
 _SHOULDER, _HAND = 0.82, 0.40
@@ -37,9 +37,9 @@ class Posture:
 
 def draw_posture(rng: np.random.Generator, factor: float) -> Posture:
     """Draw a posture; the factor says how far from straight at most."""
-    if not 0 < factor <= _LARGEST_FACTOR:
+    if not 0 < factor <= LARGEST_FACTOR:
         raise BadInput(
-            f"the factor on the posture must be above 0 and at most {_LARGEST_FACTOR:g}, "
+            f"the factor on the posture must be above 0 and at most {LARGEST_FACTOR:g}, "
             f"not {factor:g}"
         )
     signs = np.where(rng.random(2) < 0.5, -1.0, 1.0)

@@ -6,11 +6,9 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from mois_core.errors import BadInput
 from mois_core.geometry import Volume
-from mois_core.io.atomic import atomic_write
+from mois_core.io.atomic import atomic_write, make_folder
 from mois_core.io.images import write_image
 from mois_core.phantom.follow_up import LesionChange
 from mois_core.phantom.generate import Phantom, is_held_out
@@ -20,11 +18,7 @@ def write_phantom(
     phantom: Phantom, folder: str | os.PathLike[str], changes: Sequence[LesionChange] = ()
 ) -> None:
     """Write `scan.nii.gz`, `instances.nii.gz`, `semantic.nii.gz` and, last, `lesions.json`."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be made a folder to write to: {error.strerror}") from error
+    folder = make_folder(folder)
     volumes = {
         "scan": phantom.scan,
         "instances": phantom.instances,

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mois_core.errors import BadInput
 from mois_core.training.config import TrainConfig
+
+_AT_LEAST_ONE = {
+    "steps", "checkpoint_every", "log_every", "scans", "consecutive", "most_exemplars", "exemplars",
+    "most_lesions", "pooling",
+}  # fmt: skip
+_BELOW_ONE = {"beta1", "beta2"}
 
 
 def read_stages(path: Path) -> dict[str, TrainConfig]:
@@ -42,7 +49,7 @@ def read_config(path: Path) -> TrainConfig:
     return next(iter(stages.values()))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -52,7 +59,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BadInput(f"{path} must hold one JSON object")
     base = content.pop("base", None)
-    return content if base is None else _merged(_read(path.parent / base), content)
+    if base is None:
+        return content
+    changed = path.parent / str(base)
+    if changed.resolve() in {path.resolve(), *(one.resolve() for one in above)}:
+        raise BadInput(f"{path}: its base {base} leads back to itself")
+    return _merged(_read(changed, (*above, path)), content)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -71,9 +83,20 @@ def _built(config_class: type, values: Any, where: str) -> Any:
     if unknown:
         known = ", ".join(sorted(hints))
         raise BadInput(f"{where}: unknown option '{unknown[0]}'; known are {known}")
-    return config_class(
-        **{key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
-    )
+    built = {key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    for key, value in built.items():
+        _check_range(key, value, where)
+    return config_class(**built)
+
+
+def _check_range(key: str, value: Any, where: str) -> None:
+    """Refuse a number that makes no sense: none of them may be negative."""
+    if isinstance(value, (bool, str)) or not isinstance(value, (int, float)):
+        return
+    least, below = (1 if key in _AT_LEAST_ONE else 0), (1 if key in _BELOW_ONE else math.inf)
+    if not least <= value < below:
+        end = "" if below == math.inf else f" and is less than {below}"
+        raise BadInput(f"{where}: {key} begins at {least}{end}, and cannot be {value}")
 
 
 def _fills(hint: Any, values: list[Any]) -> bool:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mois_core.errors import BadInput
-from mois_core.io.atomic import atomic_write
+from mois_core.io.atomic import atomic_write, make_folder
 from mois_core.network.model import Sam2, SliceFeatures
 from mois_core.session.preprocess import FULL_BRIGHTNESS
 from mois_core.training import distributed
@@ -54,7 +54,7 @@ def with_features(scans: Sequence[ResizedCase], model: Sam2, folder: Path) -> li
     Each of several processes makes a part, and opens what all of them have made.
     """
     folder = folder / _name_of_encoder(model)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = [folder / f"{scan.name}-{_hash(scan.images.tobytes())}.safetensors" for scan in scans]
     own = slice(distributed.rank(), None, distributed.processes())
     missing = [

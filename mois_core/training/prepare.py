@@ -12,6 +12,7 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.geometry import VIEWS, SliceStack, acquired_axis, same_grid
 from mois_core.io import atomic_write, read_labels, read_scan
+from mois_core.io.atomic import make_folder
 from mois_core.io.scan_table import ScanTableRow
 from mois_core.network.config import check_grey_window
 from mois_core.progress import Progress, silent
@@ -135,7 +136,7 @@ def prepare(
     """
     how = how or Preparation()
     fold_of = folds_of([_patient_of(source) for source in sources], folds, seed)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     (out / INDEX).unlink(missing_ok=True)
     cases = []
     for place, source in enumerate(sources, start=1):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mois_core.errors import BadInput
+from mois_core.io.atomic import make_folder
 from mois_core.network.checkpoint import SCAN_FIELDS
 from mois_core.network.config import Size, preset
 from mois_core.phantom import PhantomSettings, is_held_out
@@ -79,10 +80,7 @@ def training_cases(data: DataConfig) -> Iterator[TrainingCase]:
         return
     paths = [Path(how.cache) / f"phantom-{seed}.npz" for seed in seeds]
     missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.is_file()]
-    try:
-        Path(how.cache).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{how.cache} cannot hold phantoms: {error.strerror}") from error
+    make_folder(how.cache)
     for _ in _told(in_processes(_keep_whole_phantom, missing, cores()), len(missing)):
         pass
     yield from map(TrainingCase.load, paths)
@@ -135,16 +133,24 @@ def in_plain_values(data: DataConfig) -> dict[str, Any]:
 
 def _index(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder} was not written by 'mois prepare': {INDEX} is missing") from error
+    if not isinstance(index, dict) or not index.keys() >= {"cases", "folds"}:
+        raise BadInput(f"{folder}: {INDEX} is not what 'mois prepare' writes; prepare it again")
+    return index
 
 
 def _prepared(data: DataConfig, held_back: bool) -> list[TrainingCase]:
     folder = Path(data.prepared)
+    index = _index(folder)
+    if data.fold is not None and not 0 <= data.fold < index["folds"]:
+        raise BadInput(
+            f"{folder} has folds 0 to {index['folds'] - 1}, and no fold {data.fold} to leave out"
+        )
     wanted = [
         case
-        for case in _index(folder)["cases"]
+        for case in index["cases"]
         if (data.fold is not None and case["fold"] == data.fold) == held_back
     ]
     return [TrainingCase.load(folder / case["file"]) for case in wanted]
@@ -184,7 +190,7 @@ def _phantom(seed: int, size: Size) -> ResizedCase:
 def _keep_phantom(seed: int, size: Size, folder: Path) -> None:
     path = _file_of(seed, folder)
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _phantom(seed, size).save(path)
 
 

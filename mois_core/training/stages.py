@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mois_core.errors import BadInput
+from mois_core.io.atomic import make_folder
 from mois_core.network.checkpoint import SCAN_FIELDS
 from mois_core.network.config import preset
 from mois_core.network.model import Sam2
@@ -29,6 +30,7 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
     stages came to their end before `time.monotonic` reached the ``deadline``.
     """
     distributed.join()
+    make_folder(out)
     loaded: tuple[DataConfig, list[ResizedCase]] | None = None
     start: str | None = None
     stages = {name: with_scan_fields(config) for name, config in stages.items()}

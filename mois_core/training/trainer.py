@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from mois_core.errors import BadInput
+from mois_core.io.atomic import make_folder
 from mois_core.network.model import Sam2
 from mois_core.training import distributed
 from mois_core.training.checkpoints import BEST, NEWEST, RunProgress, resume, save
@@ -88,7 +89,7 @@ class Trainer:
             self.parameters += own
             add_group(self.optimizer, own, config.optimizer)
         self.progress = RunProgress()
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         if (out / NEWEST).is_file():
             self.progress = resume(
                 out / NEWEST, self.model, self.optimizer, asdict(config), self.places_head

@@ -59,11 +59,6 @@ class ComparisonTable:
                 needed = max(widest + CELL_PADDING, width(title) + TITLE_PADDING)
                 self._table.setColumnWidth(column, needed)
 
-    @property
-    def is_filling(self) -> bool:
-        """Whether rows wait to be written."""
-        return self._later.isActive()
-
     def show(self, rows: Sequence[Row]) -> None:
         """Show the lesions of a comparison."""
         self._is_filling = True

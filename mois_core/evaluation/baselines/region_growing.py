@@ -7,6 +7,8 @@ bright organ beside it; the reach stops it from running through the whole body.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
@@ -50,7 +52,7 @@ class GrownRegions:
     def __init__(self, volume: Volume, fraction: float, reach_mm: float) -> None:
         if not 0 < fraction < 1:
             raise BadInput(f"the fraction of brightness must lie between 0 and 1, not {fraction:g}")
-        if reach_mm <= 0:
+        if not 0 < reach_mm < math.inf:
             raise BadInput(f"the reach must be positive, not {reach_mm:g} mm")
         self.stack = SliceStack(volume)
         self.spacing = np.array([self.stack.slice_spacing, *self.stack.pixel_spacing])

@@ -27,14 +27,14 @@ _SMALLEST_WEIGHT = 1e-3
 class SlidingWindow:
     """Windows over a scan, each weighted by a Gaussian around its middle, and their answers."""
 
-    def __init__(self, shape: Size3, window: Size3, overlap: float = OVERLAP) -> None:
+    def __init__(self, shape: Size3, window: Size3) -> None:
         self.shape = shape
         self.window = window
         padded = tuple(max(n, w) for n, w in zip(shape, window, strict=True))
         # MONAI pads half of what is missing before the image.
         self.before = tuple((p - n) // 2 for p, n in zip(padded, shape, strict=True))
         steps = [
-            w if w == n else max(int(w * (1 - overlap)), 1)
+            w if w == n else max(int(w * (1 - OVERLAP)), 1)
             for n, w in zip(padded, window, strict=True)
         ]
         # In MONAI's own order of windows, so that sums are rounded alike.

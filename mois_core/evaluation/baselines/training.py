@@ -30,6 +30,7 @@ from mois_core.evaluation.baselines.patch_network import (
     save_weights,
 )
 from mois_core.evaluation.baselines.patches import PatchScan, draw_patch
+from mois_core.io.atomic import make_folder
 from mois_core.network.attention import has_matrix_tiles
 from mois_core.network.loading import usable_device
 from mois_core.training.checkpoints import NEWEST, RunProgress, resume, save
@@ -76,7 +77,7 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
             raise BadInput("give either minutes or steps")
-        if (self.minutes or self.steps or 0) <= 0:
+        if not 0 < (self.minutes or self.steps or 0) < math.inf:
             raise BadInput("a run needs more than 0 minutes or steps")
 
     def spent(self, seconds: float, steps: int) -> float:
@@ -116,10 +117,7 @@ class BaselineTrainer:
         self.progress = RunProgress()
         self.told = {"kind": recipe.kind, **json.loads(json.dumps(dataclasses.asdict(run)))}
         self.told["data"] = in_plain_values(run.data)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"{out} cannot be written to: {error.strerror}") from error
+        make_folder(out)
         if (out / NEWEST).is_file():
             self.progress = resume(out / NEWEST, self.network, self.optimizer, self.told)
 

@@ -19,6 +19,7 @@ from mois_core.io.click_labels import ClickLabel, read_click_label, write_click_
 from MOISSAM2SegmentLib.messages import tr as _
 from MOISSAM2SegmentLib.scene import control_points
 from MOISSAM2SegmentLib.scene.control_points import ControlPoint
+from MOISSAM2SegmentLib.scene.one_change import one_change
 from MOISSAM2SegmentLib.scene.transforms import from_world, to_world
 from MOISSAM2SegmentLib.worker.click_edits import (
     ClickEdit,
@@ -191,7 +192,7 @@ class ClickPoints:
     def show(self, state: State) -> None:
         """Make the list show exactly the clicks of a state, besides points not passed on yet."""
         owners = _owners(state)
-        with control_points.one_change(self.node):
+        with one_change(self.node):
             for point_id, known in list(self._known.items()):
                 owner = owners.pop(known.click.id, None)
                 if owner is None:

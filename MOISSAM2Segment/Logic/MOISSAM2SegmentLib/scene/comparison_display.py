@@ -15,8 +15,9 @@ import numpy as np
 import slicer
 
 from mois_core.results.colours import Colour
+from MOISSAM2SegmentLib.scene.one_change import one_change
 from MOISSAM2SegmentLib.scene.scan_layout import EARLIER, VIEW_OF_AXIS, compared_axes
-from MOISSAM2SegmentLib.scene.slice_views import one_change, slice_views
+from MOISSAM2SegmentLib.scene.slice_views import slice_views
 from MOISSAM2SegmentLib.scene.transforms import numpy_to_matrix
 
 _COMPOSITE = "vtkMRMLSliceCompositeNode"

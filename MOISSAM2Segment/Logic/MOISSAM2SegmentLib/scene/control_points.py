@@ -6,8 +6,6 @@ for that: inside `NodeModify` they come without the index of the point they are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,16 +73,6 @@ def colour_by_kind(node: Any) -> None:
     if display is not None:
         display.SetSelectedColor(*POSITIVE_COLOUR)
         display.SetColor(*NEGATIVE_COLOUR)
-
-
-@contextmanager
-def one_change(node: Any) -> Iterator[None]:
-    """Let views and observers see several changes as one."""
-    was_modifying = node.StartModify()
-    try:
-        yield
-    finally:
-        node.EndModify(was_modifying)
 
 
 def add_point(node: Any, world: np.ndarray, lesion_id: int, positive: bool) -> str:

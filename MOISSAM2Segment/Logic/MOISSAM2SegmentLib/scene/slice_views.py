@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,16 +99,6 @@ def turn_to_scan(scene: Any, volume_node: Any) -> None:
             view.SetOrientation(axis.capitalize())
             if is_straight:
                 view.RotateToVolumePlane(volume_node)
-
-
-@contextmanager
-def one_change(view: Any) -> Iterator[None]:
-    """Let a block change a view such that it is drawn once."""
-    was_modifying = view.StartModify()
-    try:
-        yield
-    finally:
-        view.EndModify(was_modifying)
 
 
 def centre(view: Any, place: np.ndarray) -> None:

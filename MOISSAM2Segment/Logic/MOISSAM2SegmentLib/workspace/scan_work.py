@@ -22,6 +22,7 @@ from MOISSAM2SegmentLib.scene.click_points import ClickPoints
 from MOISSAM2SegmentLib.scene.dicom_scan import instance_uids
 from MOISSAM2SegmentLib.scene.lesion_segments import CLASS as SEGMENTATION_CLASS
 from MOISSAM2SegmentLib.scene.lesion_segments import LesionSegments
+from MOISSAM2SegmentLib.scene.one_change import one_change
 from MOISSAM2SegmentLib.scene.scene_events import SceneEvents
 from MOISSAM2SegmentLib.scene.shared_labelmap import Canvas
 from MOISSAM2SegmentLib.scene.stored_session import POINTS, SEGMENTS, StoredSession
@@ -418,7 +419,7 @@ class ScanWork:
         if self.clicks.active is None:
             self.clicks.active = FreshLesion()
         before, self.clicks.positive = self.clicks.positive, positive
-        with control_points.one_change(self.points_node):
+        with one_change(self.points_node):
             for place in places:
                 self.points_node.AddControlPointWorld(*np.asarray(place, dtype=float).tolist())
         self.pass_on_changes()

@@ -15,6 +15,7 @@ from MOISSAM2SegmentLib.scene import lesion_display, slice_views
 from MOISSAM2SegmentLib.scene.body_outline import BodyOutline, outline_body
 from MOISSAM2SegmentLib.scene.grey_window import show_grey_window
 from MOISSAM2SegmentLib.scene.lesion_surfaces import LesionSurfaces, box_of, coloured
+from MOISSAM2SegmentLib.scene.one_change import one_change
 from MOISSAM2SegmentLib.scene.scan_layout import ScanLayout
 from MOISSAM2SegmentLib.scene.segment_surfaces import CLOSED_SURFACE
 from MOISSAM2SegmentLib.scene.slice_views import FittedViews, Spread
@@ -175,7 +176,7 @@ class Views:
 
     def _look_at(self, spread: Spread) -> None:
         for view in slice_views.slice_views(self._scene):
-            with slice_views.one_change(view):
+            with one_change(view):
                 if self._arranges or self.is_comparing:
                     slice_views.show_lesion(view, spread)
                 else:
