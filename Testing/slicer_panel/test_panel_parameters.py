@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 from pathlib import Path
 
@@ -137,16 +136,3 @@ def test_widgets_change_no_scene_once_the_panel_is_closed(a_user, a_scene):
     box.setValue(9)
 
     assert node.GetParameter("propagationSlices") == "-1"
-
-
-def test_the_module_opens_again_after_the_scene_was_closed_elsewhere(a_user, a_scene):
-    a_user.open()
-    a_user.widget.exit()
-    a_scene.Clear(0)
-    gc.collect()
-
-    # With an observer on a node that was given up, this ends the program or is told at the end.
-    a_user.widget.enter()
-    a_user.turn()
-
-    assert len(parameter_nodes()) == 1

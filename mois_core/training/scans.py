@@ -136,21 +136,21 @@ def _index(folder: Path) -> dict[str, Any]:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder} was not written by 'mois prepare': {INDEX} is missing") from error
-    if not isinstance(index, dict) or not index.keys() >= {"cases", "folds"}:
+    if not isinstance(index, dict) or not index.get("cases"):
         raise BadInput(f"{folder}: {INDEX} is not what 'mois prepare' writes; prepare it again")
     return index
 
 
 def _prepared(data: DataConfig, held_back: bool) -> list[TrainingCase]:
     folder = Path(data.prepared)
-    index = _index(folder)
-    if data.fold is not None and not 0 <= data.fold < index["folds"]:
-        raise BadInput(
-            f"{folder} has folds 0 to {index['folds'] - 1}, and no fold {data.fold} to leave out"
-        )
+    cases = _index(folder)["cases"]
+    folds = sorted({case["fold"] for case in cases})
+    if data.fold is not None and data.fold not in folds:
+        there = ", ".join(map(str, folds))
+        raise BadInput(f"{folder} has no fold {data.fold} to leave out, but these: {there}")
     wanted = [
         case
-        for case in index["cases"]
+        for case in cases
         if (data.fold is not None and case["fold"] == data.fold) == held_back
     ]
     return [TrainingCase.load(folder / case["file"]) for case in wanted]

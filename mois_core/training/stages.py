@@ -30,7 +30,6 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
     stages came to their end before `time.monotonic` reached the ``deadline``.
     """
     distributed.join()
-    make_folder(out)
     loaded: tuple[DataConfig, list[ResizedCase]] | None = None
     start: str | None = None
     stages = {name: with_scan_fields(config) for name, config in stages.items()}
@@ -39,6 +38,7 @@ def run_stages(stages: Mapping[str, TrainConfig], out: Path, deadline: float = m
         check_crops(config)
         check_kept(config, has_start=index > 0 or config.start is not None)
         _check_validation(config)
+    make_folder(out)
     for name, config in stages.items():
         if start is not None:
             config = dataclasses.replace(config, start=start)
