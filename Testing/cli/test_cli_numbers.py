@@ -102,7 +102,9 @@ def cases(tmp_path, capsys):
 def test_a_fold_that_there_is_not(refused, cases, tmp_path):
     words = ("train-baseline", "unet", "--prepared", cases, "--steps", "1")
 
-    assert "has no fold 9 to leave out, but these: 0, 1" in refused(*words, "--fold", "9", "--out", tmp_path)
+    assert "has no fold 9 to leave out, but these: 0, 1" in refused(
+        *words, "--fold", "9", "--out", tmp_path
+    )
 
 
 @pytest.mark.parametrize("content", [{}, [], {"cases": []}, {"folds": 2}])

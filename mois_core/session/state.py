@@ -101,7 +101,9 @@ class Settings:
                 f"the lowest confidence of findings is from 0 to 1, not {self.min_confidence}"
             )
         if not 0 <= self.smallest_cm3 < float("inf"):
-            raise BadInput(f"the smallest volume cannot be negative or endless: {self.smallest_cm3}")
+            raise BadInput(
+                f"the smallest volume cannot be negative or endless: {self.smallest_cm3}"
+            )
         for name in MACHINE_SETTINGS:
             budget = getattr(self, name)
             if budget is not None and not 0 <= budget < float("inf"):

@@ -149,9 +149,7 @@ def _prepared(data: DataConfig, held_back: bool) -> list[TrainingCase]:
         there = ", ".join(map(str, folds))
         raise BadInput(f"{folder} has no fold {data.fold} to leave out, but these: {there}")
     wanted = [
-        case
-        for case in cases
-        if (data.fold is not None and case["fold"] == data.fold) == held_back
+        case for case in cases if (data.fold is not None and case["fold"] == data.fold) == held_back
     ]
     return [TrainingCase.load(folder / case["file"]) for case in wanted]
 
