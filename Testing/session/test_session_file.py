@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from orientations import STORAGE_ORDERS, stored_as
 from paths import SUPPORT
 from session_days import a_day_of_work, the_next_day
+from session_files import document_of, rewritten, with_document
 from small_networks import (
     CONVOLVED,
     MOIS,
@@ -166,7 +167,12 @@ def test_a_session_is_refused_on_another_scan(session):
     ["abc", None, {}, {"shape": [1]}, {"to_ras": "x"}, {"to_ras": [[1, 0], [0]]}, {"to_ras": 1}],
 )
 def test_what_says_nothing_of_a_scan_is_damaged(session, scan):
-    content = edited(to_bytes(session), scan)
+    content = to_bytes(session)
+    document = document_of(content)
+    parts = isinstance(scan, dict) and scan
+    content = with_document(
+        content, {**document, "scan": {**document["scan"], **scan} if parts else scan}
+    )
 
     for open_it in (
         lambda: restore(content, session.model, session.volume),
@@ -175,20 +181,6 @@ def test_what_says_nothing_of_a_scan_is_damaged(session, scan):
     ):
         with pytest.raises(BadInput, match=r"damaged|another scan"):
             open_it()
-
-
-def edited(content: bytes, scan) -> bytes:
-    """Return a session file with another entry for the scan, or with parts of it replaced."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    document = json.loads(parts["session.json"])
-    document["scan"] = {**document["scan"], **scan} if isinstance(scan, dict) and scan else scan
-    parts["session.json"] = json.dumps(document).encode()
-    changed = io.BytesIO()
-    with zipfile.ZipFile(changed, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
-    return changed.getvalue()
 
 
 @given(turn=st.floats(-40, 40), place=st.floats(-900, 900), size=st.floats(0.3, 3))
@@ -255,17 +247,6 @@ def refused(content, session):
     return str(refusal.value)
 
 
-def rewritten(content, **changed):
-    """The file with some entries replaced (None takes one out)."""
-    copy = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(copy, "w") as new:
-        for name in old.namelist():
-            entry = changed.get(name.split(".")[0], old.read(name))
-            if entry is not None:
-                new.writestr(name, entry)
-    return copy.getvalue()
-
-
 class Trap:
     """Pickled, it would run code where it is read."""
 
@@ -315,7 +296,7 @@ def test_a_document_that_says_something_else_is_refused(session, document):
 
 
 def test_a_file_of_a_later_format_says_so(session):
-    document = json.loads(zipfile.ZipFile(io.BytesIO(to_bytes(session))).read("session.json"))
+    document = document_of(to_bytes(session))
     document["format"] = FORMAT + 1
 
     message = refused(rewritten(to_bytes(session), session=json.dumps(document)), session)

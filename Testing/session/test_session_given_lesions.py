@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-
 import numpy as np
 import pytest
 from engine_fixtures import FIRST, SCENE, SECOND, THIRD, Block, painted, scan_of, volume_of
 from orientations import STORAGE_ORDERS, stored_as
 from scipy import ndimage
+from session_files import document_of, with_document
 from stub_network import StubNetwork
 from stub_sessions import click_on, digest, is_exactly, ras, stack_of, stub_session
 
@@ -205,9 +202,7 @@ def test_what_a_lesion_was_known_by_stays_with_it(given):
 
 def in_earlier_format(content: bytes, number: int) -> bytes:
     """Return the content of a file of a session on a stub's scan as format 2, 3, 4 or 5 had it."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    document = json.loads(parts["session.json"])
+    document = document_of(content)
     document["format"] = number
     document["scan"] = SCAN_BEFORE_FORMAT_6
     for lesion in document["lesions"] if number < 5 else ():
@@ -220,12 +215,7 @@ def in_earlier_format(content: bytes, number: int) -> bytes:
             lesion["paintings"] = [painting[:2] for painting in lesion["paintings"]]
     if number == 2:
         del document["notes"]
-    parts["session.json"] = json.dumps(document).encode()
-    before = io.BytesIO()
-    with zipfile.ZipFile(before, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
-    return before.getvalue()
+    return with_document(content, document)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5])

@@ -11,18 +11,22 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import slicer
 from engine_fixtures import CORONAL, FIRST, SCENE, SECOND, scan_of
+from MOISSAM2SegmentLib.scene.transforms import right_handed
 from MOISSAM2SegmentLib.workspace import recovery_files, recovery_folder
 from MOISSAM2SegmentLib.workspace.recovery import DAMAGED, IN_USE, OTHER_SCAN
 from MOISSAM2SegmentLib.workspace.recovery_folder import LeftBehind, OwnFolder
+from orientations import stored_as
 from paths import LOGIC, ROOT, TESTING
 from scans import place, scan_node, settle, shows_exactly_its_session, volume_node
 from stub_sessions import digest
 from work_until_killed import KILLED_AFTERWARDS, KILLED_IN_THE_MIDDLE
 
 from mois_core.errors import BadInput
+from mois_core.geometry import SliceStack, Volume
 
 HERE = Path(__file__).parent
 
@@ -372,6 +376,17 @@ def test_work_is_restored_as_soon_as_its_scan_is_there(a_dead_slicer, a_new_slic
     tick(a_new_slicer)
     assert digest(a_new_slicer.session.labels()) == a_dead_slicer
     assert a_new_slicer.recovery.wanted is None
+
+
+def test_work_is_restored_on_the_scan_from_a_file_with_other_axes(a_dead_slicer, a_new_slicer):
+    usual = right_handed(Volume(scan_of(*SCENE), CORONAL))
+    turned = stored_as(usual, (1, 2, 0), (True, True, False))
+    volume_node(a_new_slicer.scene, np.ascontiguousarray(turned.array), turned.ijk_to_ras)
+
+    restore(a_new_slicer)
+
+    stack = a_new_slicer.session.stack.from_volume(a_new_slicer.session.labels())
+    assert digest(SliceStack(usual).to_volume(stack)) == a_dead_slicer
 
 
 def test_another_patients_scan_is_refused(a_dead_slicer, a_new_slicer, root):

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from mois_core.errors import BadInput
 from mois_core.training.config import TrainConfig
 
+# By their names alone, whichever part of a config they stand in. All others begin at 0.
 _AT_LEAST_ONE = {
     "steps", "checkpoint_every", "log_every", "scans", "consecutive", "most_exemplars", "exemplars",
     "most_lesions", "pooling",
@@ -91,7 +92,7 @@ def _built(config_class: type, values: Any, where: str) -> Any:
 
 def _check_range(key: str, value: Any, where: str) -> None:
     """Refuse a number that makes no sense: none of them may be negative."""
-    if isinstance(value, (bool, str)) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
     least, below = (1 if key in _AT_LEAST_ONE else 0), (1 if key in _BELOW_ONE else math.inf)
     if not least <= value < below:

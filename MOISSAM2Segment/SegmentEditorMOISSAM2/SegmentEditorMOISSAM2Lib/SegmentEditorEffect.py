@@ -72,6 +72,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._workspace: Any = None
         self._drawing: Any = None
         self._was_positive = True
+        """Whether the mouse was last pressed for what is inside."""
         self._is_showing = False
 
     # ---- called by Slicer ------------------------------------------------------------------
@@ -187,9 +188,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if self._drawing is not None and SHAPES[self.mouseBox.currentIndex] is not None:
             self._was_positive = positive
             return self._goes_on_drawing(callerInteractor, eventId, viewWidget)
-        is_same = eventId == PRESS_AGAIN and positive == self._was_positive
+        is_repeated = eventId == PRESS_AGAIN and positive == self._was_positive
         self._was_positive = positive
-        if not is_same:
+        if not is_repeated:
             world = self.xyToRas(callerInteractor.GetEventPosition(), viewWidget)
             self._guarded(lambda: self.click(world, positive))()
         return True

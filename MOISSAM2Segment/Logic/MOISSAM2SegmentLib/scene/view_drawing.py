@@ -60,8 +60,6 @@ class ViewDrawing:
         """
         self._drawn, self._message = drawn, message
         self._line: _Line | None = None
-        self._is_again = False
-        """Whether the line was begun by a quick second press."""
 
     def process(self, shape: Shape, event: int, position: tuple[int, int], view: View) -> bool:
         """Handle an event of the mouse; return whether nobody else should.
@@ -70,8 +68,7 @@ class ViewDrawing:
         """
         if event in (PRESS, PRESS_AGAIN):
             self.cancel()
-            self._line = _Line(shape, view, position)
-            self._is_again = event == PRESS_AGAIN
+            self._line = _Line(shape, view, position, event == PRESS_AGAIN)
             return True
         if self._line is None or self._line.view.node is not view.node:
             return False
@@ -87,10 +84,8 @@ class ViewDrawing:
     def _finish(self, line: _Line) -> None:
         if line.is_box and min(line.extent) < SMALLEST:
             self._message(DRAG_FOR_BOX)
-        elif self._is_again and max(line.extent) < SMALLEST:
-            # The place that the first press was about.
-            return
-        else:
+        elif not (line.is_again and max(line.extent) < SMALLEST):
+            # A quick second press without a line is about the place of the first one.
             self._drawn(line.shape, line.places())
 
     def cancel(self) -> None:
@@ -103,8 +98,11 @@ class ViewDrawing:
 class _Line:
     """What is being drawn in one view, shown there."""
 
-    def __init__(self, shape: Shape, view: View, start: tuple[int, int]) -> None:
-        self.shape, self.view = shape, view
+    def __init__(
+        self, shape: Shape, view: View, start: tuple[int, int], is_again: bool = False
+    ) -> None:
+        """``is_again`` tells that it was begun by a quick second press."""
+        self.shape, self.view, self.is_again = shape, view, is_again
         self.is_box = shape is Shape.BOX
         self.positions = [start]
         self._data = vtk.vtkPolyData()

@@ -45,7 +45,7 @@ ASK_FOR_EXTENSION = _(
 INTEL_MAC = _(
     "MOISSAM2 cannot work in this Slicer: it is built for Macs with Intel processors. torch ends "
     "with version 2.2 for these, and {oldest} is needed. Use Slicer on Windows or Linux, or one "
-    "built for Apple silicon once there is one. There the command line mois works without Slicer."
+    "built for Apple silicon once there is one. On such a Mac mois can be used without Slicer."
 )
 DECLINED = _("Nothing was installed. MOISSAM2 cannot segment without these packages.")
 NO_DICOM = _("Nothing was installed, and no DICOM file was written.")
