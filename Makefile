@@ -54,13 +54,15 @@ gpu: $(STAMP) ## measure everything on a GPU and train for MINUTES=; goes on, re
 baselines: MINUTES = 60
 baselines: $(STAMP) ## train what MOIS-SAM2 is compared with, MINUTES= each (60), and measure; goes on
 	for kind in $(TRAINED); do \
-	  $(BIN)/mois train-baseline $$kind --minutes $(MINUTES) --cache $(BASELINES)/phantoms \
+	  $(BIN)/mois train-baseline $$kind --minutes $(MINUTES) --cache runs/phantoms \
 	    --out $(BASELINES)/$$kind $(ARGS) || exit 1; \
 	done
 	$(if $(NNUNET),$(BIN)/mois train-baseline nnunet --python $(NNUNET) --minutes $(MINUTES) \
-	  --cache $(BASELINES)/phantoms --out $(BASELINES)/nnunet)
+	  --cache runs/phantoms --out $(BASELINES)/nnunet)
+	$(BIN)/mois train --config mois_core/training/configs/sam2-phantom.json --out $(BASELINES)/sam2
 	$(BIN)/mois evaluate --benchmark long --out $(BASELINES)/results \
 	  --segmenter mois=phantom --segmenter mois-clicks=phantom --segmenter region-growing \
+	  --segmenter sam2=$(BASELINES)/sam2/joint/newest.pt \
 	  $(foreach kind,$(TRAINED),--segmenter $(kind)=$(BASELINES)/$(kind)/weights.safetensors) \
 	  $(if $(NNUNET),--segmenter nnunet=$(BASELINES)/nnunet/$(NNUNET_MODEL)$(COMMA)python=$(NNUNET))
 

@@ -140,6 +140,7 @@ def test_what_is_more_of_a_known_lesion_is_not_left_to_find(session):
 
     found = found_of(session, marked, painted(CLICKED, SLICES), [MASK])
 
+    assert len(found) == 2
     for one in found.values():
         assert one.known == pytest.approx(np.log(1 / (0.75 + SPARE)))
 

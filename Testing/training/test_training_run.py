@@ -25,7 +25,7 @@ from training_fixtures import (
 )
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.segmenter_specs import make_segmenter, parse_spec
+from mois_core.evaluation.segmenter_specs import given_to, make_segmenter, parse_spec
 from mois_core.models import SHIPPED, shipped_weights
 from mois_core.network.config import preset
 from mois_core.network.exemplar import MoisSam2
@@ -205,6 +205,14 @@ def test_redrawn_parameters_do_not_come_from_the_start(tmp_path):
             assert not torch.equal(parameter, old[name]), name
 
 
+@pytest.mark.parametrize("option", ["frozen", "redrawn"])
+def test_a_pattern_that_no_parameter_matches_is_refused(option, tmp_path):
+    path = tmp_path / "start.pt"
+    torch.save({"model": new_model(small_config()).state_dict()}, path)
+    with pytest.raises(BadInput, match=rf"{option}: no parameter .* 'memory_atention\.\*'"):
+        new_model(small_config(start=str(path), **{option: ("memory_atention.*",)}))
+
+
 def test_half_precision_of_small_crops_reads_no_memory_that_nothing_wrote(tmp_path, scans):
     """oneDNN reads past maps two places wide, and finds what was there before."""
     config = read_stages(CONFIGS / "phantom.json")["places"]
@@ -222,32 +230,37 @@ def test_half_precision_of_small_crops_reads_no_memory_that_nothing_wrote(tmp_pa
         assert math.isfinite(trainer.step(0)["loss"])
 
 
-def test_sam2_alone_learns_in_the_same_stages_and_is_no_mois_sam2(tmp_path, scans):
+def test_sam2_alone_goes_on_from_what_ships_and_is_no_mois_sam2(tmp_path, scans):
     own, ours = (read_stages(CONFIGS / f"{name}.json") for name in ("sam2-phantom", "phantom"))
-    assert list(own) == list(ours)
-    start = None
-    for stage, config in own.items():
-        usual = ours[stage]
-        assert config == replace(
-            usual,
-            changes={"exemplars": None},
-            interaction=replace(usual.interaction, search=False),
-        )
-        config = replace(
-            config,
-            start=start,
-            kept_features=config.kept_features and str(tmp_path / "features"),
-            steps=1,
-            changes={**config.changes, "image_size": SIZE},
-            sampling=replace(config.sampling, scans=1, crop_size=CROP),
-            data=DataConfig(),
-        )
-        trainer = Trainer(config, tmp_path / stage, scans=scans)
-        trainer.run()
-        start = str(tmp_path / stage / "newest.pt")
-    path = tmp_path / stage / "newest.pt"
+    (stage, config), usual = own.popitem(), ours["joint"]
+    assert not own and stage == "joint"
+    assert config.start == shipped_weights().relative_to(ROOT).as_posix()
+    assert (config.losses, config.optimizer, config.sampling, config.seed) == (
+        usual.losses, usual.optimizer, usual.sampling, usual.seed
+    )  # fmt: skip
+    assert config.interaction == replace(usual.interaction, search=False)
+    config = replace(
+        config,
+        start=str(shipped_weights()),
+        kept_features=str(tmp_path / "features"),
+        steps=1,
+        changes={**config.changes, "image_size": SIZE},
+        sampling=replace(config.sampling, scans=1, crop_size=CROP),
+        data=DataConfig(),
+    )
+    trainer = Trainer(config, tmp_path, scans=scans)
+    encoder = trainer.model.image_encoder.state_dict()
+    before = {name: value.clone() for name, value in encoder.items()}
+    trainer.run()
+    for name, value in encoder.items():
+        assert torch.equal(value, before[name]), name
+    path = tmp_path / "newest.pt"
     segmenter = make_segmenter(parse_spec(f"sam2={path}"))
     assert type(segmenter.model) is Sam2
+    told = given_to(parse_spec(f"sam2={path}"))
+    assert told["start"] == "phantom.safetensors" and told["steps"] == 1
+    assert told["scans"] == len(scans) and told["cores"] == torch.get_num_threads()
+    assert 0 <= told["minutes"] < 10
     with pytest.raises(BadInput, match="without exemplars; write sam2="):
         make_segmenter(parse_spec(f"mois={path}"))
 

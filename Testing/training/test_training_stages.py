@@ -11,7 +11,7 @@ from training_fixtures import CONFIGS, small_config
 
 from mois_core.errors import BadInput
 from mois_core.training import stages as module
-from mois_core.training.config_file import read_config
+from mois_core.training.config_file import read_config, read_stages
 from mois_core.training.stages import run_stages
 
 
@@ -70,3 +70,15 @@ def test_a_config_of_several_stages_is_no_single_run(tmp_path):
         read_config(path)
     with pytest.raises(BadInput, match="several stages: places"):
         read_config(CONFIGS / "phantom.json")
+
+
+def test_a_config_leaves_stages_of_its_base_out(tmp_path):
+    (tmp_path / "base.json").write_text(json.dumps({"stages": {"one": {}, "two": {}}}), "utf-8")
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"base": "base.json", "stages": {"one": None}}), "utf-8")
+    assert list(read_stages(path)) == ["two"]
+
+    none = {"base": "base.json", "stages": {"one": None, "two": None}}
+    path.write_text(json.dumps(none), "utf-8")
+    with pytest.raises(BadInput, match="stages must be an object"):
+        read_stages(path)

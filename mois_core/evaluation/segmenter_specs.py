@@ -339,4 +339,5 @@ def given_to(spec: SegmenterSpec) -> Mapping[str, object]:
     if spec.model == models.SHIPPED:
         return parameters | models.GIVEN
     run = content if isinstance(content, Mapping) else {}
-    return parameters | ({"steps": run["step"]} if "step" in run else {})
+    steps = {"steps": run["step"]} if "step" in run else {}
+    return parameters | steps | run.get("given", {})

@@ -25,7 +25,7 @@ class RunProgress:
     best: float = -1.0
     """The best score of a validation so far."""
     seconds: float = 0.0
-    """Time that steps took, where that is what a run's budget is of."""
+    """Time that all steps took."""
 
 
 def save(
@@ -35,10 +35,12 @@ def save(
     progress: RunProgress,
     config: dict[str, Any],
     places: nn.Module | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> None:
     """Write everything that going on needs. The weights are under "model", as published.
 
-    ``places`` is the head of the loss of that name, which is no part of the network.
+    ``places`` is the head of the loss of that name, which is no part of the network; ``given`` is
+    what tables say that the weights were given.
     """
     content = {
         "model": model.state_dict(),
@@ -48,6 +50,7 @@ def save(
         "seconds": progress.seconds,
         "random": torch.get_rng_state(),
         "config": config,
+        "given": dict(given or {}),
     }
     if places is not None:
         content["places"] = places.state_dict()

@@ -27,10 +27,13 @@ def read_stages(path: Path) -> dict[str, TrainConfig]:
     """Read the stages of a run by name; a config without stages is a single one without a name.
 
     The key ``"base"`` names another file, relative to the config, that it changes. What stands
-    beside ``"stages"`` is the same for all of them, as far as they do not say otherwise.
+    beside ``"stages"`` is the same for all of them, as far as they do not say otherwise. A stage of
+    the base that is ``null`` is left out.
     """
     shared = _read(path)
     stages = shared.pop("stages", {"": {}})
+    if isinstance(stages, dict):
+        stages = {name: changes for name, changes in stages.items() if changes is not None}
     if not isinstance(stages, dict) or not stages:
         raise BadInput(f"{path}: stages must be an object, with the options of each stage by name")
     built = {}

@@ -7,7 +7,7 @@ what is set right here in a second: a click that looks at its own place.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -52,9 +52,12 @@ def new_model(config: TrainConfig) -> Sam2:
     """Return the network as the run begins with it, on the GPU if there is one."""
     torch.manual_seed(config.seed)
     model = build(network_config(config))
+    own = model.state_dict().keys()
+    _check_patterns("frozen", config.frozen, own)
     if config.start is not None:
         state = read_checkpoint(config.start)
         state = _completed(model, state) if config.start_is_sam2 else state
+        _check_patterns("redrawn", config.redrawn, own | state.keys())
         kept = {name: own for name, own in state.items() if not _matches(name, config.redrawn)}
         drawn = model.state_dict().items()
         state = kept | {name: own for name, own in drawn if _matches(name, config.redrawn)}
@@ -88,6 +91,13 @@ def new_places_head(config: TrainConfig, model: Sam2) -> PlacesHead | None:
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, one) for one in patterns)
+
+
+def _check_patterns(option: str, patterns: Sequence[str], names: Collection[str]) -> None:
+    """Refuse a pattern that no parameter's name matches: it would do nothing, in silence."""
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise BadInput(f"{option}: no parameter of the network is called '{pattern}'")
 
 
 def _completed(model: Sam2, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -106,10 +106,11 @@ class Trainer:
                 return
             started = time.monotonic()
             losses = self.step(self.progress.step)
-            step = self.progress.step + 1
-            self.progress = dataclasses.replace(self.progress, step=step)
+            step, took = self.progress.step + 1, time.monotonic() - started
+            seconds = self.progress.seconds + took
+            self.progress = dataclasses.replace(self.progress, step=step, seconds=seconds)
             if self.logger:
-                self.logger.add(losses, time.monotonic() - started)
+                self.logger.add(losses, took)
                 if step % config.log_every == 0 or step == last:
                     self.logger.log(step)
             if self.measure and config.validation.every and step % config.validation.every == 0:
@@ -168,5 +169,19 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         if self.rank == 0:
-            path, config = self.out / name, asdict(self.config)
-            save(path, self.model, self.optimizer, self.progress, config, self.places_head)
+            state = self.model, self.optimizer, self.progress
+            config, given = asdict(self.config), self._given()
+            save(self.out / name, *state, config, self.places_head, given)
+
+    def _given(self) -> dict[str, object]:
+        """Return what stands beside the weights in tables; a start had its own before."""
+        config, device = self.config, self.model.device.type
+        started = {"start": Path(config.start).name} if config.start else {}
+        return {
+            "minutes": round(self.progress.seconds / 60, 1),
+            "device": device,
+            "cores": self.processes * torch.get_num_threads(),
+            "steps": self.progress.step,
+            "scans": len(self.scans),
+            "seed": config.seed,
+        } | started
