@@ -62,6 +62,18 @@ def test_what_weights_were_given_stands_below_the_table(tmp_path):
     assert not any("Region growing was given" in note for note in notes)
 
 
+def test_results_go_on_when_more_is_told_of_the_same_weights(tmp_path):
+    cases = read_cohort(write_cohort(tmp_path / "cohort", scans=1))
+    plan, out = plan_of(cases, stub("Taught")), tmp_path / "out"
+    run_plan(plan, out)
+    told = plan_on_disk(out)
+    del told["segmenters"]["Taught"]["given"]["minutes"]
+    (out / "plan.json").write_text(json.dumps(told), "utf-8")
+
+    run_plan(plan, out)
+    assert plan_on_disk(out)["segmenters"]["Taught"]["given"]["minutes"] == 15.5
+
+
 # ---- what it reads -----------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mois_core import __version__
@@ -121,7 +121,8 @@ def _describe_segmenter(spec: SegmenterSpec) -> dict[str, object]:
 def check_compatible(before: dict[str, object], now: dict[str, object]) -> None:
     """Refuse to mix the results of different described plans in one folder.
 
-    More scans, segmenters or experiments may join; what has the same name must be the same.
+    More scans, segmenters or experiments may join; what has the same name must be the same, but for
+    what is only told of a segmenter's weights: their checksum says whether they are the same.
     """
     advice = "choose another results folder, or delete this one"
     for what in ("mois_version", "measuring"):
@@ -129,12 +130,17 @@ def check_compatible(before: dict[str, object], now: dict[str, object]) -> None:
             raise BadInput(f"the results there were made with another {what}; {advice}")
     for what in ("experiments", "segmenters"):
         for name, content in now[what].items():
-            if before[what].get(name, content) != content:
+            if _measured_by(before[what].get(name, content)) != _measured_by(content):
                 raise BadInput(f"'{name}' in the {what} there is another one; {advice}")
     known = {case["name"]: case for case in before["cases"]}
     for case in now["cases"]:
         if known.get(case["name"], case) != case:
             raise BadInput(f"the scan '{case['name']}' there is another one; {advice}")
+
+
+def _measured_by(content: Mapping[str, object]) -> dict[str, object]:
+    """Return the part of an experiment or a segmenter that its results depend on."""
+    return {name: value for name, value in content.items() if name != "given"}
 
 
 def merge_plans(before: dict[str, object], now: dict[str, object]) -> dict[str, object]:
