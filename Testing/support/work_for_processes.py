@@ -40,3 +40,10 @@ def compute_for_ever(_thing: int) -> None:
     os.write(1, f"{os.getpid()}\n".encode())
     while True:
         pass
+
+
+class NeverThere:
+    """Work that a process never gets to, since the thing to work on takes for ever to arrive."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return compute_for_ever, (0,)

@@ -24,6 +24,8 @@ SIZE = (128, 64)
 SEEDS = (1026, 1027)
 """The second has few slices and lesions, and is made soon."""
 
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
 
 # ---- processes ---------------------------------------------------------------------------------
 
@@ -57,28 +59,38 @@ def test_an_error_of_one_process_comes_through():
         next(results)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs processes that can be killed")
+@needs_signals
 def test_a_process_that_is_killed_says_so_instead_of_hanging():
     with pytest.raises(BadInput, match="memory ran out"):
         list(in_processes(die, range(4), processes=2))
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs processes that can be killed")
-def test_processes_end_when_the_one_that_started_them_is_killed():
+def two_busy_processes(work: str) -> tuple[subprocess.Popen, list[int]]:
+    """Start a program whose two processes never end; return it, and their numbers."""
     work = (
         "from mois_core.training.parallel import in_processes\n"
-        "from work_for_processes import compute_for_ever\n"
+        "from work_for_processes import NeverThere, compute_for_ever, squared\n"
         "if __name__ == '__main__':\n"
-        "    list(in_processes(compute_for_ever, range(2), 2))\n"
+        "    try:\n"
+        f"        list(in_processes({work}, 2))\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('cancelled')\n"
     )
-    paths = os.pathsep.join(sys.path)
     starter = subprocess.Popen(
         [sys.executable, "-c", work],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    busy = [int(starter.stdout.readline()) for _ in range(2)]
+    return starter, [int(starter.stdout.readline()) for _ in range(2)]
+
+
+@needs_signals
+def test_processes_end_when_the_one_that_started_them_is_killed():
+    starter, busy = two_busy_processes("compute_for_ever, range(2)")
     starter.kill()
     try:
         # The end of the file comes when the last process that could write to it is gone.
@@ -87,6 +99,18 @@ def test_processes_end_when_the_one_that_started_them_is_killed():
         for process in busy:
             os.kill(process, signal.SIGKILL)
         pytest.fail("they go on without it")
+
+
+@needs_signals
+@pytest.mark.parametrize("work", ["compute_for_ever, range(2)", "squared, [NeverThere()] * 2"])
+def test_ctrl_c_ends_all_processes_and_only_the_first_one_says_so(work):
+    starter, _ = two_busy_processes(work)
+    os.killpg(starter.pid, signal.SIGINT)
+    try:
+        assert starter.communicate(timeout=20) == ("cancelled\n", "")
+    except subprocess.TimeoutExpired:
+        os.killpg(starter.pid, signal.SIGKILL)
+        raise
 
 
 def test_processes_of_one_run_share_the_cores(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -56,7 +57,11 @@ def in_processes(
 
 
 def _end_with_parent() -> None:
-    """Have this process end when the one that started it is gone, whatever it is doing."""
+    """Have this process end when the one that started it is gone, whatever it is doing.
+
+    Ctrl-C reaches all of them; the one that started the others says what there is to say.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def wait() -> None:
         connection.wait([parent_process().sentinel])
