@@ -101,15 +101,6 @@ def test_the_interval_of_one_value_or_of_equal_ones_is_that_value():
     assert difference(named(2.0), named(0.5)) == Interval(1.5, 1.5, 1.5)
 
 
-def test_any_statistic_has_an_interval_and_another_seed_draws_otherwise():
-    values = np.random.default_rng(3).exponential(1, 25)
-    median = bootstrap(values, np.median)
-
-    assert median.value == np.median(values)
-    assert median.low < median.value < median.high < bootstrap(values, np.max).high
-    assert bootstrap(values, seed=1) != bootstrap(values)
-
-
 def test_nineteen_of_twenty_intervals_hold_the_true_mean():
     random = np.random.default_rng(2)
     intervals = [bootstrap(random.normal(0, 1, 30)) for _ in range(60)]

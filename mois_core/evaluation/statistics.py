@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,39 +101,33 @@ class Interval:
     high: float
 
 
-def bootstrap(
-    values: Sequence[float],
-    statistic: Callable[..., np.ndarray] = np.mean,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> Interval:
-    """Return a statistic and its percentile interval by drawing scans with replacement.
+def bootstrap(values: Sequence[float]) -> Interval:
+    """Return the mean and its percentile interval by drawing scans with replacement.
 
-    The draws depend on the seed and the number of values only, so the same values always have
-    the same interval. ``statistic`` takes an array and an ``axis``.
+    The draws depend on the number of values only, so the same values always have the same interval.
     """
     observed = np.asarray(values, dtype=np.float64)
     if not len(observed):
         return Interval(math.nan, math.nan, math.nan)
-    value = float(statistic(observed, axis=-1))
+    value = float(observed.mean())
     if len(observed) == 1:
         # Every draw is that value; scipy refuses to draw from one.
         return Interval(value, value, value)
     drawn = stats.bootstrap(
         (observed,),
-        statistic,
+        np.mean,
         n_resamples=_RESAMPLES,
         vectorized=True,
-        confidence_level=confidence,
+        confidence_level=CONFIDENCE,
         method="percentile",
         # Called `rng` since scipy 1.15; every version that we allow knows this name.
-        random_state=np.random.default_rng([seed, len(observed), zlib.crc32(b"bootstrap")]),
+        random_state=np.random.default_rng([0, len(observed), zlib.crc32(b"bootstrap")]),
     )
     low, high = drawn.confidence_interval
     return Interval(value, float(low), float(high))
 
 
-def difference(first: ByScan, second: ByScan, seed: int = 0) -> Interval:
+def difference(first: ByScan, second: ByScan) -> Interval:
     """Return the mean of ``first`` minus ``second`` over the scans that both have."""
     ours, theirs = paired(first, second)
-    return bootstrap(ours - theirs, seed=seed)
+    return bootstrap(ours - theirs)
