@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 # Run as a file, Python looks for imports beside it and not in the project's root.
@@ -33,6 +33,7 @@ from mois_core.network.checkpoint import read_file
 from mois_core.training.checkpoints import NEWEST, check_same_run
 from mois_core.training.config_file import read_config
 from mois_core.training.parallel import cores
+from mois_core.training.scans import in_checkpoint
 from mois_core.weights import sha256_of
 from tools.make_weights import processes_for, train
 
@@ -84,7 +85,7 @@ class Run:
         if not self.weights.is_file():
             return False
         content, config = read_file(self.weights), read_config(self.config)
-        check_same_run(self.weights, content, asdict(config))
+        check_same_run(self.weights, content, in_checkpoint(config))
         return content["step"] >= config.steps
 
     def segmenter(self, dtype: str) -> SegmenterSpec:

@@ -10,7 +10,7 @@ from engine_fixtures import FIRST, SECOND, volume_of
 from evaluation_fixtures import truth_of, write_case, write_cohort, write_table
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.cohort import chosen_sets, load_case, read_cohort, without_file_names
+from mois_core.evaluation.cohort import chosen_sets, describe_case, load_case, read_cohort
 from mois_core.evaluation.phantom_sets import FIRST_SEEDS, phantom_cases
 from mois_core.geometry import Volume
 from mois_core.io import write_image
@@ -45,7 +45,8 @@ def test_a_table_names_sets_folds_patients_and_readers(tmp_path):
 
 def test_results_name_no_files(tmp_path):
     (case, *_) = read_cohort(write_cohort(tmp_path / "cohort"))
-    assert str(tmp_path) not in str(without_file_names(case))
+    assert str(tmp_path) not in str(describe_case(case))
+    assert describe_case(case)["sha256"].keys() == {"scan", "labels"}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,40 @@ def test_results_name_no_files(tmp_path):
 def test_a_table_that_lacks_something_is_refused(tmp_path, rows, said):
     with pytest.raises(BadInput, match=said):
         read_cohort(write_table(tmp_path / "cohort.csv", rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scan;labels\na.nii;b.nii\n", "with commas between them; there are: scan;labels"),
+        ("scan,labels\n\na.nii,b.nii\nc.nii,\n", "line 4: column 'labels' is empty"),
+        ("scan,labels\n,,,\n", "names no scans"),
+        ("", "there are: none"),
+    ],
+)
+def test_a_table_that_is_none_is_told_where(tmp_path, text, said):
+    path = tmp_path / "cohort.csv"
+    path.write_text(text, "utf-8")
+    with pytest.raises(BadInput, match=said):
+        read_cohort(path)
+
+
+def test_columns_are_known_however_a_spreadsheet_writes_them(tmp_path):
+    path = tmp_path / "cohort.csv"
+    path.write_text("Scan, LABELS,Fold ,Reader: Müller\na.nii,b.nii,2,c.nii\n,,,\n", "utf-8")
+    (case,) = read_cohort(path)
+    assert (case.name, case.fold, case.readers) == (
+        "a",
+        "2",
+        (("Müller", str(tmp_path / "c.nii")),),
+    )
+
+
+def test_a_value_that_no_label_map_has_is_refused_before_anything_is_measured(tmp_path):
+    cohort = write_cohort(tmp_path / "cohort")
+    assert len(read_cohort(cohort, lesion_values=[1])) == 4
+    with pytest.raises(BadInput, match="no label map has a voxel of value 9; there are: 1"):
+        read_cohort(cohort, lesion_values=[1, 9])
 
 
 def test_what_is_not_there_is_refused(tmp_path):

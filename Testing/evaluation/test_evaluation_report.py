@@ -345,6 +345,48 @@ def test_readers_and_segmenters_are_compared_in_pairs(tmp_path):
     assert found.dsc[1, 2] == found.dsc[2, 1] == pytest.approx(expected)
 
 
+def test_readers_who_are_called_as_others_are_told_apart(tmp_path):
+    write_case(tmp_path / "truth", FIRST, SECOND)
+    write_case(tmp_path / "other", FIRST)
+    row = {"scan": "truth/scan.nii.gz", "labels": "truth/semantic.nii.gz"}
+    row |= {f"reader:{name}": "other/semantic.nii.gz" for name in ("Truth", "StubMois")}
+    cases = read_cohort(write_table(tmp_path / "cohort.csv", [row]))
+    run_plan(plan_of(cases, stub("StubMois")), tmp_path / "out")
+    found = agreement(EvaluationResults.read(tmp_path / "out"))
+
+    assert set(found.names) == {"Truth", "Truth (reader)", "StubMois (reader)", "StubMois"}
+    pairs = dict(zip(found.names, found.dsc[found.names.index("Truth")], strict=True))
+    assert pairs["StubMois"] == 1 and pairs["Truth (reader)"] == pairs["StubMois (reader)"] < 1
+
+
+def test_scans_whose_names_are_no_file_names_are_kept_apart(tmp_path):
+    write_case(tmp_path / "whole", FIRST, SECOND)
+    write_case(tmp_path / "part", FIRST)
+    rows = [
+        {"name": name, "scan": f"{folder}/scan.nii.gz", "labels": f"{folder}/semantic.nii.gz"}
+        for name, folder in (("a/b", "whole"), ("a-b", "part"), ("ä b", "part"))
+    ]
+    cases = read_cohort(write_table(tmp_path / "cohort.csv", rows))
+    run_plan(plan_of(cases, stub("StubMois")), tmp_path / "out")
+    results = EvaluationResults.read(tmp_path / "out")
+
+    voxels = {name: int(results.kept(name).truth.sum()) for name in ("a/b", "a-b", "ä b")}
+    assert voxels == {"a/b": FIRST.voxels + SECOND.voxels, "a-b": FIRST.voxels, "ä b": FIRST.voxels}
+    assert {file.name for file in (tmp_path / "out" / "scans").iterdir()} > {"a-b.npz", "ä b.npz"}
+
+
+def test_names_may_have_any_signs(tmp_path, capsys):
+    """A dollar begins a formula to matplotlib, and its font lacks many scripts."""
+    write_case(tmp_path / "case", FIRST, SECOND)
+    row = {"scan": "case/scan.nii.gz", "labels": "case/semantic.nii.gz", "set": "1 $\\x$ 测试"}
+    table = write_table(tmp_path / "cohort.csv", [row])
+    words = ["--segmenter", stub("StubMois", "$ & <b>"), "--measured", "click"]
+    assert mois("evaluate", table, *words, "--out", tmp_path / "out") == 0
+
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "out" / "figures" / "efficiency.png").is_file()
+
+
 def test_who_lacks_a_mask_of_the_first_scan_is_compared_all_the_same(tmp_path):
     cases = read_cohort(write_cohort(tmp_path / "cohort", sets=["s"]))
     run_plan(plan_of(cases, stub("StubMois"), stub("StubSam")), tmp_path / "out")
@@ -411,6 +453,20 @@ def test_the_benchmark_covers_four_sets_by_both_protocols():
         (
             ["--out", "X", "--benchmark", "short", "--segmenter", "region-growing", "--late", "0"],
             "leave out --late",
+        ),
+        (
+            [
+                "--out",
+                "X",
+                "--phantoms",
+                "1",
+                "--segmenter",
+                "region-growing",
+                "--as-published",
+                "--order",
+                "published",
+            ],
+            "has its own --order",
         ),
         (["--report", "X"], "holds no results"),
         (["--report", "X", "--out", "Y"], "takes nothing else"),

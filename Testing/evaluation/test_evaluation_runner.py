@@ -161,6 +161,75 @@ def test_a_finished_run_is_not_repeated_and_can_be_extended(tmp_path):
     assert len(read_rows(tmp_path / "out")) == 4
 
 
+def test_a_scan_whose_files_have_changed_does_not_keep_its_results(tmp_path):
+    folder = write_cohort(tmp_path / "cohort", scans=1)
+    run_plan(plan_of(read_cohort(folder), GROWING), tmp_path / "out")
+
+    write_case(tmp_path / "corrected", FIRST)
+    for file in (tmp_path / "corrected").iterdir():
+        file.replace(folder / "near" / "p0" / file.name)
+    with pytest.raises(BadInput, match="'near-p0' .* files have changed since"):
+        run_plan(plan_of(read_cohort(folder), GROWING), tmp_path / "out")
+
+
+def test_a_scan_that_could_not_be_read_is_measured_once_it_is_mended(tmp_path):
+    folder = write_cohort(tmp_path / "cohort", scans=1)
+    labels = folder / "near" / "p0" / "semantic.nii.gz"
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:100])
+    run_plan(plan_of(read_cohort(folder), GROWING), tmp_path / "out")
+    assert len(read_rows(tmp_path / "out", "failures.csv")) == 1
+
+    labels.write_bytes(whole)
+    run_plan(plan_of(read_cohort(folder), GROWING), tmp_path / "out")
+    assert len(read_rows(tmp_path / "out")) == 2
+    assert not read_rows(tmp_path / "out", "failures.csv")
+
+
+def test_what_failed_is_told_without_names_of_files(tmp_path):
+    """A folder may have the patient's name."""
+    folder = write_cohort(tmp_path / "Mueller Hans", scans=1)
+    for damaged in ("near/p0/semantic.nii.gz", "far/p0/scan.nii.gz"):
+        (folder / damaged).write_bytes(b"nothing")
+    run_plan(plan_of(read_cohort(folder), GROWING), tmp_path / "out")
+
+    near, far = (row["error"] for row in read_rows(tmp_path / "out", "failures.csv"))
+    assert "the label map" in near + far and "the scan" in near + far
+    written = [file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert not any(b"Mueller" in content for content in written)
+
+
+# ---- folds -------------------------------------------------------------------------------------
+
+
+def in_folds(*folds: str) -> list[EvaluationCase]:
+    return [EvaluationCase(f"scan{n}", "s", fold=fold) for n, fold in enumerate(folds)]
+
+
+def test_what_folds_leave_out_is_told():
+    both = f"X@1:{GROWING}", f"X@2:{GROWING}"
+    assert plan_of(in_folds("1", "2", ""), *both).untested() == []
+    assert plan_of(in_folds("1", "1"), *both).untested() == [
+        "X@2 is not tested: no scan was left out of its fold"
+    ]
+    assert plan_of(in_folds("1", "2", "3"), *both).untested() == [
+        "X has no model for the folds of 1 of the scans"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([f"X@1:{GROWING}", f"X@2:{GROWING}"], "'X@1' is of no scan's fold; these are: 1.0, 2.0"),
+        ([f"X:{GROWING}", f"X@1.0:{GROWING}"], "'X' are no folds of one segmenter"),
+        ([f"X@1.0:{GROWING}", stub("StubMois", "X@2.0")], "'X' are no folds of one segmenter"),
+    ],
+)
+def test_models_that_no_fold_tests_or_that_are_no_folds_are_refused(words, said):
+    with pytest.raises(BadInput, match=said):
+        plan_of(in_folds("1.0", "2.0"), *words)
+
+
 def test_results_of_another_protocol_do_not_mix(tmp_path):
     cases = read_cohort(write_cohort(tmp_path / "cohort", scans=1))
     run_plan(plan_of(cases, GROWING, clicks=1), tmp_path / "out")
@@ -189,7 +258,7 @@ def test_the_model_of_a_fold_is_tested_only_on_scans_it_has_not_seen():
 
 def test_names_of_task_files_never_meet():
     cases = [EvaluationCase("a b", "s"), EvaluationCase("a/b", "s"), EvaluationCase("ä" * 200, "s")]
-    keys = [task.key for task in tasks_of(plan_of(cases, f"X:{GROWING}", f"X@1:{GROWING}"))]
+    keys = [task.key for task in tasks_of(plan_of(cases, f"X:{GROWING}", f"X-1:{GROWING}"))]
 
     assert len(set(keys)) == 6
     assert max(map(len, keys)) < 100

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from paths import ROOT
 
 from mois_core.errors import BadInput
 from mois_core.io import atomic
-from mois_core.io.atomic import atomic_folder, atomic_write
+from mois_core.io.atomic import atomic_folder, atomic_write, temporary_folder
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -50,6 +53,29 @@ def write(path) -> None:
 
 def started(script, path, **how) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT, **how)
+
+
+def test_where_nothing_can_be_written_or_removed_that_is_what_is_said(tmp_path, monkeypatch):
+    """On a file system that is read-only, removing a file that is not there is an error, too."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(atomic, "_to_disk", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(BadInput, match="cannot be written .Read-only file system"):
+        write(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_temporary_folder_is_gone_afterwards(tmp_path, fails):
+    with suppress(BadInput), temporary_folder(tmp_path) as folder:
+        (folder / "a").write_text("whole", "utf-8")
+        (folder / "a").rename(tmp_path / "a")
+        (folder / "b").write_text("left", "utf-8")
+        if fails:
+            raise BadInput("no")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")

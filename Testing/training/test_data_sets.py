@@ -196,14 +196,13 @@ def test_a_value_that_no_map_has_is_refused(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out" / "cases.json").exists()
 
 
-def test_cases_that_were_written_over_are_not_found_under_the_index_before(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_preparation_that_fails_leaves_the_one_before_as_it_was(tmp_path, monkeypatch, capsys):
     lits(tmp_path / "LiTS")
     monkeypatch.chdir(tmp_path)
     assert mois(*prepared(tmp_path, "LiTS", "--label", 2)) == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     assert mois(*prepared(tmp_path, "LiTS", "--label", 4)) == 2
-    assert not (tmp_path / "out" / "cases.json").exists()
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
 
 def test_slices_other_than_the_acquired_ones_are_warned_of(tmp_path, monkeypatch, capsys):

@@ -90,7 +90,7 @@ def test_labels_of_another_grid_are_refused(a_table, tmp_path, capsys):
 def test_a_table_without_labels_is_refused(tmp_path):
     path = tmp_path / "scans.csv"
     path.write_text("scan,labels\none.nii.gz,\n", "utf-8")
-    with pytest.raises(BadInput, match="'labels' is missing"):
+    with pytest.raises(BadInput, match="'labels' is empty"):
         read_scans(path)
 
 
@@ -170,6 +170,7 @@ def test_a_step_at_full_size_runs_on_a_processor(tmp_path):
         start_is_sam2=False,
         steps=1,
         autocast=False,
+        data=DataConfig(),
         sampling=SamplingConfig(scans=1, consecutive=1, elsewhere=0),
         interaction=InteractionConfig(mean_corrections=0.0, painted=0.0),
     )

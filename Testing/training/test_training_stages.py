@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from training_files import write_stages
 from training_fixtures import CONFIGS, small_config
 
 from mois_core.errors import BadInput
@@ -60,6 +61,23 @@ def test_crops_of_a_later_stage_are_checked_before_anything_is_made(tmp_path, lo
     with pytest.raises(BadInput, match="64 x 40"):
         run_stages(stages, tmp_path)
     assert not loads
+
+
+def test_a_run_does_not_go_on_with_scans_that_were_prepared_anew(tmp_path):
+    """With other folds it would learn from patients that are left out now."""
+    path = write_stages(tmp_path, only={"steps": 1, "data": {"fold": None}})
+    run_stages(read_stages(path), tmp_path / "out")
+    (tmp_path / "scans").rename(tmp_path / "moved")
+    moved = json.loads(path.read_text("utf-8"))
+    moved["data"]["prepared"] = str(tmp_path / "moved")
+    moved["stages"]["only"]["steps"] = 1
+    path.write_text(json.dumps(moved), "utf-8")
+    run_stages(read_stages(path), tmp_path / "out")
+
+    index = tmp_path / "moved" / "cases.json"
+    index.write_text(index.read_text("utf-8").replace('"fold": 0', '"fold": 1'), "utf-8")
+    with pytest.raises(BadInput, match="from a run with another data"):
+        run_stages(read_stages(path), tmp_path / "out")
 
 
 def test_a_config_of_several_stages_is_no_single_run(tmp_path):

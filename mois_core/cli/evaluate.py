@@ -253,6 +253,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.out.exists() and not args.out.is_dir():
         raise BadInput(f"{args.out} is a file; --out takes a folder")
     plan = _plan(args)
+    for line in plan.untested():
+        print(line, file=sys.stderr)
     with progress_bar() as bar:
         run_plan(plan, args.out, args.jobs, bar, bar.say, args.dask)
     failed = read_rows(args.out, "failures.csv")
@@ -340,6 +342,9 @@ def _protocol(args: argparse.Namespace) -> Protocol:
         )
     is_scan_wise = args.protocol == "scan-wise"
     published = args.as_published
+    for name, usual in (("rule", "centre"), ("order", "largest"), ("objects", "lesions")):
+        if published and getattr(args, name) != usual:
+            raise BadInput(f"--as-published has its own --{name}; leave out one of them")
     return Protocol(
         kind=args.protocol,
         lesions=args.lesions,

@@ -51,7 +51,9 @@ def agreement(results: EvaluationResults) -> Agreement:
     for scan, kept in with_readers or candidates:
         if kept is None:
             continue
-        masks = {_TRUTH: kept.truth, **kept.readers}
+        taken = {_TRUTH, *results.segmenters}
+        readers = {f"{n} (reader)" if n in taken else n: m for n, m in kept.readers.items()}
+        masks = {_TRUTH: kept.truth, **readers}
         for name in results.segmenters:
             mask = results.mask(scan, name, results.agreement_experiment)
             if mask is not None:

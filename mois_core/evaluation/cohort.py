@@ -6,7 +6,8 @@ A case is a few words that travel to another process; the voxels are read, or ma
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from mois_core.io import read_labels, read_scan
 from mois_core.io.scan_folder import FilePatterns, read_scans
 from mois_core.io.scan_table import ScanTableRow
 from mois_core.phantom import cohort_settings, make_phantom
-from mois_core.training.label_values import of_values
+from mois_core.training.label_values import check_values, of_values
+from mois_core.weights import sha256_of
 
 _ONLY_SET = "all"
 
@@ -105,7 +107,20 @@ def read_cohort(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadInput(f"{path} names two scans '{twice[0]}'; give each a name of its own")
+    check_values(lesion_values, _values_there(cases, set(lesion_values)))
     return cases
+
+
+def _values_there(cases: Sequence[EvaluationCase], wanted: set[int]) -> set[int]:
+    """Return the values that label maps have, read until all that are wanted have been found."""
+    there: set[int] = set()
+    for case in cases:
+        if wanted <= there:
+            break
+        # One that cannot be read is told of when its scan's turn comes.
+        with suppress(BadInput):
+            there |= set(np.unique(read_labels(case.labels).array).tolist()) - {0}
+    return there
 
 
 def _from_row(row: ScanTableRow, lesion_values: tuple[int, ...]) -> EvaluationCase:
@@ -130,6 +145,24 @@ def chosen_sets(cases: Sequence[EvaluationCase], names: Sequence[str]) -> list[E
     return [case for case in cases if not names or case.test_set in names]
 
 
-def without_file_names(case: EvaluationCase) -> EvaluationCase:
-    """Return the case without file names: results move between machines and name no patients."""
-    return replace(case, scan="", labels="", readers=tuple((name, "") for name, _ in case.readers))
+def describe_case(case: EvaluationCase) -> dict[str, object]:
+    """Return a case as plans keep it.
+
+    Results move between machines and name no patients, so checksums stand for its files.
+    """
+    readers = {f"reader {name}": path for name, path in case.readers}
+    files = {"scan": case.scan, "labels": case.labels, **readers}
+    sums = {name: sha256_of(path) for name, path in files.items() if path and Path(path).exists()}
+    nameless = tuple((name, "") for name, _ in case.readers)
+    told = asdict(replace(case, scan="", labels="", readers=nameless))
+    return told | ({"sha256": sums} if sums else {})
+
+
+def without_file_names(text: str, case: EvaluationCase) -> str:
+    """Return what was said of a case with words in place of its files, for the same reason."""
+    readers = {path: f"the label map of reader {name}" for name, path in case.readers}
+    files = {case.scan: "the scan", case.labels: "the label map", **readers}
+    for path in sorted(filter(None, files), key=len, reverse=True):
+        for written in {str(Path(path).resolve()), str(Path(path).absolute()), path}:
+            text = text.replace(written, files[path])
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mois_core.io.atomic import atomic_write
+from mois_core.io.atomic import atomic_write, make_folder
 
 # Okabe and Ito's colours, which readers with colour blindness tell apart. The first is for the
 # segmenter that the others are compared with.
@@ -42,6 +43,8 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "text.color": INK,
+    # Names of sets and segmenters are the user's, whatever signs they have.
+    "text.parse_math": False,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
 }
@@ -80,12 +83,14 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
 
     No date is written, so the same results give the same files.
     """
-    folder.mkdir(exist_ok=True)
-    with style():
+    make_folder(folder)
+    with style(), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box; the tables have it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         # The layout takes most of the time; once is enough for both files.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-    for ending, extra in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-        with atomic_write(folder / f"{name}.{ending}") as temporary, style():
-            figure.savefig(temporary, dpi=_DPI, metadata=extra)
+        for ending, extra in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+            with atomic_write(folder / f"{name}.{ending}") as temporary:
+                figure.savefig(temporary, dpi=_DPI, metadata=extra)
     return folder / f"{name}.png"

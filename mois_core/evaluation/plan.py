@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mois_core import __version__
 from mois_core.errors import BadInput
-from mois_core.evaluation.cohort import EvaluationCase, without_file_names
+from mois_core.evaluation.cohort import EvaluationCase, describe_case
 from mois_core.evaluation.metrics import MetricSettings
 from mois_core.evaluation.protocols import Protocol
 from mois_core.evaluation.segmenter_specs import SegmenterSpec, files_of, given_to, weights_of
@@ -48,6 +48,40 @@ class EvaluationPlan:
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise BadInput(f"two {what} are called '{sorted(twice)[0]}'")
+        self._check_folds()
+
+    def _check_folds(self) -> None:
+        """Refuse models that share a name and are no folds of one, or would not be tested."""
+        folds = ", ".join(sorted({case.fold for case in self.cases}))
+        tested = {task.segmenter.name for task in tasks_of(self)}
+        for name, specs in self._by_name().items():
+            if len({spec.kind for spec in specs}) > 1 or not (len(specs) == 1 or specs[0].fold):
+                raise BadInput(f"what is called '{name}' are no folds of one segmenter; rename one")
+            if name not in tested:
+                raise BadInput(f"'{specs[0].label}' is of no scan's fold; these are: {folds}")
+
+    def _by_name(self) -> dict[str, list[SegmenterSpec]]:
+        """Return the segmenters by name, each with its folds; one without a fold comes first."""
+        by_name: dict[str, list[SegmenterSpec]] = {}
+        for spec in sorted(self.segmenters, key=lambda spec: spec.fold != ""):
+            by_name.setdefault(spec.name, []).append(spec)
+        return by_name
+
+    def untested(self) -> list[str]:
+        """Return a line for each model or scan that folds leave out, to be told to the user."""
+        tasks = tasks_of(self)
+        models = {task.segmenter.label for task in tasks}
+        pairs = {(task.segmenter.name, task.case.name) for task in tasks}
+        lines = [
+            f"{spec.label} is not tested: no scan was left out of its fold"
+            for spec in self.segmenters
+            if spec.label not in models
+        ]
+        for name in self._by_name():
+            left = [case.name for case in self.cases if (name, case.name) not in pairs]
+            if left:
+                lines.append(f"{name} has no model for the folds of {len(left)} of the scans")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -69,8 +103,17 @@ def task_key(experiment: str, scan: str, segmenter: str, fold: str) -> str:
     """Return a file name of its own for a task: readable, and short enough for every system."""
     words = [experiment, scan, segmenter, fold]
     text = "_".join(word for word in words if word)
-    unique = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', text)[:80]}-{unique}"
+    return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', text)[:80]}-{_unique(words)}"
+
+
+def file_name_of(scan: str) -> str:
+    """Return a file name of its own for a scan: its name, if that can be one."""
+    plain = re.sub(r"[^\w. -]", "-", scan)[:80]
+    return plain if plain == scan else f"{plain}-{_unique([scan])}"
+
+
+def _unique(words: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
 
 
 def tasks_of(plan: EvaluationPlan) -> list[EvaluationTask]:
@@ -94,7 +137,7 @@ def describe_plan(plan: EvaluationPlan) -> dict[str, object]:
         "measuring": asdict(plan.measuring),
         "experiments": {e.name: asdict(e.protocol) for e in plan.experiments},
         "segmenters": {spec.label: _describe_segmenter(spec) for spec in plan.segmenters},
-        "cases": [asdict(without_file_names(case)) for case in plan.cases],
+        "cases": [describe_case(case) for case in plan.cases],
     }
     if plan.left_out:
         content["left_out"] = dict(plan.left_out)
@@ -118,11 +161,14 @@ def _describe_segmenter(spec: SegmenterSpec) -> dict[str, object]:
     return content | ({"files": files} if files else {}) | ({"given": given} if given else {})
 
 
-def check_compatible(before: dict[str, object], now: dict[str, object]) -> None:
+def check_compatible(
+    before: dict[str, object], now: dict[str, object], measured: Collection[str]
+) -> None:
     """Refuse to mix the results of different described plans in one folder.
 
     More scans, segmenters or experiments may join; what has the same name must be the same, but for
-    what is only told of a segmenter's weights: their checksum says whether they are the same.
+    what is only told of a segmenter's weights: their checksum says whether they are the same. Of
+    the scans that holds for those that were ``measured``: the files of others may be mended.
     """
     advice = "choose another results folder, or delete this one"
     for what in ("mois_version", "measuring"):
@@ -134,8 +180,19 @@ def check_compatible(before: dict[str, object], now: dict[str, object]) -> None:
                 raise BadInput(f"'{name}' in the {what} there is another one; {advice}")
     known = {case["name"]: case for case in before["cases"]}
     for case in now["cases"]:
-        if known.get(case["name"], case) != case:
-            raise BadInput(f"the scan '{case['name']}' there is another one; {advice}")
+        name = case["name"]
+        if name in measured and not _is_same_case(known[name], case):
+            raise BadInput(
+                f"the scan '{name}' there is another one, or its files have changed since; {advice}"
+            )
+
+
+def _is_same_case(before: Mapping[str, object], now: Mapping[str, object]) -> bool:
+    """Return whether two described cases are one, as far as both know their files."""
+    ours, theirs = dict(now), dict(before)
+    our_sums, their_sums = ours.pop("sha256", {}), theirs.pop("sha256", {})
+    both = our_sums.keys() & their_sums.keys()
+    return ours == theirs and all(our_sums[name] == their_sums[name] for name in both)
 
 
 def _measured_by(content: Mapping[str, object]) -> dict[str, object]:
@@ -145,7 +202,7 @@ def _measured_by(content: Mapping[str, object]) -> dict[str, object]:
 
 def merge_plans(before: dict[str, object], now: dict[str, object]) -> dict[str, object]:
     """Return two described plans as one, the earlier one first."""
-    names = {case["name"] for case in before["cases"]}
+    cases = {case["name"]: case for case in (*before["cases"], *now["cases"])}
     left_out = {**before.get("left_out", {}), **now.get("left_out", {})}
     known = before["segmenters"].keys() | now["segmenters"].keys()
     return {
@@ -153,7 +210,7 @@ def merge_plans(before: dict[str, object], now: dict[str, object]) -> dict[str, 
         "left_out": {name: why for name, why in left_out.items() if name not in known},
         "experiments": {**before["experiments"], **now["experiments"]},
         "segmenters": {**before["segmenters"], **now["segmenters"]},
-        "cases": [*before["cases"], *(c for c in now["cases"] if c["name"] not in names)],
+        "cases": list(cases.values()),
     }
 
 

@@ -25,7 +25,13 @@ from pathlib import Path
 import numpy as np
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.plan import EvaluationTask, check_compatible, merge_plans, task_key
+from mois_core.evaluation.plan import (
+    EvaluationTask,
+    check_compatible,
+    file_name_of,
+    merge_plans,
+    task_key,
+)
 from mois_core.io.atomic import atomic_write, make_folder
 
 KEYS = ("experiment", "set", "scan", "patient", "segmenter", "fold", "step")
@@ -62,7 +68,8 @@ class ResultsFolder:
             make_folder(self.folder / part)
         if path.is_file():
             before = self.plan()
-            check_compatible(before, plan)
+            measured = {rows[0]["scan"] for rows in self._parts("parts") if rows}
+            check_compatible(before, plan, measured)
             plan = merge_plans(before, plan)
         _write_json(path, plan)
         return plan
@@ -176,7 +183,7 @@ class ResultsFolder:
             )
 
     def _scan_path(self, name: str) -> Path:
-        return self.folder / "scans" / f"{name.replace('/', '-')}.npz"
+        return self.folder / "scans" / f"{file_name_of(name)}.npz"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mois_core.errors import Cancelled
-from mois_core.evaluation.cohort import LoadedCase, load_case
+from mois_core.evaluation.cohort import LoadedCase, load_case, without_file_names
 from mois_core.evaluation.metrics import MetricSettings, measure
 from mois_core.evaluation.plan import EvaluationTask
 from mois_core.evaluation.protocols import ProtocolStep, run_protocol
@@ -42,7 +42,7 @@ def evaluate_scan(
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            results.fail(task, reason)
+            results.fail(task, without_file_names(reason, task.case))
             outcomes.append((name, reason))
     return outcomes
 

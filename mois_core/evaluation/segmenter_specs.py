@@ -313,20 +313,7 @@ def _named_file(text: str) -> dict[str, str] | None:
     if not text:
         return None
     path = Path(text).expanduser()
-    if path.is_file():
-        return {"file": path.name, "sha256": weights.sha256_of(path)}
-    if path.is_dir():
-        return {"file": path.name, "sha256": _sha256_of_folder(path)}
-    return None
-
-
-def _sha256_of_folder(folder: Path) -> str:
-    """Return a checksum of everything in a folder: names and content."""
-    whole = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        whole.update(f"{name}\0{weights.sha256_of(path)}\n".encode())
-    return whole.hexdigest()
+    return {"file": path.name, "sha256": weights.sha256_of(path)} if path.exists() else None
 
 
 def given_to(spec: SegmenterSpec) -> Mapping[str, object]:

@@ -62,7 +62,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
             "space, and that no other program has the file open."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where nothing can be written, nothing can be removed either.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: str | os.PathLike) -> Path:
@@ -103,6 +105,23 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         raise BadInput(
             f"{path} cannot be written ({reason}); check the folder's permissions and the free "
             "disk space, and that it is still empty."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder(parent: str | os.PathLike) -> Iterator[Path]:
+    """Give the block a folder in `parent` that is gone afterwards, with whatever is still in it."""
+    temporary = _temporary(Path(parent) / "any", _FOLDER_ENDING)
+    try:
+        temporary.mkdir()
+        yield temporary
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BadInput(
+            f"{parent} cannot be written to ({reason}); check its permissions and the free disk "
+            "space."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

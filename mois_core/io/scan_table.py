@@ -36,26 +36,49 @@ class ScanTableRow:
 def read_scan_table(path: Path) -> list[ScanTableRow]:
     """Read a CSV whose columns ``scan`` and ``labels`` are filled in every row.
 
-    File names are relative to the table's folder.
+    File names are relative to the table's folder. Columns may be written large or small, and lines
+    without any text are none.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            lines = csv.reader(file)
+            columns = [_column(text) for text in next(lines, [])]
+            rows = [
+                (lines.line_num, dict(zip(columns, line, strict=False)))
+                for line in lines
+                if any(map(str.strip, line))
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path} cannot be read as a table: {error}") from error
-    if not rows:
-        raise BadInput(f"{path} names no scans; its first line must hold {','.join(REQUIRED)}")
     for column in REQUIRED:
-        if not all(row.get(column) for row in rows):
-            raise BadInput(f"{path}: column '{column}' is missing or not filled in every row")
-    return [_row(path.parent, row) for row in rows]
+        if column not in columns:
+            there = ", ".join(columns) or "none"
+            raise BadInput(
+                f"{path}: the first line must name the columns {' and '.join(REQUIRED)}, with "
+                f"commas between them; there are: {there}"
+            )
+    if not rows:
+        raise BadInput(f"{path} names no scans")
+    for number, cells in rows:
+        for column in REQUIRED:
+            if not cells.get(column):
+                raise BadInput(f"{path}, line {number}: column '{column}' is empty")
+    return [_row(path.parent, cells) for _, cells in rows]
+
+
+def _column(text: str) -> str:
+    """Return the name of a column as it is looked for; a reader's own name stays as it is."""
+    text = text.strip()
+    if text.lower().startswith(READER):
+        return READER + text[len(READER) :].strip()
+    return text.lower()
 
 
 def _row(folder: Path, cells: Mapping[str, str]) -> ScanTableRow:
     readers = {
-        column.removeprefix(READER).strip(): folder / cell
+        column.removeprefix(READER): folder / cell
         for column, cell in cells.items()
-        if column and column.startswith(READER) and cell
+        if column.startswith(READER) and cell
     }
     return ScanTableRow(
         scan=folder / cells["scan"],

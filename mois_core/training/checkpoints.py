@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +86,18 @@ def resume(
 
 def check_same_run(path: Path, content: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuse to go on with the content of a checkpoint whose run had another config."""
-    before = content["config"]
-    differing = {key for key in config if key in before and before[key] != config[key]}
+    before, now = _without_cache(content["config"]), _without_cache(config)
+    differing = {key for key in now if key in before and before[key] != now[key]}
     differing -= {"threads", "checkpoint_every", "log_every", "kept_features"}
     if differing:
         raise BadInput(
             f"{path} is from a run with another {min(differing)}; choose another --out to start "
             "anew"
         )
+
+
+def _without_cache(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without the place where phantoms are kept, which changes nothing."""
+    plain = json.loads(json.dumps(config))
+    plain.get("data", {}).get("phantoms", {}).pop("cache", None)
+    return plain

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy import ndimage
 
+from mois_core.errors import BadInput
 from mois_core.session.components import TOUCHING
 from mois_core.training.training_case import MOST_LESIONS
 
@@ -23,6 +24,14 @@ _ENCLOSED = 0.5
 def of_values(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
     """Return 1 where a label map has one of the values, and 0 elsewhere."""
     return np.isin(labels, values).astype(np.uint8)
+
+
+def check_values(values: Sequence[int], there: Collection[int]) -> None:
+    """Refuse values of lesions that are in no label map at all."""
+    for value in values:
+        if value not in there:
+            known = ", ".join(map(str, sorted(there))) or "none but 0"
+            raise BadInput(f"no label map has a voxel of value {value}; there are: {known}")
 
 
 def instances_of(labels: np.ndarray) -> tuple[np.ndarray, int]:

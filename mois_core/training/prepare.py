@@ -12,11 +12,11 @@ import numpy as np
 from mois_core.errors import BadInput
 from mois_core.geometry import VIEWS, SliceStack, acquired_axis, same_grid
 from mois_core.io import atomic_write, read_labels, read_scan
-from mois_core.io.atomic import make_folder
+from mois_core.io.atomic import make_folder, temporary_folder
 from mois_core.io.scan_table import ScanTableRow
 from mois_core.network.config import check_grey_window
 from mois_core.progress import Progress, silent
-from mois_core.training.label_values import classes_in, instances_of, of_values
+from mois_core.training.label_values import check_values, classes_in, instances_of, of_values
 from mois_core.training.scans import INDEX
 from mois_core.training.training_case import MOST_LESIONS, case_of
 
@@ -131,19 +131,21 @@ def prepare(
 ) -> list[PreparedCase]:
     """Prepare scans.
 
-    The index is written last: without it nothing is used. One of an earlier time goes first, since
-    it is not about the cases that are written over.
+    What an earlier time has left in the folder stays until all of this is there. The index is
+    written last: without it nothing is used.
     """
     how = how or Preparation()
     fold_of = folds_of([_patient_of(source) for source in sources], folds, seed)
-    make_folder(out)
-    (out / INDEX).unlink(missing_ok=True)
-    cases = []
-    for place, source in enumerate(sources, start=1):
-        progress(place - 1, len(sources), "preparing")
-        fold = fold_of[_patient_of(source)]
-        cases.append(prepare_one(source, f"case-{place:04d}", fold, out, how))
-    _check_values(cases, how)
+    with temporary_folder(make_folder(out)) as fresh:
+        cases = []
+        for place, source in enumerate(sources, start=1):
+            progress(place - 1, len(sources), "preparing")
+            fold = fold_of[_patient_of(source)]
+            cases.append(prepare_one(source, f"case-{place:04d}", fold, fresh, how))
+        check_values(how.lesion_values, {value for case in cases for value in case.values})
+        (out / INDEX).unlink(missing_ok=True)
+        for case in cases:
+            (fresh / case.file).replace(out / case.file)
     index = {
         "folds": folds,
         "seed": seed,
@@ -153,15 +155,6 @@ def prepare(
     with atomic_write(out / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return cases
-
-
-def _check_values(cases: Sequence[PreparedCase], how: Preparation) -> None:
-    """Refuse values of lesions that are in no label map at all."""
-    there = sorted({value for case in cases for value in case.values})
-    for value in how.lesion_values:
-        if value not in there:
-            known = ", ".join(map(str, there)) or "none but 0"
-            raise BadInput(f"no label map has a voxel of value {value}; there are: {known}")
 
 
 def report(cases: Sequence[PreparedCase], how: Preparation) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -121,13 +122,22 @@ def scan_fields(data: DataConfig) -> dict[str, Any]:
     return {name: index[name] for name in SCAN_FIELDS if index.get(name) is not None}
 
 
+def in_checkpoint(config: TrainConfig) -> dict[str, Any]:
+    """Return a run's config as its checkpoints have it, to be told from those of other runs."""
+    return asdict(config) | {"data": in_plain_values(config.data)}
+
+
 def in_plain_values(data: DataConfig) -> dict[str, Any]:
     """Return what a run learns from as it comes back from a file, to be told from other runs.
 
-    Where phantoms are kept does not matter to what is learnt from them.
+    Where scans lie does not matter to what is learnt from them, but which ones are left out does:
+    prepared again, a folder of the same name can have other folds.
     """
     told = json.loads(json.dumps(asdict(data)))
     del told["phantoms"]["cache"]
+    if data.prepared:
+        index = json.dumps(_index(Path(data.prepared)), sort_keys=True)
+        told["prepared"] = hashlib.sha256(index.encode()).hexdigest()[:16]
     return told
 
 

@@ -11,7 +11,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -35,7 +34,7 @@ from mois_core.training.losses import LOSSES, LossAccumulator
 from mois_core.training.optimizer import add_group, make_optimizer, set_rates
 from mois_core.training.resized_case import ResizedCase
 from mois_core.training.run_logger import RunLogger
-from mois_core.training.scans import load_scans
+from mois_core.training.scans import in_checkpoint, load_scans
 from mois_core.training.step import run_step
 from mois_core.training.step_draws import DrawsAhead, StepDraws, draw_step
 
@@ -72,6 +71,7 @@ class Trainer:
         check_crops(config)
         check_kept(config, has_start=config.start is not None)
         self.config = config = as_kept(config)
+        self.told = in_checkpoint(config)
         self.out = out
         self.scans = scans or load_scans(config.data, network_config(config).image_size)
         self.model = new_model(config)
@@ -92,7 +92,7 @@ class Trainer:
         make_folder(out)
         if (out / NEWEST).is_file():
             self.progress = resume(
-                out / NEWEST, self.model, self.optimizer, asdict(config), self.places_head
+                out / NEWEST, self.model, self.optimizer, self.told, self.places_head
             )
         self.logger = RunLogger(out, config.steps) if self.rank == 0 else None
 
@@ -170,8 +170,7 @@ class Trainer:
     def _save(self, name: str) -> None:
         if self.rank == 0:
             state = self.model, self.optimizer, self.progress
-            config, given = asdict(self.config), self._given()
-            save(self.out / name, *state, config, self.places_head, given)
+            save(self.out / name, *state, self.told, self.places_head, self._given())
 
     def _given(self) -> dict[str, object]:
         """Return what stands beside the weights in tables; a start had its own before."""

@@ -206,7 +206,13 @@ def checksum(name_or_path: str | os.PathLike[str]) -> str:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of any file, read anew."""
+    """Return the SHA-256 of any file, read anew; of a folder, that of all its names and files."""
+    if os.path.isdir(path):
+        whole = hashlib.sha256()
+        for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
+            name = file.relative_to(path).as_posix()
+            whole.update(f"{name}\0{sha256_of(file)}\n".encode())
+        return whole.hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

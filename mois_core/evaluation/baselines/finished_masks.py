@@ -39,9 +39,9 @@ class FinishedMasks(AutomaticSegmenter):
         paths = (self.masks / f"{name}{ending}" for ending in _ENDINGS)
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
-            raise BadInput(f"{self.masks} holds no mask of {name}, like {name}{_ENDINGS[0]}")
+            raise BadInput(f"{self.masks.name} holds no mask of {name}, like {name}{_ENDINGS[0]}")
         labels = read_labels(path, volume)
         on_grid = labels if same_grid(volume, labels) else turned_like(labels, volume)
         if on_grid is None:
-            raise BadInput(f"{path} does not lie on the voxel grid of its scan")
+            raise BadInput(f"{path.name} does not lie on the voxel grid of its scan")
         return on_grid.array
