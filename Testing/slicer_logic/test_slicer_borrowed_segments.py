@@ -250,6 +250,47 @@ def test_undo_of_the_first_click_leaves_an_empty_segment(an_editor):
     assert np.array_equal(outlined(an_editor), in_volume(an_editor, SECOND))
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_clicks_that_are_one_step_to_the_segment_editor_are_taken_back_together(
+    an_editor, together
+):
+    """It has no step of a click that changes nothing, nor of one before the last one's result."""
+    workspace = an_editor.workspace
+    blocks = (FIRST, SECOND) if together else (FIRST, FIRST)
+    for block in blocks:
+        an_editor.click_at_once(world_of(workspace, *block.middle))
+        if not together:
+            settle(workspace)
+    settle(workspace)
+    after = outlined(an_editor)
+    assert np.array_equal(after, workspace.session.mask(1))
+
+    an_editor.undo()
+    assert workspace.session.lesions == ()
+    assert labels_in(workspace.points_node) == []
+    assert not outlined(an_editor).any()
+
+    an_editor.redo()
+    assert np.array_equal(outlined(an_editor), after)
+    assert np.array_equal(workspace.session.mask(1), after)
+    an_editor.undo()
+    click(an_editor, SECOND)
+    assert np.array_equal(outlined(an_editor), in_volume(an_editor, SECOND))
+
+
+def test_undo_of_a_stroke_after_a_click_that_changed_nothing_takes_back_the_stroke(an_editor):
+    workspace = an_editor.workspace
+    click(an_editor, FIRST)
+    click(an_editor, FIRST)
+    an_editor.paint(in_volume(an_editor, FIRST) | in_volume(an_editor, SECOND))
+    settle(workspace)
+    assert workspace.session.mask(1).sum() == FIRST.voxels + SECOND.voxels
+
+    an_editor.undo()
+    assert is_exactly(workspace.session, 1, FIRST)
+    assert labels_in(workspace.points_node) == ["1+", "1+"]
+
+
 def test_the_segment_editors_redo_works_beside_other_lesions(an_editor):
     workspace = an_editor.workspace
     click(an_editor, FIRST)

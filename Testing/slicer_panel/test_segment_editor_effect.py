@@ -53,6 +53,26 @@ def test_a_double_click_is_one_click_and_does_not_maximize_the_view(an_effect):
     assert labels_in(an_effect.workspace.points_node) == ["1+", "1-"]
 
 
+def test_a_point_under_the_mouse_is_left_to_slicer_which_drags_it(an_effect):
+    world = world_of(an_effect.workspace, *FIRST.middle)
+    an_effect.click(world)
+    display = an_effect.workspace.points_node.GetDisplayNode()
+    saves = an_effect.effect.saves
+
+    display.SetActiveComponent(display.ComponentControlPoint, 0)
+    assert not an_effect.click(world)
+    assert an_effect.click(world, event=vtk.vtkCommand.LeftButtonDoubleClickEvent)
+    assert labels_in(an_effect.workspace.points_node) == ["1+"]
+    assert an_effect.effect.saves == saves
+
+    outside = world_of(an_effect.workspace, 5, 7, 6)
+    assert an_effect.click(outside, control=True)
+    assert labels_in(an_effect.workspace.points_node) == ["1+", "1-"]
+    display.SetActiveComponent(display.ComponentNone, -1)
+    assert an_effect.click(world)
+    assert labels_in(an_effect.workspace.points_node) == ["1+", "1-", "1+"]
+
+
 def test_a_click_with_control_takes_away(an_effect):
     an_effect.click(middle(an_effect, FIRST))
 

@@ -8,6 +8,7 @@ import numpy as np
 from MOISSAM2SegmentLib.scene.view_drawing import Shape
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
 from slicer.i18n import tr as _
+from slicer.i18n import translate
 
 from MOISSAM2SegmentPanel.message_line import MessageLine
 from MOISSAM2SegmentPanel.view_mouse import ViewMouse
@@ -136,7 +137,9 @@ class ClickSection:
             (ui.redoButton, redo, _("Redo: {step} (Shift+U)")),
         ):
             button.enabled = bool(name)
-            button.toolTip = text.format(step=_(name) if name else "\u2013")
+            # The engine's own words, which have the module's context wherever they are shown.
+            step = translate("MOISSAM2Segment", name) if name else "\u2013"
+            button.toolTip = text.format(step=step)
         if is_open:
             (ui.insideButton if commands.positive else ui.outsideButton).checked = True
         self._follow_points_node()

@@ -181,11 +181,16 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         # Slicer's views use clicks with these keys themselves.
         if callerInteractor.GetShiftKey() or callerInteractor.GetAltKey():
             return False
+        positive = not callerInteractor.GetControlKey()
+        clicks = SHAPES[self.mouseBox.currentIndex] is None
+        if eventId == PRESS and positive and clicks and self._is_on_point():
+            # Slicer drags it. What a second press does there (it opens another module) is kept off.
+            self._was_positive = True
+            return False
         effect = self.scriptedEffect
         if effect.confirmCurrentSegmentVisible() != effect.ConfirmedWithoutDialog:
             return True
-        positive = not callerInteractor.GetControlKey()
-        if self._drawing is not None and SHAPES[self.mouseBox.currentIndex] is not None:
+        if self._drawing is not None and not clicks:
             self._was_positive = positive
             return self._goes_on_drawing(callerInteractor, eventId, viewWidget)
         is_repeated = eventId == PRESS_AGAIN and positive == self._was_positive
@@ -194,6 +199,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             world = self.xyToRas(callerInteractor.GetEventPosition(), viewWidget)
             self._guarded(lambda: self.click(world, positive))()
         return True
+
+    def _is_on_point(self) -> bool:
+        """Return whether the mouse is on a point of ours, as Slicer's views have noted."""
+        points = self._workspace.points_node if self._workspace is not None else None
+        display = points.GetDisplayNode() if points is not None else None
+        if display is None:
+            return False
+        return display.GetActiveComponentType() == display.ComponentControlPoint
 
     def _goes_on_drawing(self, interactor: Any, event: int, widget: Any) -> bool:
         """Return whether an event of the mouse belongs to a line that is being drawn."""

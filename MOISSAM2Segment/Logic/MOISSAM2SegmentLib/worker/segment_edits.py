@@ -89,30 +89,37 @@ def _bring_back(session: Session, edit: Restored) -> None:
 
 
 def _become(session: Session, lesion_id: int, mask: np.ndarray) -> None:
-    """Give a lesion a mask, by an undo or a redo of the session if one of them leads there."""
+    """Give a lesion a mask, by undoing or redoing steps of the session if they lead there."""
     from mois_core.session.masks import Mask
 
-    history = session.history
+    history, present = session.history, session.state
     wanted = Mask.from_stack(session.stack.from_volume(mask))
-    if history.past and _leads_to(history.past[-1][1], session.state, lesion_id, wanted):
-        session.undo()
-    elif history.future and _leads_to(history.future[-1][1], session.state, lesion_id, wanted):
-        session.redo()
-    else:
-        session.set_mask(lesion_id, mask)
+    for entries, step in ((history.past, session.undo), (history.future, session.redo)):
+        count = _steps_to([state for _, state in reversed(entries)], present, lesion_id, wanted)
+        if count:
+            for _ in range(count):
+                step()
+            return
+    session.set_mask(lesion_id, mask)
 
 
-def _leads_to(state: State, present: State, lesion_id: int, wanted: Mask) -> bool:
-    """Return whether a neighbouring state differs from the present one in just one lesion's mask.
+def _steps_to(states: Sequence[State], present: State, lesion_id: int, wanted: Mask) -> int:
+    """Return how many steps away the nearest state is in which a lesion has a mask; 0 if none is.
 
     Then the Segment Editor's undo or redo was used, and the session's follows it: the points that
-    made the mask go and come with it.
+    made the mask go and come with it. Two clicks are one step to the editor if the second one
+    changed nothing, or came before the first one's result. Steps on other lesions end the search.
     """
-    there, here = dict(state.lesions), dict(present.lesions)
-    lesion = there.pop(lesion_id, None)
+    here = dict(present.lesions)
     here.pop(lesion_id, None)
-    same = there.keys() == here.keys() and all(there[n] is here[n] for n in there)
-    return same and (lesion.mask.same_as(wanted) if lesion is not None else not wanted)
+    for count, state in enumerate(states, start=1):
+        there = dict(state.lesions)
+        lesion = there.pop(lesion_id, None)
+        if there.keys() != here.keys() or any(there[n] is not here[n] for n in there):
+            return 0
+        if lesion.mask.same_as(wanted) if lesion is not None else not wanted:
+            return count
+    return 0
 
 
 def repainted(
