@@ -9,8 +9,10 @@ import time
 
 import numpy as np
 import pytest
+import slicer
 import torch
-from scans import place_at
+from engine_fixtures import FIRST, scan_of
+from scans import place_at, scan_node
 from user import User
 
 MOST_CLICKS, MOST_SECONDS = 6, 60
@@ -164,3 +166,78 @@ def test_work_on_another_scan_is_kept_when_the_sample_is_tried(a_started_panel):
     user.wait(PATIENCE_S)
     assert user.workspace.volume_node is first
     assert not user.hint.startswith("Step")
+
+
+@pytest.fixture
+def on_a_small_sample(a_newcomer, monkeypatch):
+    """A newcomer who has begun with a sample scan that is opened at once."""
+    from MOISSAM2SegmentLib.setup import sample_data
+
+    for name, value in (("SIZE", (256, 80)), ("SLICES", 8), ("LESIONS", 6)):
+        monkeypatch.setattr(sample_data, name, value)
+    a_newcomer.press("sampleButton")
+    a_newcomer.wait(PATIENCE_S)
+    assert a_newcomer.hint.startswith("Step 1 of 4"), a_newcomer.message
+    return a_newcomer
+
+
+def import_scene(scene) -> None:
+    """Add a saved scene to the present one. What it holds keeps its ids if these are free."""
+    saved = slicer.vtkMRMLScene()
+    scan_node(saved)
+    saved.SetSaveToXMLString(1)
+    saved.Commit()
+    scene.SetLoadFromXMLString(1)
+    scene.SetSceneXMLString(saved.GetSceneXMLString())
+    scene.Import()
+
+
+def test_the_next_scan_is_not_taken_for_the_sample_after_the_scene_was_closed(on_a_small_sample):
+    """Slicer counts ids anew when a scene is closed."""
+    user = on_a_small_sample
+    sample_id = user.workspace.volume_node.GetID()
+
+    user.scene.Clear(0)
+    user.wait(PATIENCE_S)
+    scan = scan_node(user.scene)
+    assert scan.GetID() == sample_id
+    user.start()
+
+    assert user.workspace.volume_node is scan
+    assert user.hint == "Press New lesion, then click into a lesion in a slice view."
+    assert not user.find("placeButton").isChecked()
+
+
+def test_a_scan_that_is_imported_with_the_id_of_the_sample_is_not_taken_for_it(on_a_small_sample):
+    user = on_a_small_sample
+    sample_id = user.workspace.volume_node.GetID()
+
+    user.scene.RemoveNode(user.workspace.volume_node)
+    user.wait(PATIENCE_S)
+    import_scene(user.scene)
+    user.wait(PATIENCE_S)
+    scan = user.scene.GetNodeByID(sample_id)
+    slicer.util.updateVolumeFromArray(scan, scan_of(FIRST))
+    user.start()
+
+    assert user.workspace.volume_node is scan
+    assert not user.hint.startswith("Step")
+    assert not user.find("placeButton").isChecked()
+
+
+def test_the_sample_is_still_known_beside_what_was_added_to_the_scene(on_a_small_sample):
+    user = on_a_small_sample
+    sample = user.workspace.volume_node
+
+    import_scene(user.scene)
+    scan_node(user.scene)
+    user.wait(PATIENCE_S)
+    assert user.workspace.volume_node is sample
+    assert user.hint.startswith("Step 1 of 4")
+    user.find("scanBox").setCurrentNode(None)
+    user.wait(PATIENCE_S)
+    user.find("scanBox").setCurrentNode(sample)
+    user.start()
+
+    assert user.hint.startswith("Step 1 of 4")
+    assert user.find("placeButton").isChecked()

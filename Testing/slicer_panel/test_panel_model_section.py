@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,95 @@ def start_with_a_file(user: User, dialogs, file: Path, content: bytes) -> None:
     user.press("fileButton")
     user.wait()
     user.start()
+
+
+class SlowLoading:
+    """Keeps networks from being loaded until they are let go.
+
+    Its devices are a fast one that needs no card, and the processor.
+    """
+
+    def __init__(self, monkeypatch) -> None:
+        from MOISSAM2SegmentLib.worker import devices
+
+        from mois_core import weights
+
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.asked: list[tuple[str, str, str | None]] = []
+        """Of each network its name, device and precision."""
+        self.error: Exception | None = None
+        """What keeps the next network from being loaded."""
+        self._open = weights.open_checkpoint
+        found = [devices.Device("fast", "a fast one"), devices.Device("cpu", "processor")]
+        for module in (devices.__name__, "MOISSAM2SegmentPanel.advanced_section"):
+            monkeypatch.setattr(f"{module}.available_devices", lambda: found)
+        monkeypatch.setattr(weights, "open_checkpoint", self._open_slowly)
+
+    def _open_slowly(self, path: str, preset: str | None, device: str, precision: str | None):
+        self.asked.append((Path(path).stem, device, precision))
+        self.began.set()
+        assert self.go_on.wait(60)
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return self._open(path, preset, "cpu", precision)
+
+
+@pytest.fixture
+def a_start(a_user, dialogs, tmp_path, a_small_checkpoint, monkeypatch):
+    """A user with two models who has pressed Start with the second, which is being loaded."""
+    for name in ("first", "second"):
+        file = tmp_path / f"{name}.pt"
+        file.write_bytes(a_small_checkpoint)
+        dialogs.path = str(file)
+        a_user.press("fileButton")
+        a_user.wait()
+    a_user.loading = SlowLoading(monkeypatch)
+    a_user.find("advancedSection").click()
+    a_user.wait()
+    a_user.find("modelSection").click()
+    scan_node(a_user.scene)
+    a_user.panel.enter()
+    a_user.press("startButton")
+    assert a_user.loading.began.wait(5)
+    assert "model is loaded" in a_user.hint
+    yield a_user
+    a_user.loading.go_on.set()
+
+
+def choose_model(user: User) -> None:
+    box = user.find("modelBox")
+    box.setCurrentIndex(box.findText("first"))
+
+
+def choose_device(user: User) -> None:
+    user.find("deviceBox").setCurrentIndex(2)
+
+
+def choose_precision(user: User) -> None:
+    user.find("precisionBox").setCurrentIndex(2)
+
+
+CHOICES = [
+    pytest.param(choose_model, ("first", "fast", None), id="model"),
+    pytest.param(choose_device, ("second", "cpu", None), id="device"),
+    pytest.param(choose_precision, ("second", "fast", "bfloat16"), id="precision"),
+]
+
+
+def uses_what_it_shows(user: User) -> bool:
+    """Return whether the network in use, if there is one, is the one that the panel tells of."""
+    engine, index = user.panel.engine, user.find("deviceBox").currentIndex()
+    if not engine.is_ready:
+        return not user.workspace.is_open and "Ready on" not in user.find("modelLabel").text()
+    name, summary = Path(engine.info.checkpoint).stem, user.find("summaryLabel").text()
+    is_half = user.find("precisionBox").currentIndex() == 2
+    return (
+        user.find("modelBox").currentText() == name
+        and summary.startswith(name) == user.workspace.is_open
+        and engine.device == ("fast", "fast", "cpu")[index]
+        and (engine.model.dtype == torch.bfloat16) == is_half
+    )
 
 
 def test_nothing_is_downloaded_without_a_yes(a_user, a_server, dialogs):
@@ -270,6 +361,119 @@ def test_another_model_or_device_is_loaded_at_the_next_start(
     a_user.start()
 
     assert a_user.workspace.session.model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("choose", "wanted"), CHOICES)
+def test_what_is_chosen_while_a_model_is_loaded_ends_the_start(
+    a_start: User, choose: Callable, wanted: tuple
+):
+    user = a_start
+    choose(user)
+    user.turn()
+    assert user.can("startButton")
+    assert user.hint == "Press Start to work on the scan that is chosen."
+
+    user.loading.go_on.set()
+    user.wait()
+    assert not user.workspace.is_open
+    assert uses_what_it_shows(user)
+    user.start()
+
+    assert user.loading.asked == [("second", "fast", None), wanted]
+    assert uses_what_it_shows(user)
+
+
+@pytest.mark.parametrize(("choose", "wanted"), CHOICES)
+def test_start_is_pressed_again_before_the_model_of_before_has_come(
+    a_start: User, choose: Callable, wanted: tuple
+):
+    user = a_start
+    choose(user)
+    user.turn()
+
+    user.press("startButton")
+    assert not user.can("startButton")
+    assert "model is loaded" in user.hint
+    user.loading.go_on.set()
+    user.wait()
+
+    assert user.workspace.is_open
+    assert user.loading.asked[1:] == [wanted]
+    assert uses_what_it_shows(user)
+
+
+def test_a_file_that_arrives_while_a_model_is_loaded_is_not_said_to_be_in_use(
+    a_user, dialogs, tmp_path, a_small_checkpoint, monkeypatch
+):
+    user = a_user
+    scan_node(user.scene)
+    first = tmp_path / "first.pt"
+    first.write_bytes(a_small_checkpoint)
+    dialogs.path = str(first)
+    user.press("fileButton")
+    user.wait()
+    loading = SlowLoading(monkeypatch)
+    user.panel.enter()
+    dialogs.path = str(first.rename(tmp_path / "second.pt"))
+
+    user.press("fileButton")
+    user.press("startButton")
+    while "second" not in user.find("modelBox").currentText():
+        user.turn()
+    loading.go_on.set()
+    user.wait()
+
+    assert not user.workspace.is_open
+    assert uses_what_it_shows(user)
+
+
+@pytest.mark.parametrize("choose", [lambda user: None, choose_model], ids=["same", "other"])
+def test_a_model_that_cannot_be_loaded_is_not_said_to_be_in_use(a_start: User, choose: Callable):
+    user = a_start
+    user.loading.error = ZeroDivisionError("a defect")
+
+    choose(user)
+    user.loading.go_on.set()
+    user.wait()
+
+    # Of a model that is not wanted any more nobody wants to hear.
+    assert ("ZeroDivisionError" in user.message) == (choose is not choose_model)
+    assert "loaded when you start" in user.find("modelLabel").text()
+    assert uses_what_it_shows(user)
+    user.start()
+    assert uses_what_it_shows(user)
+
+
+@pytest.mark.parametrize("choose", [lambda user: None, choose_model], ids=["same", "other"])
+def test_what_is_in_use_is_shown_after_loading_was_cancelled(a_start: User, choose: Callable):
+    user = a_start
+
+    user.press("cancelButton")
+    choose(user)
+    user.loading.go_on.set()
+    user.wait()
+
+    assert uses_what_it_shows(user)
+
+
+@pytest.mark.parametrize("choose", [choose_device, choose_precision], ids=["device", "precision"])
+def test_a_device_that_is_chosen_at_work_is_used_from_the_next_start_on(
+    a_start: User, choose: Callable
+):
+    user = a_start
+    user.loading.go_on.set()
+    user.wait()
+
+    choose(user)
+    user.wait()
+    assert user.workspace.is_open
+    assert user.message == "The work goes on as before. The next start uses this."
+    user.find("scanBox").setCurrentNode(None)
+    user.wait()
+    user.start()
+
+    assert len(user.loading.asked) == 2
+    assert uses_what_it_shows(user)
 
 
 def test_devices_are_listed_by_names_that_people_know_and_a_choice_is_kept(a_user):

@@ -83,6 +83,8 @@ class ModelSection:
         self._is_filling = False
         self.device: str | None = None
         self.precision: str | None = None
+        self._asked_for: tuple[str | None, str | None] | None = None
+        """Device and precision of the network that was loaded, or is being loaded, from here."""
         ui.modelBox.connect("currentIndexChanged(int)", message_line.guard(self._chosen))
         ui.downloadButton.connect("clicked()", message_line.guard(self._download))
         ui.fileButton.connect("clicked()", message_line.guard(self._use_file))
@@ -140,20 +142,28 @@ class ModelSection:
         return True
 
     def load(self, then: Any) -> None:
-        """Load the chosen model if no model is loaded, then call a function."""
-        model = self.current
+        """Load the chosen model unless it is loaded as it is wanted now, then call a function."""
+        model, how = self.current, (self.device, self.precision)
+        if self._asked_for not in (None, how):
+            # Device or precision were chosen while a scan was open, which kept what it had.
+            self.unload()
         if self._engine.is_ready:
             then()
         elif model is None or not model.path:
             self._message_line.show(_("Download the model or use a file first."))
         else:
+            self._asked_for = how
             self._engine.load(
                 model.preset, model.path, self.device, then, self._message_line.show, self.precision
             )
 
     def unload(self) -> None:
-        """Unload the network; it is loaded again when it is needed, with the choices of then."""
-        if self._engine.is_ready:
+        """Unload the network, also one that is still being loaded: it is not what was chosen.
+
+        It is loaded again when it is needed, with the choices of then.
+        """
+        if self._engine.is_ready or self._asked_for is not None:
+            self._asked_for = None
             self._before_unload()
             self._engine.unload()
 

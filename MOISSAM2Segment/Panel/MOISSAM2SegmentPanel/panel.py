@@ -222,5 +222,7 @@ class Panel:
     def _compute_on(self, device: str, precision: str) -> None:
         changed = (device or None, precision or None) != (self.model.device, self.model.precision)
         self.model.device, self.model.precision = device or None, precision or None
-        if changed and not self.workspace.is_open:
+        if changed and self.workspace.is_open:
+            self.message_line.show(_("The work goes on as before. The next start uses this."))
+        elif changed:
             self.model.unload()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+import vtk
 from MOISSAM2SegmentLib.scene.node_names import told_apart
 from MOISSAM2SegmentLib.worker.jobs import Job
 from MOISSAM2SegmentLib.workspace.workspace import Workspace
@@ -38,7 +39,8 @@ class ScanSection:
         self._worker = workspace.engine.worker
         self._is_starting = False
         self._is_held = False
-        self._sample_id = ""
+        self._sample = vtk.vtkWeakReference()
+        """The sample scan. Its id would not do: once it is removed, another scan may get that."""
         self._before: Any = None
         """The scan that was chosen before."""
         self.stations = StationsList(ui, workspace, message_line)
@@ -47,6 +49,7 @@ class ScanSection:
         ui.scanBox.connect("currentNodeChanged(vtkMRMLNode*)", message_line.guard(self._chosen))
         self._worker.busy_changed.connect(self._busy_changed)
         workspace.opened.connect(self._show_open_scan)
+        workspace.engine.changed.connect(self._engine_changed)
 
     def close(self) -> None:
         """Disconnect from the worker."""
@@ -63,7 +66,7 @@ class ScanSection:
     def is_on_sample(self) -> bool:
         """Whether the scan that is open is the sample scan of the button."""
         node = self._workspace.volume_node
-        return node is not None and node.GetID() == self._sample_id
+        return node is not None and node is self._sample.Get()
 
     def show(self, has_packages: bool) -> None:
         """Update the buttons from the workspace."""
@@ -134,15 +137,19 @@ class ScanSection:
                 self._workspace.start(scan, self._advanced.settings(), arrange_views=arrange)
             self._workspace.changed()
 
-        self._is_starting = True
         self._model.load(self._message_line.guard(open_scan))
-        self._is_starting = self._is_starting and self._worker.is_busy
+        self._is_starting = self._worker.is_busy and not self._workspace.engine.is_ready
         self._workspace.changed()
 
     def _busy_changed(self, busy: bool) -> None:
         if not busy and self._is_starting:
             self._is_starting = False
             self._workspace.changed()
+
+    def _engine_changed(self) -> None:
+        """Start no more if another network was chosen while one was loaded."""
+        if not self._workspace.engine.is_ready:
+            self._is_starting = False
 
     def _try_sample(self) -> None:
         from MOISSAM2SegmentLib.setup import sample_data
@@ -155,7 +162,7 @@ class ScanSection:
             self._ui.scanBox.setCurrentNode(node)
             slicer.util.setSliceViewerLayers(background=node, fit=True)
             if self._model.use_demonstration():
-                self._sample_id = node.GetID()
+                self._sample.Set(node)
                 self._start()
 
         def work(progress: Callable, cancel: Any) -> Any:
