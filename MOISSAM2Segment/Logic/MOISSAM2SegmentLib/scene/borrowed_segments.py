@@ -81,6 +81,8 @@ class BorrowedSegments:
         self._separate = separate
         self._volume = volume
         self._by_segment: dict[str, BorrowedSegment] = {}
+        self._promised: dict[str, FreshLesion] = {}
+        """Segments that were given back before the lesion that began there was shown."""
 
     # ---- looking up ------------------------------------------------------------------------
 
@@ -95,8 +97,20 @@ class BorrowedSegments:
         return [(one.lesion.lesion_id, one) for one in borrowed if one.lesion.lesion_id is not None]
 
     def lesions(self) -> set[int]:
-        """Return the ids of lesions in borrowed segments. May be called on any thread."""
+        """Return the ids of lesions in borrowed segments."""
         return {lesion_id for lesion_id, _ in self.items()}
+
+    def lesions_apart(self) -> set[int]:
+        """Return these and the ids of lesions that come into segments that were given back.
+
+        May be called on any thread.
+        """
+        promised = [lesion.lesion_id for lesion in list(self._promised.values())]
+        return self.lesions() | {lesion_id for lesion_id in promised if lesion_id is not None}
+
+    def promised(self, segment_id: str) -> FreshLesion | None:
+        """Return the lesion that comes into a segment that was given back; None if none does."""
+        return self._promised.get(segment_id)
 
     def __contains__(self, lesion_id: int) -> bool:
         return lesion_id in self.lesions()
@@ -111,6 +125,7 @@ class BorrowedSegments:
 
         Writing is left to the editor of the segment, by calls of ``write``.
         """
+        self.forget_promise(segment_id)
         self._by_segment[segment_id] = BorrowedSegment(segment_id, lesion, write)
         with self._index.writing():
             if lesion.lesion_id not in self._index:
@@ -122,24 +137,44 @@ class BorrowedSegments:
         """Take the writing of all borrowed segments back from their editor.
 
         Voxels that the editor kept out, and names that the user gave, count as the user's edits.
+        A lesion that is still being computed comes into its segment all the same.
         """
-        for lesion_id, borrowed in self.items():
+        for segment_id, borrowed in self._by_segment.items():
+            lesion_id = borrowed.lesion.lesion_id
             if lesion_id in self._index:
                 self._index.expect_name(lesion_id, default_name(lesion_id))
                 self._separate.patches[lesion_id] = borrowed.shown or empty_patch()
+            else:
+                self._promised[segment_id] = borrowed.lesion
         self._by_segment.clear()
 
+    def forget_promise(self, segment_id: str) -> None:
+        """Let no lesion come into a segment that was given back."""
+        self._promised.pop(segment_id, None)
+
     def bind(self, shown: Mapping[int, Lesion]) -> None:
-        """Enter lesions that begin, or come back, with the segments borrowed for them."""
+        """Enter lesions that begin, or come back, with the segments meant for them."""
         for lesion_id, borrowed in self.items():
-            segment_id = borrowed.segment_id
-            segment = self._index.segmentation.GetSegment(segment_id)
+            segment = self._index.segmentation.GetSegment(borrowed.segment_id)
             if lesion_id in shown and lesion_id not in self._index and segment is not None:
-                self._index.enter(lesion_id, segment_id, segment.GetName() or "")
-                self._index.follow_colour(lesion_id)
-                if tagged_segments(self._index.node).get(lesion_id) != segment_id:
-                    segment.SetTag(TAG, str(lesion_id))
-                self._separate.patches[lesion_id] = self._separate.read(segment_id, lesion_id)
+                self._enter(lesion_id, borrowed.segment_id, segment.GetName() or "")
+        for segment_id, lesion in list(self._promised.items()):
+            lesion_id = lesion.lesion_id
+            is_gone = self._index.segmentation.GetSegment(segment_id) is None
+            if is_gone or lesion_id in self._index:
+                self.forget_promise(segment_id)
+            elif lesion_id in shown:
+                # The name that the user gave counts as the user's edit, as where it is given back.
+                self._enter(lesion_id, segment_id, default_name(lesion_id))
+                self.forget_promise(segment_id)
+                self.have_written = True
+
+    def _enter(self, lesion_id: int, segment_id: str, name: str) -> None:
+        self._index.enter(lesion_id, segment_id, name)
+        self._index.follow_colour(lesion_id)
+        if tagged_segments(self._index.node).get(lesion_id) != segment_id:
+            self._index.segment(lesion_id).SetTag(TAG, str(lesion_id))
+        self._separate.patches[lesion_id] = self._separate.read(segment_id, lesion_id)
 
     # ---- writing and reading ---------------------------------------------------------------
 

@@ -62,8 +62,8 @@ class LabelUpdates:
         self.separate: frozenset[int] = frozenset()
         """Lesions in labelmaps of their own, because the user painted them over others."""
         self.borrowed: Callable[[], Collection[int]] = frozenset
-        """Called for the lesions in borrowed segments. It is a function because a lesion in a
-        borrowed segment begins on this thread, before the main thread can pass its id on."""
+        """Called for the lesions that are in borrowed segments or come into one. It is a function
+        because such a lesion begins on this thread, before the main thread can pass its id on."""
         self._painted: Mapping[int, Lesion] = {}
 
     def whole(self) -> Update:

@@ -50,11 +50,13 @@ class EffectSegments:
         borrowed = work.segments.borrowed.of_segment(segment_id)
         if borrowed is None:
             self.give_back(work)
-            lesion = FreshLesion(work.segments.lesion_of(segment_id))
+            promised = work.segments.borrowed.promised(segment_id)
+            lesion = promised or FreshLesion(work.segments.lesion_of(segment_id))
             present = work.segments.read_box(segment_id)
             work.borrow_segment(segment_id, lesion, write)
-            if lesion.lesion_id is None and present.labels.any():
-                self._take_over(work, lesion, present)
+            is_new = lesion.lesion_id is None and not lesion.awaits_content
+            if is_new and present.labels.any():
+                self._take_over(work, segment_id, lesion, present)
             borrowed = work.segments.borrowed.of_segment(segment_id)
         work.clicks.active = borrowed.lesion
 
@@ -69,19 +71,25 @@ class EffectSegments:
             work.give_back_segments()
             work.clicks.active = None
 
-    def _take_over(self, work: ScanWork, lesion: FreshLesion, present: Patch) -> None:
+    def _take_over(
+        self, work: ScanWork, segment_id: str, lesion: FreshLesion, present: Patch
+    ) -> None:
         """Begin a lesion with what its segment holds; until then no click can begin it."""
         lesion.awaits_content = True
 
         def take(session: Session, *_: Any) -> None:
             mask = np.zeros(session.volume.array.shape, dtype=bool)
             mask[present.box] = present.labels > 0
-            lesion.lesion_id = session.set_mask(None, mask)
+            if lesion.lesion_id is not None:
+                # By a click that was being computed when the user painted here.
+                mask |= session.mask(lesion.lesion_id)
+            lesion.lesion_id = session.set_mask(lesion.lesion_id, mask)
             lesion.awaits_content = False
 
         def failed(reason: str) -> None:
             # Given back, the segment is taken over anew with the next click.
             self.give_back(work)
+            work.segments.borrowed.forget_promise(segment_id)
             self._message(NOT_TAKEN_OVER.format(reason=reason))
 
         work.run("Take over", take, failed=failed)

@@ -462,7 +462,7 @@ class ScanWork:
 
     def _update_label_updates(self) -> None:
         self._label_updates.separate = self.segments.separate.lesions()
-        self._label_updates.borrowed = self.segments.borrowed.lesions
+        self._label_updates.borrowed = self.segments.borrowed.lesions_apart
 
     def close(self, store: bool) -> None:
         """Stop all jobs, after which nothing is told or shown any more; with ``store`` store the
