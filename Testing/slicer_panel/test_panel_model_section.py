@@ -453,7 +453,11 @@ def test_what_is_in_use_is_shown_after_loading_was_cancelled(a_start: User, choo
     user.loading.go_on.set()
     user.wait()
 
+    assert not user.workspace.is_open and not user.panel.engine.is_ready
+    assert user.can("startButton")
     assert uses_what_it_shows(user)
+    user.start()
+    assert user.workspace.is_open and uses_what_it_shows(user)
 
 
 @pytest.mark.parametrize("choose", [choose_device, choose_precision], ids=["device", "precision"])

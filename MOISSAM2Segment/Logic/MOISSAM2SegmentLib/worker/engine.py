@@ -95,6 +95,7 @@ class Engine:
 
             chosen = devices.choose_device(device).name
             opened = open_checkpoint(checkpoint or preset, preset, chosen, precision)
+            cancel.check()
             return opened.network, opened.info, chosen
 
         def take(result: tuple) -> None:
