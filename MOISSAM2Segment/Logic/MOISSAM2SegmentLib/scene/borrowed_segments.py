@@ -7,7 +7,7 @@ decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,13 @@ from MOISSAM2SegmentLib.scene.segment_tags import TAG, default_name, tagged_segm
 from MOISSAM2SegmentLib.scene.separate_labelmaps import SeparateLabelmaps, empty_patch
 from MOISSAM2SegmentLib.worker.click_edits import FreshLesion
 from MOISSAM2SegmentLib.worker.label_updates import Box, Patch
-from MOISSAM2SegmentLib.worker.segment_edits import Restored, around_both, in_box
+from MOISSAM2SegmentLib.worker.segment_edits import (
+    Repainted,
+    Restored,
+    around_both,
+    in_box,
+    repainted_patch,
+)
 
 if TYPE_CHECKING:
     from mois_core.geometry import Volume
@@ -67,6 +73,15 @@ class BorrowedSegment:
     very same object."""
 
 
+@dataclass(frozen=True, eq=False)
+class Promise:
+    """A segment that was given back before the lesion that began there was shown."""
+
+    lesion: FreshLesion
+    content: Patch
+    """What the segment held then; what is painted there later is the user's edit."""
+
+
 class BorrowedSegments:
     """The borrowed segments of one segmentation.
 
@@ -81,8 +96,9 @@ class BorrowedSegments:
         self._separate = separate
         self._volume = volume
         self._by_segment: dict[str, BorrowedSegment] = {}
-        self._promised: dict[str, FreshLesion] = {}
-        """Segments that were given back before the lesion that began there was shown."""
+        self._promised: dict[str, Promise] = {}
+        self._painted: list[Repainted] = []
+        """What was painted in segments before their lesions came, and is still to be reported."""
 
     # ---- looking up ------------------------------------------------------------------------
 
@@ -105,12 +121,15 @@ class BorrowedSegments:
 
         May be called on any thread.
         """
-        promised = [lesion.lesion_id for lesion in list(self._promised.values())]
-        return self.lesions() | {lesion_id for lesion_id in promised if lesion_id is not None}
+        # The main thread may move one from here to there meanwhile, or back.
+        borrowed = self.lesions()
+        promised = {promise.lesion.lesion_id for promise in list(self._promised.values())}
+        return (borrowed | promised | self.lesions()) - {None}
 
     def promised(self, segment_id: str) -> FreshLesion | None:
         """Return the lesion that comes into a segment that was given back; None if none does."""
-        return self._promised.get(segment_id)
+        promise = self._promised.get(segment_id)
+        return promise.lesion if promise is not None else None
 
     def __contains__(self, lesion_id: int) -> bool:
         return lesion_id in self.lesions()
@@ -125,28 +144,40 @@ class BorrowedSegments:
 
         Writing is left to the editor of the segment, by calls of ``write``.
         """
-        self.forget_promise(segment_id)
         self._by_segment[segment_id] = BorrowedSegment(segment_id, lesion, write)
+        self.forget_promise(segment_id)
         with self._index.writing():
             if lesion.lesion_id not in self._index:
                 self._index.segmentation.SeparateSegmentLabelmap(segment_id)
             elif lesion.lesion_id not in self._separate:
                 self._separate.take_out(lesion.lesion_id)
 
-    def give_back(self) -> None:
+    def give_back(self) -> list[Promise]:
         """Take the writing of all borrowed segments back from their editor.
 
         Voxels that the editor kept out, and names that the user gave, count as the user's edits.
-        A lesion that is still being computed comes into its segment all the same.
+        A lesion that is still being computed comes into its segment all the same: return what is
+        awaited, for `forget` when all that is being computed now is done.
         """
         for segment_id, borrowed in self._by_segment.items():
             lesion_id = borrowed.lesion.lesion_id
             if lesion_id in self._index:
                 self._index.expect_name(lesion_id, default_name(lesion_id))
                 self._separate.patches[lesion_id] = borrowed.shown or empty_patch()
-            else:
-                self._promised[segment_id] = borrowed.lesion
+            elif self._index.segmentation.GetSegment(segment_id) is not None:
+                content = self._separate.read(segment_id)
+                self._promised[segment_id] = Promise(borrowed.lesion, content)
         self._by_segment.clear()
+        return list(self._promised.values())
+
+    def forget(self, promises: Collection[Promise]) -> None:
+        """Await lesions no longer that have not come, as their clicks failed or were undone.
+
+        Their ids may be given again, to lesions that do not belong there.
+        """
+        for segment_id, promise in list(self._promised.items()):
+            if promise in promises:
+                self.forget_promise(segment_id)
 
     def forget_promise(self, segment_id: str) -> None:
         """Let no lesion come into a segment that was given back."""
@@ -156,16 +187,24 @@ class BorrowedSegments:
         """Enter lesions that begin, or come back, with the segments meant for them."""
         for lesion_id, borrowed in self.items():
             segment = self._index.segmentation.GetSegment(borrowed.segment_id)
-            if lesion_id in shown and lesion_id not in self._index and segment is not None:
+            if lesion_id not in shown or lesion_id in self._index:
+                continue
+            if segment is not None:
                 self._enter(lesion_id, borrowed.segment_id, segment.GetName() or "")
-        for segment_id, lesion in list(self._promised.items()):
-            lesion_id = lesion.lesion_id
+            else:
+                # It was removed meanwhile, so the lesion gets one of its own.
+                del self._by_segment[borrowed.segment_id]
+        for segment_id, promise in list(self._promised.items()):
+            lesion_id = promise.lesion.lesion_id
             is_gone = self._index.segmentation.GetSegment(segment_id) is None
             if is_gone or lesion_id in self._index:
                 self.forget_promise(segment_id)
             elif lesion_id in shown:
                 # The name that the user gave counts as the user's edit, as where it is given back.
                 self._enter(lesion_id, segment_id, default_name(lesion_id))
+                then, now = promise.content, self._separate.patches[lesion_id]
+                then = Patch(then.box, np.where(then.labels > 0, lesion_id, 0))
+                self._painted += repainted_patch(then, now, lesion_id)
                 self.forget_promise(segment_id)
                 self.have_written = True
 
@@ -200,6 +239,11 @@ class BorrowedSegments:
         box = around_both(present.box, patch.box)
         masks = (in_box(patch, box) == lesion_id, in_box(present, box) == lesion_id)
         return MaskChange(self._volume.ijk_to_ras, box, *masks)
+
+    def painted(self) -> list[Repainted]:
+        """Return what was painted in segments before their lesions came; reported once."""
+        painted, self._painted = self._painted, []
+        return painted
 
     def restored(self) -> list[Restored]:
         """Return an edit for each lesion that is gone although its segment shows voxels again."""

@@ -172,6 +172,11 @@ class LesionSegments:
         return is_written, touched
 
     def _show_separate(self, shown: Mapping[int, Lesion], patches: Mapping[int, Patch]) -> None:
+        for lesion_id in patches.keys() & shown.keys() - self.separate.patches.keys():
+            # When this update was made, the shared labelmap was not meant to have it.
+            if lesion_id not in self.index:
+                self._add(shown[lesion_id])
+            self.separate.note(lesion_id)
         for lesion_id in list(self.separate.patches):
             if lesion_id in self.borrowed:
                 self.borrowed.show(lesion_id, shown.get(lesion_id), patches.get(lesion_id))
@@ -232,7 +237,8 @@ class LesionSegments:
             if name is not None:
                 edits.append(Renamed(lesion_id, name))
         self._adopt_copy()
-        return [*edits, *self._repainted(), *self.borrowed.restored()]
+        edits += self._repainted()
+        return [*edits, *self.borrowed.painted(), *self.borrowed.restored()]
 
     def _adopt_copy(self) -> None:
         """Use the copy that an undo of the Segment Editor put in the place of the shared labelmap.

@@ -308,8 +308,14 @@ class ScanWork:
 
     def give_back_segments(self) -> None:
         """Take the writing of all segments back; voxels that editors kept out become an edit."""
-        self.segments.borrowed.give_back()
+        borrowed = self.segments.borrowed
+        promises = borrowed.give_back()
         self.pass_on_segments()
+        if promises:
+            # Jobs are done in their order: a lesion that has not come by then will not come.
+            self._engine.worker.submit(
+                Job("Give back", lambda *_: promises, borrowed.forget, owner=self, always_runs=True)
+            )
 
     # ---- steps -----------------------------------------------------------------------------
 
