@@ -57,9 +57,9 @@ def test_cells_that_are_left_out_or_too_many_change_nothing(tmp_path):
     ("text", "said"),
     [
         ("scan,labels\n", "names no scans"),
-        ("", "names no scans"),
-        ("scan\na.nii\n", "'labels' is missing"),
-        ("scan,labels\na.nii,\n", "'labels' is missing or not filled"),
+        ("", "the columns scan and labels, with commas between them; there are: none"),
+        ("scan\na.nii\n", "there are: scan"),
+        ("scan,labels\na.nii,\n", "line 2: column 'labels' is empty"),
     ],
 )
 def test_a_table_that_lacks_something_is_refused(tmp_path, text, said):
