@@ -10,7 +10,13 @@ from engine_fixtures import FIRST, SECOND, volume_of
 from evaluation_fixtures import truth_of, write_case, write_cohort, write_table
 
 from mois_core.errors import BadInput
-from mois_core.evaluation.cohort import chosen_sets, describe_case, load_case, read_cohort
+from mois_core.evaluation.cohort import (
+    chosen_sets,
+    describe_case,
+    load_case,
+    read_cohort,
+    without_file_names,
+)
 from mois_core.evaluation.phantom_sets import FIRST_SEEDS, phantom_cases
 from mois_core.geometry import Volume
 from mois_core.io import write_image
@@ -47,6 +53,16 @@ def test_results_name_no_files(tmp_path):
     (case, *_) = read_cohort(write_cohort(tmp_path / "cohort"))
     assert str(tmp_path) not in str(describe_case(case))
     assert describe_case(case)["sha256"].keys() == {"scan", "labels"}
+
+
+def test_a_file_is_told_by_words_however_it_is_written(tmp_path, monkeypatch):
+    write_cohort(tmp_path / "Mueller Hans")
+    monkeypatch.chdir(tmp_path)
+    case = read_cohort(Path("Mueller Hans"))[0]
+    for path, words in ((case.scan, "the scan"), (case.labels, "the label map")):
+        assert not Path(path).is_absolute()
+        for form in (path, Path(path).absolute(), Path(path).resolve()):
+            assert without_file_names(f"no: {form} (1)", case) == f"no: {words} (1)"
 
 
 @pytest.mark.parametrize(

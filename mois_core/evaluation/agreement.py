@@ -48,10 +48,10 @@ def agreement(results: EvaluationResults) -> Agreement:
     pairs: dict[tuple[str, str], list[float]] = {}
     candidates = [(scan, results.kept(scan)) for scan in results.scans_of(None)]
     with_readers = [(scan, kept) for scan, kept in candidates if kept is not None and kept.readers]
+    taken = {_TRUTH, *results.segmenters}
     for scan, kept in with_readers or candidates:
         if kept is None:
             continue
-        taken = {_TRUTH, *results.segmenters}
         readers = {f"{n} (reader)" if n in taken else n: m for n, m in kept.readers.items()}
         masks = {_TRUTH: kept.truth, **readers}
         for name in results.segmenters:

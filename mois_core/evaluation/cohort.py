@@ -162,7 +162,13 @@ def without_file_names(text: str, case: EvaluationCase) -> str:
     """Return what was said of a case with words in place of its files, for the same reason."""
     readers = {path: f"the label map of reader {name}" for name, path in case.readers}
     files = {case.scan: "the scan", case.labels: "the label map", **readers}
-    for path in sorted(filter(None, files), key=len, reverse=True):
-        for written in {str(Path(path).resolve()), str(Path(path).absolute()), path}:
-            text = text.replace(written, files[path])
+    forms = {
+        form: words
+        for path, words in files.items()
+        if path
+        for form in (path, str(Path(path).absolute()), str(Path(path).resolve()))
+    }
+    # The longest first: within a whole path the relative one would leave folders behind.
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, forms[form])
     return text
