@@ -27,6 +27,15 @@ def begin(editor, block) -> None:
     editor.click_at_once(world_of(editor.workspace, *block.middle))
 
 
+def begin_two(editor) -> tuple[str, str]:
+    """Begin a lesion in each of two segments before any result is there; return the segments."""
+    first, second = editor.segment_id, editor.add("Two")
+    begin(editor, FIRST)
+    editor.select(second)
+    begin(editor, SECOND)
+    return first, second
+
+
 def compute(workspace) -> None:
     """Let the worker do all that it has to before the main thread hears of any of it."""
     is_done = threading.Event()
@@ -55,10 +64,7 @@ def test_a_lesion_comes_into_its_segment_although_the_effect_was_left(an_editor)
 
 def test_each_lesion_comes_into_the_segment_that_was_chosen_for_it(an_editor):
     workspace = an_editor.workspace
-    first, second = an_editor.segment_id, an_editor.add("Two")
-    begin(an_editor, FIRST)
-    an_editor.select(second)
-    begin(an_editor, SECOND)
+    first, second = begin_two(an_editor)
     settle(workspace)
 
     assert segments(an_editor) == {"Mine": FIRST.voxels, "Two": SECOND.voxels}
@@ -70,10 +76,7 @@ def test_each_lesion_comes_into_the_segment_that_was_chosen_for_it(an_editor):
 
 def test_back_in_the_segment_before_the_result_the_lesion_goes_on(an_editor):
     workspace = an_editor.workspace
-    first, second = an_editor.segment_id, an_editor.add("Two")
-    begin(an_editor, FIRST)
-    an_editor.select(second)
-    begin(an_editor, SECOND)
+    first, _ = begin_two(an_editor)
     an_editor.select(first)
     click(an_editor, FIRST)
 

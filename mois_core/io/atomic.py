@@ -51,20 +51,19 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     if path.is_dir():
         raise BadInput(f"{path} cannot be written: it is a folder; give a file name.")
     temporary = _temporary(path, "".join(path.suffixes[-2:]).lower())
-    try:
-        yield temporary
-        _to_disk(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise BadInput(
-            f"{path} cannot be written ({reason}); check the folder's permissions, the free disk "
-            "space, and that no other program has the file open."
-        ) from error
-    finally:
-        # Where nothing can be written, nothing can be removed either.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    advice = (
+        "check the folder's permissions, the free disk space, and that no other program has the "
+        "file open"
+    )
+    with _told(path, advice):
+        try:
+            yield temporary
+            _to_disk(temporary)
+            os.replace(temporary, path)
+        finally:
+            # Where nothing can be written, nothing can be removed either.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: str | os.PathLike) -> Path:
@@ -89,9 +88,8 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     check_folder_is_free(path)
-    temporary = _temporary(path, _FOLDER_ENDING)
-    try:
-        temporary.mkdir()
+    advice = "check the folder's permissions and the free disk space, and that it is still empty"
+    with _told(path, advice), _folder_beside(path) as temporary:
         yield temporary
         written = [file for file in sorted(temporary.rglob("*")) if file.is_file()]
         for file in written:
@@ -100,31 +98,35 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
             if path.is_dir():
                 path.rmdir()  # fails, as it should, if something has come into it since
             os.rename(temporary, path)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise BadInput(
-            f"{path} cannot be written ({reason}); check the folder's permissions and the free "
-            "disk space, and that it is still empty."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def temporary_folder(parent: str | os.PathLike) -> Iterator[Path]:
     """Give the block a folder in `parent` that is gone afterwards, with whatever is still in it."""
-    temporary = _temporary(Path(parent) / "any", _FOLDER_ENDING)
+    advice = "check its permissions and the free disk space"
+    with _told(parent, advice), _folder_beside(Path(parent) / "any") as temporary:
+        yield temporary
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """Make a temporary folder beside `path` for a block, and remove it."""
+    temporary = _temporary(path, _FOLDER_ENDING)
     try:
         temporary.mkdir()
         yield temporary
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise BadInput(
-            f"{parent} cannot be written to ({reason}); check its permissions and the free disk "
-            "space."
-        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _told(path: str | os.PathLike, advice: str) -> Iterator[None]:
+    """Turn errors of the file system into `BadInput` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BadInput(f"{path} cannot be written ({reason}); {advice}.") from error
 
 
 def check_folder_is_free(path: Path) -> None:
